@@ -1,0 +1,36 @@
+"""The errors a person is meant to read.
+
+Every error says what was wrong, where, and how to mend it. The command line prints these three
+lines and exits with :attr:`MiracleError.exit_code`; a notebook sees an ordinary exception.
+"""
+
+from __future__ import annotations
+
+
+class MiracleError(Exception):
+    """A failed run: something outside the input went wrong (exit code 1).
+
+    Args:
+        what: one sentence saying what was wrong.
+        where: the place: a file, ``file:line``, ``file:line:column``, an id or a setting's name.
+        remedy: how to mend it, as an instruction.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        mend = f" ({self.remedy})" if self.remedy else ""
+        return f"{place}{self.what}{mend}"
+
+
+class InputError(MiracleError):
+    """What the person gave can't be used: a file, an option, a setting (exit code 2)."""
+
+    exit_code = 2
