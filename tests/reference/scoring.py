@@ -1,0 +1,42 @@
+"""Eq. 16, 17 and 23: scores and the losses of the next item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.reference.basics import log_sum_exp
+
+if TYPE_CHECKING:
+    from tests.reference.parameters import Array
+
+
+def eq17_score(u: dict[int, Array], x: Array) -> float:
+    """The best inner product of an item with any active interest of the user."""
+    return max(float(interest @ x) for interest in u.values())
+
+
+def eq17_winner(u: dict[int, Array], x: Array) -> int:
+    """The active capsule that gives eq. 17 its score; the lowest number of equal ones."""
+    return min(u, key=lambda j: (-float(u[j] @ x), j))
+
+
+def eq16_in_batch(users: list[dict[int, Array]], targets: list[int], xs: list[Array]) -> float:
+    """The sum over users of -log softmax among the targets of the batch.
+
+    Another user's target is a negative unless it is the same item. `xs[i]` is target i's vector.
+    """
+    total = 0.0
+    for i, u in enumerate(users):
+        own = eq17_score(u, xs[i])
+        rivals = [eq17_score(u, xs[j]) for j in range(len(users)) if targets[j] != targets[i]]
+        total += log_sum_exp([own, *rivals]) - own
+    return total
+
+
+def eq23_full(users: list[dict[int, Array]], targets: list[int], catalogue: list[Array]) -> float:
+    """The mean over users of -log softmax of the target among all items."""
+    total = 0.0
+    for u, target in zip(users, targets, strict=True):
+        scores = [eq17_score(u, x) for x in catalogue]
+        total += log_sum_exp(scores) - scores[target]
+    return total / len(users)
