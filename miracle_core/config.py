@@ -1,0 +1,244 @@
+"""Every setting, typed and validated in one place; TOML in and out.
+
+Flags beat the config file, which beats the preset. A run folder's ``config.toml`` holds all of it and is
+enough to run again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from miracle_core.errors import InputError
+
+Mode = Literal["transductive", "inductive"]
+Preset = Literal["default", "paper", "reference"]
+METRIC_NAMES = ("recall", "ndcg", "mrr")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ModelSettings(_Section):
+    """The network (sections 3.2 and 3.3).
+
+    Attributes:
+        width: d, width of item vectors, interests and capsules.
+        capsules: C.
+        experts: G.
+        max_length: N, the newest items of a history that are read.
+        layers: L, Transformer layers.
+        heads: attention heads a layer.
+        inner: width inside the feed-forward networks.
+        dropout: in the Transformer.
+        adaptor_dropout: of text vectors before the experts.
+        gate_noise: noise of learned scale on the gate's logits in training.
+        activation_noise: noise on the similarities in training (eq. 7).
+        iterations: tau, routing iterations.
+        agreement: what agrees with an interest in eq. 14: ``h`` as printed, ``q`` as the authors set.
+        positional: position-wise item weights (eq. 9); off is section 4.4's "w/o PW".
+        score: ``inner`` product as printed (eq. 17), or ``cosine``.
+        temperature: what scores are divided by in the losses.
+    """
+
+    width: int = Field(300, ge=1)
+    capsules: int = Field(32, ge=1)
+    experts: int = Field(8, ge=1)
+    max_length: int = Field(20, ge=1)
+    layers: int = Field(2, ge=0)
+    heads: int = Field(2, ge=1)
+    inner: int = Field(256, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    adaptor_dropout: float = Field(0.3, ge=0, lt=1)
+    gate_noise: bool = True
+    activation_noise: bool = True
+    iterations: int = Field(3, ge=1)
+    agreement: Literal["h", "q"] = "h"
+    positional: bool = True
+    score: Literal["inner", "cosine"] = "inner"
+    temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> ModelSettings:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class LossSettings(_Section):
+    """The weights of the losses (eq. 22, 24).
+
+    Attributes:
+        coverage: theta_1 and theta_4, of l_b with its factor C.
+        orthogonality: theta_2 and theta_5, of l_c.
+    """
+
+    coverage: float = Field(10 / 32, ge=0)
+    orthogonality: float = Field(0.01, ge=0)
+
+
+class TrainSettings(_Section):
+    """How a model is fitted.
+
+    Attributes:
+        mode: ``transductive`` adds an embedding of each item's identity to its text's vector,
+            ``inductive`` does not, so that new items can be scored.
+        epochs: passes over the training examples at most.
+        batch_size: examples a step.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        clip: the gradient's norm is cut to this.
+        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
+        patience: epochs without a better one before training stops.
+        seed: of every random stream.
+    """
+
+    mode: Mode = "transductive"
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+    metric: str = "recall@10"
+    patience: int = Field(10, ge=1)
+    seed: int = Field(2023, ge=0)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        name, at, k = value.partition("@")
+        if name not in METRIC_NAMES or not at or not k.isdigit() or int(k) < 1:
+            raise ValueError(f"{value!r} is no metric; write one of recall@K, ndcg@K, mrr@K")
+        return value
+
+
+class Settings(_Section):
+    """A whole run.
+
+    Attributes:
+        preset: where the settings not given come from.
+        data: the Dataset folder.
+        encoder: whose text features are read (may be empty where the Dataset has one set).
+        model: the network.
+        loss: the weights of the losses.
+        train: how it is fitted.
+    """
+
+    preset: Preset = "default"
+    data: str = ""
+    encoder: str = ""
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    train: TrainSettings = TrainSettings()
+
+    @property
+    def metric_k(self) -> int:
+        """K of the validation metric."""
+        return int(self.train.metric.partition("@")[2])
+
+
+# What each preset says that the defaults above don't.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "default": {},
+    "paper": {"model": {"agreement": "h"}},
+    "reference": {"model": {"agreement": "q"}},
+}
+
+
+def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settings:
+    """Validate nested mappings of settings, later ones first.
+
+    Args:
+        layers: e.g. a config file's contents, then flags; a ``preset`` in any of them is the ground.
+        where: what to call the place in an error.
+
+    Raises:
+        InputError: an unknown setting (with the nearest known one) or a bad value.
+    """
+    chosen: Any = "default"
+    for layer in layers:
+        chosen = layer.get("preset", chosen)
+    if chosen not in get_args(Preset):
+        raise InputError(
+            f"there is no preset {chosen!r}",
+            where=f"{where}: preset",
+            remedy=f"choose one of {', '.join(get_args(Preset))}",
+        )
+    merged: dict[str, Any] = {}
+    for layer in (PRESETS[chosen], *layers):
+        merged = _merge(merged, layer)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error, where) from error
+
+
+def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
+    """Read a config file (TOML), with overrides on top.
+
+    Raises:
+        InputError: the file is missing, no TOML, or holds an unknown setting or a bad value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", where=str(path)) from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is not valid TOML: {error}", where=str(path)) from error
+    return make_settings(values, *overrides, where=str(path))
+
+
+def dump_settings(settings: Settings) -> str:
+    """All settings as TOML, complete enough to run again."""
+    return tomli_w.dumps(settings.model_dump(mode="json"))
+
+
+def nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"model.width": 64}`` into ``{"model": {"width": 64}}``."""
+    result: dict[str, Any] = {}
+    for dotted, value in assignments.items():
+        *sections, name = dotted.split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
+    return result
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _merge(below, value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, where: str) -> InputError:
+    """The first thing wrong, with the nearest known name where the name is unknown."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    place = f"{where}: {'.'.join(path)}" if path else where
+    if first["type"] != "extra_forbidden":
+        message = first["msg"].removeprefix("Value error, ")
+        return InputError(f"{message} (got {first['input']!r})", where=place)
+    section: type[BaseModel] = Settings
+    for part in path[:-1]:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type)  # noqa: S101 (sections nest in sections)
+        section = annotation
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
+    remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+    return InputError(f"there is no setting {path[-1]!r}", where=place, remedy=remedy)

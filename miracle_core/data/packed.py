@@ -1,0 +1,112 @@
+"""Histories of a batch with no padding at all.
+
+The valid items of all histories lie end to end in one row of tokens, histories of one length next to
+each other. What treats an item alone (a linear layer, a norm) runs once over all tokens; what mixes the items of a
+history (attention, routing) sees each group of equal length as a plain ``[histories, length, ...]`` view.
+Padding can't influence a result because there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch of histories, packed.
+
+    Attributes:
+        items: int64 [tokens], item indices; histories end to end, shortest first.
+        positions: int64 [tokens], the place of each item counted so that the newest item of any
+            history is at ``max_length - 1``.
+        groups: (length, histories) of each run of equal length, shortest first.
+        order: int64 [histories], packed history b is the caller's history ``order[b]``.
+    """
+
+    items: Tensor
+    positions: Tensor
+    groups: tuple[tuple[int, int], ...]
+    order: Tensor
+
+    @property
+    def n_histories(self) -> int:
+        """Histories in the batch."""
+        return self.order.numel()
+
+    @property
+    def n_tokens(self) -> int:
+        """Items in all histories together."""
+        return self.items.numel()
+
+    @property
+    def token_counts(self) -> list[int]:
+        """Tokens of each group."""
+        return [length * count for length, count in self.groups]
+
+    def history_of_token(self) -> Tensor:
+        """The packed history each token belongs to, int64 [tokens]."""
+        device = self.items.device
+        lengths = torch.tensor([n for n, _ in self.groups], device=device)
+        counts = torch.tensor([b for _, b in self.groups], device=device)
+        per_history = torch.repeat_interleave(lengths, counts)
+        return torch.repeat_interleave(per_history, output_size=self.n_tokens)
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same batch on another device."""
+        return Packed(
+            self.items.to(device, non_blocking=True),
+            self.positions.to(device, non_blocking=True),
+            self.groups,
+            self.order.to(device, non_blocking=True),
+        )
+
+
+def pack(
+    sequences: npt.NDArray[Any],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    max_length: int,
+) -> Packed:
+    """Gather ``sequences[starts[i]:ends[i]]``, the last ``max_length`` items of each, as one batch.
+
+    Args:
+        sequences: integer [interactions], item indices (may be memory-mapped).
+        starts: int64 [histories], where each history begins.
+        ends: int64 [histories], one past where it ends.
+        max_length: N, the most items kept of a history (its newest).
+
+    Raises:
+        ValueError: a history is empty; a user of no item has no interests.
+    """
+    lengths = np.minimum(ends - starts, max_length)
+    if lengths.size and lengths.min() < 1:
+        raise ValueError(f"history {int(np.argmin(lengths))} of the batch is empty")
+    order = np.argsort(lengths, kind="stable")
+    lengths = lengths[order]
+    total = int(lengths.sum())
+    within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    first = np.repeat(ends[order] - lengths, lengths)
+    items = np.asarray(sequences[first + within], dtype=np.int64)
+    positions = max_length - np.repeat(lengths, lengths) + within
+    unique, counts = np.unique(lengths, return_counts=True)
+    return Packed(
+        torch.from_numpy(items),
+        torch.from_numpy(positions),
+        tuple(zip(unique.tolist(), counts.tolist(), strict=True)),
+        torch.from_numpy(order),
+    )
+
+
+def pack_lists(histories: Sequence[Sequence[int]], max_length: int) -> Packed:
+    """Pack histories given as lists of item indices (oldest first)."""
+    lengths = np.array([len(history) for history in histories], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    flat = np.array([item for history in histories for item in history], dtype=np.int64)
+    return pack(flat, ends - lengths, ends, max_length)

@@ -1,0 +1,112 @@
+"""Section 3.2.1: the mixture-of-experts adaptor from text vectors to item vectors (eq. 2-4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812 (the name everybody knows)
+
+INIT_STD = 0.02
+# Rows of a block: experts x width numbers of a block stay near the cores' caches.
+BLOCK_ROWS = 1024
+
+
+class MoEAdaptor(nn.Module):
+    """x = sum_k g_k (t - b2_k) W2_k with g = softmax(t W1 + b1)   (eq. 2-4).
+
+    In training the gate's logits get Gaussian noise of learned scale, softplus(t W_n) + 0.01, and t
+    loses a share of its entries before the experts, as in the authors' settings.
+
+    Args:
+        text_width: d_b.
+        width: d.
+        experts: G.
+        dropout: share of a text vector's entries dropped before the experts in training.
+        noisy: whether the gate's logits get noise in training.
+
+    Attributes:
+        gate_weight: W1 [d_b, G].
+        gate_bias: b1 [G].
+        noise_weight: [d_b, G] (absent without noise).
+        expert_bias: b2 [G, d_b]; printed as [d], but it is subtracted from t.
+        expert_weight: W2 [d_b, G, d].
+    """
+
+    def __init__(
+        self, text_width: int, width: int, experts: int, dropout: float = 0.3, noisy: bool = True
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.gate_weight = nn.Parameter(torch.zeros(text_width, experts))
+        self.gate_bias = nn.Parameter(torch.zeros(experts))
+        self.noise_weight = nn.Parameter(torch.zeros(text_width, experts)) if noisy else None
+        self.expert_bias = nn.Parameter(torch.zeros(experts, text_width))
+        self.expert_weight = nn.Parameter(torch.randn(text_width, experts, width) * INIT_STD)
+
+    def gate(self, t: Tensor) -> Tensor:
+        """The experts' weights g (eq. 3): [items, d_b] to [items, G]."""
+        logits = torch.addmm(self.gate_bias, t, self.gate_weight)
+        if self.training and self.noise_weight is not None:
+            scale = F.softplus(t @ self.noise_weight) + 0.01
+            logits = logits + torch.randn_like(logits) * scale
+        return logits.softmax(-1)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Item vectors of text vectors (eq. 2, 4): [items, d_b] to [items, d].
+
+        (t - b2_k) W2_k = t W2_k - b2_k W2_k, so all experts are one matrix product with t, and the
+        second term is one vector an expert.
+        """
+        g = self.gate(t)
+        offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
+        if self.training:
+            t = F.dropout(t, self.dropout)
+        product: Tensor = _GatedExperts.apply(t, g, self.expert_weight.flatten(1))
+        return product - g @ offset
+
+
+class _GatedExperts(torch.autograd.Function):
+    """sum_k g_k (t W_k) in blocks of rows, with no gradient for t, which never changes.
+
+    The experts' outputs are kept for the gate's gradient when the catalogue is small, and computed
+    again when it is not, so memory beyond the result stays bounded.
+    """
+
+    KEEP_ELEMENTS = 1 << 25  # 128 MiB of float32
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, g: Tensor, weight: Tensor) -> Tensor:
+        experts = g.shape[1]
+        width = weight.shape[1] // experts
+        x = t.new_empty(t.shape[0], width)
+        kept: list[Tensor] = []
+        keep = ctx.needs_input_grad[1] and t.shape[0] * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
+        for start in range(0, t.shape[0], BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            outputs = (t[rows] @ weight).unflatten(1, (experts, width))
+            torch.bmm(g[rows].unsqueeze(1), outputs, out=x[rows].unsqueeze(1))
+            if keep:
+                kept.append(outputs)
+        ctx.save_for_backward(t, g, weight, *kept)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dx: Tensor) -> tuple[None, Tensor, Tensor]:
+        t, g, weight, *kept = ctx.saved_tensors
+        experts = g.shape[1]
+        width = weight.shape[1] // experts
+        dg = torch.empty_like(g)
+        d_weight = torch.zeros_like(weight)
+        for block, start in enumerate(range(0, t.shape[0], BLOCK_ROWS)):
+            rows = slice(start, start + BLOCK_ROWS)
+            d_outputs = g[rows].unsqueeze(2) * dx[rows].unsqueeze(1)
+            d_weight.addmm_(t[rows].T, d_outputs.flatten(1))
+            outputs = (
+                kept[block] if kept else (t[rows] @ weight).unflatten(1, (experts, width))
+            )
+            dg[rows] = torch.bmm(outputs, dx[rows].unsqueeze(2)).squeeze(2)
+        return None, dg, d_weight

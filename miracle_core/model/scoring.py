@@ -1,0 +1,251 @@
+"""Max-over-interests scores and their softmax loss, walking the catalogue in blocks (eq. 16-17, 23).
+
+score(u, v) = max over the user's active interests i of <u_i, x_v>. Neither [users, capsules, items] nor
+[users, items] ever exists whole: one block of scores at a time does, of a size that does not depend on
+the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from miracle_core.model.capsules import Interests
+
+Groups = tuple[tuple[int, int], ...]
+
+# Scores held at a time: 16 MiB of float32, so that the passes over a block stay in a cache.
+BLOCK_ELEMENTS = 1 << 22
+# With fewer interests than this in a chunk of users a matrix product reads more than it computes.
+MIN_CHUNK_ROWS = 256
+MAX_CHUNK_ROWS = 4096
+
+
+def max_over_interests(scores: Tensor, groups: Groups) -> Tensor:
+    """The best of each user's interests (eq. 17).
+
+    Args:
+        scores: [interests, items], interests in the order of :class:`Interests`.
+        groups: (interests a user, users) of each run.
+
+    Returns:
+        [users, items], in the order of ``Interests.users``.
+    """
+    best = scores.new_empty(sum(n for _, n in groups), scores.shape[1])
+    row = user = 0
+    for k, n in groups:
+        part = scores[row : row + k * n].view(n, k, -1)
+        if k == 1:
+            best[user : user + n] = part[:, 0]
+        else:
+            torch.amax(part, 1, out=best[user : user + n])
+        row, user = row + k * n, user + n
+    return best
+
+
+def chunks_of_users(groups: Groups, max_rows: int) -> Iterator[tuple[slice, slice, Groups]]:
+    """Cut a batch into chunks of whole users with at most about ``max_rows`` interests each.
+
+    Yields:
+        The chunk's rows of interests, its users, and its own groups.
+    """
+    row = user = 0
+    chunk: list[tuple[int, int]] = []
+    rows = users = 0
+    for k, n in groups:
+        while n:
+            take = min(n, (max_rows - rows) // k)
+            if take == 0 and rows == 0:
+                take = 1  # one user with more interests than fit is a chunk of its own
+            if take:
+                chunk.append((k, take))
+                rows, users, n = rows + k * take, users + take, n - take
+            if n:
+                yield slice(row, row + rows), slice(user, user + users), tuple(chunk)
+                row, user, rows, users, chunk = row + rows, user + users, 0, 0, []
+    if chunk:
+        yield slice(row, row + rows), slice(user, user + users), tuple(chunk)
+
+
+def max_interest_cross_entropy(
+    interests: Interests,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    scale: float = 1.0,
+    item_bias: Tensor | None = None,
+    target_bias: Tensor | None = None,
+) -> Tensor:
+    """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
+
+    The gradients for interests and items are exact and made while the blocks of scores are at hand,
+    so nothing of size users x items outlives its block.
+
+    Args:
+        interests: the users' active interests.
+        items: [items, d], the candidates.
+        targets: int64 [users], the row of ``items`` each user took next, users in the order of
+            ``interests.users``.
+        scale: what scores are multiplied with (1 / temperature).
+        item_bias: [items], added to each candidate's scaled score; the logarithm of how often a candidate
+            counts, or a correction for sampling. It gets no gradient.
+        target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
+
+    Returns:
+        The loss, a scalar.
+    """
+    loss: Tensor = _MaxInterestCrossEntropy.apply(
+        interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias
+    )
+    return loss
+
+
+class _MaxInterestCrossEntropy(torch.autograd.Function):
+    """The loss and its gradients in one walk; the backward pass only scales them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        groups: Groups,
+        scale: float,
+        item_bias: Tensor | None,
+        target_bias: Tensor | None,
+    ) -> Tensor:
+        wanted = any(ctx.needs_input_grad[:2])
+        d_vectors = torch.zeros_like(vectors) if wanted else None
+        d_items = torch.zeros_like(items) if wanted else None
+        total = vectors.new_zeros(())
+        for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0])):
+            chunk = _Chunk(
+                vectors[rows],
+                items,
+                targets[users],
+                part,
+                scale,
+                item_bias,
+                None if target_bias is None else target_bias[users],
+            )
+            total += chunk.loss()
+            if d_vectors is not None and d_items is not None:
+                chunk.add_gradients(d_vectors[rows], d_items)
+        n_users = targets.numel()
+        if d_vectors is not None and d_items is not None:
+            ctx.save_for_backward(d_vectors.mul_(scale / n_users), d_items.mul_(scale / n_users))
+        return total / n_users
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        d_vectors, d_items = ctx.saved_tensors
+        return d_vectors * d_loss, d_items * d_loss, None, None, None, None, None
+
+
+def chunk_rows(n_items: int) -> int:
+    """Interests in a chunk: as many as let the whole catalogue be one block, else the most."""
+    rows = BLOCK_ELEMENTS // max(n_items, 1)
+    return rows if rows >= MIN_CHUNK_ROWS else MAX_CHUNK_ROWS
+
+
+class _Chunk:
+    """Some users' walk over the catalogue: running log-sum-exp, then gradients.
+
+    A catalogue of one block keeps its scores for the gradients; a larger one computes each
+    block's again.
+    """
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        groups: Groups,
+        scale: float,
+        item_bias: Tensor | None,
+        target_bias: Tensor | None,
+    ) -> None:
+        self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
+        self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
+        width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
+        self.blocks = [
+            slice(start, min(start + width, items.shape[0]))
+            for start in range(0, items.shape[0], width)
+        ]
+        self.everyone = torch.arange(targets.numel(), device=targets.device)
+        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def _block(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw scores [interests, block], their max [users, block], and the logits made of it."""
+        scores = self.vectors @ self.items[block].T
+        best = max_over_interests(scores, self.groups)
+        logits = best * self.scale if self.scale != 1.0 or self.item_bias is not None else best
+        if self.item_bias is not None:
+            logits += self.item_bias[block]
+            if self.target_bias is not None:
+                mine, column = self._targets_in(block)
+                own = best[mine, column] * self.scale + self.target_bias[mine]
+                logits[mine, column] = own
+        return scores, best, logits
+
+    def _targets_in(self, block: slice) -> tuple[Tensor, Tensor]:
+        """Users whose target lies in the block, and its column there."""
+        if len(self.blocks) == 1:
+            return self.everyone, self.targets
+        inside = (self.targets >= block.start) & (self.targets < block.stop)
+        mine = self.everyone[inside]
+        return mine, self.targets[mine] - block.start
+
+    def loss(self) -> Tensor:
+        """Sum over the users of log-sum-exp minus the target's logit."""
+        running: Tensor | None = None
+        own = self.vectors.new_empty(self.targets.numel())
+        for block in self.blocks:
+            scores, best, logits = self._block(block)
+            part = logits.logsumexp(1)
+            running = part if running is None else torch.logaddexp(running, part)
+            mine, column = self._targets_in(block)
+            own[mine] = logits[mine, column]
+            if len(self.blocks) == 1:
+                self.kept = (scores, best, logits)
+        assert running is not None  # noqa: S101 (a catalogue is never empty)
+        self.normaliser = running
+        return (running - own).sum()
+
+    def add_gradients(self, d_vectors: Tensor, d_items: Tensor) -> None:
+        """Add d(sum of losses)/d(scores / scale) to both gradients."""
+        for block in self.blocks:
+            scores, best, logits = self.kept if self.kept is not None else self._block(block)
+            self.kept = None
+            weights = (logits - self.normaliser.unsqueeze(1)).exp_()
+            mine, column = self._targets_in(block)
+            weights[mine, column] -= 1.0
+            d_scores = _to_winners(scores, best, weights, self.groups)
+            d_vectors.addmm_(d_scores, self.items[block])
+            d_items[block].addmm_(d_scores.T, self.vectors)
+
+
+def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> Tensor:
+    """Give each (user, item) weight to the interest that won, in place of ``scores``.
+
+    Of interests that tie for an item the first wins, so a weight is never given twice.
+    """
+    row = user = 0
+    for k, n in groups:
+        part = scores[row : row + k * n].view(n, k, -1)
+        top = best[user : user + n].unsqueeze(1)
+        weight = weights[user : user + n].unsqueeze(1)
+        if k == 1:
+            part.copy_(weight)
+        else:
+            won = part == top
+            if int(won.sum()) != top.numel():
+                won &= won.cumsum(1) == 1
+            torch.mul(won, weight, out=part)
+        row, user = row + k * n, user + n
+    return scores
