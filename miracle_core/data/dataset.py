@@ -407,9 +407,7 @@ def write_features(
     dtype: Literal["float16", "float32"] = "float16" if array.dtype == np.float16 else "float32"
     with replacing(folder / file) as beside, beside.open("wb") as out:
         np.save(out, np.ascontiguousarray(array, dtype="<f2" if dtype == "float16" else "<f4"))
-    entry = FeatureSet(
-        file=file, dtype=dtype, sha256=sha256_file(folder / file), encoder=encoder
-    )
+    entry = FeatureSet(file=file, dtype=dtype, sha256=sha256_file(folder / file), encoder=encoder)
     features = {**manifest.features, encoder.name: entry}
     updated = manifest.model_copy(update={"features": dict(sorted(features.items()))})
     write_json(folder / "manifest.json", updated.model_dump(mode="json"))

@@ -83,7 +83,9 @@ class _GatedExperts(torch.autograd.Function):
         width = weight.shape[1] // experts
         x = t.new_empty(t.shape[0], width)
         kept: list[Tensor] = []
-        keep = ctx.needs_input_grad[1] and t.shape[0] * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
+        keep = (
+            ctx.needs_input_grad[1] and t.shape[0] * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
+        )
         for start in range(0, t.shape[0], BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             outputs = (t[rows] @ weight).unflatten(1, (experts, width))
@@ -105,8 +107,6 @@ class _GatedExperts(torch.autograd.Function):
             rows = slice(start, start + BLOCK_ROWS)
             d_outputs = g[rows].unsqueeze(2) * dx[rows].unsqueeze(1)
             d_weight.addmm_(t[rows].T, d_outputs.flatten(1))
-            outputs = (
-                kept[block] if kept else (t[rows] @ weight).unflatten(1, (experts, width))
-            )
+            outputs = kept[block] if kept else (t[rows] @ weight).unflatten(1, (experts, width))
             dg[rows] = torch.bmm(outputs, dx[rows].unsqueeze(2)).squeeze(2)
         return None, dg, d_weight

@@ -47,9 +47,7 @@ class Miracle(nn.Module):
         s = settings
         self.settings = settings
         self.adaptor = MoEAdaptor(text_width, s.width, s.experts, s.adaptor_dropout, s.gate_noise)
-        self.context = ContextEncoder(
-            s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout
-        )
+        self.context = ContextEncoder(s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout)
         self.capsules = SparseCapsules(
             s.width,
             s.capsules,

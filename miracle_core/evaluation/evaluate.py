@@ -1,0 +1,184 @@
+"""Leave-one-out evaluation by full ranking: every item of the Dataset is a candidate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from miracle_core.data.dataset import Dataset, Examples, Split
+from miracle_core.data.packed import pack
+from miracle_core.errors import InputError
+from miracle_core.evaluation.metrics import DEFAULT_KS, ranking_metrics
+from miracle_core.evaluation.scorers import Scorer
+from miracle_core.model.retrieval import ranks, score_chunks, tie_order, top_k
+from miracle_core.progress import SILENT, Progress, stage
+
+BATCH_USERS = 2048
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What full ranking found.
+
+    Attributes:
+        dataset: the Dataset's name.
+        split: ``valid`` or ``test``.
+        users: int64 [users], indices of the users evaluated.
+        targets: int64 [users], their held-out items.
+        ranks: int64 [users], the held-out items' ranks from 1.
+        metrics: means over the users.
+        n_items: candidates.
+        active: int64 [users], active capsules.
+        capsule_users: int64 [C], users that activate each capsule.
+        top_items: int64 [users, K] or None, best first.
+        top_scores: float32 [users, K] or None.
+        seconds: how long it took.
+    """
+
+    dataset: str
+    split: Split
+    users: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
+    metrics: dict[str, float]
+    n_items: int
+    active: npt.NDArray[np.int64]
+    capsule_users: npt.NDArray[np.int64]
+    top_items: npt.NDArray[np.int64] | None
+    top_scores: npt.NDArray[np.float32] | None
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """The JSON contract of ``miracle evaluate``."""
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "users": len(self.users),
+            "items": self.n_items,
+            "metrics": self.metrics,
+            "active_capsules": {
+                "mean": float(self.active.mean()),
+                "in_use": int((self.capsule_users > 0).sum()),
+            },
+            "seconds": self.seconds,
+        }
+
+
+def evaluate(
+    scorer: Scorer,
+    dataset: Dataset,
+    split: Split = "test",
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    exclude_seen: bool = False,
+    keep_top: int = 0,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Rank every item of the Dataset for every evaluated user.
+
+    Args:
+        scorer: what is evaluated.
+        dataset: whose users and items.
+        split: ``valid`` or ``test``.
+        ks: cut-offs of the metrics.
+        exclude_seen: leave a user's history out of the candidates (the paper does not). A held-out
+            item that the user had before is then ranked last.
+        keep_top: keep each user's so many best items.
+        progress: told of users done.
+
+    Raises:
+        InputError: the Dataset has no user with three interactions.
+    """
+    started = time.perf_counter()
+    examples = by_length(dataset, dataset.examples(split))
+    if not len(examples):
+        raise InputError(
+            "has no user with at least three interactions to evaluate", where=str(dataset.folder)
+        )
+    items = scorer.items()
+    ties = tie_order(dataset.n_items).to(items.device)
+    keep_top = min(keep_top, dataset.n_items)
+    n = len(examples)
+    target_items = np.asarray(dataset.sequences[examples.positions], dtype=np.int64)
+    found = np.empty(n, dtype=np.int64)
+    active = np.empty(n, dtype=np.int64)
+    capsule_users = np.zeros(1, dtype=np.int64)
+    top_items = np.empty((n, keep_top), dtype=np.int64)
+    top_scores = np.empty((n, keep_top), dtype=np.float32)
+    with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
+        for batch, starts, ends in _batches(dataset, examples):
+            packed = pack(dataset.sequences, starts, ends, scorer.max_length)
+            interests = scorer.interests(packed)
+            order = packed.order.to(interests.users.device)[interests.users]
+            active[batch.start + order.cpu().numpy()] = interests.counts().cpu().numpy()
+            used = np.bincount(interests.capsules.cpu().numpy(), minlength=len(capsule_users))
+            used[: len(capsule_users)] += capsule_users
+            capsule_users = used
+            for users, scores in score_chunks(interests, items):
+                rows = order[users].cpu().numpy()
+                places = batch.start + rows
+                targets = torch.from_numpy(target_items[places]).to(items.device)
+                if exclude_seen:
+                    _exclude(scores, dataset, starts[rows], ends[rows])
+                found[places] = ranks(scores, targets, ties).cpu().numpy()
+                if exclude_seen:
+                    gone = torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))
+                    found[places[gone.cpu().numpy()]] = dataset.n_items
+                if keep_top:
+                    best_scores, best = top_k(scores, keep_top, ties)
+                    top_items[places] = best.cpu().numpy()
+                    top_scores[places] = best_scores.float().cpu().numpy()
+            progress.advance(len(starts))
+    back = np.argsort(examples.users, kind="stable")
+    return Evaluation(
+        dataset=dataset.name,
+        split=split,
+        users=examples.users[back],
+        targets=target_items[back],
+        ranks=found[back],
+        metrics=ranking_metrics(found, ks),
+        n_items=dataset.n_items,
+        active=active[back],
+        capsule_users=capsule_users,
+        top_items=top_items[back] if keep_top else None,
+        top_scores=top_scores[back] if keep_top else None,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def by_length(dataset: Dataset, examples: Examples) -> Examples:
+    """The same examples with the shortest histories first, so that batches hold few lengths."""
+    lengths = examples.positions - dataset.offsets[examples.users]
+    order = np.argsort(lengths, kind="stable")
+    return Examples(examples.users[order], examples.positions[order])
+
+
+def _batches(
+    dataset: Dataset, examples: Examples
+) -> Iterator[tuple[slice, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    for start in range(0, len(examples), BATCH_USERS):
+        batch = slice(start, min(start + BATCH_USERS, len(examples)))
+        users = examples.users[batch]
+        yield batch, np.asarray(dataset.offsets[users]), examples.positions[batch]
+
+
+def _exclude(
+    scores: torch.Tensor,
+    dataset: Dataset,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+) -> None:
+    """Give the items of whole histories a score below all others."""
+    lengths = ends - starts
+    rows = np.repeat(np.arange(len(starts)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    seen = dataset.sequences[np.repeat(starts, lengths) + within].astype(np.int64)
+    scores[
+        torch.from_numpy(rows).to(scores.device), torch.from_numpy(seen).to(scores.device)
+    ] = -torch.inf

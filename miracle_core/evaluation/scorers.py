@@ -1,0 +1,91 @@
+"""What is evaluated: anything that gives items vectors and users interests (eq. 17 scores them)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.packed import Packed
+from miracle_core.model.capsules import Interests
+from miracle_core.model.miracle import Miracle
+
+
+class Scorer(Protocol):
+    """Scores all items for histories as the max over a user's interests."""
+
+    max_length: int
+
+    def items(self) -> Tensor:
+        """The catalogue, [items, d]; the same each time."""
+
+    def interests(self, packed: Packed) -> Interests:
+        """The interests of a batch of histories."""
+
+
+class MiracleScorer:
+    """A trained model over one catalogue; the catalogue's vectors are computed once.
+
+    Args:
+        model: the model; it is put into evaluation mode.
+        text: [items, d_b], the catalogue's text vectors.
+    """
+
+    def __init__(self, model: Miracle, text: Tensor) -> None:
+        self.model = model.eval()
+        self.max_length = model.settings.max_length
+        with torch.inference_mode():
+            self._inputs = model.catalogue(text)
+            self._candidates = model.candidates(self._inputs)
+
+    def items(self) -> Tensor:
+        """Candidates of eq. 17, [items, d]."""
+        return self._candidates
+
+    def interests(self, packed: Packed) -> Interests:
+        """Interests of a batch of histories."""
+        packed = packed.to(self._inputs.device)
+        with torch.inference_mode():
+            output = self.model(self._inputs[packed.items], packed)
+            return output.interests.replace_vectors(self.model.user_vectors(output))
+
+
+class ConstantInterest:
+    """Scores items the same for every user: popularity, chance.
+
+    Args:
+        scores: float [items].
+    """
+
+    max_length = 1
+
+    def __init__(self, scores: Tensor) -> None:
+        self._items = scores.unsqueeze(1)
+
+    def items(self) -> Tensor:
+        """The scores as one-dimensional vectors, [items, 1]."""
+        return self._items
+
+    def interests(self, packed: Packed) -> Interests:
+        """One interest of 1 for everybody."""
+        n = packed.n_histories
+        return Interests(
+            torch.ones(n, 1, dtype=self._items.dtype),
+            torch.zeros(n, dtype=torch.int64),
+            torch.arange(n),
+            ((1, n),),
+        )
+
+
+def popularity(dataset: Dataset) -> ConstantInterest:
+    """How often each item occurs in the training part."""
+    return ConstantInterest(torch.from_numpy(dataset.training_counts()).double())
+
+
+def chance(dataset: Dataset, seed: int = 0) -> ConstantInterest:
+    """A random order of the catalogue, the same for every user."""
+    order = np.random.default_rng(seed).permutation(dataset.n_items)
+    return ConstantInterest(torch.from_numpy(order).double())

@@ -1,0 +1,120 @@
+"""Exact top-K and ranks over the whole catalogue, some users at a time.
+
+Scores of a chunk of users over all items exist at once (its size is bounded, and falls as the catalogue
+grows); users x items never does. Items that tie are ordered by a fixed pseudo-random key of their index,
+so results repeat, and a scorer that says the same of every item ranks them as chance would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from miracle_core.errors import MiracleError
+from miracle_core.model.capsules import Interests
+from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users, max_over_interests
+
+# Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32.
+CHUNK_ELEMENTS = 1 << 24
+MIN_USERS = 16
+
+
+def tie_order(n_items: int) -> Tensor:
+    """Where each item stands among items of equal score, int64 [items]: a fixed permutation.
+
+    The key is the index's splitmix64 hash, which has nothing to do with popularity or input order.
+    """
+    with np.errstate(over="ignore"):
+        z = (np.arange(1, n_items + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    order = np.empty(n_items, dtype=np.int64)
+    order[np.argsort(z, kind="stable")] = np.arange(n_items)
+    return torch.from_numpy(order)
+
+
+def score_chunks(interests: Interests, items: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Scores (eq. 17) of all items for a chunk of users after another.
+
+    Args:
+        interests: the users' active interests.
+        items: [items, d].
+
+    Yields:
+        The chunk's users (places in ``interests.users``) and their scores [users, items].
+
+    Raises:
+        MiracleError: an interest or item vector is not finite.
+    """
+    for name, tensor in (("interests", interests.vectors), ("items", items)):
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            raise MiracleError(
+                f"the {name} hold numbers that are not finite",
+                remedy="the training diverged: lower the learning rate",
+            )
+    n_items = items.shape[0]
+    max_users = max(CHUNK_ELEMENTS // n_items, MIN_USERS)
+    most = max((k for k, _ in interests.groups), default=1)
+    for rows, users, groups in chunks_of_users(interests.groups, max_users):
+        scores = items.new_empty(users.stop - users.start, n_items)
+        vectors = interests.vectors[rows]
+        width = max(BLOCK_ELEMENTS // max(vectors.shape[0], most), 1)
+        for start in range(0, n_items, width):
+            block = slice(start, start + width)
+            scores[:, block] = max_over_interests(vectors @ items[block].T, groups)
+        yield users, scores
+
+
+def ranks(scores: Tensor, targets: Tensor, ties: Tensor) -> Tensor:
+    """The rank of each user's target among all items, from 1.
+
+    Args:
+        scores: [users, items].
+        targets: int64 [users].
+        ties: int64 [items], from :func:`tie_order`.
+
+    Returns:
+        int64 [users].
+    """
+    own = scores.gather(1, targets.unsqueeze(1))
+    better = (scores > own).sum(1)
+    equal = scores == own
+    crowded = (equal.sum(1) > 1).nonzero().squeeze(1)
+    if crowded.numel():
+        before = ties < ties[targets[crowded]].unsqueeze(1)
+        better[crowded] += (equal[crowded] & before).sum(1)
+    return better + 1
+
+
+def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """The K best items of each user, best first, ties in their fixed order.
+
+    Args:
+        scores: [users, items].
+        k: how many, at most the number of items.
+        ties: int64 [items], from :func:`tie_order`.
+
+    Returns:
+        Scores [users, K] and items int64 [users, K].
+    """
+    values, items = scores.topk(k, 1)
+    # topk leaves it open which of equal scores it takes and in what order: mend the rows it concerns.
+    at_edge = (scores >= values[:, -1:]).sum(1) > k
+    inside = (values[:, 1:] == values[:, :-1]).any(1)
+    for user in at_edge.nonzero().squeeze(1).tolist():
+        candidates = (scores[user] >= values[user, -1]).nonzero().squeeze(1)
+        chosen = _by_score(scores[user, candidates], ties[candidates])[:k]
+        items[user] = candidates[chosen]
+    for user in (inside & ~at_edge).nonzero().squeeze(1).tolist():
+        items[user] = items[user, _by_score(values[user], ties[items[user]])]
+    return scores.gather(1, items), items
+
+
+def _by_score(scores: Tensor, ties: Tensor) -> Tensor:
+    """Indices that sort by falling score, then by rising tie order."""
+    by_tie = ties.argsort()
+    return by_tie[scores[by_tie].argsort(descending=True, stable=True)]
