@@ -1,7 +1,7 @@
 """Every setting, typed and validated in one place; TOML in and out.
 
-Flags beat the config file, which beats the preset. A run folder's ``config.toml`` holds all of it and is
-enough to run again.
+Flags beat the config file, which beats the preset. A run folder's ``config.toml`` holds all of it
+and is enough to run again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ModelSettings(_Section):
         gate_noise: noise of learned scale on the gate's logits in training.
         activation_noise: noise on the similarities in training (eq. 7).
         iterations: tau, routing iterations.
-        agreement: what agrees with an interest in eq. 14: ``h`` as printed, ``q`` as the authors set.
+        agreement: what agrees with an interest in eq. 14: ``h`` as printed, ``q`` as the authors.
         positional: position-wise item weights (eq. 9); off is section 4.4's "w/o PW".
         score: ``inner`` product as printed (eq. 17), or ``cosine``.
         temperature: what scores are divided by in the losses.
@@ -156,7 +156,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
     """Validate nested mappings of settings, later ones first.
 
     Args:
-        layers: e.g. a config file's contents, then flags; a ``preset`` in any of them is the ground.
+        layers: e.g. a config file's contents, then flags; a ``preset`` in any is the ground.
         where: what to call the place in an error.
 
     Raises:
@@ -236,7 +236,7 @@ def _explain(error: ValidationError, where: str) -> InputError:
     section: type[BaseModel] = Settings
     for part in path[:-1]:
         annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type)  # noqa: S101 (sections nest in sections)
+        assert isinstance(annotation, type)  # sections nest in sections
         section = annotation
     known = list(section.model_fields)
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)

@@ -1,9 +1,9 @@
 """Histories of a batch with no padding at all.
 
-The valid items of all histories lie end to end in one row of tokens, histories of one length next to
-each other. What treats an item alone (a linear layer, a norm) runs once over all tokens; what mixes the items of a
-history (attention, routing) sees each group of equal length as a plain ``[histories, length, ...]`` view.
-Padding can't influence a result because there is none.
+The valid items of all histories lie end to end in one row of tokens, histories of one length next
+to each other. What treats an item alone (a linear layer, a norm) runs once over all tokens; what
+mixes the items of a history (attention, routing) sees each group of equal length as a plain
+``[histories, length, ...]`` view. Padding can't influence a result because there is none.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import Packed
-from miracle_core.model.capsules import Interests
+from miracle_core.model.capsules import CapsuleOutput, Interests
 from miracle_core.model.miracle import Miracle
 
 
@@ -49,7 +49,7 @@ class MiracleScorer:
         """Interests of a batch of histories."""
         packed = packed.to(self._inputs.device)
         with torch.inference_mode():
-            output = self.model(self._inputs[packed.items], packed)
+            output: CapsuleOutput = self.model(self._inputs[packed.items], packed)
             return output.interests.replace_vectors(self.model.user_vectors(output))
 
 

@@ -64,7 +64,8 @@ class MoEAdaptor(nn.Module):
         offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
         if self.training:
             t = F.dropout(t, self.dropout)
-        product: Tensor = _GatedExperts.apply(t, g, self.expert_weight.flatten(1))
+        weight = self.expert_weight.flatten(1)
+        product: Tensor = _GatedExperts.apply(t, g, weight)  # type: ignore[no-untyped-call]
         return product - g @ offset
 
 

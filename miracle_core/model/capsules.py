@@ -180,7 +180,7 @@ class SparseCapsules(nn.Module):
         """Dynamic routing of one group of equally long histories (eq. 11-14).
 
         z_j is a combination of the history's own q_i, so ||z_j||^2 and <h_i, u_j> follow from the
-        [length, length] products of items; the interest vectors themselves are built once, at the end.
+        [length, length] products of items; interest vectors are built once, at the end.
 
         Args:
             h: [histories, length, d].
@@ -209,11 +209,11 @@ class SparseCapsules(nn.Module):
 
 
 def squash(z: Tensor) -> Tensor:
-    """u = ||z||^2 / (||z||^2 + 1) z / ||z|| (eq. 13), written with no division by ||z||.
+    """Squash: u = ||z||^2 / (||z||^2 + 1) z / ||z|| (eq. 13), with no division by ||z||.
 
     At z = 0 both the value and the gradient are 0.
     """
-    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
     return z * (norm / (norm * norm + 1))
 
 

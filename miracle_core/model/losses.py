@@ -12,8 +12,8 @@ ORTHOGONALITY_TEMPERATURE = 0.1
 def orthogonality(base: Tensor) -> Tensor:
     """l_c: softmax cross-entropy of cos(a_j, a_j') / 0.1 against the identity (eq. 18).
 
-    As printed, the logarithm of a cosine that may be negative is undefined; the softmax is the authors'
-    settings' reading, averaged over the capsules.
+    As printed, the logarithm of a cosine that may be negative is undefined; the softmax, averaged
+    over the capsules, is the reading of the authors' settings.
 
     Args:
         base: A [C, d].

@@ -24,10 +24,12 @@ class Losses:
     Attributes:
         total: what is minimised.
         terms: each term by name, before its weight.
+        activated: int64 [tokens], the capsule each item of the batch activated.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    activated: Tensor
 
 
 class Miracle(nn.Module):
@@ -76,7 +78,7 @@ class Miracle(nn.Module):
         return self.item_vectors(text, self.identity)
 
     def candidates(self, items: Tensor) -> Tensor:
-        """Item vectors as eq. 17 multiplies them: themselves, or their directions for ``cosine``."""
+        """Item vectors as eq. 17 multiplies them: as they are, or their directions (cosine)."""
         return items if self.settings.score == "inner" else F.normalize(items, dim=-1)
 
     def forward(self, items: Tensor, packed: Packed) -> CapsuleOutput:
@@ -91,7 +93,7 @@ class Miracle(nn.Module):
         return output
 
     def user_vectors(self, output: CapsuleOutput) -> Tensor:
-        """Interests as eq. 17 multiplies them: themselves, or their directions for ``cosine``."""
+        """Interests as eq. 17 multiplies them: as they are, or their directions (cosine)."""
         u = output.interests.vectors
         return u if self.settings.score == "inner" else F.normalize(u, dim=-1)
 
@@ -100,7 +102,7 @@ class Miracle(nn.Module):
     ) -> Losses:
         """The fine-tuning loss of a batch (eq. 23-24).
 
-        The catalogue's vectors are computed once and serve as the histories' input and as candidates.
+        The catalogue's vectors are computed once, for the histories' input and as candidates.
 
         Args:
             text: [items, d_b], the catalogue's text vectors.
@@ -127,4 +129,4 @@ class Miracle(nn.Module):
             + weights.coverage * terms["coverage"]
             + weights.orthogonality * terms["orthogonality"]
         )
-        return Losses(total, terms)
+        return Losses(total, terms, output.activated)

@@ -1,8 +1,9 @@
 """Exact top-K and ranks over the whole catalogue, some users at a time.
 
-Scores of a chunk of users over all items exist at once (its size is bounded, and falls as the catalogue
-grows); users x items never does. Items that tie are ordered by a fixed pseudo-random key of their index,
-so results repeat, and a scorer that says the same of every item ranks them as chance would.
+Scores of a chunk of users over all items exist at once (its size is bounded, and falls as the
+catalogue grows); users x items never does. Items that tie are ordered by a fixed pseudo-random key
+of their index, so results repeat, and a scorer that says the same of every item ranks them as
+chance would.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
         Scores [users, K] and items int64 [users, K].
     """
     values, items = scores.topk(k, 1)
-    # topk leaves it open which of equal scores it takes and in what order: mend the rows it concerns.
+    # topk leaves open which of equal scores it takes and in what order: mend such rows.
     at_edge = (scores >= values[:, -1:]).sum(1) > k
     inside = (values[:, 1:] == values[:, :-1]).any(1)
     for user in at_edge.nonzero().squeeze(1).tolist():

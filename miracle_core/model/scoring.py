@@ -1,8 +1,8 @@
-"""Max-over-interests scores and their softmax loss, walking the catalogue in blocks (eq. 16-17, 23).
+"""Max-over-interests scores and their softmax loss, the catalogue in blocks (eq. 16-17, 23).
 
-score(u, v) = max over the user's active interests i of <u_i, x_v>. Neither [users, capsules, items] nor
-[users, items] ever exists whole: one block of scores at a time does, of a size that does not depend on
-the catalogue.
+score(u, v) = max over the user's active interests i of <u_i, x_v>. Neither [users, capsules, items]
+nor [users, items] ever exists whole: one block of scores at a time does, of a size that does not
+depend on the catalogue.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def max_interest_cross_entropy(
         targets: int64 [users], the row of ``items`` each user took next, users in the order of
             ``interests.users``.
         scale: what scores are multiplied with (1 / temperature).
-        item_bias: [items], added to each candidate's scaled score; the logarithm of how often a candidate
+        item_bias: [items], added to each candidate's scaled score: the logarithm of how often it
             counts, or a correction for sampling. It gets no gradient.
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
 
     Returns:
         The loss, a scalar.
     """
-    loss: Tensor = _MaxInterestCrossEntropy.apply(
+    loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
         interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias
     )
     return loss
@@ -213,7 +213,7 @@ class _Chunk:
             own[mine] = logits[mine, column]
             if len(self.blocks) == 1:
                 self.kept = (scores, best, logits)
-        assert running is not None  # noqa: S101 (a catalogue is never empty)
+        assert running is not None  # a catalogue is never empty
         self.normaliser = running
         return (running - own).sum()
 

@@ -1,0 +1,86 @@
+"""All that a training needs to go on as if it had never stopped, in one file.
+
+One safetensors file holds weights, optimiser state and the random stream as tensors, and the
+position in the training as JSON in its metadata. It is written beside and renamed, so a kill leaves the
+checkpoint before it, whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from miracle_core.errors import InputError
+from miracle_core.model.miracle import Miracle
+from miracle_core.training.run_folder import load_tensors, load_weights, save_tensors
+
+VERSION = "1"
+
+
+@dataclass
+class Position:
+    """Where a training stands.
+
+    Attributes:
+        epoch: epochs completed, their validation included.
+        step: steps done of the epoch under way.
+        best: the best validation metric so far.
+        best_epoch: the epoch that reached it (0: none yet).
+        sums: sums of each loss term over the examples of the epoch under way.
+        used: how often each capsule was activated in the epoch under way.
+        seconds: time spent training before this process.
+        fingerprint: of the Dataset.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    used: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    fingerprint: str = ""
+
+
+def save_checkpoint(path: Path, model: Miracle, optimiser: Optimizer, position: Position) -> None:
+    """Write a checkpoint in place of the one before it."""
+    tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"optimiser.{index}.{name}"] = value
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    save_tensors(
+        path, tensors, {"version": VERSION, "position": orjson.dumps(asdict(position)).decode()}
+    )
+
+
+def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Position:
+    """Put a checkpoint back: weights, optimiser, random stream; returns the position.
+
+    Raises:
+        InputError: the file is damaged or of another version or model.
+    """
+    tensors, metadata = load_tensors(path)
+    if metadata.get("version") != VERSION or "position" not in metadata:
+        raise InputError("is not a checkpoint of this version", where=str(path))
+    weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+    load_weights(model, weights, where=str(path))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return Position(**orjson.loads(metadata["position"]))

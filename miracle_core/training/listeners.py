@@ -1,0 +1,57 @@
+"""Who hears how a training goes: a progress display, TensorBoard, a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+class Listener:
+    """Hears of a training's events. Each method does nothing here; override what matters."""
+
+    def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
+        """The training begins (or goes on)."""
+
+    def step(self, epoch: int, step: int, report: dict[str, float]) -> None:
+        """Some steps are done.
+
+        Args:
+            epoch: from 1.
+            step: steps done of this epoch.
+            report: mean loss terms since the epoch began, ``capsules_in_use``,
+                ``examples_per_second``.
+        """
+
+    def validating(self, epoch: int) -> None:
+        """An epoch's steps are done; its validation begins."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch has been validated; ``record`` is the line of ``metrics.jsonl``."""
+
+    def end(self, status: str) -> None:
+        """The training ends: ``finished``, ``stopped early`` or ``interrupted``."""
+
+
+class TensorBoard(Listener):
+    """Writes loss terms and validation metrics as TensorBoard events.
+
+    Args:
+        folder: where the event files go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: TensorBoard takes about a second to import.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Write one point of every curve."""
+        for group in ("train", "valid", "capsules"):
+            for name, value in record[group].items():
+                self._writer.add_scalar(f"{group}/{name}", value, record["epoch"])
+        self._writer.flush()
+
+    def end(self, status: str) -> None:
+        """Close the event file."""
+        self._writer.close()
