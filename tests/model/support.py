@@ -1,4 +1,4 @@
-"""What the model's tests share: random weights, and a module's weights under the paper's symbols."""
+"""What the model's tests share: random weights, and ours under the paper's symbols."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from miracle_core.model.capsules import Interests
 from tests.reference.parameters import Layer, Parameters, random_parameters
 
 if TYPE_CHECKING:
     from miracle_core.data.packed import Packed
     from miracle_core.model.adaptor import MoEAdaptor
-    from miracle_core.model.capsules import Interests, SparseCapsules
+    from miracle_core.model.capsules import SparseCapsules
     from miracle_core.model.context import ContextEncoder, TransformerLayer
     from tests.reference.parameters import Array
 
@@ -77,6 +78,29 @@ def per_user(packed: Packed, interests: Interests) -> list[dict[int, Array]]:
         row += count
     assert row == len(interests.vectors) == len(interests.capsules)
     return found
+
+
+def interests_of(users: list[dict[int, Array]]) -> Interests:
+    """Users' interests, capsule to vector, as the model hands them on (``users`` = the order)."""
+    order = sorted(range(len(users)), key=lambda i: len(users[i]))
+    pairs = [(j, users[i][j]) for i in order for j in sorted(users[i])]
+    sizes, numbers = np.unique([len(users[i]) for i in order], return_counts=True)
+    return Interests(
+        torch.tensor(np.array([vector for _, vector in pairs])),
+        torch.tensor([capsule for capsule, _ in pairs]),
+        torch.tensor(order),
+        tuple(zip(sizes.tolist(), numbers.tolist(), strict=True)),
+    )
+
+
+def random_users(
+    rng: np.random.Generator, counts: list[int], width: int, capsules: int = 8
+) -> list[dict[int, Array]]:
+    """A user for each count, with so many active capsules chosen at random."""
+    return [
+        {int(j): rng.normal(size=width) for j in rng.choice(capsules, size=count, replace=False)}
+        for count in counts
+    ]
 
 
 def assert_same_interests(found: dict[int, Array], expected: dict[int, Array]) -> None:

@@ -177,7 +177,7 @@ def test_order_and_company_of_histories_change_nothing():
 def test_noise_explores_in_training_only():
     """N(0, 0.2^2) relative to the similarity, and 0.01 absolute where that is nothing."""
     module = network(7, capsules=3)
-    H, packed = batch([2, 1])
+    H, _ = batch([2, 1])
     H = H * torch.tensor([[1.0], [0.0], [20.0]])
     clean = module.similarity(H)
     assert torch.equal(clean, module.similarity(H))
