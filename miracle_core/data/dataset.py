@@ -4,7 +4,7 @@
     items.parquet          item_id, title, text, domain; the row number is the item's index, from 0
     users.parquet          user_id; the row number is the user's index, from 0
     sequences.npy          int32 [interactions], every user's items in time order, end to end
-    offsets.npy            int64 [users + 1], user u's items are sequences[offsets[u]:offsets[u + 1]]
+    offsets.npy            int64 [users + 1]; sequences[offsets[u]:offsets[u + 1]] are user u's
     features.<encoder>.npy float16 or float32 [items, width], one text vector an item
 
 Index 0 is a real item: padding never appears here. Equal input gives equal bytes.
@@ -80,7 +80,8 @@ class Manifest(_Strict):
 
     Attributes:
         format: version of the folder's format.
-        name: what the Dataset is called (the last part of its first folder's name).
+        name: what the Dataset is called (the source's own name unless the person gave another;
+            never the folder's, so that the same source gives the same bytes anywhere).
         sources: the raw files.
         settings: every option that decided the result.
         counts: users, items, interactions, and what each step of preparation left.
@@ -333,7 +334,7 @@ def check_features(
 
 
 def feature_file(encoder: str) -> str:
-    """The file name for an encoder's features; anything but letters, digits, ``.-_`` becomes ``-``."""
+    """The file name for an encoder's features; all but letters, digits, ``.-_`` becomes ``-``."""
     return f"features.{re.sub(r'[^A-Za-z0-9._-]+', '-', encoder).strip('-.') or 'encoder'}.npy"
 
 

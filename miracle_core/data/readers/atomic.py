@@ -1,0 +1,231 @@
+"""RecBole's and UniSRec's atomic files: tab-separated, with typed headers (``item_id:token``).
+
+Two forms, told apart by the names of the files:
+
+plain       NAME.inter (user_id, item_id, timestamp if known) and NAME.item or NAME.text
+benchmark   NAME.test.inter, with NAME.train.inter and NAME.valid.inter where given; see
+            :mod:`miracle_core.data.readers.benchmark`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
+from miracle_core.data.readers.delimited import (
+    TAB,
+    Table,
+    read_header,
+    read_rows,
+    require_columns,
+)
+from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.times import parse_times
+from miracle_core.errors import InputError
+from miracle_core.progress import Progress, stage
+
+# The longer endings first: NAME.test.inter is no NAME.inter.
+_ENDINGS = (
+    "train.inter",
+    "valid.inter",
+    "test.inter",
+    "inter",
+    "text",
+    "item",
+    "item2index",
+    "user2index",
+)
+_TITLES = ("title", "movie_title", "item_name", "name")
+_CATEGORIES = ("categories", "category", "genres", "genre", "class")
+_BRANDS = ("brand", "store")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The atomic files of one data set.
+
+    Attributes:
+        name: the part of the file names before the ending.
+        files: the path of each ending that is there.
+    """
+
+    name: str
+    files: dict[str, Path]
+
+    @property
+    def item_file(self) -> Path:
+        """The file with the items' text; NAME.text where both it and NAME.item are there."""
+        return self.files["text"] if "text" in self.files else self.files["item"]
+
+
+def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
+    """Read atomic files, given as their folder or one by one.
+
+    Raises:
+        InputError: files missing, or anything in them that can't be read, with its place.
+    """
+    _refuse_table_options(options)
+    found = find(paths)
+    if "inter" in found.files:
+        return _read_plain(found, options, progress)
+    from miracle_core.data.readers.benchmark import read_benchmark
+
+    return read_benchmark(found, options, progress)
+
+
+def find(paths: Sequence[Path]) -> Found:
+    """Sort out which files make one data set.
+
+    Raises:
+        InputError: a path that doesn't exist or isn't atomic, several data sets, or no events or
+            items among them.
+    """
+    where = ", ".join(str(path) for path in paths)
+    sets: dict[str, dict[str, Path]] = {}
+    for path in paths:
+        if path.is_dir():
+            children = sorted(child for child in path.iterdir() if child.is_file())
+        elif path.exists():
+            children = [path]
+        else:
+            raise InputError(
+                "does not exist", where=str(path), remedy="check the spelling of the path"
+            )
+        for child in children:
+            for ending in _ENDINGS:
+                if child.name.endswith(f".{ending}"):
+                    files = sets.setdefault(child.name.removesuffix(f".{ending}"), {})
+                    if ending in files:
+                        raise InputError(
+                            f"there are two files NAME.{ending}: {files[ending]} and {child}",
+                            where=where,
+                            remedy="name one data set at a time",
+                        )
+                    files[ending] = child
+                    break
+            else:
+                if not path.is_dir():
+                    raise InputError(
+                        "is no atomic file (NAME.inter, NAME.item, NAME.test.inter, ...)",
+                        where=str(child),
+                        remedy="rename it, or read it with --format table",
+                    )
+    if len(sets) > 1:
+        raise InputError(
+            f"holds several data sets: {', '.join(sorted(sets))}",
+            where=where,
+            remedy="name the files of one of them instead of the folder",
+        )
+    name, files = next(iter(sets.items()), ("NAME", {}))
+    splits = [ending for ending in files if ending.endswith(".inter")]
+    if "inter" in files and splits:
+        raise InputError(
+            f"holds both {name}.inter and {name}.{splits[0]}",
+            where=where,
+            remedy="name the files to read instead of the folder",
+        )
+    if "inter" not in files and "test.inter" not in files:
+        missing = f"{name}.test.inter" if splits else f"{name}.inter (or {name}.test.inter)"
+        raise InputError(
+            f"{missing} is missing", where=where, remedy="add the file, or name its folder"
+        )
+    if "text" not in files and "item" not in files:
+        raise InputError(
+            f"{name}.item (or {name}.text), the items' text, is missing",
+            where=where,
+            remedy="add the file: without text there is nothing to encode",
+        )
+    return Found(name, files)
+
+
+def typed_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+    """Rows of an atomic file, with columns named without their types.
+
+    Args:
+        path: the file.
+        required: columns that must be there.
+        optional: columns to keep where they are there.
+
+    Raises:
+        InputError: as :func:`read_header` and :func:`read_rows`; or a missing column.
+    """
+    header, place = read_header(path, TAB)
+    names = [column.partition(":")[0] for column in header]
+    require_columns(names, required, place)
+    wanted = [*required, *(name for name in optional if name in names)]
+    return read_rows(path, TAB, names, wanted=wanted)
+
+
+def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
+    """The items' text from NAME.item or NAME.text.
+
+    A column ``text`` is the text, whole. Otherwise the text is title, categories and brand, those
+    that are there; and where there is no title, every ``token_seq`` column.
+
+    Returns:
+        The rows as read, and item_id, title, text, clean, in the same order.
+
+    Raises:
+        InputError: as :func:`typed_rows`; or a file without any column of text.
+    """
+    header, place = read_header(path, TAB)
+    types = {column.partition(":")[0]: column.partition(":")[2] for column in header}
+    require_columns(list(types), ["item_id"], place)
+    title = next((name for name in _TITLES if name in types), None)
+    if "text" in types:
+        parts = ["text"]
+    elif title:
+        more = (
+            next((name for name in group if name in types), None)
+            for group in (_CATEGORIES, _BRANDS)
+        )
+        parts = [title, *(name for name in more if name)]
+    else:
+        parts = [name for name, kind in types.items() if kind == "token_seq"]
+    if not parts:
+        require_columns(list(types), ["title"], place)
+    wanted = list(dict.fromkeys(["item_id", *([title] if title else []), *parts]))
+    table = read_rows(path, TAB, list(types), wanted=wanted)
+    texts = {name: clean_text(table.rows[name]) for name in wanted[1:]}
+    text = join_texts([texts[name] for name in parts], "text")
+    titles = texts[title].alias("title") if title else titles_of(text)
+    items = pl.DataFrame([table.rows["item_id"], titles, text])
+    return table, items
+
+
+def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Interactions:
+    path = found.files["inter"]
+    with stage(progress, f"reading {found.item_file.name}"):
+        item_table, items = read_items(found.item_file)
+    with stage(progress, f"reading {path.name}"):
+        table = typed_rows(path, ["user_id", "item_id"], ["timestamp"])
+        if "timestamp" in table.rows.columns:
+            time = parse_times(table.rows["timestamp"], table.place)
+        else:
+            time = pl.int_range(table.rows.height, eager=True)
+        events = table.rows.select("user_id", "item_id").with_columns(time.alias("time"))
+    return Interactions.checked(
+        events,
+        items,
+        name=options.name or found.name,
+        sources=describe_sources([path, found.item_file], progress),
+        reading={"format": "atomic", "form": "plain"},
+        event_place=table.place,
+        item_place=item_table.place,
+    )
+
+
+def _refuse_table_options(options: ReadOptions) -> None:
+    given = options.model_fields_set - {"name"}
+    if given:
+        raise InputError(
+            f"atomic files name their columns themselves; {', '.join(sorted(given))} can't be set",
+            where="--format atomic",
+            remedy="leave the column options out, or read with --format table",
+        )

@@ -1,0 +1,19 @@
+"""What a manifest says of the raw files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from miracle_core.data.dataset import SourceFile
+from miracle_core.files import sha256_file
+from miracle_core.progress import Progress, stage
+
+
+def describe_sources(paths: Iterable[Path], progress: Progress) -> list[SourceFile]:
+    """Name (without its folder), size and SHA-256 of each file, in the order given."""
+    with stage(progress, "hashing the sources"):
+        return [
+            SourceFile(file=path.name, bytes=path.stat().st_size, sha256=sha256_file(path))
+            for path in paths
+        ]
