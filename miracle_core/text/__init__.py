@@ -1,1 +1,7 @@
+"""Texts to vectors: encoders by name, cached and resumable encoding of a Dataset."""
 
+from miracle_core.text.base import TextEncoder
+from miracle_core.text.encode import encode_dataset
+from miracle_core.text.load import load_encoder, reload_encoder
+
+__all__ = ["TextEncoder", "encode_dataset", "load_encoder", "reload_encoder"]

