@@ -1,0 +1,122 @@
+"""``miracle data``: look at a Dataset folder, or check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from miracle_cli.output import bar, print_fields, print_json, print_table
+
+if TYPE_CHECKING:
+    from miracle_core.data.dataset import Dataset
+    from miracle_core.data.statistics import LengthClass
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Show a Dataset's figures, or verify its files.",
+)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A Dataset folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def show(folder: Folder, as_json: AsJson = False) -> None:
+    """Show a Dataset's figures: table 1, what each step left, lengths, text features."""
+    from miracle_core.data.dataset import Dataset
+
+    dataset = Dataset.open(folder)
+    if as_json:
+        print_json(summary(dataset))
+        return
+    print_counts(dataset)
+    print_lengths(dataset)
+    sources = [[s.file, s.bytes, s.sha256[:12]] for s in dataset.manifest.sources]
+    print_table(["source", "bytes", "sha256"], sources)
+
+
+@app.command()
+def verify(folder: Folder, as_json: AsJson = False) -> None:
+    """Check that a Dataset is still what was written: hashes, arrays, ids, text features."""
+    from miracle_cli.progress import RichProgress
+    from miracle_core.data.verify import verify as check
+
+    good = check(folder, RichProgress())
+    if as_json:
+        print_json({"folder": str(folder), "good": True, "checks": good})
+        return
+    for line in good:
+        typer.echo(f"good  {line}")
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """What ``--json`` prints of a Dataset."""
+    from miracle_core.data.statistics import describe
+
+    found = describe(dataset)
+    manifest = dataset.manifest
+    return {
+        "dataset": dataset.name,
+        "folder": str(dataset.folder),
+        **found.as_dict(),
+        "split": manifest.split,
+        "settings": manifest.settings,
+        "steps": manifest.counts.get("steps", []),
+        "lengths": [vars(length) for length in found.lengths],
+        "features": {
+            name: {"dtype": entry.dtype, **entry.encoder.model_dump()}
+            for name, entry in manifest.features.items()
+        },
+        "sources": [source.model_dump() for source in manifest.sources],
+        "fingerprint": manifest.fingerprint,
+    }
+
+
+def print_counts(dataset: Dataset) -> None:
+    """The paper's table 1 for one Dataset, what each step left of it, and its text features."""
+    from miracle_core.data.statistics import describe
+
+    found = describe(dataset)
+    print_table(
+        ["dataset", "users", "items", "interactions", "density", "mean length"],
+        [
+            [
+                dataset.name,
+                found.users,
+                found.items,
+                found.interactions,
+                f"{found.density:.3%}",
+                f"{found.mean_length:.2f}",
+            ]
+        ],
+        right=("density", "mean length"),
+    )
+    steps = dataset.manifest.counts.get("steps", [])
+    print_table(
+        ["step", "users", "items", "interactions"],
+        [[step[key] for key in ("step", "users", "items", "interactions")] for step in steps],
+    )
+    features = {
+        name: f"{entry.encoder.width} numbers an item, {entry.encoder.pooling} pooling, "
+        f"{entry.dtype}, revision {entry.encoder.revision[:12]}"
+        for name, entry in dataset.manifest.features.items()
+    }
+    print_fields(features or {"none": "no text is encoded yet"}, title="text features")
+
+
+def print_lengths(dataset: Dataset) -> None:
+    """Users by the length of their sequence, as bars."""
+    from miracle_core.data.statistics import describe
+
+    lengths = describe(dataset).lengths
+    most = max((length.users for length in lengths), default=1)
+    rows = [[_span(length), length.users, bar(length.users / most)] for length in lengths]
+    print_table(["length", "users", ""], rows)
+
+
+def _span(length: LengthClass) -> str:
+    if length.most is None:
+        return f"{length.least} or more"
+    return str(length.least) if length.most == length.least else f"{length.least}-{length.most}"

@@ -1,0 +1,147 @@
+"""The command line: which commands there are, and how a run begins and ends.
+
+A command's file is imported when the command is called, and not before: ``miracle --help`` reads
+this table and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+import typer.main
+
+from miracle_cli.output import message, print_error
+from miracle_core.errors import MiracleError
+from miracle_core.version import __version__
+
+# A command is one line: its name, the module that holds its `app`, what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "preprocess": ("miracle_cli.preprocess", "Turn raw files into a Dataset folder."),
+    "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
+}
+ALIASES: dict[str, str] = {}
+
+INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
+# typer.BadParameter's parent: every complaint about how the command line was written.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group of commands that imports a command's module when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of :data:`COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command; None if there is none of that name."""
+        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
+        return typer.main.get_command(import_module(entry[0]).app) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, or say which one may be meant."""
+        # The parent looks here, and only here, for names close to a misspelt one.
+        names: Any = dict.fromkeys([*COMMANDS, *ALIASES])
+        self.commands = names
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without importing any."""
+        also = {name: alias for alias, name in ALIASES.items()}
+        rows = [
+            (name, text + (f" (alias: {also[name]})" if name in also else ""))
+            for name, (_, text) in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help="Train, measure and look inside a multi-interest recommender (MIRACLE, SIGIR 2023).",
+    epilog="miracle COMMAND --help tells a command's options.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"miracle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the program an error came up.")
+    ] = False,
+) -> None:
+    """The options that every command has."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0, 1 (failed run), 2 (usage or input), 130 (interrupted).
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    # Also after the command's name, where one adds it to a line that failed.
+    options = args[: args.index("--")] if "--" in args else args
+    debug = "--debug" in options
+    if debug:
+        args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
+    try:
+        code = typer.main.get_command(app).main(args, prog_name="miracle", standalone_mode=False)
+        sys.stdout.flush()
+    except UsageError as error:
+        error.show()
+        return 2
+    except BrokenPipeError:  # the reader of our output had enough (| head)
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except MiracleError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(error)
+        return error.exit_code
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(MiracleError(error.strerror or str(error), where=error.filename))
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        remedy = "report it" if debug else "run again with --debug, and report what it shows"
+        print_error(MiracleError(f"a bug: {type(error).__name__}: {error}", remedy=remedy))
+        return 1
+    if code == INTERRUPTED:
+        message("stopped")
+    return code if isinstance(code, int) else 0
+
+
+def run() -> NoReturn:
+    """The ``miracle`` program."""
+    sys.exit(main())

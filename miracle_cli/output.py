@@ -1,0 +1,110 @@
+"""What the commands share for their output: results to stdout, everything else to stderr.
+
+Text from data goes through :func:`plain` and is never read as markup. Rich is imported by what
+needs it only.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
+
+_PIPE_WIDTH = 120  # columns where stdout is no terminal
+_JOINERS = "\u200c\u200d"  # invisible, but they shape real scripts
+
+
+def plain(text: object) -> str:
+    """Text on one line that can't move the cursor, change colours or turn around its surroundings.
+
+    Control characters become spaces, invisible ones vanish.
+    """
+    shown = []
+    for character in str(text):
+        category = unicodedata.category(character)
+        if category in ("Cc", "Zl", "Zp"):
+            shown.append(" ")
+        elif category not in ("Cf", "Cs") or character in _JOINERS:
+            shown.append(character)
+    return "".join(shown)
+
+
+def message(text: str) -> None:
+    """Tell the person something that is no result."""
+    sys.stderr.write(plain(text) + "\n")
+    sys.stderr.flush()
+
+
+def print_error(error: MiracleError) -> None:
+    """Three lines: what is wrong, where, how to mend it."""
+    message(f"error: {error.what}")
+    if error.where:
+        message(f"where: {error.where}")
+    if error.remedy:
+        message(f"mend:  {error.remedy}")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    import orjson
+
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Collection[str] = (),
+) -> None:
+    """Print a table.
+
+    Args:
+        columns: the headings.
+        rows: the cells; whole numbers get thousands separators, numbers stand to the right.
+        title: what stands above it.
+        right: headings of more columns whose cells stand to the right.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table.title = Text(plain(title)) if title else None
+    for index, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        justify: Literal["left", "right"] = "right" if numbers or column in right else "left"
+        table.add_column(Text(plain(column)), justify=justify)
+    for row in rows:
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console.print(table)
+
+
+def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, fields), default=0)
+    lines = [plain(title)] if title else []
+    lines += [f"{name:<{width}}  {_cell(value)}" for name, value in fields.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def bar(share: float, width: int = 30) -> str:
+    """A text bar for a share between 0 and 1; anything above 0 shows."""
+    eighths = max(round(share * width * 8), int(share > 0))
+    parts: tuple[str, ...] = ("", *"▏▎▍▌▋▊▉")
+    return "█" * (eighths // 8) + parts[eighths % 8]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return plain(value)
