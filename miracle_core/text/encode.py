@@ -75,8 +75,9 @@ def encode_texts(
         MiracleError: the encoder gave a number that is not finite or beyond float16, or the cache
             can't be used.
     """
-    # By length, so that the encoder finds texts of equal length to put together.
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    # By length, so that the encoder finds texts of equal length to put together; the longest
+    # first, so that the time left is never told too low.
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
     vectors = np.empty((len(distinct), encoder.identity.width), dtype=np.float16)
     cache = ChunkCache(encoder)
     with stage(progress, f"encode with {encoder.identity.name}", len(distinct), "texts"):

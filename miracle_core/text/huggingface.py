@@ -99,7 +99,7 @@ class TransformerEncoder:
         vectors = np.empty((len(texts), self.identity.width), dtype=np.float32)
         if not texts:
             return vectors
-        order = np.argsort(self.token_lengths(texts), kind="stable")
+        order = np.argsort(-self.token_lengths(texts), kind="stable")
         for start in range(0, len(texts), BATCH):
             rows = order[start : start + BATCH]
             batch = [texts[row] for row in rows]

@@ -49,9 +49,26 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
     from miracle_core.text.huggingface import load_folder, load_hub
 
     if folder.is_dir():
-        short = base if base == "minilm" else folder.resolve().name
-        return load_folder(f"{short}:{pooling}" if pooling else short, folder, pooling)
+        return load_folder(feature_name(name), folder, pooling)
     return load_hub(name, base, pooling, progress)
+
+
+def feature_name(name: str) -> str:
+    """What a Dataset's manifest calls the encoder of a name: paths are left out of it.
+
+    ``models/bert-base:mean`` becomes ``bert-base:mean`` where ``models/bert-base`` is a folder;
+    every other name stays as it is.
+
+    Raises:
+        InputError: an unknown pooling.
+    """
+    if name.partition(":")[0] in ("hashing", "minilm"):
+        return name
+    base, pooling = _split_pooling(name)
+    if not Path(base).is_dir():
+        return name
+    short = Path(base).resolve().name
+    return f"{short}:{pooling}" if pooling else short
 
 
 def reload_encoder(identity: EncoderIdentity, progress: Progress = SILENT) -> TextEncoder:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from miracle_core.errors import InputError
-from miracle_core.text import load_encoder, reload_encoder
+from miracle_core.text import feature_name, load_encoder, reload_encoder
 from miracle_core.text.hashing import HashingEncoder
 from tests.text.support import save_tiny_bert
 
@@ -96,6 +96,20 @@ def test_the_same_encoder_again(tmp_path: Path) -> None:
     changed = first.identity.model_copy(update={"revision": "another"})
     with pytest.raises(InputError, match="another revision"):
         reload_encoder(changed)
+
+
+def test_what_a_manifest_calls_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "bert").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "hashing:64": "hashing:64",
+        "minilm:cls": "minilm:cls",
+        "some/model:mean": "some/model:mean",
+        "models/bert": "bert",
+        "models/bert/:mean": "bert:mean",
+        str(tmp_path / "models" / "bert"): "bert",
+    }
+    assert {name: feature_name(name) for name in names} == names
 
 
 def test_finding_an_encoder_imports_no_torch() -> None:
