@@ -14,7 +14,7 @@ from miracle_core.data.readers import read
 from miracle_core.data.synthetic import ROLES, SHOPS, Shop, generate_shops, write_shop_files
 from miracle_core.data.synthetic.catalogue import compose_catalogue
 from miracle_core.data.synthetic.histories import MAX_INTERESTS, MAX_LENGTH, MIN_LENGTH, NOISE_SHARE
-from miracle_core.data.synthetic.stream import Stream, cumulated, pick
+from miracle_core.data.synthetic.stream import Stream
 from miracle_core.data.synthetic.vocabulary import load_vocabulary
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
@@ -78,20 +78,6 @@ def test_a_shop_does_not_depend_on_the_others(shops: list[Shop]) -> None:
     together = shops[SHOPS.index("kitchen")]
     assert alone.items.equals(together.items)
     assert alone.events.equals(together.events)
-
-
-def test_uniform_numbers_are_the_documented_ones() -> None:
-    reference = np.random.Generator(np.random.PCG64(np.random.SeedSequence([7])))
-    np.testing.assert_array_equal(Stream(7).uniform(2, 3), reference.random((2, 3)))
-
-
-def test_pick_follows_integer_weights_within_its_bounds() -> None:
-    cumulative = cumulated(np.array([5, 0, 1, 3, 4]))
-    u = (np.arange(400) + 0.5) / 400
-    assert np.bincount(pick(cumulative, u, 0, 5), minlength=5).tolist() == pytest.approx(
-        [154, 0, 31, 92, 123], abs=1
-    )
-    assert np.bincount(pick(cumulative, u, 1, 4), minlength=5).tolist() == [0, 0, 100, 300, 0]
 
 
 # --- users -----------------------------------------------------------------------------------
