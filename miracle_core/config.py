@@ -23,7 +23,10 @@ METRIC_NAMES = ("recall", "ndcg", "mrr")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # Strict: "5" is no number and true is no 1; TOML says what a value is.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False
+    )
 
 
 class ModelSettings(_Section):
@@ -108,15 +111,16 @@ class TrainSettings(_Section):
     clip: float = Field(1.0, gt=0)
     metric: str = "recall@10"
     patience: int = Field(10, ge=1)
-    seed: int = Field(2023, ge=0)
+    seed: int = Field(2023, ge=0, lt=2**63)
 
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
         name, at, k = value.partition("@")
-        if name not in METRIC_NAMES or not at or not k.isdigit() or int(k) < 1:
-            raise ValueError(f"{value!r} is no metric; write one of recall@K, ndcg@K, mrr@K")
-        return value
+        number = int(k) if k.isascii() and k.isdigit() else 0
+        if name not in METRIC_NAMES or not at or number < 1:
+            raise ValueError("is no metric; write one of recall@K, ndcg@K, mrr@K")
+        return f"{name}@{number}"
 
 
 class Settings(_Section):
@@ -184,7 +188,8 @@ def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
     """Read a config file (TOML), with overrides on top.
 
     Raises:
-        InputError: the file is missing, no TOML, or holds an unknown setting or a bad value.
+        InputError: the file is missing, no TOML, or it or an override holds an unknown setting or
+            a bad value.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -196,7 +201,9 @@ def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not valid TOML: {error}", where=str(path)) from error
-    return make_settings(values, *overrides, where=str(path))
+    # On its own first, so that what is wrong in the file is never blamed on an option.
+    settings = make_settings(values, where=str(path))
+    return make_settings(values, *overrides, where="options") if overrides else settings
 
 
 def dump_settings(settings: Settings) -> str:
@@ -205,13 +212,19 @@ def dump_settings(settings: Settings) -> str:
 
 
 def nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn ``{"model.width": 64}`` into ``{"model": {"width": 64}}``."""
+    """Turn ``{"model.width": 64}`` into ``{"model": {"width": 64}}``.
+
+    Raises:
+        InputError: a name is both a setting and a section of settings.
+    """
     result: dict[str, Any] = {}
     for dotted, value in assignments.items():
         *sections, name = dotted.split(".")
-        place = result
+        place: Any = result
         for section in sections:
             place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise InputError(f"{section!r} is given a value and settings", where=dotted)
         place[name] = value
     return result
 
@@ -220,8 +233,10 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merge(below, value) if both else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -232,13 +247,26 @@ def _explain(error: ValidationError, where: str) -> InputError:
     place = f"{where}: {'.'.join(path)}" if path else where
     if first["type"] != "extra_forbidden":
         message = first["msg"].removeprefix("Value error, ")
-        return InputError(f"{message} (got {first['input']!r})", where=place)
-    section: type[BaseModel] = Settings
-    for part in path[:-1]:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type)  # sections nest in sections
-        section = annotation
-    known = list(section.model_fields)
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
-    remedy = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        if first["type"] == "model_type":
+            message = "is a section of settings, not a value"
+        # What a whole section was given is no help; its own message names the values.
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        return InputError(message + got, where=place)
+    # Its own section's names first: of equally near ones the first is taken.
+    names = setting_names()
+    section = [name for name in names if name.rpartition(".")[0] == ".".join(path[:-1])]
+    by_last = {name.rpartition(".")[2]: name for name in reversed([*section, *names])}
+    near = difflib.get_close_matches(path[-1], list(by_last), n=1)
+    known = f"known here: {', '.join(name.rpartition('.')[2] for name in section)}"
+    remedy = f"did you mean {by_last[near[0]]}?" if near else known
     return InputError(f"there is no setting {path[-1]!r}", where=place, remedy=remedy)
+
+
+def setting_names(section: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every setting's and section's dotted name."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += setting_names(field.annotation, f"{prefix}{name}.")
+    return names
