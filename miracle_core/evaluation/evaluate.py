@@ -14,7 +14,7 @@ import torch
 from miracle_core.data.dataset import Dataset, Examples, Split
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
-from miracle_core.evaluation.metrics import DEFAULT_KS, ranking_metrics
+from miracle_core.evaluation.metrics import DEFAULT_KS, UNRANKED, ranking_metrics
 from miracle_core.evaluation.scorers import Scorer
 from miracle_core.model.retrieval import ranks, score_chunks, tie_order, top_k
 from miracle_core.progress import SILENT, Progress, stage
@@ -31,13 +31,14 @@ class Evaluation:
         split: ``valid`` or ``test``.
         users: int64 [users], indices of the users evaluated.
         targets: int64 [users], their held-out items.
-        ranks: int64 [users], the held-out items' ranks from 1.
+        ranks: int64 [users], the held-out items' ranks from 1; ``UNRANKED`` where the item was
+            left out of the candidates.
         metrics: means over the users.
         n_items: candidates.
         active: int64 [users], active capsules.
-        capsule_users: int64 [C], users that activate each capsule.
+        capsule_users: int64 [highest capsule in use + 1], users that activate each capsule.
         top_items: int64 [users, K] or None, best first.
-        top_scores: float32 [users, K] or None.
+        top_scores: float32 [users, K] or None; -inf where fewer than K candidates are left.
         seconds: how long it took.
     """
 
@@ -88,7 +89,7 @@ def evaluate(
         split: ``valid`` or ``test``.
         ks: cut-offs of the metrics.
         exclude_seen: leave a user's history out of the candidates (the paper does not). A held-out
-            item that the user had before is then ranked last.
+            item that the user had before is then never found.
         keep_top: keep each user's so many best items.
         progress: told of users done.
 
@@ -129,7 +130,7 @@ def evaluate(
                 found[places] = ranks(scores, targets, ties).cpu().numpy()
                 if exclude_seen:
                     gone = torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))
-                    found[places[gone.cpu().numpy()]] = dataset.n_items
+                    found[places[gone.cpu().numpy()]] = UNRANKED
                 if keep_top:
                     best_scores, best = top_k(scores, keep_top, ties)
                     top_items[places] = best.cpu().numpy()

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 DEFAULT_KS = (10, 50)
+# The rank of an item that is no candidate: beyond any K, even one above the catalogue's size.
+UNRANKED = int(np.iinfo(np.int64).max)
 
 
 def ranking_metrics(
@@ -20,7 +22,7 @@ def ranking_metrics(
     MRR@K = [r <= K] / r.
 
     Args:
-        ranks: int64 [users], the held-out item's rank from 1.
+        ranks: int64 [users], the held-out item's rank from 1, or ``UNRANKED``.
         ks: the cut-offs.
 
     Returns:

@@ -1,8 +1,8 @@
 """All that a training needs to go on as if it had never stopped, in one file.
 
 One safetensors file holds weights, optimiser state and the random stream as tensors, and the
-position in the training as JSON in its metadata. It is written beside and renamed, so a kill leaves the
-checkpoint before it, whole.
+position in the training as JSON in its metadata. It is written beside and renamed, so a kill leaves
+the checkpoint before it, whole.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -20,6 +21,8 @@ from miracle_core.model.miracle import Miracle
 from miracle_core.training.run_folder import load_tensors, load_weights, save_tensors
 
 VERSION = "1"
+# What AdamW keeps of each parameter.
+_ADAMW = {"step", "exp_avg", "exp_avg_sq"}
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Position:
         sums: sums of each loss term over the examples of the epoch under way.
         used: how often each capsule was activated in the epoch under way.
         seconds: time spent training before this process.
-        fingerprint: of the Dataset.
+        data: hash of all that training reads.
     """
 
     epoch: int = 0
@@ -44,7 +47,7 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     used: list[int] = field(default_factory=list)
     seconds: float = 0.0
-    fingerprint: str = ""
+    data: str = ""
 
 
 def save_checkpoint(path: Path, model: Miracle, optimiser: Optimizer, position: Position) -> None:
@@ -56,9 +59,8 @@ def save_checkpoint(path: Path, model: Miracle, optimiser: Optimizer, position: 
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    save_tensors(
-        path, tensors, {"version": VERSION, "position": orjson.dumps(asdict(position)).decode()}
-    )
+    place = orjson.dumps(asdict(position)).decode()
+    save_tensors(path, tensors, {"version": VERSION, "position": place, "data": position.data})
 
 
 def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Position:
@@ -68,19 +70,29 @@ def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Positio
         InputError: the file is damaged or of another version or model.
     """
     tensors, metadata = load_tensors(path)
-    if metadata.get("version") != VERSION or "position" not in metadata:
+    if metadata.get("version") != VERSION:
         raise InputError("is not a checkpoint of this version", where=str(path))
+    state: dict[int, dict[str, Tensor]] = {}
+    try:
+        position = TypeAdapter(Position).validate_json(metadata.get("position", ""))
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                state.setdefault(int(index), {})[name] = value
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError("is not a whole checkpoint", where=str(path)) from error
     weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
     load_weights(model, weights, where=str(path))
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for number, kept in state.items():
+        shapes = {value.shape for name, value in kept.items() if name != "step"}
+        fits = 0 <= number < len(parameters) and shapes == {parameters[number].shape}
+        if not fits or kept.keys() != _ADAMW:
+            raise InputError("holds another optimiser's state", where=str(path))
     optimiser.load_state_dict(
         {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
     )
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
-    return Position(**orjson.loads(metadata["position"]))
+    return position

@@ -28,6 +28,9 @@ class Listener:
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch has been validated; ``record`` is the line of ``metrics.jsonl``."""
 
+    def testing(self) -> None:
+        """Training is over; the best weights are tested now."""
+
     def end(self, status: str) -> None:
         """The training ends: ``finished``, ``stopped early`` or ``interrupted``."""
 
@@ -40,10 +43,14 @@ class TensorBoard(Listener):
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
+        """Open an event file; not before, for only now is there a run folder."""
         # Imported here: TensorBoard takes about a second to import.
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(self.folder))
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Write one point of every curve."""

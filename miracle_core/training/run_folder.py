@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from torch import Tensor
 from miracle_core.config import Settings, dump_settings, load_settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
-from miracle_core.files import read_json, replacing, replacing_folder, write_json, write_text
+from miracle_core.files import (
+    read_json,
+    replacing,
+    replacing_folder,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from miracle_core.model.miracle import Miracle
 
 
@@ -67,6 +75,18 @@ class RunFolder:
         Raises:
             InputError: the folder holds something already and may not be overwritten.
         """
+        self.check_free(overwrite=overwrite)
+        with replacing_folder(self.path) as beside:
+            fresh = RunFolder(beside)
+            write_text(fresh.config, dump_settings(settings))
+            _copy_dataset(dataset, fresh.data, settings.encoder)
+
+    def check_free(self, *, overwrite: bool) -> None:
+        """Refuse a path that a new run may not take.
+
+        Raises:
+            InputError: it holds something already; with ``overwrite``, something that is no run.
+        """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not overwrite:
                 raise InputError(
@@ -74,14 +94,12 @@ class RunFolder:
                     where=str(self.path),
                     remedy="choose another --out, continue with --resume, or say --overwrite",
                 )
-            if self.path.is_dir() and not self.config.is_file():
+            if not self.config.is_file():
                 raise InputError(
-                    "is no run folder, so it will not be overwritten", where=str(self.path)
+                    "is no run folder, so it will not be overwritten",
+                    where=str(self.path),
+                    remedy="choose another --out",
                 )
-        with replacing_folder(self.path) as beside:
-            fresh = RunFolder(beside)
-            write_text(fresh.config, dump_settings(settings))
-            _copy_dataset(dataset, fresh.data, settings.encoder)
 
     def settings(self) -> Settings:
         """The run's settings.
@@ -102,15 +120,18 @@ class RunFolder:
         return Dataset.open(self.data, verify=verify)
 
     def history(self) -> list[dict[str, Any]]:
-        """The validations so far, oldest first; a line cut off at the end is left out."""
+        """The validations so far, oldest first; from the first bad line on they are left out."""
         if not self.metrics.is_file():
             return []
-        records = []
+        records: list[dict[str, Any]] = []
         for line in self.metrics.read_bytes().splitlines():
             try:
-                records.append(orjson.loads(line))
+                record = orjson.loads(line)
             except orjson.JSONDecodeError:
                 break
+            if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
+                break
+            records.append(record)
         return records
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
@@ -157,9 +178,28 @@ def build_model(settings: Settings, dataset: Dataset) -> Miracle:
     return Miracle(settings.model, width, items)
 
 
-def text_vectors(settings: Settings, dataset: Dataset) -> Tensor:
-    """The Dataset's text vectors, float32 [items, d_b]."""
-    return torch.from_numpy(dataset.features(settings.encoder or None).astype("float32"))
+def text_vectors(dataset: Dataset, encoder: str | None = None) -> Tensor:
+    """The Dataset's text vectors of one encoder (None: of the only one), float32 [items, d_b].
+
+    Raises:
+        InputError: no such features, or a file that is not what was written.
+    """
+    entry = dataset.feature_set(encoder)
+    vectors = dataset.features(encoder)
+    path = dataset.folder / entry.file
+    if sha256_file(path) != entry.sha256:
+        raise InputError(
+            "has changed since it was written (its hash differs from the manifest's)",
+            where=str(path),
+            remedy="encode the items again",
+        )
+    return torch.from_numpy(vectors.astype("float32"))
+
+
+def data_hash(settings: Settings, dataset: Dataset) -> str:
+    """One hash for all that training reads: catalogue, sequences, split and text vectors."""
+    features = dataset.feature_set(settings.encoder or None).sha256
+    return hashlib.sha256(f"{dataset.manifest.fingerprint} {features}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -170,6 +210,7 @@ class TrainedRun:
         folder: where it lies.
         settings: its settings.
         dataset: the Dataset it was trained on.
+        text: float32 [items, d_b], the Dataset's text vectors.
         model: with its weights, in evaluation mode.
         weights_from: ``best`` or ``last``, which weights these are.
     """
@@ -177,6 +218,7 @@ class TrainedRun:
     folder: RunFolder
     settings: Settings
     dataset: Dataset
+    text: Tensor
     model: Miracle
     weights_from: str
 
@@ -185,7 +227,8 @@ def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
     """Load a run: the best weights, or the last checkpoint's where no validation has been yet.
 
     Raises:
-        InputError: not a run folder, no weights in it, or weights that don't fit its settings.
+        InputError: not a run folder, no weights in it, weights that don't fit its settings, or
+            data that is not what they were learned from.
     """
     folder = RunFolder(Path(path))
     settings = folder.settings()
@@ -193,10 +236,10 @@ def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
     model = build_model(settings, dataset)
     if folder.weights.is_file():
         source, which = folder.weights, "best"
-        tensors, _ = load_tensors(source)
+        tensors, metadata = load_tensors(source)
     elif folder.state.is_file():
         source, which = folder.state, "last"
-        tensors, _ = load_tensors(source)
+        tensors, metadata = load_tensors(source)
         prefix = "model."
         tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     else:
@@ -204,7 +247,14 @@ def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
             "has no weights yet", where=str(folder.path), remedy="let the training go on: --resume"
         )
     load_weights(model, tensors, where=str(source))
-    return TrainedRun(folder, settings, dataset, model.eval(), which)
+    text = text_vectors(dataset, settings.encoder or None)
+    if metadata.get("data") != data_hash(settings, dataset):
+        raise InputError(
+            "the run's data is not what its weights were learned from",
+            where=str(folder.data),
+            remedy="bring the run's own data back, or train again into another folder",
+        )
+    return TrainedRun(folder, settings, dataset, text, model.eval(), which)
 
 
 def load_weights(model: Miracle, tensors: dict[str, Tensor], *, where: str) -> None:

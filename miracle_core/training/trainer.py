@@ -26,6 +26,7 @@ from miracle_core.training.model_card import write_model_card
 from miracle_core.training.run_folder import (
     RunFolder,
     build_model,
+    data_hash,
     load_tensors,
     load_weights,
     save_tensors,
@@ -65,7 +66,11 @@ def finetune(
     folder = RunFolder(Path(out))
     if resume:
         settings = folder.settings()
+        training = Finetuning(settings, folder, folder.dataset())
+        if folder.state.is_file():
+            training.restore()
     else:
+        folder.check_free(overwrite=overwrite)
         dataset = Dataset.open(settings.data)
         settings = settings.model_copy(
             update={
@@ -73,10 +78,9 @@ def finetune(
                 "encoder": dataset.feature_set(settings.encoder or None).encoder.name,
             }
         )
+        # Whatever is wrong with the data shows here, before anything is written.
+        training = Finetuning(settings, folder, dataset)
         folder.create(settings, dataset, overwrite=overwrite)
-    training = Finetuning(settings, folder, folder.dataset())
-    if resume and folder.state.is_file():
-        training.restore()
     return training.run(listeners, should_stop)
 
 
@@ -107,12 +111,16 @@ class Finetuning:
         self.folder = folder
         self.dataset = dataset
         self.examples = dataset.examples("train")
-        if not len(self.examples):
-            raise InputError("has no training examples", where=str(dataset.folder))
+        if not len(self.examples) or not len(dataset.examples("valid")):
+            raise InputError(
+                "has nothing to train on and validate with: no user has three interactions, or "
+                "all that have leave no training example",
+                where=str(dataset.folder),
+            )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.train.seed)
         self.model: Miracle = build_model(settings, dataset).to(self.device)
-        self.text = text_vectors(settings, dataset).to(self.device)
+        self.text = text_vectors(dataset, settings.encoder or None).to(self.device)
         train = settings.train
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
@@ -121,7 +129,7 @@ class Finetuning:
             fused=True,
         )
         self.position = Position(
-            used=[0] * settings.model.capsules, fingerprint=dataset.manifest.fingerprint
+            used=[0] * settings.model.capsules, data=data_hash(settings, dataset)
         )
         self.steps_per_epoch = -(-len(self.examples) // train.batch_size)
 
@@ -132,7 +140,9 @@ class Finetuning:
             InputError: the checkpoint is damaged or the Dataset is another.
         """
         position = load_checkpoint(self.folder.state, self.model, self.optimiser)
-        if position.fingerprint != self.dataset.manifest.fingerprint:
+        if len(position.used) != self.settings.model.capsules:
+            raise InputError("is a checkpoint of other settings", where=str(self.folder.state))
+        if position.data != self.position.data:
             raise InputError(
                 "the run's data has changed since its checkpoint",
                 where=str(self.folder.data),
@@ -162,6 +172,9 @@ class Finetuning:
             record = self.validate(started)
             for listener in listeners:
                 listener.epoch(record)
+        if status != "interrupted":
+            for listener in listeners:
+                listener.testing()
         result = self.finish(status, time.perf_counter() - started)
         for listener in listeners:
             listener.end(status)
@@ -183,7 +196,8 @@ class Finetuning:
             position.step += 1
             now = time.perf_counter()
             if position.step % REPORT_STEPS == 0 or position.step == self.steps_per_epoch:
-                speed = (position.step - first) * train.batch_size / (now - begun)
+                done = min(position.step * train.batch_size, len(self.examples))
+                speed = (done - first * train.batch_size) / (now - begun)
                 for listener in listeners:
                     listener.step(epoch, position.step, self.report(speed))
             stop = should_stop()
@@ -223,7 +237,7 @@ class Finetuning:
                 remedy="lower the learning rate; the last checkpoint is whole",
             )
         self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.train.clip)
         self.optimiser.step()
         sums, n = self.position.sums, batch.packed.n_histories
@@ -257,7 +271,9 @@ class Finetuning:
         if better:
             position.best, position.best_epoch = value, position.epoch
             save_tensors(
-                self.folder.weights, self.model.state_dict(), {"epoch": str(position.epoch)}
+                self.folder.weights,
+                self.model.state_dict(),
+                {"epoch": str(position.epoch), "data": position.data},
             )
         record = {
             "epoch": position.epoch,
@@ -279,7 +295,7 @@ class Finetuning:
         save_checkpoint(self.folder.state, self.model, self.optimiser, self.position)
 
     def finish(self, status: str, seconds: float) -> dict[str, Any]:
-        """Write ``result.json`` and the model card; a finished run is tested on its best weights."""
+        """Write ``result.json`` and the model card; an ended run is tested on its best weights."""
         position = self.position
         result: dict[str, Any] = {
             "status": status,
@@ -291,8 +307,9 @@ class Finetuning:
             "metric": self.settings.train.metric,
             "seconds": seconds,
         }
-        if position.best_epoch:
-            result["valid"] = self.folder.history()[position.best_epoch - 1]["valid"]
+        best = [r for r in self.folder.history() if r["epoch"] == position.best_epoch]
+        if best:
+            result["valid"] = best[0]["valid"]
         if status != "interrupted":
             weights, _ = load_tensors(self.folder.weights)
             load_weights(self.model, weights, where=str(self.folder.weights))
