@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 (the name everybody knows)
 
+from miracle_core.model.dropout import dropout
+
 INIT_STD = 0.02
 # Rows of a block: experts x width numbers of a block stay near the cores' caches.
 BLOCK_ROWS = 1024
@@ -62,8 +64,7 @@ class MoEAdaptor(nn.Module):
         """
         g = self.gate(t)
         offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
-        if self.training:
-            t = F.dropout(t, self.dropout)
+        t = dropout(t, self.dropout, self.training)
         weight = self.expert_weight.flatten(1)
         product: Tensor = _GatedExperts.apply(t, g, weight)  # type: ignore[no-untyped-call]
         return product - g @ offset

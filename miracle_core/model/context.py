@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD
+from miracle_core.model.dropout import dropout
 
 
 class ContextEncoder(nn.Module):
@@ -48,7 +49,7 @@ class ContextEncoder(nn.Module):
     def forward(self, x: Tensor, packed: Packed) -> Tensor:
         """Item vectors in their histories' context: [tokens, d] to [tokens, d]."""
         h: Tensor = self.norm(x + F.embedding(packed.positions, self.position))
-        h = F.dropout(h, self.dropout, self.training)
+        h = dropout(h, self.dropout, self.training)
         for layer in self.layers:
             h = layer(h, packed)
         return h
@@ -71,9 +72,9 @@ class TransformerLayer(nn.Module):
     def forward(self, h: Tensor, packed: Packed) -> Tensor:
         """[tokens, d] to [tokens, d]; items of one history see each other and no one else."""
         attended = self.output(self.attention(self.query_key_value(h), packed))
-        h = self.attention_norm(h + F.dropout(attended, self.dropout, self.training))
+        h = self.attention_norm(h + dropout(attended, self.dropout, self.training))
         fed = self.outer(F.gelu(self.inner(h)))
-        normed: Tensor = self.inner_norm(h + F.dropout(fed, self.dropout, self.training))
+        normed: Tensor = self.inner_norm(h + dropout(fed, self.dropout, self.training))
         return normed
 
     def attention(self, query_key_value: Tensor, packed: Packed) -> Tensor:
@@ -84,7 +85,7 @@ class TransformerLayer(nn.Module):
         ):
             q, k, v = tokens.view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
-            mixed = F.dropout(weights, self.dropout, self.training) @ v
+            mixed = dropout(weights, self.dropout, self.training) @ v
             attended.append(mixed.transpose(1, 2).reshape(count * length, -1))
         return torch.cat(attended)
 

@@ -233,19 +233,18 @@ class _Chunk:
 def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     """Give each (user, item) weight to the interest that won, in place of ``scores``.
 
-    Of interests that tie for an item the first wins, so a weight is never given twice.
+    Interests that tie for an item share its weight evenly, as the gradient of ``amax`` does. (Among
+    millions of float32 scores some tie by chance in every batch.)
     """
     row = user = 0
     for k, n in groups:
         part = scores[row : row + k * n].view(n, k, -1)
-        top = best[user : user + n].unsqueeze(1)
         weight = weights[user : user + n].unsqueeze(1)
         if k == 1:
             part.copy_(weight)
         else:
-            won = part == top
-            if int(won.sum()) != top.numel():
-                won &= won.cumsum(1) == 1
-            torch.mul(won, weight, out=part)
+            # In place, a comparison leaves ones and zeros of the scores' own type.
+            part.ge_(best[user : user + n].unsqueeze(1))
+            part.mul_(weight / part.sum(1, keepdim=True))
         row, user = row + k * n, user + n
     return scores
