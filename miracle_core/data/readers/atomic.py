@@ -23,6 +23,7 @@ from miracle_core.data.readers.delimited import (
     read_header,
     read_rows,
     require_columns,
+    require_distinct,
 )
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
@@ -155,11 +156,17 @@ def typed_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     Raises:
         InputError: as :func:`read_header` and :func:`read_rows`; or a missing column.
     """
+    types, place = _typed_header(path)
+    require_columns(list(types), required, place)
+    wanted = [*required, *(name for name in optional if name in types)]
+    return read_rows(path, TAB, list(types), wanted=wanted)
+
+
+def _typed_header(path: Path) -> tuple[dict[str, str], str]:
+    """The columns of ``name:type`` and their types, in order, and ``file:line`` of the header."""
     header, place = read_header(path, TAB)
-    names = [column.partition(":")[0] for column in header]
-    require_columns(names, required, place)
-    wanted = [*required, *(name for name in optional if name in names)]
-    return read_rows(path, TAB, names, wanted=wanted)
+    require_distinct([column.partition(":")[0] for column in header], place)
+    return {column.partition(":")[0]: column.partition(":")[2] for column in header}, place
 
 
 def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
@@ -174,8 +181,7 @@ def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
     Raises:
         InputError: as :func:`typed_rows`; or a file without any column of text.
     """
-    header, place = read_header(path, TAB)
-    types = {column.partition(":")[0]: column.partition(":")[2] for column in header}
+    types, place = _typed_header(path)
     require_columns(list(types), ["item_id"], place)
     title = next((name for name in _TITLES if name in types), None)
     if "text" in types:

@@ -181,14 +181,17 @@ def _rows(tables: dict[str, Table], users: _Index) -> pl.DataFrame:
 
 
 def _falls(frame: pl.DataFrame) -> bool:
-    """Whether a user's histories get shorter from row to row."""
+    """Whether a user's histories get shorter from row to row, as UniSRec writes them.
+
+    Where all are equally long nothing tells, and they are taken to be UniSRec's.
+    """
     change = frame.select(
         pl.when(pl.col("user") == pl.col("user").shift())
         .then(pl.col("length") - pl.col("length").shift())
         .sign()
         .sum()
     ).item()
-    return (change or 0) < 0
+    return bool((change or 0) <= 0)
 
 
 def _check_split(rows: pl.DataFrame, tables: dict[str, Table]) -> None:
@@ -224,7 +227,7 @@ def _sequences(rows: pl.DataFrame, tables: dict[str, Table], items: _Index) -> p
     """What all rows say together: user, position, item (indices), in that order.
 
     Raises:
-        InputError: an unknown item, two rows that contradict each other, or a gap.
+        InputError: an unknown item, or two rows that contradict each other.
     """
     said = (
         rows.select(
@@ -249,32 +252,23 @@ def _sequences(rows: pl.DataFrame, tables: dict[str, Table], items: _Index) -> p
             remedy=f"add the item to {items.path.name}, or mend the row",
         )
     # The latest split first: the test row is the one that others are measured by.
-    said = said.sort("user", "position", pl.col("split"), descending=[False, False, True])
+    said = said.sort("user", "position", "split", "row", descending=[False, False, True, False])
     same = (pl.col("user") == pl.col("user").shift()) & (
         pl.col("position") == pl.col("position").shift()
     )
-    clash = said.with_columns(
-        *(pl.col(name).shift().alias(f"{name}_before") for name in ("split", "row", "tokens"))
-    ).filter(same & (pl.col("item") != pl.col("item").shift()))
+    clash = said.filter(same & (pl.col("item") != pl.col("item").shift()))
     if clash.height:
         found = clash.row(0, named=True)
-        other = tables[_SPLITS[found["split_before"]]].place(found["row_before"])
+        witness = said.filter(
+            (pl.col("user") == found["user"]) & (pl.col("position") == found["position"])
+        ).row(0, named=True)
+        other = tables[_SPLITS[witness["split"]]].place(witness["row"])
         raise InputError(
             f"has the item {found['tokens']!r} as its user's number {found['position'] + 1}, where "
-            f"{other} has {found['tokens_before']!r}",
+            f"{other} has {witness['tokens']!r}",
             where=tables[_SPLITS[found["split"]]].place(found["row"]),
-            remedy="the rows of one user must be pieces of one sequence: mend one of the two",
+            remedy="the rows of one user must be pieces of one sequence: mend one of the two, or "
+            "add the rows between them",
         )
-    events = said.filter(~same.fill_null(False)).select("user", "position", "item", "split", "row")
-    gap = events.filter(
-        (pl.col("user") == pl.col("user").shift())
-        & (pl.col("position") != pl.col("position").shift() + 1)
-    )
-    if gap.height:
-        found = gap.row(0, named=True)
-        raise InputError(
-            f"what came before its user's item number {found['position'] + 1} stands in no row",
-            where=tables[_SPLITS[found["split"]]].place(found["row"]),
-            remedy="add the rows in between to the training split",
-        )
-    return events
+    # Nothing is missing in between: every row begins at the beginning or one after the other.
+    return said.filter(~same.fill_null(False)).select("user", "position", "item")

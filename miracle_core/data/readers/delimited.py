@@ -80,7 +80,11 @@ def require_file(path: Path) -> None:
             "does not exist", where=str(path), remedy="check the spelling of the path"
         ) from error
     except OSError as error:
-        raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
+        raise InputError(
+            f"can't be read: {error.strerror or error}",
+            where=str(path),
+            remedy="name a file that you may read",
+        ) from error
     if empty:
         raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
 
@@ -93,16 +97,25 @@ def read_header(path: Path, layout: Layout) -> tuple[list[str], str]:
     """
     require_file(path)
     for line, fields in _records(path, layout):
-        names = [field.strip() for field in fields]
-        doubles = sorted({name for name in names if names.count(name) > 1})
-        if doubles:
-            raise InputError(
-                f"the header names the column {doubles[0]!r} twice",
-                where=f"{path}:{line}",
-                remedy="give every column a name of its own",
-            )
-        return names, f"{path}:{line}"
+        names, place = [field.strip() for field in fields], f"{path}:{line}"
+        require_distinct(names, place)
+        return names, place
     raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
+
+
+def require_distinct(names: Sequence[str], place: str) -> None:
+    """Refuse a header that names a column twice.
+
+    Raises:
+        InputError: with the first such column.
+    """
+    doubles = [name for name in names if names.count(name) > 1]
+    if doubles:
+        raise InputError(
+            f"the header names the column {doubles[0]!r} twice",
+            where=place,
+            remedy="give every column a name of its own",
+        )
 
 
 def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> None:
@@ -167,7 +180,9 @@ def read_rows(
         _diagnose(path, layout, len(columns))
         rows = sum(1 for _ in _records(path, layout))
         if rows > int(header):
-            raise InputError(f"can't be read: {error}", where=str(path)) from error
+            raise InputError(
+                f"can't be read: {error}", where=str(path), remedy="write the file again"
+            ) from error
         table = pa.table({name: pa.array([], pa.string()) for name in wanted or columns})
     if not table.num_rows:
         raise InputError(

@@ -139,8 +139,16 @@ def _columns(path: Path) -> tuple[list[str], str]:
         try:
             return list(pq.read_schema(path).names), str(path)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"can't be read as Parquet: {error}", where=str(path)) from error
+            raise _no_parquet(path, error) from error
     return read_header(path, _layout(path))
+
+
+def _no_parquet(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"can't be read as Parquet: {error}",
+        where=str(path),
+        remedy="write the file again, with columns of text, numbers and dates",
+    )
 
 
 def _layout(path: Path) -> Layout:
@@ -168,7 +176,7 @@ def _rows(
             pl.col(name) if name == typed else pl.col(name).cast(pl.String) for name in wanted
         )
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"can't be read as Parquet: {error}", where=str(path)) from error
+        raise _no_parquet(path, error) from error
     if not rows.height:
         raise InputError("has no rows", where=str(path), remedy="give a file with rows in it")
     return Table(path, rows, layout=None)
