@@ -36,6 +36,8 @@ class ModelSettings(_Section):
         width: d, width of item vectors, interests and capsules.
         capsules: C.
         experts: G.
+        text_scale: text vectors enter with a root mean square of 1 (``unit``), since encoders differ in
+            length by orders of magnitude, or as the encoder gave them (``raw``).
         max_length: N, the newest items of a history that are read.
         layers: L, Transformer layers.
         heads: attention heads a layer.
@@ -54,6 +56,7 @@ class ModelSettings(_Section):
     width: int = Field(300, ge=1)
     capsules: int = Field(32, ge=1)
     experts: int = Field(8, ge=1)
+    text_scale: Literal["unit", "raw"] = "unit"
     max_length: int = Field(20, ge=1)
     layers: int = Field(2, ge=0)
     heads: int = Field(2, ge=1)
@@ -151,8 +154,8 @@ class Settings(_Section):
 # What each preset says that the defaults above don't.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "default": {},
-    "paper": {"model": {"agreement": "h"}},
-    "reference": {"model": {"agreement": "q"}},
+    "paper": {"model": {"agreement": "h", "text_scale": "raw"}},
+    "reference": {"model": {"agreement": "q", "text_scale": "raw"}},
 }
 
 
@@ -184,12 +187,11 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         raise _explain(error, where) from error
 
 
-def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
-    """Read a config file (TOML), with overrides on top.
+def read_values(path: Path) -> dict[str, Any]:
+    """What a config file (TOML) says, not validated yet.
 
     Raises:
-        InputError: the file is missing, no TOML, or it or an override holds an unknown setting or
-            a bad value.
+        InputError: the file is missing or no TOML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -198,9 +200,19 @@ def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", where=str(path)) from error
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not valid TOML: {error}", where=str(path)) from error
+
+
+def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
+    """Read a config file (TOML), with overrides on top.
+
+    Raises:
+        InputError: the file is missing, no TOML, or it or an override holds an unknown setting or
+            a bad value.
+    """
+    values = read_values(path)
     # On its own first, so that what is wrong in the file is never blamed on an option.
     settings = make_settings(values, where=str(path))
     return make_settings(values, *overrides, where="options") if overrides else settings

@@ -31,7 +31,7 @@ class MiracleScorer:
 
     Args:
         model: the model; it is put into evaluation mode.
-        text: [items, d_b], the catalogue's text vectors.
+        text: [items, d_b], the catalogue's scaled text vectors (``Miracle.scaled_text``).
     """
 
     def __init__(self, model: Miracle, text: Tensor) -> None:
