@@ -36,8 +36,8 @@ class ModelSettings(_Section):
         width: d, width of item vectors, interests and capsules.
         capsules: C.
         experts: G.
-        text_scale: text vectors enter with a root mean square of 1 (``unit``), since encoders differ in
-            length by orders of magnitude, or as the encoder gave them (``raw``).
+        text_scale: text vectors enter with a root mean square of 1 (``unit``), since encoders
+            differ in length by orders of magnitude, or as the encoder gave them (``raw``).
         max_length: N, the newest items of a history that are read.
         layers: L, Transformer layers.
         heads: attention heads a layer.

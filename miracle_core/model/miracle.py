@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,18 +64,27 @@ class Miracle(nn.Module):
             None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
         )
 
+    def scaled_text(self, text: Tensor) -> Tensor:
+        """Text vectors as the methods below take them: [items, d_b] to [items, d_b].
+
+        Done once for a catalogue, not once a step. A vector of zeros stays one.
+        """
+        if self.settings.text_scale == "raw":
+            return text
+        return F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])
+
     def item_vectors(self, text: Tensor, identity: Tensor | None = None) -> Tensor:
         """x_v of items (eq. 2), plus e_v where given: [items, d_b] to [items, d].
 
         Args:
-            text: [items, d_b].
+            text: [items, d_b], scaled.
             identity: [items, d], the items' rows of ``self.identity``.
         """
         x: Tensor = self.adaptor(text)
         return x if identity is None else x + identity
 
     def catalogue(self, text: Tensor) -> Tensor:
-        """x_v of the whole catalogue, in index order: [items, d_b] to [items, d]."""
+        """x_v of the whole catalogue from its scaled text: [items, d_b] to [items, d]."""
         return self.item_vectors(text, self.identity)
 
     def candidates(self, items: Tensor) -> Tensor:
@@ -105,7 +115,7 @@ class Miracle(nn.Module):
         The catalogue's vectors are computed once, for the histories' input and as candidates.
 
         Args:
-            text: [items, d_b], the catalogue's text vectors.
+            text: [items, d_b], the catalogue's scaled text vectors.
             packed: the batch's histories, item indices into the catalogue.
             targets: int64 [histories], the item each took next, in packed order.
             weights: theta_4 and theta_5.

@@ -135,7 +135,7 @@ def _other_data(
             where=str(dataset.folder),
             remedy=f"make them with: miracle encode {dataset.folder} --encoder {own.name}",
         )
-    return text_vectors(dataset, entry.encoder.name)
+    return trained.model.scaled_text(text_vectors(dataset, entry.encoder.name))
 
 
 def _vectors_of(encoder: EncoderIdentity) -> dict[str, Any]:

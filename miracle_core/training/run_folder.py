@@ -210,7 +210,7 @@ class TrainedRun:
         folder: where it lies.
         settings: its settings.
         dataset: the Dataset it was trained on.
-        text: float32 [items, d_b], the Dataset's text vectors.
+        text: float32 [items, d_b], the Dataset's scaled text vectors (``Miracle.scaled_text``).
         model: with its weights, in evaluation mode.
         weights_from: ``best`` or ``last``, which weights these are.
     """
@@ -254,7 +254,9 @@ def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
             where=str(folder.data),
             remedy="bring the run's own data back, or train again into another folder",
         )
-    return TrainedRun(folder, settings, dataset, text, model.eval(), which)
+    return TrainedRun(
+        folder, settings, dataset, model.scaled_text(text), model.eval(), which
+    )
 
 
 def load_weights(model: Miracle, tensors: dict[str, Tensor], *, where: str) -> None:

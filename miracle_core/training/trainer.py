@@ -120,7 +120,8 @@ class Finetuning:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.train.seed)
         self.model: Miracle = build_model(settings, dataset).to(self.device)
-        self.text = text_vectors(dataset, settings.encoder or None).to(self.device)
+        raw = text_vectors(dataset, settings.encoder or None)
+        self.text = self.model.scaled_text(raw.to(self.device))
         train = settings.train
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
