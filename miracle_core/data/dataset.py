@@ -34,6 +34,7 @@ FORMAT = 1
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 ITEM_COLUMNS = ("item_id", "title", "text", "domain")
+FILES = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")  # but the features
 
 
 class _Strict(BaseModel):
@@ -178,8 +179,8 @@ class Dataset:
     def _check_arrays(self) -> None:
         counts = self.manifest.counts
         good = (
-            len(self.offsets) == counts.get("users", -1) + 1
-            and len(self.sequences) == counts.get("interactions", -1)
+            len(self.offsets) == counts["users"] + 1
+            and len(self.sequences) == counts["interactions"]
             and self.offsets[0] == 0
             and self.offsets[-1] == len(self.sequences)
             and bool(np.all(np.diff(self.offsets) >= 0))
@@ -378,7 +379,6 @@ def write_dataset(
         )
         np.save(beside / "sequences.npy", np.ascontiguousarray(sequences, dtype="<i4"))
         np.save(beside / "offsets.npy", np.ascontiguousarray(offsets, dtype="<i8"))
-        files = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -386,7 +386,7 @@ def write_dataset(
             settings=dict(settings),
             counts=counts,
             split=split,
-            files={file: sha256_file(beside / file) for file in files},
+            files={file: sha256_file(beside / file) for file in FILES},
         )
         write_json(beside / "manifest.json", manifest.model_dump(mode="json"))
     return Dataset.open(folder, verify=False)
@@ -436,15 +436,22 @@ def _parse_manifest(path: Path) -> Manifest:
     for name in (*manifest.files, *(entry.file for entry in manifest.features.values())):
         if Path(name).name != name:
             raise InputError(f"names a file outside its folder: {name!r}", where=str(path))
+    counts = [manifest.counts.get(name) for name in ("users", "items", "interactions")]
+    if set(manifest.files) != set(FILES) or not all(type(n) is int and n >= 0 for n in counts):
+        raise InputError(
+            "does not name the files of a Dataset and how much is in them",
+            where=str(path),
+            remedy="preprocess the data again",
+        )
     return manifest
 
 
 def _load_array(path: Path, dimensions: int, dtype: str) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"is not a plain NumPy array: {error}", where=str(path)) from error
     if array.ndim != dimensions or array.dtype != np.dtype(dtype):
         raise InputError(
