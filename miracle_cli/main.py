@@ -27,8 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "preprocess": ("miracle_cli.preprocess", "Turn raw files into a Dataset folder."),
     "encode": ("miracle_cli.encode", "Add text features to a Dataset."),
     "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
+    "finetune": ("miracle_cli.finetune", "Train a recommender on one Dataset."),
+    "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
 }
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {"eval": "evaluate"}
 
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 # typer.BadParameter's parent: every complaint about how the command line was written.

@@ -132,6 +132,7 @@ class Finetuning:
         self.position = Position(
             used=[0] * settings.model.capsules, data=data_hash(settings, dataset)
         )
+        self.ks = sorted({*DEFAULT_KS, settings.metric_k})
         self.steps_per_epoch = -(-len(self.examples) // train.batch_size)
 
     def restore(self) -> None:
@@ -261,8 +262,7 @@ class Finetuning:
     def validate(self, started: float) -> dict[str, Any]:
         """End an epoch: validate, keep the best weights, write the record and a checkpoint."""
         position, settings = self.position, self.settings
-        ks = sorted({*DEFAULT_KS, settings.metric_k})
-        found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "valid", ks=ks)
+        found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "valid", ks=self.ks)
         seconds = time.perf_counter() - started
         train_means = self.report(0.0)
         train_means.pop("examples_per_second")
@@ -314,7 +314,7 @@ class Finetuning:
         if status != "interrupted":
             weights, _ = load_tensors(self.folder.weights)
             load_weights(self.model, weights, where=str(self.folder.weights))
-            found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "test")
+            found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "test", ks=self.ks)
             result["test"] = found.metrics
             result["capsules"] = capsule_figures(found)
         self.folder.write_result(result)
