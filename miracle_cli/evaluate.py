@@ -1,0 +1,117 @@
+"""``miracle evaluate``: full-ranking metrics of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from miracle_cli.output import message, print_fields, print_json, print_table
+from miracle_core.errors import InputError
+
+if TYPE_CHECKING:
+    from miracle_core.data.dataset import Split
+    from miracle_core.training.evaluate_run import RunEvaluation
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another Dataset than the run's own: zero-shot, if its catalogue is another."
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="test|valid", help="Whose held-out items are ranked.")
+    ] = "test",
+    k: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="A cut-off of the metrics (may be repeated) [default: 10, 50]."),
+    ] = None,
+    exclude_seen: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-seen",
+            help="Leave a user's history out of the candidates; the paper does not.",
+        ),
+    ] = False,
+    save_top_k: Annotated[
+        Path | None, typer.Option(help="Write every user's best items to this parquet file.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
+    encoder: Annotated[
+        str | None, typer.Option(help="Which text features of --data to read.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Rank all items for every user of a run's data, the held-out item among them.
+
+    Popularity and chance stand beside the run.
+    """
+    if split not in ("test", "valid"):
+        raise InputError(
+            "is no split to evaluate", where=f"--split {split}", remedy="test or valid"
+        )
+    if save_top_k is not None and save_top_k.is_dir():
+        raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
+    from miracle_cli.progress import RichProgress
+    from miracle_core.evaluation.metrics import DEFAULT_KS
+    from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.text import feature_name
+    from miracle_core.training.evaluate_run import evaluate_run
+
+    found = evaluate_run(
+        run,
+        data,
+        cast("Split", split),
+        encoder=None if encoder is None else feature_name(encoder),
+        ks=sorted(set(k or DEFAULT_KS)),
+        exclude_seen=exclude_seen,
+        keep_top=0 if save_top_k is None else top_k,
+        progress=RichProgress(),
+    )
+    if save_top_k is not None:
+        write_top_k(save_top_k, found.found, found.dataset)
+        message(f"best items written to {save_top_k}")
+    if as_json:
+        print_json(found.summary())
+    else:
+        _show(found)
+
+
+def _show(found: RunEvaluation) -> None:
+    own = found.found
+    names = list(own.metrics)
+    print_table(
+        ["", *names],
+        [
+            [label, *(f"{metrics[name]:.4f}" for name in names)]
+            for label, metrics in (
+                (found.run.folder.path.name, own.metrics),
+                *((name, other.metrics) for name, other in found.references.items()),
+            )
+        ],
+        title=f"{own.dataset} ({own.split})",
+        right=names,
+    )
+    capsules = found.run.settings.model.capsules
+    fields: dict[str, object] = {
+        "users": len(own.users),
+        "items": own.n_items,
+        "candidates": "all items but the user's history" if found.exclude_seen else "all items",
+        "weights": {
+            "best": "of the best validation",
+            "last": "of the last checkpoint; no validation has been yet",
+        }[found.run.weights_from],
+        "capsules in use": f"{int((own.capsule_users > 0).sum())} of {capsules}",
+        "active capsules": f"{own.active.mean():.2f} a user",
+        "seconds": f"{own.seconds:.2f}",
+    }
+    if found.zero_shot:
+        fields = {"zero-shot": f"trained on {found.run.dataset.name}", **fields}
+    print_fields(fields)
