@@ -12,6 +12,7 @@ import torch
 from miracle_core.data.dataset import Dataset, write_dataset
 from miracle_core.errors import InputError
 from miracle_core.evaluation import evaluate as evaluate_module
+from miracle_core.evaluation import metrics as metrics_module
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import ranking_metrics
 from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity
@@ -93,7 +94,7 @@ def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_
         if exclude_seen:
             scores = [-np.inf if i in history else score for i, score in enumerate(scores)]
         rank = metrics.rank_of(scores, target, key)
-        ranks.append(ITEMS if exclude_seen and target in history else rank)
+        ranks.append(metrics_module.UNRANKED if exclude_seen and target in history else rank)
         best = metrics.ranking(scores, key)[:7]
         assert found.targets[row] == target
         assert found.top_items[row].tolist() == best

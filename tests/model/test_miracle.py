@@ -193,6 +193,20 @@ def test_every_parameter_learns_in_one_step(transductive):
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+def test_text_enters_at_unit_scale_or_raw():
+    """Root mean square 1 whatever the encoder's scale; a text of zeros stays one."""
+    text = texts() * torch.logspace(-6, 6, ITEMS).unsqueeze(1)
+    text[3] = 0.0
+    scaled = model_of(7, text_scale="unit").scaled_text(text)
+    size = scaled.square().mean(1).sqrt()
+    np.testing.assert_allclose(np.delete(f64(size), 3), 1.0, rtol=1e-12)
+    assert not scaled[3].any()
+    np.testing.assert_allclose(
+        f64(torch.nn.functional.cosine_similarity(scaled, text)), [1, 1, 1, 0, 1, 1, 1, 1, 1]
+    )
+    assert torch.equal(model_of(7, text_scale="raw").scaled_text(text), text)
+
+
 def test_equal_items_and_empty_texts_stay_finite():
     model = model_of(6)
     with torch.no_grad():
