@@ -1,0 +1,86 @@
+"""``miracle data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from miracle_cli.main import main
+from miracle_core.data.dataset import EncoderIdentity, write_features
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, capsys: Capture) -> Path:
+    """Users with 1 to 12 items, and text features."""
+    rows = [f"u{user},i{n},\x1b[31mTitle {n}" for user in range(12) for n in range(user + 1)]
+    source = tmp_path / "log.csv"
+    source.write_text("\n".join(["user_id,item_id,title", *rows]) + "\n")
+    out = tmp_path / "out"
+    command = ["preprocess", str(source), "--format", "table", "--out", str(out), "--k-core", "2"]
+    assert main(command) == 0
+    identity = EncoderIdentity(
+        name="hashing:4", revision="r" * 40, pooling="none", max_length=0, width=4
+    )
+    write_features(out, np.ones((11, 4), dtype=np.float32), identity)
+    capsys.readouterr()
+    return out
+
+
+def test_show(folder: Path, capsys: Capture) -> None:
+    assert main(["data", "show", str(folder)]) == 0
+    out = capsys.readouterr().out
+    table = [line.split() for line in out.splitlines()]
+    # The 2-core loses u0 (one item) and i11 (one user); then u1 to u11 have 2 to 11 items.
+    assert ["log", "11", "11", "76", "62.810%", "6.91"] in table
+    assert ["as", "read", "12", "12", "78"] in table
+    assert ["2-core", "11", "11", "76"] in table
+    assert ["2", "1", "█" * 10] in table
+    assert ["10-14", "3", "█" * 30] in table
+    assert any("hashing:4" in row for row in table)
+    assert any("log.csv" in row for row in table)
+
+
+def test_show_json(folder: Path, capsys: Capture) -> None:
+    assert main(["data", "show", str(folder), "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = orjson.loads(out)
+    assert err == ""
+    assert (found["dataset"], found["users"], found["items"]) == ("log", 11, 11)
+    assert found["density"] == pytest.approx(76 / 121)
+    assert sum(length["users"] for length in found["lengths"]) == 11
+    assert found["features"]["hashing:4"]["width"] == 4
+    assert found["sources"][0]["file"] == "log.csv"
+
+
+def test_verify(folder: Path, capsys: Capture) -> None:
+    assert main(["data", "verify", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 8
+    assert all(line.startswith("good  ") for line in out.splitlines())
+    assert main(["data", "verify", str(folder), "--json"]) == 0
+    found = orjson.loads(capsys.readouterr().out)
+    assert found["good"] is True
+    assert len(found["checks"]) == 8
+
+
+@pytest.mark.parametrize("name", ["sequences.npy", "items.parquet", "features.hashing-4.npy"])
+def test_verify_finds_one_changed_bit(folder: Path, name: str, capsys: Capture) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[-6] ^= 1
+    (folder / name).write_bytes(bytes(content))
+    assert main(["data", "verify", str(folder), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"where: {folder / name}" in err
+    assert "has changed" in err
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_what_is_no_dataset(tmp_path: Path, command: str, capsys: Capture) -> None:
+    assert main(["data", command, str(tmp_path)]) == 2
+    assert "miracle preprocess" in capsys.readouterr().err
