@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from miracle_core.data.dataset import Dataset, write_dataset
@@ -134,16 +135,17 @@ def prepare(
             remedy="lower --k-core (0 keeps everything), or give more data",
         )
     with stage(progress, "ordering"):
-        # Users by first event: the codes that are left, by where each is first seen.
-        codes, first = np.unique(users, return_index=True)
-        user_order = codes[np.argsort(first)]
+        # Users by the first event that is left. (Written backwards, the first one stays.)
+        first = np.full(len(names), len(users), dtype=np.int64)
+        first[users[::-1]] = np.arange(len(users))[::-1]
+        user_order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(users))]
         users = _renumber(user_order, len(names))[users]
-        item_order = np.unique(items)
+        item_order = np.flatnonzero(np.bincount(items))
         items = _renumber(item_order, interactions.items.height)[items]
         order = np.lexsort((time, users))  # stable: equal times keep the input order
         offsets = np.zeros(len(user_order) + 1, dtype=np.int64)
         np.cumsum(np.bincount(users, minlength=len(user_order)), out=offsets[1:])
-        pairs = len(np.unique(users * len(item_order) + items))
+        pairs = pl.Series(users * len(item_order) + items).n_unique()
     with stage(progress, f"writing {out}"):
         return write_dataset(
             out,
@@ -166,8 +168,8 @@ def prepare(
 def _step(name: str, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {
         "step": name,
-        "users": len(np.unique(users)),
-        "items": len(np.unique(items)),
+        "users": int(np.count_nonzero(np.bincount(users))),
+        "items": int(np.count_nonzero(np.bincount(items))),
         "interactions": len(users),
     }
 

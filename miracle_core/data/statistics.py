@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from miracle_core.data.dataset import Dataset
 
@@ -65,7 +66,7 @@ def describe(dataset: Dataset) -> Statistics:
             classes.append(LengthClass(least or 0, most, int(counts[index])))
     users, items, interactions = dataset.n_users, dataset.n_items, dataset.n_interactions
     owners = np.repeat(np.arange(users, dtype=np.int64), lengths)
-    pairs = len(np.unique(owners * items + dataset.sequences))
+    pairs = pl.Series(owners * items + dataset.sequences).n_unique()
     return Statistics(
         users=users,
         items=items,
