@@ -261,6 +261,7 @@ class TestPlain:
             (PLAIN.replace("item_id", "item") + "u\ta\t5\t30\n", 1, "no column 'item_id'"),
             (PLAIN + "u\ta\t5\t30\n\nu\tb\t5\n", 4, "has 3 fields, expected 4"),
             (PLAIN + "u\ta\t5\t30\t9\n", 2, "has 5 fields, expected 4"),
+            (PLAIN + "u\ta\t5\t30\nu\tb\r\t5\t30\n", 3, "carriage return"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\tsoon\n", 3, "'soon' is no time"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\t\n", 3, "'' is no time"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\tnan\n", 3, "no finite number"),

@@ -251,3 +251,9 @@ def _diagnose(path: Path, layout: Layout, expected: int) -> None:
                 where=f"{path}:{line}",
                 remedy="mend the line: a separator is missing, too many, or not quoted",
             )
+        if not layout.quoted and any("\r" in field for field in fields):
+            raise InputError(
+                "holds a carriage return in the middle of a line",
+                where=f"{path}:{line}",
+                remedy="remove it, or end lines with a line feed",
+            )
