@@ -41,6 +41,11 @@ class MiracleScorer:
             self._inputs = model.catalogue(text)
             self._candidates = model.candidates(self._inputs)
 
+    @property
+    def inputs(self) -> Tensor:
+        """The catalogue's item vectors as a history's tokens take them, [items, d]."""
+        return self._inputs
+
     def items(self) -> Tensor:
         """Candidates of eq. 17, [items, d]."""
         return self._candidates

@@ -1,0 +1,248 @@
+"""What the Recommender answers: plain values, so that a screen or a report needs no torch.
+
+Arrays are NumPy's. *Items* are places in the run's catalogue; *history places* count from 0, the
+oldest item first; *k* is the number of a history's active capsules, C that of all capsules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["exact", "id", "fuzzy", "new"]
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a typed text means.
+
+    Attributes:
+        query: what was typed.
+        item: the catalogue item, or None for a new one.
+        item_id: its id, or None.
+        title: the item's title; of a new item what was typed, on one line.
+        kind: ``exact`` title (but for case, spaces and accents), exact ``id``, ``fuzzy``, ``new``.
+        similarity: 0 to 1, rapidfuzz's WRatio of query and title; 1 for exact, 0 for new.
+    """
+
+    query: str
+    item: int | None
+    item_id: str | None
+    title: str
+    kind: Kind
+    similarity: float
+
+
+@dataclass(frozen=True)
+class HistoryItem:
+    """One item of a history.
+
+    Attributes:
+        item: the catalogue item, or None for a new one.
+        item_id: its id, or None.
+        title: its title.
+        capsule: the capsule it activates (eq. 8); None if the history is longer than the model
+            reads and this item is too old.
+    """
+
+    item: int | None
+    item_id: str | None
+    title: str
+    capsule: int | None
+
+    @property
+    def new(self) -> bool:
+        """Whether the catalogue doesn't hold it."""
+        return self.item is None
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One item as the model ranks it for a history.
+
+    Attributes:
+        rank: from 1, among all candidates; 0 for an item that was left out of them.
+        item: the catalogue item.
+        item_id: its id.
+        title: its title.
+        score: max over the active capsules (eq. 17).
+        capsule: the capsule that won.
+        scores: under each active capsule, in the order of ``Recommendation.capsules``.
+        contributions: how much of ``score`` each history item brings, in the order of the rows of
+            ``Trace``; they sum to ``score``.
+    """
+
+    rank: int
+    item: int
+    item_id: str
+    title: str
+    score: float
+    capsule: int
+    scores: tuple[float, ...]
+    contributions: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ActiveCapsule:
+    """One interest of a history.
+
+    Attributes:
+        capsule: which capsule.
+        strength: ||u||, the length of the interest vector, below 1 (eq. 13).
+        label: the capsule's words.
+        items: history places of the items that activate it.
+        best: the top-K of the items that it won, with their ranks among all.
+    """
+
+    capsule: int
+    strength: float
+    label: str
+    items: tuple[int, ...]
+    best: tuple[Recommended, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How the interests of a history came about; n is how many of its items are read.
+
+    Attributes:
+        first: the history place of row 0, above 0 where the history is longer than the model reads.
+        similarity: s_ij [n, C] (eq. 7).
+        routing: c_ij of the last iteration [n, k] (eq. 12); each row sums to 1.
+        importance: o_i [n] (eq. 9); sums to 1.
+        agreement: [n, k], the product of each item with each finished interest (eq. 14).
+    """
+
+    first: int
+    similarity: Floats
+    routing: Floats
+    importance: Floats
+    agreement: Floats
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """All that is said of a history.
+
+    Attributes:
+        history: every item given, oldest first.
+        capsules: the active capsules, strongest first.
+        items: the top-K, best first.
+        target: the item asked about besides, ranked among the same candidates, or None.
+        trace: how the interests came about; columns in the order of ``capsules``.
+    """
+
+    history: tuple[HistoryItem, ...]
+    capsules: tuple[ActiveCapsule, ...]
+    items: tuple[Recommended, ...]
+    target: Recommended | None
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A catalogue item near another text.
+
+    Attributes:
+        item: the catalogue item.
+        similarity: cosine of the two text vectors.
+    """
+
+    item: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class CapsuleSummary:
+    """What a capsule stands for.
+
+    Attributes:
+        capsule: which.
+        label: its most characteristic words, or a title where none stands out.
+        words: those words.
+        n_items: catalogue items that activate it when they are a history of their own.
+        share: the same as a share of the catalogue.
+        items: its most characteristic items, best first; where no item activates it, the nearest.
+        neighbours: the capsules with the most similar base vectors and the cosine, nearest first.
+    """
+
+    capsule: int
+    label: str
+    words: tuple[str, ...]
+    n_items: int
+    share: float
+    items: tuple[int, ...]
+    neighbours: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class CapsuleUse:
+    """How the users of the data set use the capsules, from their histories before the test item.
+
+    Attributes:
+        users: share of users with the capsule active [C].
+        items: share of all histories' items that activate it [C]; sums to 1.
+        mean: active capsules of a user, on average.
+        histogram: number of active capsules to number of users, rising.
+    """
+
+    users: Floats
+    items: Floats
+    mean: float
+    histogram: dict[int, int]
+
+
+@dataclass(frozen=True)
+class UserHistory:
+    """A user of the data set.
+
+    Attributes:
+        user: index.
+        user_id: id.
+        items: catalogue items, oldest first.
+        held_out: the item that came next, or None if nothing is held out.
+    """
+
+    user: int
+    user_id: str
+    items: tuple[int, ...]
+    held_out: int | None
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """The users of the data set, in index order, as the test split sees them.
+
+    Attributes:
+        lengths: items before the held-out one [users].
+        active: active capsules [users]; 0 for a user with nothing held out.
+        held_out: held-out item [users]; -1 for none.
+        ranks: its rank from 1 [users]; 0 for none.
+    """
+
+    lengths: Integers
+    active: Integers
+    held_out: Integers
+    ranks: Integers
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The paper's figure 6: which capsules the items of some users activate.
+
+    Attributes:
+        users: user indices.
+        user_ids: their ids.
+        lengths: items of each user's sequence that the model reads [users].
+        counts: how many of them activate each capsule [users, C].
+    """
+
+    users: tuple[int, ...]
+    user_ids: tuple[str, ...]
+    lengths: Integers
+    counts: Integers
