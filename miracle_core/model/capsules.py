@@ -281,8 +281,9 @@ class PositionAttention(nn.Module):
 
     def forward(self, H: Tensor, packed: Packed) -> Tensor:
         """tanh((H + P~) W3 + b3) W4 + b4: [tokens, d] to [tokens]."""
-        x = H + F.embedding(packed.positions, self.position)
-        score: Tensor = self.score(torch.tanh(self.hidden(x)))
+        # (H + P~) W3 = H W3 + P~ W3, and P~ has but N rows.
+        at_position = F.embedding(packed.positions, F.linear(self.position, self.hidden.weight))
+        score: Tensor = self.score(torch.tanh(self.hidden(H) + at_position))
         return score.squeeze(-1)
 
 

@@ -18,8 +18,8 @@ from miracle_core.model.capsules import Interests
 
 Groups = tuple[tuple[int, int], ...]
 
-# Scores held at a time: 16 MiB of float32, so that the passes over a block stay in a cache.
-BLOCK_ELEMENTS = 1 << 22
+# Scores held at a time: 8 MiB of float32, so that the passes over a block stay in a cache.
+BLOCK_ELEMENTS = 1 << 21
 # With fewer interests than this in a chunk of users a matrix product reads more than it computes.
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 4096
@@ -122,6 +122,8 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         d_vectors = torch.zeros_like(vectors) if wanted else None
         d_items = torch.zeros_like(items) if wanted else None
         total = vectors.new_zeros(())
+        # One buffer for every block's scores: fresh memory costs more than filling it.
+        buffer = vectors.new_empty(BLOCK_ELEMENTS)
         for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0])):
             chunk = _Chunk(
                 vectors[rows],
@@ -131,6 +133,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 scale,
                 item_bias,
                 None if target_bias is None else target_bias[users],
+                buffer,
             )
             total += chunk.loss()
             if d_vectors is not None and d_items is not None:
@@ -169,9 +172,11 @@ class _Chunk:
         scale: float,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
+        buffer: Tensor,
     ) -> None:
         self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
         self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
+        self.buffer = buffer
         width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
@@ -181,10 +186,15 @@ class _Chunk:
         self.kept: tuple[Tensor, Tensor, Tensor] | None = None
 
     def _block(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw scores [interests, block], their max [users, block], and the logits made of it."""
-        scores = self.vectors @ self.items[block].T
+        """Raw scores [interests, block], their max [users, block], and logits in a new tensor."""
+        shape = (self.vectors.shape[0], block.stop - block.start)
+        n = shape[0] * shape[1]
+        # A single user with more interests than a block holds is the one case beyond the buffer.
+        room = self.buffer if n <= self.buffer.numel() else self.vectors.new_empty(n)
+        scores = room[:n].view(shape)
+        torch.mm(self.vectors, self.items[block].T, out=scores)
         best = max_over_interests(scores, self.groups)
-        logits = best * self.scale if self.scale != 1.0 or self.item_bias is not None else best
+        logits = best * self.scale
         if self.item_bias is not None:
             logits += self.item_bias[block]
             if self.target_bias is not None:
@@ -203,26 +213,30 @@ class _Chunk:
 
     def loss(self) -> Tensor:
         """Sum over the users of log-sum-exp minus the target's logit."""
-        running: Tensor | None = None
+        best_so_far = self.vectors.new_full((self.targets.numel(), 1), -torch.inf)
+        total = torch.zeros_like(best_so_far)
         own = self.vectors.new_empty(self.targets.numel())
         for block in self.blocks:
             scores, best, logits = self._block(block)
-            part = logits.logsumexp(1)
-            running = part if running is None else torch.logaddexp(running, part)
             mine, column = self._targets_in(block)
             own[mine] = logits[mine, column]
+            high = torch.maximum(best_so_far, logits.amax(1, keepdim=True))
+            powers = logits.sub_(high).exp_()
+            total = total * (best_so_far - high).exp() + powers.sum(1, keepdim=True)
+            best_so_far = high
             if len(self.blocks) == 1:
-                self.kept = (scores, best, logits)
-        assert running is not None  # a catalogue is never empty
-        self.normaliser = running
-        return (running - own).sum()
+                self.kept = (scores, best, powers.div_(total))
+        self.normaliser = best_so_far + total.log()
+        return (self.normaliser.squeeze(1) - own).sum()
 
     def add_gradients(self, d_vectors: Tensor, d_items: Tensor) -> None:
         """Add d(sum of losses)/d(scores / scale) to both gradients."""
         for block in self.blocks:
-            scores, best, logits = self.kept if self.kept is not None else self._block(block)
-            self.kept = None
-            weights = (logits - self.normaliser.unsqueeze(1)).exp_()
+            if self.kept is not None:
+                scores, best, weights = self.kept
+            else:
+                scores, best, logits = self._block(block)
+                weights = logits.sub_(self.normaliser).exp_()
             mine, column = self._targets_in(block)
             weights[mine, column] -= 1.0
             d_scores = _to_winners(scores, best, weights, self.groups)

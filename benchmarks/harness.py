@@ -1,0 +1,130 @@
+"""What the benchmarks share: a fair clock, the machine's name and rate, memory beyond a base."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+
+from miracle_core.data.dataset import Dataset
+
+# The shapes of the paper's Scientific data set: what is generated where the real one is absent.
+SCIENTIFIC_USERS, SCIENTIFIC_ITEMS, SCIENTIFIC_TEXT_WIDTH = 8442, 4385, 384
+
+
+def machine() -> str:
+    """The processor, its cores, the threads in use and torch's version."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    threads = torch.get_num_threads()
+    return f"{name}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}"
+
+
+def alternate(rounds: int, **actions: Callable[[], Any]) -> dict[str, list[float]]:
+    """Seconds of each action, taken in turn so that a drifting machine favours none.
+
+    Each is run once before, uncounted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for action in actions.values():
+        action()
+    for _ in range(rounds):
+        for name, action in actions.items():
+            begun = perf_counter()
+            action()
+            seconds[name].append(perf_counter() - begun)
+    return seconds
+
+
+def matrix_product_rate(rounds: int = 5) -> float:
+    """The most floating-point operations a second that a large float32 matrix product reaches.
+
+    The best over a square product and the two largest of a training step, each its best round: the
+    floor is measured against what the machine can do, not against its average.
+    """
+    best = 0.0
+    for m, k, n in ((2048, 2048, 2048), (4385, 384, 2400), (3500, 4385, 300)):
+        a, b = torch.randn(m, k), torch.randn(k, n)
+        out = torch.empty(m, n)
+        seconds = alternate(rounds, product=lambda a=a, b=b, out=out: torch.mm(a, b, out=out))
+        best = max(best, 2 * m * k * n / min(seconds["product"]))
+    return best
+
+
+def median(values: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def peak_beyond_resident(action: Callable[[], Any]) -> int:
+    """Bytes of resident memory that an action takes at its peak beyond what was resident before.
+
+    Freed memory that the allocator still holds is given back first, so it can't hide a peak.
+    """
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    action()
+    return _status("VmHWM") - before
+
+
+def in_fresh_process(module: str, *arguments: str) -> Any:
+    """Run ``python -m module arguments`` and read the JSON it prints: memory is measured so."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE
+    )
+    return orjson.loads(done.stdout)
+
+
+def scientific_sequences(seed: int = 0) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sequences and offsets of the Scientific data set's shape, and its number of items.
+
+    The real ones where MIRACLE_BENCH_DATA names a Dataset folder, else generated: the same users
+    and items, lengths drawn so that their mean is the real one (7), items long-tailed.
+    """
+    folder = os.environ.get("MIRACLE_BENCH_DATA")
+    if folder:
+        dataset = Dataset.open(folder)
+        return np.asarray(dataset.sequences), np.asarray(dataset.offsets), dataset.n_items
+    generator = np.random.default_rng(seed)
+    lengths = 5 + generator.geometric(1 / 3.04, SCIENTIFIC_USERS) - 1
+    weights = 1.0 / (np.arange(SCIENTIFIC_ITEMS) + 20.0)
+    items = generator.choice(SCIENTIFIC_ITEMS, lengths.sum(), p=weights / weights.sum())
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return items.astype(np.int32), offsets, SCIENTIFIC_ITEMS
+
+
+def show(title: str, rows: Sequence[tuple[str, str]], as_json: Mapping[str, Any] | None) -> None:
+    """Print a table, or one JSON document."""
+    if as_json is not None:
+        print(orjson.dumps(as_json, option=orjson.OPT_INDENT_2).decode())
+        return
+    print(f"\n{title}\n{machine()}")
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")

@@ -1,0 +1,221 @@
+"""One training step: ours, the dense comparison, and the arithmetic floor.
+
+    python benchmarks/step.py [--json] [--rounds 5]
+
+    speedup         seconds of the dense step / ours (median of rounds taken in turn)
+    memory_ratio    peak memory beyond what is resident before the step, ours / dense
+    floor_ratio     seconds of ours / (useful operations / the machine's matrix-product rate)
+    loss_error      relative, same weights and batch, noise and dropout off
+    gradient_error  largest over the parameters of |ours - dense| / |dense|, in norm (without the
+                    bias b4 of eq. 9: the softmax cancels it, its gradient is nothing but rounding)
+
+Useful operations are those of the matrix products that no method can leave out: no padding, active
+capsules only, no recomputation, forward and backward. Shapes: Scientific's, batch 1024.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import harness
+from benchmarks.dense import DenseMiracle, pad, training_step
+from miracle_core.config import LossSettings, ModelSettings
+from miracle_core.data.packed import Packed, pack
+from miracle_core.model.miracle import Miracle
+
+WEIGHTS = LossSettings()
+CLIP = 1.0
+CANCELLED = "capsules.attention.score.bias"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of training examples of Scientific's shape, packed and padded.
+
+    Attributes:
+        text: [items, 384], scaled.
+        packed: the histories, packed.
+        targets: int64 [users], in packed order.
+        items: int64 [users, N], the same histories padded, in packed order.
+        valid: bool [users, N].
+    """
+
+    text: Tensor
+    packed: Packed
+    targets: Tensor
+    items: Tensor
+    valid: Tensor
+
+    @property
+    def n_items(self) -> int:
+        """Items in the catalogue."""
+        return self.text.shape[0]
+
+
+def problem(settings: ModelSettings, batch: int, seed: int = 0) -> Problem:
+    """Draw a batch of prefixes of training sequences, as training does."""
+    generator = np.random.default_rng(seed)
+    sequences, offsets, n_items = harness.scientific_sequences()
+    lengths = np.diff(offsets) - 2
+    users = np.repeat(np.arange(len(lengths)), np.maximum(lengths - 1, 0))
+    first = np.cumsum(np.maximum(lengths - 1, 0)) - np.maximum(lengths - 1, 0)
+    positions = offsets[users] + 1 + np.arange(len(users)) - first[users]
+    chosen = generator.choice(len(users), batch, replace=False)
+    starts, ends = offsets[users[chosen]].astype(np.int64), positions[chosen].astype(np.int64)
+    packed = pack(sequences, starts, ends, settings.max_length)
+    order = packed.order.numpy()
+    items, valid = pad(sequences, starts[order], ends[order], settings.max_length)
+    torch.manual_seed(seed)
+    text = Miracle(settings, 1).scaled_text(torch.randn(n_items, harness.SCIENTIFIC_TEXT_WIDTH))
+    targets = torch.from_numpy(sequences[ends[order]].astype(np.int64))
+    return Problem(text, packed, targets, items, valid)
+
+
+def useful_operations(settings: ModelSettings, p: Problem, active: int) -> float:
+    """Floating-point operations of the matrix products of one step, forward and backward.
+
+    Args:
+        settings: the network's.
+        p: the batch.
+        active: active (user, capsule) pairs.
+    """
+    d, tokens = settings.width, p.packed.n_tokens
+    # The experts: forward, and the weights' gradient; text needs none.
+    experts = 2 * 2.0 * p.text.numel() * settings.experts * d
+    per_token = settings.layers * (4 * d * d + 2 * d * settings.inner)  # eq. 6
+    per_token += 2 * d * d + settings.capsules * d  # eq. 9, 10, 7
+    within = sum(n * n * b for n, b in p.packed.groups)  # pairs of items of one history
+    attention = settings.layers * 2 * within * d
+    routing = sum(n * b for n, b in p.packed.groups) * d * 2  # z and agreement once an item
+    scores = active * p.n_items * d
+    return experts + 3 * 2.0 * (tokens * per_token + attention + routing + scores)
+
+
+def ours_step(model: Miracle, optimiser: torch.optim.Optimizer, p: Problem) -> Callable[[], Tensor]:
+    """A whole step of ours, as the trainer takes it."""
+
+    def step() -> Tensor:
+        losses = model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
+        optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+        return losses.total.detach()
+
+    return step
+
+
+def dense_step(
+    model: DenseMiracle, optimiser: torch.optim.Optimizer, p: Problem
+) -> Callable[[], Tensor]:
+    """A whole step of the dense comparison."""
+    return lambda: training_step(
+        model, optimiser, p.text, p.items, p.valid, p.targets, WEIGHTS, CLIP
+    )
+
+
+def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The trainer's optimiser."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+
+
+def errors(settings: ModelSettings, p: Problem) -> tuple[float, float]:
+    """Relative differences of loss and gradients, noise and dropout off."""
+    torch.manual_seed(1)
+    ours = Miracle(settings, p.text.shape[1], p.n_items).eval()
+    dense = DenseMiracle(settings, p.text.shape[1], p.n_items).eval()
+    dense.load_state_dict(ours.state_dict())
+    a = ours.finetune_losses(p.text, p.packed, p.targets, WEIGHTS).total
+    b, _ = dense.losses(p.text, p.items, p.valid, p.targets, WEIGHTS)
+    a.backward()
+    b.backward()
+    theirs = dict(dense.named_parameters())
+    worst = 0.0
+    for name, parameter in ours.named_parameters():
+        if parameter.grad is None or name == CANCELLED:
+            continue
+        reference = theirs[name].grad
+        difference = (parameter.grad - reference).norm() / reference.norm()
+        worst = max(worst, difference.item())
+    return abs((a - b) / b).item(), worst
+
+
+def memory(which: str, batch: int) -> dict[str, int]:
+    """Peak memory of one step of ``ours`` or ``dense``, in this (fresh) process."""
+    settings = ModelSettings()
+    p = problem(settings, batch)
+    kind, make = (Miracle, ours_step) if which == "ours" else (DenseMiracle, dense_step)
+    model = kind(settings, p.text.shape[1], p.n_items).train()
+    step = make(model, optimiser_of(model), p)  # type: ignore[operator]
+    step()
+    model.zero_grad(set_to_none=True)
+    return {"bytes": harness.peak_beyond_resident(step)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--memory", choices=("ours", "dense"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory:
+        print(orjson.dumps(memory(options.memory, options.batch)).decode())
+        return
+    settings = ModelSettings()
+    p = problem(settings, options.batch)
+    loss_error, gradient_error = errors(settings, p)
+    ours = Miracle(settings, p.text.shape[1], p.n_items).train()
+    dense = DenseMiracle(settings, p.text.shape[1], p.n_items).train()
+    dense.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        output = ours.eval()(ours.catalogue(p.text)[p.packed.items], p.packed)
+        active = output.interests.vectors.shape[0]
+    ours.train()
+    rate = harness.matrix_product_rate()
+    seconds = harness.alternate(
+        options.rounds,
+        ours=ours_step(ours, optimiser_of(ours), p),
+        dense=dense_step(dense, optimiser_of(dense), p),
+    )
+    rate = max(rate, harness.matrix_product_rate())
+    peaks = {
+        which: harness.in_fresh_process(
+            "benchmarks.step", "--memory", which, "--batch", str(options.batch)
+        )["bytes"]
+        for which in ("ours", "dense")
+    }
+    operations = useful_operations(settings, p, active)
+    ours_s, dense_s = harness.median(seconds["ours"]), harness.median(seconds["dense"])
+    result = {
+        "speedup": dense_s / ours_s,
+        "memory_ratio": peaks["ours"] / peaks["dense"],
+        "floor_ratio": ours_s / (operations / rate),
+        "loss_error": loss_error,
+        "gradient_error": gradient_error,
+        "ours_seconds": ours_s,
+        "dense_seconds": dense_s,
+        "ours_mib": peaks["ours"] / 2**20,
+        "dense_mib": peaks["dense"] / 2**20,
+        "useful_gflop": operations / 1e9,
+        "gflop_per_second": rate / 1e9,
+        "machine": harness.machine(),
+    }
+    rows = [(k, v if isinstance(v, str) else f"{v:.4g}") for k, v in result.items()]
+    harness.show(f"Training step, batch {options.batch}", rows, result if options.json else None)
+
+
+if __name__ == "__main__":
+    main()
