@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
     "finetune": ("miracle_cli.finetune", "Train a recommender on one Dataset."),
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
+    "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
+    "inspect": ("miracle_cli.inspect_command", "What a run's capsules stand for, and their use."),
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 

@@ -16,6 +16,26 @@ from miracle_core.recommender.titles import TitleIndex
 NEAR_ID = 60.0
 
 
+def clean_title(typed: str) -> str:
+    """A typed title on one line.
+
+    Raises:
+        InputError: there is nothing to see in it, or it is no valid text.
+    """
+    try:
+        typed.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "a title is not valid UTF-8 text",
+            where=f"character {error.start + 1} of {typed!a}",
+            remedy="type it in a terminal set to UTF-8",
+        ) from error
+    title = " ".join(typed.split())
+    if not fold([title])[0]:
+        raise InputError("a title is empty", remedy="type the title of an item")
+    return title
+
+
 class Catalogue:
     """Names in, indices out, and back.
 
@@ -84,9 +104,7 @@ class Catalogue:
         Raises:
             InputError: there is nothing in the text.
         """
-        title = " ".join(query.split())
-        if not fold([query])[0]:
-            raise InputError("a title is empty", remedy="type the title of an item")
+        title = clean_title(query)
         exact = self.index.exact(query)[:limit]
         if exact:
             return [self._match(query, item, "exact", 1.0) for item in exact]

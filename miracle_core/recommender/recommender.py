@@ -16,7 +16,7 @@ from miracle_core.model import retrieval
 from miracle_core.progress import SILENT, Progress
 from miracle_core.recommender import people
 from miracle_core.recommender.capsule_map import CapsuleMap
-from miracle_core.recommender.catalogue import Catalogue
+from miracle_core.recommender.catalogue import Catalogue, clean_title
 from miracle_core.recommender.item_vectors import ItemVectors
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.ranking import Ranking
@@ -333,10 +333,7 @@ class Recommender:
         """An item as :meth:`recommend` and :meth:`nearest` take it, checked."""
         if not isinstance(item, str):
             return self._catalogue.check(int(item))
-        title = " ".join(item.split())
-        if not title:
-            raise InputError("a title is empty", remedy="type an item's title")
-        return title
+        return clean_title(item)
 
     def _history_item(self, item: int | str, capsule: int | None) -> HistoryItem:
         if isinstance(item, str):

@@ -1,0 +1,271 @@
+"""``miracle recommend``: the interests of a history, and what they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from miracle_cli.output import bar, message, print_fields, print_json, print_table
+from miracle_core.errors import InputError
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+    from miracle_core.recommender.results import Match, Recommendation, Recommended, UserHistory
+
+# Of an interest without an item in the top-K so many are shown all the same, unless it is so weak
+# that its scores are next to nothing.
+FURTHER = 3
+WEAK = 0.1
+_TYPED = "miracle.typed"
+
+
+class InOrder(typer.core.TyperCommand):
+    """A command that knows in which order ``--title`` and ``--item`` were typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as always, and note (option, value) of both options in the order typed."""
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        rest = {name: iter(values.get(name) or ()) for name in ("title", "item")}
+        ctx.meta[_TYPED] = [(p.name, next(rest[p.name])) for p in order if p.name in rest]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(cls=InOrder)
+def recommend(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    title: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An item of the history, oldest first (may be repeated): a title of the "
+            "catalogue, nearly one, or anything else, which is then a new item."
+        ),
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="The same by the id of a catalogue item."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Begin with the items of a user of the run's data, all of them."
+        ),
+    ] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out", help="Leave the user's last item, the test item, out, and rank it."
+        ),
+    ] = False,
+    top_k: Annotated[int, typer.Option(min=1, help="How many items to recommend.")] = 10,
+    exclude_seen: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="Whether the items of the history are recommended again.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the interests that a history of items wakes, and the items they lead to.
+
+    The history is put together from --user, --title and --item: the user's items come first, then
+    the others in the order typed.
+    """
+    typed: list[tuple[str, str]] = ctx.meta[_TYPED]
+    if not typed and user is None:
+        raise InputError(
+            "there is no history",
+            where="miracle recommend",
+            remedy="name items with --title TITLE or --item ID, or a user with --user ID",
+        )
+    if held_out and user is None:
+        raise InputError(
+            "only a user has an item held out", where="--held-out", remedy="add --user"
+        )
+    from miracle_cli.progress import RichProgress
+    from miracle_core.recommender import Recommender
+
+    recommender = Recommender.load(run, progress=RichProgress())
+    asked = _asked(recommender, typed, user, held_out)
+    found = recommender.recommend(asked.history, top_k, exclude_seen, asked.target)
+    if as_json:
+        print_json(_summary(recommender, asked, found))
+    else:
+        _show(asked, found, recommender.max_length)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A history as it was put together.
+
+    Attributes:
+        history: catalogue items, and titles of new ones.
+        matches: how each of them came about; None for those of a user.
+        user: whose items come first.
+        target: the item held out.
+    """
+
+    history: tuple[int | str, ...]
+    matches: tuple[Match | None, ...]
+    user: UserHistory | None
+    target: int | None
+
+
+def _asked(
+    recommender: Recommender, typed: Sequence[tuple[str, str]], user: str | None, held_out: bool
+) -> Asked:
+    past = None
+    if user is not None:
+        past = recommender.user_history(user, "test" if held_out else None)
+        if held_out and past.held_out is None:
+            raise InputError(
+                f"user {user!r} has fewer than three items: none is held out",
+                where="--held-out",
+                remedy="leave --held-out out",
+            )
+    matches = [_match(recommender, option, value) for option, value in typed]
+    own = past.items if past else ()
+    return Asked(
+        history=(*own, *(m.title if m.item is None else m.item for m in matches)),
+        matches=(*(None for _ in own), *matches),
+        user=past,
+        target=past.held_out if past else None,
+    )
+
+
+def _match(recommender: Recommender, option: str, value: str) -> Match:
+    from miracle_core.recommender.results import Match
+
+    if option == "title":
+        return recommender.match(value)[0]
+    item = recommender.item(value)
+    return Match(value, item, value, recommender.title(item), "id", 1.0)
+
+
+def _summary(recommender: Recommender, asked: Asked, found: Recommendation) -> dict[str, Any]:
+    """The JSON contract."""
+    return {
+        "run": str(recommender.run),
+        "dataset": recommender.dataset.name,
+        "user": asked.user and asked.user.user_id,
+        "history": [
+            {
+                "item_id": own.item_id,
+                "title": own.title,
+                "capsule": own.capsule,
+                "match": match and match.kind,
+                "similarity": match and match.similarity,
+                "typed": match and match.query,
+            }
+            for own, match in zip(found.history, asked.matches, strict=True)
+        ],
+        "capsules": [
+            {
+                "capsule": active.capsule,
+                "strength": active.strength,
+                "label": active.label,
+                "items": list(active.items),
+                "best": [_recommended(best) for best in active.best],
+            }
+            for active in found.capsules
+        ],
+        "items": [_recommended(item) for item in found.items],
+        "held_out": _recommended(found.target) if found.target else None,
+    }
+
+
+def _recommended(item: Recommended) -> dict[str, Any]:
+    return {
+        "rank": item.rank,
+        "item_id": item.item_id,
+        "title": item.title,
+        "score": item.score,
+        "capsule": item.capsule,
+        "scores": list(item.scores),
+        "contributions": list(item.contributions),
+    }
+
+
+def _show(asked: Asked, found: Recommendation, max_length: int) -> None:
+    labels = {active.capsule: active.label for active in found.capsules}
+    first = found.trace.first
+    rows = list(zip(found.history, asked.matches, strict=True))[first:]
+    print_table(
+        ["", "history", "is", "wakes"],
+        [
+            [first + place, own.title, _how(match), _named(labels, own.capsule)]
+            for place, (own, match) in enumerate(rows, start=1)
+        ],
+    )
+    if first:
+        message(f"the model reads the newest {max_length} items; {first} older ones are left out")
+    print_table(
+        ["capsule", "interest", "strength", "", "woken by"],
+        [
+            [
+                str(active.capsule),
+                active.label,
+                f"{active.strength:.3f}",
+                bar(active.strength, 10),
+                ", ".join(str(place + 1) for place in active.items),
+            ]
+            for active in found.capsules
+        ],
+    )
+    _show_items(found.items, labels, "recommendations")
+    won = {item.capsule for item in found.items}
+    further = [
+        item
+        for active in found.capsules
+        if active.capsule not in won and active.strength >= WEAK
+        for item in active.best[:FURTHER]
+    ]
+    if further:
+        _show_items(further, labels, "further down: the best of the other interests")
+    if found.target:
+        _show_held_out(found.target, labels)
+
+
+def _show_items(items: Sequence[Recommended], labels: dict[int, str], title: str) -> None:
+    print_table(
+        ["rank", "item", "score", "interest"],
+        [
+            [item.rank, item.title, f"{item.score:.3f}", _named(labels, item.capsule)]
+            for item in items
+        ],
+        title=title,
+        right=("score",),
+    )
+
+
+def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
+    print_fields(
+        {
+            "held out": target.title,
+            "rank": target.rank or "none: it is in the history, which is left out",
+            "score": f"{target.score:.3f}",
+            "interest": _named(labels, target.capsule),
+        }
+    )
+
+
+def _named(labels: dict[int, str], capsule: int | None) -> str:
+    return "" if capsule is None else f"{capsule}: {labels[capsule]}"
+
+
+def _how(match: Match | None) -> str:
+    """How a typed text was understood."""
+    if match is None:
+        return "the user's"
+    if match.kind == "fuzzy":
+        return f"near ({match.similarity:.0%}) {match.query!r}"
+    return {"exact": "exact", "id": "by id", "new": "new"}[match.kind]
