@@ -223,7 +223,8 @@ def _report(result: Mapping[str, Any], out: Path, as_json: bool) -> None:
         fields = {
             "run": out,
             "status": result["status"],
-            "epochs": f"{result['epochs']}, best {result['best_epoch']} by {result['metric']}",
+            "epochs": result["epochs"],
+            "best epoch": f"{result['best_epoch'] or 'none yet'} (by {result['metric']})",
             "time": clock(result["seconds"]),
         }
         for split in ("valid", "test"):
