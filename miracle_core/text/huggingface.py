@@ -68,10 +68,13 @@ class TransformerEncoder:
         name: what to call it in a Dataset's manifest.
         model: the modules Transformer, Pooling and perhaps Normalize.
         revision: a hash of the files it was loaded from.
+
+    Attributes:
+        model: what was given.
     """
 
     def __init__(self, name: str, model: SentenceTransformer, revision: str) -> None:
-        self._model = model
+        self.model = model
         model.max_seq_length = min(int(model.max_seq_length or MAX_TOKENS), MAX_TOKENS)
         mode = model[1].pooling_mode
         self.identity = EncoderIdentity(
@@ -85,7 +88,7 @@ class TransformerEncoder:
 
     def token_lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Tokens read of each text, with the special ones, int64 [texts]."""
-        encoded = self._model.tokenizer(
+        encoded = self.model.tokenizer(
             list(texts), truncation=True, max_length=self.identity.max_length
         )
         return np.array([len(row) for row in encoded["input_ids"]], dtype=np.int64)
@@ -103,7 +106,7 @@ class TransformerEncoder:
         for start in range(0, len(texts), BATCH):
             rows = order[start : start + BATCH]
             batch = [texts[row] for row in rows]
-            vectors[rows] = self._model.encode(batch, batch_size=BATCH, show_progress_bar=False)
+            vectors[rows] = self.model.encode(batch, batch_size=BATCH, show_progress_bar=False)
             progress.advance(len(batch))
         require_finite(vectors, texts, self.identity.name)
         return vectors
