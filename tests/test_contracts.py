@@ -1,0 +1,67 @@
+"""Which way imports run, and which versions are installed: promises of pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = PROJECT["tool"]["importlinter"]["root_packages"]
+LINT = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LINT], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_imports_run_one_way() -> None:
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("miracle_core/errors.py", "import rich", "nothing of the command line"),
+        ("miracle_core/data/dataset.py", "import miracle_core.text.load", "imports run one way"),
+        ("tui/__init__.py", "import miracle_core.model", "only door to the model"),
+    ],
+)
+def test_a_breach_is_noticed(tmp_path: Path, file: str, line: str, contract: str) -> None:
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a", encoding="utf-8") as source:
+        source.write(f"\n{line}\n")
+    done = lint_imports(tmp_path)
+    assert done.returncode == 1
+    assert re.search(f"{contract}.* BROKEN", done.stdout), done.stdout
+
+
+def test_every_dependency_has_an_exact_version_in_its_range() -> None:
+    lines = (ROOT / "requirements" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    exact = {}
+    for line in lines:
+        if not line.startswith("#"):
+            name, _, version = line.partition("==")
+            exact[canonicalize_name(name)] = version
+    # A build's suffix would tie the file to one machine's build of torch.
+    assert not [version for version in exact.values() if "+" in version]
+    project = PROJECT["project"]
+    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
+    for requirement in map(Requirement, chain.from_iterable(wanted)):
+        version = exact.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} has no exact version"
+        assert requirement.specifier.contains(version, prereleases=True), str(requirement)
