@@ -91,6 +91,26 @@ def test_in_batch_softmax_equals_the_paper(seed, counts, sizes):
     np.testing.assert_allclose(found * len(users), expected, **TOLERANCE)
 
 
+def test_a_candidate_that_counts_zero_times_is_none(blocks):
+    """log 0 = -inf, also where a whole block of candidates counts zero times."""
+    users, items, _ = case(11, [1, 3, 2], 6)
+    counted = [2, 3, 5]
+    bias = torch.full((6,), -torch.inf, dtype=torch.float64)
+    bias[counted] = 0.0
+    interests = interests_of(users)
+    vectors = interests.vectors.requires_grad_()
+    candidates = torch.tensor(items, requires_grad=True)
+    targets = torch.tensor([5, 2, 3])[interests.users]
+    loss = max_interest_cross_entropy(
+        replace(interests, vectors=vectors), candidates, targets, item_bias=bias
+    )
+    expected = eq23_full(users, [2, 0, 1], list(items[counted]))
+    np.testing.assert_allclose(loss.detach(), expected, **TOLERANCE)
+    loss.backward()
+    assert vectors.grad.isfinite().all()
+    assert not candidates.grad[[0, 1, 4]].any() and candidates.grad[counted].abs().min() > 0
+
+
 def test_temperature_divides_the_scores(blocks):
     users, items, targets = case(3, [1, 4, 2], 7)
     cooled = [{j: 2.5 * u for j, u in user.items()} for user in users]
