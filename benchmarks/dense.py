@@ -9,7 +9,8 @@ last two were measured against ``masked_fill``, ``amax`` and items before capsul
 fastest found.
 
 Parameters have the names and shapes of :class:`miracle_core.model.miracle.Miracle`, so one's
-``state_dict`` loads into the other; no code is shared with it.
+``state_dict`` loads into the other; no code is shared with it. Where two interests tie for an item
+the first takes the gradient (``Miracle`` shares it).
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ class DenseMiracle(nn.Module):
         """Eq. 24 and its terms before their weights, named as ``Miracle.finetune_losses`` does.
 
         Args:
-            text: [items, d_b].
+            text: [items, d_b], scaled as the settings say (``Miracle.scaled_text``).
             items: int64 [users, N], padded histories.
             valid: bool [users, N].
             targets: int64 [users].
