@@ -65,12 +65,29 @@ class Problem:
 
 def problem(settings: ModelSettings, batch: int, seed: int = 0) -> Problem:
     """Draw a batch of prefixes of training sequences, as training does."""
+    return _problem(settings, batch, *harness.scientific_sequences(), seed)
+
+
+def problem_with(settings: ModelSettings, batch: int, n_items: int, seed: int = 0) -> Problem:
+    """The same histories' lengths over a catalogue of any size, items drawn uniformly."""
+    sequences, offsets, _ = harness.scientific_sequences()
+    items = np.random.default_rng(seed).integers(0, n_items, len(sequences), dtype=np.int32)
+    return _problem(settings, batch, items, offsets, n_items, seed)
+
+
+def _problem(
+    settings: ModelSettings,
+    batch: int,
+    sequences: np.ndarray,
+    offsets: np.ndarray,
+    n_items: int,
+    seed: int,
+) -> Problem:
     generator = np.random.default_rng(seed)
-    sequences, offsets, n_items = harness.scientific_sequences()
-    lengths = np.diff(offsets) - 2
-    users = np.repeat(np.arange(len(lengths)), np.maximum(lengths - 1, 0))
-    first = np.cumsum(np.maximum(lengths - 1, 0)) - np.maximum(lengths - 1, 0)
-    positions = offsets[users] + 1 + np.arange(len(users)) - first[users]
+    counts = np.maximum(np.diff(offsets) - 3, 0)
+    users = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    positions = offsets[users] + 1 + within
     chosen = generator.choice(len(users), batch, replace=False)
     starts, ends = offsets[users[chosen]].astype(np.int64), positions[chosen].astype(np.int64)
     packed = pack(sequences, starts, ends, settings.max_length)
@@ -93,13 +110,19 @@ def useful_operations(settings: ModelSettings, p: Problem, active: int) -> float
     d, tokens = settings.width, p.packed.n_tokens
     # The experts: forward, and the weights' gradient; text needs none.
     experts = 2 * 2.0 * p.text.numel() * settings.experts * d
-    per_token = settings.layers * (4 * d * d + 2 * d * settings.inner)  # eq. 6
-    per_token += 2 * d * d + settings.capsules * d  # eq. 9, 10, 7
     within = sum(n * n * b for n, b in p.packed.groups)  # pairs of items of one history
     attention = settings.layers * 2 * within * d
     routing = sum(n * b for n, b in p.packed.groups) * d * 2  # z and agreement once an item
     scores = active * p.n_items * d
-    return experts + 3 * 2.0 * (tokens * per_token + attention + routing + scores)
+    encoder = tokens * forward_operations_per_token(settings)
+    return experts + 3 * (encoder + 2.0 * (attention + routing + scores))
+
+
+def forward_operations_per_token(settings: ModelSettings) -> float:
+    """Of the layers that treat an item of a history alone: eq. 6, 9, 10 and 7."""
+    d = settings.width
+    transformer = settings.layers * (4 * d * d + 2 * d * settings.inner)
+    return 2.0 * (transformer + 2 * d * d + settings.capsules * d)
 
 
 def ours_step(model: Miracle, optimiser: torch.optim.Optimizer, p: Problem) -> Callable[[], Tensor]:

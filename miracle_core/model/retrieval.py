@@ -115,6 +115,23 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     return scores.gather(1, items), items
 
 
+def best_items(interests: Interests, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The K best items of every user over the whole catalogue (eq. 17).
+
+    Args:
+        interests: the users' active interests.
+        items: [items, d].
+        k: how many, at most the number of items.
+
+    Returns:
+        Scores [users, K] and items int64 [users, K], in the order of ``interests.users``.
+    """
+    ties = tie_order(items.shape[0]).to(items.device)
+    found = [top_k(scores, k, ties) for _, scores in score_chunks(interests, items)]
+    scores, best = zip(*found, strict=True)
+    return torch.cat(scores), torch.cat(best)
+
+
 def _by_score(scores: Tensor, ties: Tensor) -> Tensor:
     """Indices that sort by falling score, then by rising tie order."""
     by_tie = ties.argsort()

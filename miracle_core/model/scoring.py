@@ -58,7 +58,7 @@ def chunks_of_users(groups: Groups, max_rows: int) -> Iterator[tuple[slice, slic
     rows = users = 0
     for k, n in groups:
         while n:
-            take = min(n, (max_rows - rows) // k)
+            take = max(min(n, (max_rows - rows) // k), 0)
             if take == 0 and rows == 0:
                 take = 1  # one user with more interests than fit is a chunk of its own
             if take:
@@ -97,7 +97,12 @@ def max_interest_cross_entropy(
 
     Returns:
         The loss, a scalar.
+
+    Raises:
+        ValueError: ``target_bias`` without ``item_bias``.
     """
+    if target_bias is not None and item_bias is None:
+        raise ValueError("target_bias replaces item_bias: give both")
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
         interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias
     )
@@ -213,7 +218,9 @@ class _Chunk:
 
     def loss(self) -> Tensor:
         """Sum over the users of log-sum-exp minus the target's logit."""
-        best_so_far = self.vectors.new_full((self.targets.numel(), 1), -torch.inf)
+        # The least finite number, not -inf: a whole block may be biased to -inf.
+        least = torch.finfo(self.vectors.dtype).min
+        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least)
         total = torch.zeros_like(best_so_far)
         own = self.vectors.new_empty(self.targets.numel())
         for block in self.blocks:

@@ -1,0 +1,136 @@
+"""What grows with the catalogue: a training step's memory, and exact retrieval.
+
+    python benchmarks/catalogue.py [--json] [--items 10000 100000 1000000] [--users 10000]
+
+Training memory: one step (batch 1024, transductive) in a fresh process for each size. `catalogue`
+counts what holds the catalogue itself, that is every array with a row an item: text vectors, the
+identity embeddings with their gradient and two moments, item vectors and their gradients. `rest` is
+the peak without it, which should not grow.
+
+Retrieval on the largest size: top-100 for many users against the matrix-product rate, and one user
+against the time to read the catalogue's bytes once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import orjson
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import harness
+from benchmarks.step import optimiser_of, ours_step, problem_with
+from miracle_core.config import ModelSettings
+from miracle_core.model.capsules import Interests
+from miracle_core.model.miracle import Miracle
+from miracle_core.model.retrieval import best_items
+
+TOP_K = 100
+INTERESTS = 3
+
+
+def training(n_items: int) -> dict[str, Any]:
+    """One step at one catalogue size, in this (fresh) process."""
+    settings = ModelSettings()
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    p = problem_with(settings, 1024, n_items)
+    model = Miracle(settings, p.text.shape[1], n_items).train()
+    step = ours_step(model, optimiser_of(model), p)
+    begun = perf_counter()
+    step()
+    seconds = perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - base
+    return {"items": n_items, "peak_bytes": peak, "first_step_seconds": seconds}
+
+
+def catalogue_bytes(n_items: int, settings: ModelSettings, text_width: int) -> int:
+    """Bytes of the arrays that have a row an item while a step is under way.
+
+    Text twice (with and without dropout) and its mask; item vectors, the identity embeddings and
+    their two moments, and the gradients of the loss, of the histories' look-up, of their sum and of
+    the embeddings; gate logits, noise and weights.
+    """
+    width_arrays, text_arrays, gate_arrays = 9, 2, 6
+    row = 4 * (
+        width_arrays * settings.width + text_arrays * text_width + gate_arrays * settings.experts
+    )
+    return n_items * (row + text_width)
+
+
+def retrieval(n_items: int, n_users: int, rate: float) -> dict[str, Any]:
+    """Top-100 for many users and for one."""
+    settings = ModelSettings()
+    generator = torch.Generator().manual_seed(0)
+    items = torch.randn(n_items, settings.width, generator=generator)
+
+    def interests(users: int) -> Interests:
+        vectors = torch.randn(users * INTERESTS, settings.width, generator=generator)
+        return Interests(
+            vectors,
+            torch.arange(INTERESTS).repeat(users),
+            torch.arange(users),
+            ((INTERESTS, users),),
+        )
+
+    many = interests(n_users)
+    begun = perf_counter()
+    best_items(many, items, TOP_K)
+    seconds = perf_counter() - begun
+    operations = 2.0 * many.vectors.shape[0] * n_items * settings.width
+    one = interests(1)
+    timed = harness.alternate(
+        7, one=lambda: best_items(one, items, TOP_K), read=lambda: items.sum()
+    )
+    single, read = harness.median(timed["one"]), harness.median(timed["read"])
+    return {
+        "items": n_items,
+        "users": n_users,
+        "seconds": seconds,
+        "share_of_matrix_product_rate": operations / seconds / rate,
+        "single_user_seconds": single,
+        "read_once_seconds": read,
+        "single_user_ratio": single / read,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--training", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.training:
+        print(orjson.dumps(training(options.training)).decode())
+        return
+    settings = ModelSettings()
+    sizes = []
+    for n_items in options.items:
+        one = harness.in_fresh_process("benchmarks.catalogue", "--training", str(n_items))
+        held = catalogue_bytes(n_items, settings, harness.SCIENTIFIC_TEXT_WIDTH)
+        sizes.append({**one, "catalogue_bytes": held, "rest_bytes": one["peak_bytes"] - held})
+    rate = harness.matrix_product_rate()
+    found = retrieval(max(options.items), options.users, rate)
+    result = {"training": sizes, "retrieval": found, "machine": harness.machine()}
+    rows = [
+        (
+            f"step, {s['items']:,} items",
+            f"peak {s['peak_bytes'] / 2**20:,.0f} MiB, of it the catalogue "
+            f"{s['catalogue_bytes'] / 2**20:,.0f}; {s['first_step_seconds']:.1f} s",
+        )
+        for s in sizes
+    ]
+    rows += [(k, f"{v:.4g}") for k, v in found.items()]
+    harness.show("Catalogue size", rows, result if options.json else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Full ranking of all Scientific users: ours, the dense comparison, and the arithmetic floor.
+
+    python benchmarks/evaluation.py [--json] [--rounds 3]
+
+    speedup      seconds of the dense evaluation / ours (median of rounds taken in turn)
+    floor_ratio  seconds of ours / (useful operations / the machine's matrix-product rate)
+
+Both rank every item for every user's held-out item; ours also reads histories from the Dataset's
+arrays, orders ties and counts capsules. Generated data of Scientific's shape, or MIRACLE_BENCH_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import harness
+from benchmarks.dense import DenseMiracle, pad, target_ranks
+from benchmarks.step import forward_operations_per_token
+from miracle_core.config import ModelSettings
+from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.model.miracle import Miracle
+
+
+def dataset_of_shape(folder: Path) -> Dataset:
+    """A Dataset with Scientific's shape."""
+    sequences, offsets, n_items = harness.scientific_sequences()
+    names = [f"item {i}" for i in range(n_items)]
+    return write_dataset(
+        folder,
+        name="scientific-shaped",
+        items=pl.DataFrame(
+            {"item_id": names, "title": names, "text": names, "domain": ["generated"] * n_items}
+        ),
+        user_ids=[f"user {u}" for u in range(len(offsets) - 1)],
+        sequences=sequences,
+        offsets=offsets,
+        sources=[],
+        settings={},
+        counts={},
+    )
+
+
+def useful_operations(
+    settings: ModelSettings, lengths: np.ndarray, active: int, items: int
+) -> float:
+    """Floating-point operations of the matrix products that ranking all users needs."""
+    d = settings.width
+    experts = 2.0 * items * harness.SCIENTIFIC_TEXT_WIDTH * settings.experts * d
+    tokens, pairs = float(lengths.sum()), float((lengths**2).sum())
+    encoder = tokens * forward_operations_per_token(settings)
+    attention = 2.0 * settings.layers * 2 * pairs * d
+    return experts + encoder + attention + 2.0 * active * items * d
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    settings = ModelSettings()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = dataset_of_shape(Path(folder) / "data")
+        torch.manual_seed(0)
+        ours = Miracle(settings, harness.SCIENTIFIC_TEXT_WIDTH, dataset.n_items).eval()
+        dense = DenseMiracle(settings, harness.SCIENTIFIC_TEXT_WIDTH, dataset.n_items).eval()
+        dense.load_state_dict(ours.state_dict())
+        text = ours.scaled_text(torch.randn(dataset.n_items, harness.SCIENTIFIC_TEXT_WIDTH))
+        examples = dataset.examples("test")
+        starts = np.asarray(dataset.offsets[examples.users])
+        items, valid = pad(dataset.sequences, starts, examples.positions, settings.max_length)
+        targets = torch.from_numpy(dataset.sequences[examples.positions].astype(np.int64))
+        found = evaluate(MiracleScorer(ours, text), dataset)
+        theirs = target_ranks(dense, text, items, valid, targets).numpy()
+        differing = float((found.ranks != theirs).mean())
+        rate = harness.matrix_product_rate()
+        seconds = harness.alternate(
+            options.rounds,
+            ours=lambda: evaluate(MiracleScorer(ours, text), dataset),
+            dense=lambda: target_ranks(dense, text, items, valid, targets),
+        )
+        rate = max(rate, harness.matrix_product_rate())
+        lengths = np.minimum(examples.positions - starts, settings.max_length)
+        operations = useful_operations(settings, lengths, int(found.active.sum()), dataset.n_items)
+    ours_s, dense_s = harness.median(seconds["ours"]), harness.median(seconds["dense"])
+    result = {
+        "speedup": dense_s / ours_s,
+        "floor_ratio": ours_s / (operations / rate),
+        "differing_ranks": differing,
+        "ours_seconds": ours_s,
+        "dense_seconds": dense_s,
+        "users_per_second": len(examples) / ours_s,
+        "useful_gflop": operations / 1e9,
+        "gflop_per_second": rate / 1e9,
+        "machine": harness.machine(),
+    }
+    rows = [(k, v if isinstance(v, str) else f"{v:.4g}") for k, v in result.items()]
+    harness.show("Evaluation of all users", rows, result if options.json else None)
+
+
+if __name__ == "__main__":
+    main()
