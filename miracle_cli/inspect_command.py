@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table
+from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table, shortened
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -117,7 +117,7 @@ def _show_capsules(recommender: Recommender, use: CapsuleUse) -> None:
                 capsule.label,
                 f"{capsule.share:.1%}",
                 f"{use.users[capsule.capsule]:.1%}",
-                recommender.title(capsule.items[0]),
+                shortened(recommender.title(capsule.items[0])),
             ]
             for capsule in recommender.capsules()
         ],

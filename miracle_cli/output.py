@@ -33,6 +33,12 @@ def plain(text: object) -> str:
     return "".join(shown)
 
 
+def shortened(text: object, length: int = 160) -> str:
+    """:func:`plain` text cut to what a table can show: a title may have any length."""
+    shown = plain(text)
+    return shown if len(shown) <= length else shown[: length - 1].rstrip() + "…"
+
+
 def message(text: str) -> None:
     """Tell the person something that is no result."""
     sys.stderr.write(plain(text) + "\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from miracle_cli.output import bar, message, print_fields, print_json, print_table
+from miracle_cli.output import bar, message, print_fields, print_json, print_table, shortened
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def recommend(
         )
     if held_out and user is None:
         raise InputError(
-            "only a user has an item held out", where="--held-out", remedy="add --user"
+            "needs a user", where="--held-out", remedy="name one of the data with --user ID"
         )
     from miracle_cli.progress import RichProgress
     from miracle_core.recommender import Recommender
@@ -202,7 +202,7 @@ def _show(asked: Asked, found: Recommendation, max_length: int) -> None:
     print_table(
         ["", "history", "is", "wakes"],
         [
-            [first + place, own.title, _how(match), _named(labels, own.capsule)]
+            [first + place, shortened(own.title), _how(match), _named(labels, own.capsule)]
             for place, (own, match) in enumerate(rows, start=1)
         ],
     )
@@ -239,7 +239,7 @@ def _show_items(items: Sequence[Recommended], labels: dict[int, str], title: str
     print_table(
         ["rank", "item", "score", "interest"],
         [
-            [item.rank, item.title, f"{item.score:.3f}", _named(labels, item.capsule)]
+            [item.rank, shortened(item.title), f"{item.score:.3f}", _named(labels, item.capsule)]
             for item in items
         ],
         title=title,
@@ -250,7 +250,7 @@ def _show_items(items: Sequence[Recommended], labels: dict[int, str], title: str
 def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
     print_fields(
         {
-            "held out": target.title,
+            "held out": shortened(target.title),
             "rank": target.rank or "none: it is in the history, which is left out",
             "score": f"{target.score:.3f}",
             "interest": _named(labels, target.capsule),
@@ -267,5 +267,5 @@ def _how(match: Match | None) -> str:
     if match is None:
         return "the user's"
     if match.kind == "fuzzy":
-        return f"near ({match.similarity:.0%}) {match.query!r}"
+        return f"near ({match.similarity:.0%}) {shortened(match.query)!r}"
     return {"exact": "exact", "id": "by id", "new": "new"}[match.kind]

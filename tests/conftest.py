@@ -18,3 +18,11 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.fail(f"MIRACLE_REAL_DATA={name} is no folder")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with random weights (see ``tests/support/runs.py``); not to be written to."""
+    from tests.support.runs import tiny_run
+
+    return tiny_run(tmp_path_factory.mktemp("small"))

@@ -14,8 +14,8 @@ from rapidfuzz.distance import OSA
 from miracle_core.recommender.folding import fold, folded_words, words
 from miracle_core.recommender.word_index import WordIndex
 
-# A title counts as the one meant from this similarity on (rapidfuzz's ratio over the words, in any
-# order): a typo or a word left out passes, another product of the same kind does not.
+# A title may be the one meant from this similarity on (rapidfuzz's ratio over the words, in any
+# order): a typo or a word left out passes, most other products of the same kind do not.
 NEAR = 85.0
 # Words from this length on may hold one typing error, from the second on two.
 ONE_ERROR, TWO_ERRORS = 4, 8
@@ -52,6 +52,9 @@ class TitleIndex:
     def near(self, query: str, limit: int) -> list[int]:
         """Items whose title is the query with small differences, or the only one with its words.
 
+        A number of the query that the title doesn't hold is no small difference: an M5 screw is
+        no M4 screw.
+
         Args:
             query: a title as somebody remembers it.
             limit: how many at most.
@@ -70,6 +73,8 @@ class TitleIndex:
             score_cutoff=NEAR,
             limit=None,
         )
+        numbers = {word for word in typed if word[0].isdigit()}
+        found = [hit for hit in found if numbers <= set(hit[0].split())]
         found.sort(key=lambda hit: (-hit[1], self._standing[hit[2]]))
         near = [int(item) for _, _, item in found[:limit]]
         only = self._only_title(typed)

@@ -1,0 +1,105 @@
+"""A run folder small enough for any test: random weights over a shop of 30 items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from miracle_core.config import Settings, make_settings, nested
+from miracle_core.data.dataset import Dataset, write_dataset, write_features
+from miracle_core.model.miracle import Miracle
+from miracle_core.text import load_encoder
+from miracle_core.training.run_folder import RunFolder, build_model, data_hash, save_tensors
+
+ENCODER = "hashing:32"
+# Three kinds of things, then what a shop should not hold but does.
+GLOVES = [f"Nitrile Glove {size}, Powder Free" for size in ("Small", "Medium", "Large", "XL")]
+GLOVES += ["Latex Exam Glove", "Vinyl Glove Box", "Leather Work Glove", "Glove Dispenser, Wall"]
+FILAMENT = [f"PLA Filament {colour} 1.75 mm" for colour in ("Red", "Blue", "Wood", "Café")]
+FILAMENT += ["PETG Filament Spool", "ABS Filament 3 mm", "Filament Dryer", "Printer Nozzle 0.4 mm"]
+SCREWS = [f"Machine Screw M{size} Steel" for size in (3, 4, 5, 6)]
+SCREWS += ["Wood Screw Brass", "Hex Nut Steel M4", "Washer Steel M4", "Screw Driver Set"]
+HOSTILE = [
+    "[bold red]Not markup[/bold red]",
+    "\x1b[31mEscape\x1b[0m \x07bell",
+    "right \u202eto left",
+    "no-break\u00a0space\ttab",
+    "打印机 耗材",
+    "x" * 10_000,
+]
+TITLES = [*GLOVES, *FILAMENT, *SCREWS, *HOSTILE]
+# Several users each, some with whom nothing can be held out, one longer than the model reads.
+LENGTHS = [1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9, 12]
+MAX_LENGTH = 6
+SMALL_MODEL = {
+    "model.width": 8,
+    "model.capsules": 7,
+    "model.experts": 2,
+    "model.max_length": MAX_LENGTH,
+    "model.layers": 1,
+    "model.inner": 8,
+}
+
+
+def tiny_shop(folder: Path) -> Dataset:
+    """A Dataset of :data:`TITLES` with the features of :data:`ENCODER`."""
+    rng = np.random.default_rng(7)
+    items = pl.DataFrame(
+        {
+            "item_id": [f"I{place:02}" for place in range(len(TITLES))],
+            "title": TITLES,
+            "text": [f"{title}. a shop" for title in TITLES],
+            "domain": ["shop"] * len(TITLES),
+        }
+    )
+    write_dataset(
+        folder,
+        name="tiny",
+        items=items,
+        user_ids=[f"user-{place}" for place in range(len(LENGTHS))],
+        sequences=rng.integers(0, len(TITLES), sum(LENGTHS)).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(LENGTHS)]),
+        sources=[],
+        settings={},
+        counts={},
+    )
+    encoder = load_encoder(ENCODER)
+    vectors = encoder.encode(items["text"].to_list()).astype(np.float16)
+    return write_features(folder, vectors, encoder.identity)
+
+
+def tiny_settings(**changes: Any) -> Settings:
+    """Settings of a small model; ``changes`` as in ``model__score="cosine"``."""
+    given = {name.replace("__", "."): value for name, value in changes.items()}
+    return make_settings(nested({"encoder": ENCODER, **SMALL_MODEL, **given}))
+
+
+def random_model(settings: Settings, dataset: Dataset, seed: int = 3) -> Miracle:
+    """A model whose every parameter is drawn at random, large enough to tell histories apart."""
+    model = build_model(settings, dataset)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(0.0, 0.3, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+    return model.eval()
+
+
+def write_run(folder: Path, dataset: Dataset, settings: Settings, model: Miracle) -> Path:
+    """Leave a run folder as a training does."""
+    run = RunFolder(folder)
+    run.create(settings, dataset, overwrite=False)
+    save_tensors(run.weights, model.state_dict(), {"data": data_hash(settings, dataset)})
+    return folder
+
+
+def tiny_run(folder: Path, **changes: Any) -> Path:
+    """A run folder with random weights over :func:`tiny_shop`, at ``folder / "run"``."""
+    dataset = tiny_shop(folder / "data")
+    settings = tiny_settings(data=str(folder / "data"), **changes)
+    return write_run(folder / "run", dataset, settings, random_model(settings, dataset))
