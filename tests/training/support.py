@@ -1,0 +1,33 @@
+"""What the tests of training share: the tiny shop with settings that train in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from miracle_core.config import Settings
+from miracle_core.training.run_folder import load_tensors
+from tests.support.runs import tiny_settings, tiny_shop
+
+
+def quick_settings(folder: Path, **changes: Any) -> Settings:
+    """Settings over a new tiny shop in ``folder``: 5 epochs of 5 steps, noise and dropout on."""
+    if not folder.exists():
+        tiny_shop(folder)
+    quick = {
+        "data": str(folder),
+        "model__width": 16,
+        "model__capsules": 4,
+        "train__batch_size": 8,
+        "train__epochs": 5,
+        "train__learning_rate": 0.01,
+    }
+    return tiny_settings(**{**quick, **changes})
+
+
+def same_tensors(a: Path, b: Path) -> bool:
+    """Whether two safetensors files hold the same numbers, bit for bit."""
+    (one, _), (other, _) = load_tensors(a), load_tensors(b)
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
