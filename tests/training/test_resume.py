@@ -1,4 +1,4 @@
-"""A training that was stopped, killed or damaged goes on to the very same weights, or says why not."""
+"""A training that was stopped or killed goes on to the very same weights, or says why not."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.training import trainer
+from miracle_core.training.evaluate_run import evaluate_run
 from miracle_core.training.run_folder import RunFolder, load_run, load_tensors
 from miracle_core.training.trainer import finetune
 from tests.training.support import quick_settings, same_tensors
@@ -147,12 +148,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     rng = random.Random()  # any moment: not the same each time
     run, config = tmp_path / "run", whole / "config.toml"
     kill_after(2, run, config, "new", rng)
-    # Within the first epoch: no validation yet, the checkpoint is what there is.
     assert main(["evaluate", str(run), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["weights"] == "last"
-    assert 0 <= shown["metrics"]["recall@10"] <= 1
-    kill_after(rng.randint(1, 12), run, config, "resume", rng)
+    assert shown["weights"] == ("best" if (run / "model.safetensors").exists() else "last")
+    kill_after(rng.randint(1, 6), run, config, "resume", rng)
     load_run(run)
     finetune(settings, run, resume=True)
     assert_same_run(run, whole)
@@ -183,7 +182,7 @@ def test_killed_within_a_validation(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Best weights are written, the line is or is not, the checkpoint is not: nothing counts twice."""
+    """Best weights are written, the line is or is not, the checkpoint is not: nothing twice."""
     settings, whole = uninterrupted
     run = tmp_path / "run"
     finetune(settings, run, should_stop=stop_at(13))
@@ -214,6 +213,19 @@ def stopped(uninterrupted: tuple[Settings, Path], tmp_path: Path) -> tuple[Setti
     settings, _ = uninterrupted
     finetune(settings, tmp_path / "run", should_stop=stop_at(7))
     return settings, RunFolder(tmp_path / "run")
+
+
+def test_before_the_first_validation_the_checkpoint_is_evaluated(
+    uninterrupted: tuple[Settings, Path], tmp_path: Path
+) -> None:
+    settings, _ = uninterrupted
+    folder = RunFolder(tmp_path / "run")
+    finetune(settings, folder.path, should_stop=stop_at(3))
+    found = evaluate_run(folder.path)
+    assert found.run.weights_from == "last"
+    tensors, _ = load_tensors(folder.state)
+    for name, value in found.run.model.state_dict().items():
+        assert torch.equal(value, tensors[f"model.{name}"])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
