@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import ITEM_COLUMNS, SourceFile
+from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
 EVENT_COLUMNS = ("user_id", "item_id", "time")
@@ -22,13 +23,17 @@ class Interactions:
     """Raw data in one form. Make it with :meth:`checked`, which refuses what doesn't fit.
 
     Attributes:
-        events: user_id String, item_id String, time Int64 or Float64; one row an interaction, in
-            input order. ``time`` only orders a user's events; equal times keep the input order.
+        events: user_id String, item_id String, time Int64 or Float64, and rating Float64 where it
+            was asked for; one row an interaction, in input order. Equal times keep the input order.
         items: item_id, title, text, domain, all String; one row an item. Row order is index order.
         name: what the source calls the data set.
         sources: the raw files.
         reading: how the files were read (format and options), for the manifest.
         benchmark: the source is a published, already filtered split, to be kept as it is.
+        steps: what reading itself left out, one entry a step: step, users, items, interactions
+            that were left.
+        skipped: rows that could not be used and were left out: reason, rows, first.
+        notes: what the reader decided on its own and a person may want to know.
     """
 
     events: pl.DataFrame
@@ -37,6 +42,9 @@ class Interactions:
     sources: tuple[SourceFile, ...] = ()
     reading: Mapping[str, Any] | None = None
     benchmark: bool = False
+    steps: tuple[Mapping[str, Any], ...] = ()
+    skipped: tuple[Mapping[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def checked(
@@ -50,6 +58,10 @@ class Interactions:
         benchmark: bool = False,
         event_place: Place = "event {}".format,
         item_place: Place = "item {}".format,
+        steps: Sequence[Mapping[str, Any]] = (),
+        notes: Sequence[str] = (),
+        skips: Skips | None = None,
+        drop_textless: bool = False,
     ) -> Interactions:
         """Check events against items, and bring both to their columns and types.
 
@@ -63,16 +75,26 @@ class Interactions:
             benchmark: the source is a published split.
             event_place: where row i of ``events`` stands, for messages.
             item_place: where row i of ``items`` stands, for messages.
+            steps: what reading left out so far.
+            notes: what the reader decided.
+            skips: whether rows that can't be used may be left out, and the count of those that
+                were; None stops at the first.
+            drop_textless: interactions with an item that has no row or no text are no fault of the
+                files; they are left out as a step of its own.
 
         Raises:
             InputError: no events, an empty id, a time that is no finite number, an item that is
                 there twice, or an event of an item without a row or without text.
         """
+        skips = skips or Skips()
+        steps = list(steps)
+        mend = "mend or remove it"
         if "domain" not in items.columns:
             items = items.with_columns(pl.lit(name).alias("domain"))
         events = events.select(
             pl.col("user_id", "item_id").cast(pl.String),
             pl.col("time").cast(pl.Float64 if events["time"].dtype.is_float() else pl.Int64),
+            *([pl.col("rating").cast(pl.Float64)] if "rating" in events.columns else []),
         )
         items = items.select(pl.col(ITEM_COLUMNS).cast(pl.String).fill_null("")).with_columns(
             pl.when(pl.col("title") == "")
@@ -80,35 +102,104 @@ class Interactions:
             .otherwise(pl.col("title"))
             .alias("title")
         )
+        rows = np.arange(events.height)  # of each event left, for its place
+
+        def keep(stays: npt.NDArray[np.bool_]) -> None:
+            nonlocal events, rows
+            if not stays.all():
+                events, rows = events.filter(pl.Series(stays)), rows[stays]
+
+        def place(row: int) -> str:
+            return event_place(int(rows[row]))
+
         if not events.height:
-            raise InputError(
-                "holds no interactions", where=name, remedy="give a file with rows in it"
-            )
+            raise _no_interactions(name, skips)
         for column in ("user_id", "item_id"):
-            _refuse(events[column].fill_null("") == "", f"has no {column}", event_place)
-        _refuse(~_finite(events["time"]), "has a time that is no finite number", event_place)
-        _refuse(items["item_id"] == "", "has no item_id", item_place)
-        check_unique(items["item_id"], "item", item_place)
+            empty = (events[column].fill_null("") == "").to_numpy()
+            keep(skips.refuse(empty, f"no {column}", place, remedy=mend))
+        infinite = (~_finite(events["time"])).to_numpy()
+        keep(skips.refuse(infinite, "a time that is no finite number", place, remedy=mend))
+        if "rating" in events.columns:
+            unrated = events["rating"].is_null().to_numpy()
+            keep(skips.refuse(unrated, "no rating", place, remedy=mend))
+        items = _distinct_items(items, item_place, skips)
         codes = encode(events["item_id"], items["item_id"])
-        unknown = np.flatnonzero(codes < 0)
-        if len(unknown):
-            row = int(unknown[0])
-            raise InputError(
-                f"names the item {events['item_id'][row]!r}, which the item file doesn't have",
-                where=event_place(row),
-                remedy="add the item with its text to the item file, or remove the row",
+        wordless = (items["text"] == "").to_numpy()
+        # No row in the item table is code -1, which finds this last entry.
+        textless = np.append(wordless, True)[codes]
+        if drop_textless:
+            if textless.any():
+                steps.append(count_step("as found in the files", events))
+                keep(~textless)
+                steps.append(count_step("items without text dropped", events))
+        else:
+            keep(
+                skips.refuse(
+                    codes < 0,
+                    "an item that the item file doesn't have",
+                    place,
+                    what=lambda row: (
+                        f"names the item {events['item_id'][row]!r}, which the item file "
+                        "doesn't have"
+                    ),
+                    remedy="add the item with its text to the item file, or remove the row",
+                )
             )
-        used = np.zeros(items.height, dtype=bool)
-        used[codes] = True
-        wordless = np.flatnonzero(used & (items["text"] == "").to_numpy())
-        if len(wordless):
-            row = int(wordless[0])
-            raise InputError(
-                f"the item {items['item_id'][row]!r} has no text",
-                where=item_place(row),
-                remedy="give it a title or a description, or remove the item and its interactions",
-            )
-        return cls(events, items, name, tuple(sources), reading, benchmark)
+            textless, codes = textless[codes >= 0], codes[codes >= 0]
+            if textless.any() and not skips.allowed:
+                # The first in the item file: that is where it is mended.
+                row = int(codes[textless].min())
+                raise InputError(
+                    f"the item {items['item_id'][row]!r} has no text",
+                    where=item_place(row),
+                    remedy="give it a title or a description, or remove the item and its "
+                    "interactions",
+                )
+            keep(skips.refuse(textless, "an item without text", place, remedy=mend))
+        if not events.height:
+            raise _no_interactions(name, skips)
+        return cls(
+            events,
+            items,
+            name,
+            tuple(sources),
+            reading,
+            benchmark,
+            tuple(steps),
+            tuple(skips.report()),
+            tuple(notes),
+        )
+
+
+def count_step(step: str, events: pl.DataFrame) -> dict[str, Any]:
+    """How many users, items and interactions a step of reading left."""
+    return {
+        "step": step,
+        "users": events["user_id"].n_unique(),
+        "items": events["item_id"].n_unique(),
+        "interactions": events.height,
+    }
+
+
+def _no_interactions(name: str, skips: Skips) -> InputError:
+    left_out = sum(rows for rows, _ in skips.found.values())
+    return InputError(
+        "holds no interactions" + (f" ({left_out} rows were skipped)" if left_out else ""),
+        where=name,
+        remedy="give a file with rows in it",
+    )
+
+
+def _distinct_items(items: pl.DataFrame, place: Place, skips: Skips) -> pl.DataFrame:
+    """Items with an id, each once; others are refused, or left out where that is allowed."""
+    nameless = (items["item_id"] == "").to_numpy()
+    stays = skips.refuse(nameless, "no item_id", place, remedy="mend or remove it")
+    if not skips.allowed:
+        check_unique(items["item_id"], "item", place)
+        return items
+    again = (~items["item_id"].is_first_distinct()).to_numpy() & stays
+    stays &= skips.refuse(again, "an item that is there twice", place, remedy="")
+    return items.filter(pl.Series(stays)) if not stays.all() else items
 
 
 def encode(values: pl.Series, names: pl.Series) -> npt.NDArray[np.int64]:
@@ -140,11 +231,6 @@ def check_unique(ids: pl.Series, kind: str, place: Place) -> None:
         where=place(again),
         remedy=f"keep one row for each {kind}",
     )
-
-
-def _refuse(bad: pl.Series, what: str, place: Place) -> None:
-    if bad.any():
-        raise InputError(what, where=place(int(bad.arg_max() or 0)), remedy="mend or remove it")
 
 
 def _finite(times: pl.Series) -> pl.Series:

@@ -25,9 +25,11 @@ from miracle_core.data.readers.delimited import (
     require_columns,
     require_distinct,
 )
+from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
-from miracle_core.data.readers.times import parse_times
+from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
 
@@ -57,10 +59,10 @@ class Found:
     """
 
     name: str
-    files: dict[str, Path]
+    files: dict[str, RawFile]
 
     @property
-    def item_file(self) -> Path:
+    def item_file(self) -> RawFile:
         """The file with the items' text; NAME.text where both it and NAME.item are there."""
         return self.files["text"] if "text" in self.files else self.files["item"]
 
@@ -71,7 +73,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     Raises:
         InputError: files missing, or anything in them that can't be read, with its place.
     """
-    _refuse_table_options(options)
+    options.refuse_all_but("atomic")
     found = find(paths)
     if "inter" in found.files:
         return _read_plain(found, options, progress)
@@ -88,35 +90,26 @@ def find(paths: Sequence[Path]) -> Found:
             items among them.
     """
     where = ", ".join(str(path) for path in paths)
-    sets: dict[str, dict[str, Path]] = {}
-    for path in paths:
-        if path.is_dir():
-            children = sorted(child for child in path.iterdir() if child.is_file())
-        elif path.exists():
-            children = [path]
-        else:
-            raise InputError(
-                "does not exist", where=str(path), remedy="check the spelling of the path"
-            )
-        for child in children:
-            for ending in _ENDINGS:
-                if child.name.endswith(f".{ending}"):
-                    files = sets.setdefault(child.name.removesuffix(f".{ending}"), {})
-                    if ending in files:
-                        raise InputError(
-                            f"there are two files NAME.{ending}: {files[ending]} and {child}",
-                            where=where,
-                            remedy="name one data set at a time",
-                        )
-                    files[ending] = child
-                    break
-            else:
-                if not path.is_dir():
+    sets: dict[str, dict[str, RawFile]] = {}
+    for raw in expand(paths):
+        for ending in _ENDINGS:
+            if raw.name.endswith(f".{ending}"):
+                files = sets.setdefault(raw.name.removesuffix(f".{ending}"), {})
+                if ending in files:
                     raise InputError(
-                        "is no atomic file (NAME.inter, NAME.item, NAME.test.inter, ...)",
-                        where=str(child),
-                        remedy="rename it, or read it with --format table",
+                        f"there are two files NAME.{ending}: {files[ending]} and {raw}",
+                        where=where,
+                        remedy="name one data set at a time",
                     )
+                files[ending] = raw
+                break
+        else:
+            if raw.named:
+                raise InputError(
+                    "is no atomic file (NAME.inter, NAME.item, NAME.test.inter, ...)",
+                    where=str(raw),
+                    remedy="rename it, or read it with --format table",
+                )
     if len(sets) > 1:
         raise InputError(
             f"holds several data sets: {', '.join(sorted(sets))}",
@@ -145,13 +138,19 @@ def find(paths: Sequence[Path]) -> Found:
     return Found(name, files)
 
 
-def typed_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+def typed_rows(
+    path: RawFile,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    skips: Skips | None = None,
+) -> Table:
     """Rows of an atomic file, with columns named without their types.
 
     Args:
         path: the file.
         required: columns that must be there.
         optional: columns to keep where they are there.
+        skips: counts broken rows, if these may be left out.
 
     Raises:
         InputError: as :func:`read_header` and :func:`read_rows`; or a missing column.
@@ -159,17 +158,17 @@ def typed_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     types, place = _typed_header(path)
     require_columns(list(types), required, place)
     wanted = [*required, *(name for name in optional if name in types)]
-    return read_rows(path, TAB, list(types), wanted=wanted)
+    return read_rows(path, TAB, list(types), wanted=wanted, skips=skips)
 
 
-def _typed_header(path: Path) -> tuple[dict[str, str], str]:
+def _typed_header(path: RawFile) -> tuple[dict[str, str], str]:
     """The columns of ``name:type`` and their types, in order, and ``file:line`` of the header."""
     header, place = read_header(path, TAB)
     require_distinct([column.partition(":")[0] for column in header], place)
     return {column.partition(":")[0]: column.partition(":")[2] for column in header}, place
 
 
-def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
+def read_items(path: RawFile, skips: Skips | None = None) -> tuple[Table, pl.DataFrame]:
     """The items' text from NAME.item or NAME.text.
 
     A column ``text`` is the text, whole. Otherwise the text is title, categories and brand, those
@@ -197,7 +196,7 @@ def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
     if not parts:
         require_columns(list(types), ["title"], place)
     wanted = list(dict.fromkeys(["item_id", *([title] if title else []), *parts]))
-    table = read_rows(path, TAB, list(types), wanted=wanted)
+    table = read_rows(path, TAB, list(types), wanted=wanted, skips=skips)
     texts = {name: clean_text(table.rows[name]) for name in wanted[1:]}
     text = join_texts([texts[name] for name in parts], "text")
     titles = texts[title].alias("title") if title else titles_of(text)
@@ -207,15 +206,20 @@ def read_items(path: Path) -> tuple[Table, pl.DataFrame]:
 
 def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Interactions:
     path = found.files["inter"]
+    skips = Skips(options.on_error == "skip")
     with stage(progress, f"reading {found.item_file.name}"):
-        item_table, items = read_items(found.item_file)
+        item_table, items = read_items(found.item_file, skips)
     with stage(progress, f"reading {path.name}"):
-        table = typed_rows(path, ["user_id", "item_id"], ["timestamp"])
+        more = ["timestamp", *(["rating"] if options.with_ratings else [])]
+        table = typed_rows(path, ["user_id", "item_id"], more, skips)
         if "timestamp" in table.rows.columns:
-            time = parse_times(table.rows["timestamp"], table.place)
+            time = parse_times(table.rows["timestamp"], table.place, skips)
         else:
             time = pl.int_range(table.rows.height, eager=True)
         events = table.rows.select("user_id", "item_id").with_columns(time.alias("time"))
+        if "rating" in table.rows.columns:
+            ratings = parse_numbers(table.rows["rating"], "rating", table.place, skips)
+            events = events.with_columns(ratings)
     return Interactions.checked(
         events,
         items,
@@ -224,14 +228,5 @@ def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Inter
         reading={"format": "atomic", "form": "plain"},
         event_place=table.place,
         item_place=item_table.place,
+        skips=skips,
     )
-
-
-def _refuse_table_options(options: ReadOptions) -> None:
-    given = options.model_fields_set - {"name"}
-    if given:
-        raise InputError(
-            f"atomic files name their columns themselves; {', '.join(sorted(given))} can't be set",
-            where="--format atomic",
-            remedy="leave the column options out, or read with --format table",
-        )

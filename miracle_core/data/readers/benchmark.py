@@ -13,7 +13,6 @@ sequence is what they say together. Where two rows say different things the file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,6 +20,7 @@ import polars as pl
 from miracle_core.data.interactions import Interactions, check_unique, encode
 from miracle_core.data.readers.atomic import Found, read_items, typed_rows
 from miracle_core.data.readers.delimited import TAB, Table, read_rows
+from miracle_core.data.readers.opening import RawFile
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.errors import InputError
@@ -42,7 +42,7 @@ class _Index:
 
     tokens: pl.Series
     ids: pl.Series
-    path: Path
+    path: RawFile
 
 
 def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> Interactions:
@@ -55,6 +55,12 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         InputError: rows that contradict each other, a user twice in a split or missing from the
             test split, an unknown item or user, or files that can't be read, with the place.
     """
+    if options.on_error == "skip":
+        raise InputError(
+            "a published split is read whole or not at all: rows can't be skipped",
+            where=f"{found.files['test.inter']}",
+            remedy="leave --on-error skip out",
+        )
     used = [found.item_file]
     with stage(progress, f"reading {found.item_file.name}"):
         item_table, items = read_items(found.item_file)
@@ -116,7 +122,7 @@ def _user_index(found: Found, test: Table) -> _Index:
     return _Index(users, users, test.path)
 
 
-def _read_index(path: Path, kind: str) -> _Index:
+def _read_index(path: RawFile, kind: str) -> _Index:
     """NAME.item2index or NAME.user2index: an id, a tab, its index; no header."""
     table = read_rows(path, TAB, ["id", "token"], header=False)
     numbers = table.rows["token"].cast(pl.UInt32, strict=False)

@@ -6,16 +6,21 @@ file is gone through once more, line by line, to name the place.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from miracle_core.data.readers.opening import RawFile
+from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
 _BLOCK = 32 << 20  # the longest row that can be read, in bytes
@@ -28,12 +33,14 @@ class Layout:
     """How a file's rows are written.
 
     Attributes:
-        separator: one character between fields.
+        separator: what stands between fields; several characters only where nothing is quoted.
         quoted: a field may stand in double quotes and then hold separators and line ends.
+        encoding: how text is written as bytes.
     """
 
     separator: str
     quoted: bool
+    encoding: str = "utf-8"
 
 
 TAB = Layout("\t", quoted=False)
@@ -45,51 +52,72 @@ class Table:
 
     Attributes:
         path: the file.
-        rows: all String columns, one row a line that is not empty, in the file's order.
-        layout: how the file is written; None for a file without lines (Parquet).
+        rows: one row a line that is not empty, in the file's order; delimited text is all String.
+        layout: how the file is written; None for a file without lines (Parquet, a workbook).
         header: whether its first row names the columns.
+        width: fields a row has, where rows with another number were left out.
+        lines: the line of each row, where they are known.
     """
 
-    path: Path
+    path: RawFile
     rows: pl.DataFrame
     layout: Layout | None
     header: bool = True
+    width: int | None = None
+    lines: pl.Series | None = None
 
     def place(self, row: int) -> str:
         """``file:line`` of a row (0-based), found by going through the file once more."""
+        if self.lines is not None:
+            return f"{self.path}:{self.lines[row]}"
         if self.layout is None:
             return f"{self.path}: row {row + 1}"
         wanted = row + int(self.header)
-        for number, (line, _) in enumerate(_records(self.path, self.layout)):
+        tolerant = self.width is not None
+        number = 0
+        for line, fields in _records(self.path, self.layout, tolerant=tolerant):
+            if tolerant and number and (len(fields) != self.width or _LOST in "".join(fields)):
+                continue
             if number == wanted:
                 return f"{self.path}:{line}"
+            number += 1
         return str(self.path)
 
 
-def require_file(path: Path) -> None:
+class Places:
+    """Where each row of several tables, end to end, stands: ``file:line``.
+
+    Args:
+        tables: the tables.
+        rows: Int64 [n]; with it, ask of n things where each one's row stands.
+    """
+
+    def __init__(self, tables: Sequence[Table], rows: pl.Series | None = None) -> None:
+        self._tables = tables
+        self._starts = list(accumulate((table.rows.height for table in tables), initial=0))
+        self._rows = rows
+
+    def __call__(self, row: int) -> str:
+        """``file:line`` of a row of all tables together."""
+        if self._rows is not None:
+            row = int(self._rows[row])
+        file = bisect_right(self._starts, row) - 1
+        return self._tables[file].place(row - self._starts[file])
+
+
+def require_file(path: RawFile) -> None:
     """Refuse a path that is no file, can't be read or holds nothing.
 
     Raises:
         InputError: with the path.
     """
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError as error:
-        raise InputError(
-            "does not exist", where=str(path), remedy="check the spelling of the path"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"can't be read: {error.strerror or error}",
-            where=str(path),
-            remedy="name a file that you may read",
-        ) from error
+    with path.open() as file:
+        empty = not file.read(1)
     if empty:
         raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
 
 
-def read_header(path: Path, layout: Layout) -> tuple[list[str], str]:
+def read_header(path: RawFile, layout: Layout) -> tuple[list[str], str]:
     """The fields of the first row that is not empty, and ``file:line`` of it.
 
     Raises:
@@ -134,12 +162,13 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
 
 
 def read_rows(
-    path: Path,
+    path: RawFile,
     layout: Layout,
     columns: Sequence[str],
     *,
     header: bool = True,
     wanted: Sequence[str] | None = None,
+    skips: Skips | None = None,
 ) -> Table:
     """Read a file's rows as text.
 
@@ -149,6 +178,8 @@ def read_rows(
         columns: the names of all its columns, in order (see :func:`read_header`).
         header: whether the first row that is not empty is the header and no data.
         wanted: the columns to keep; None keeps all.
+        skips: counts rows with another number of fields or bytes that are not UTF-8, if these may
+            be left out.
 
     Raises:
         InputError: no rows, a row with another number of fields, an unclosed quote, or bytes that
@@ -157,33 +188,24 @@ def read_rows(
     require_file(path)
     _check_quotes(path, layout)
     skip = next(_records(path, layout), (0, []))[0] if header else 0
+    keep = list(wanted if wanted is not None else columns)
+    width = None
     try:
-        table = pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(
-                column_names=list(columns), skip_rows=skip, block_size=_BLOCK
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=layout.separator,
-                quote_char='"' if layout.quoted else False,
-                newlines_in_values=layout.quoted,
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                strings_can_be_null=False,
-                include_columns=list(wanted if wanted is not None else columns),
-            ),
-        )
+        table = _parse(path, layout, columns, keep, skip)
     except pa.ArrowInvalid as error:
         # Arrow says what, but not on which line; a file that ends in its header is no error to
         # us yet.
-        _diagnose(path, layout, len(columns))
-        rows = sum(1 for _ in _records(path, layout))
-        if rows > int(header):
-            raise InputError(
-                f"can't be read: {error}", where=str(path), remedy="write the file again"
-            ) from error
-        table = pa.table({name: pa.array([], pa.string()) for name in wanted or columns})
+        if skips is not None and skips.allowed:
+            table = _parse_tolerantly(path, layout, columns, keep, skip, skips)
+            width = len(columns)
+        else:
+            _diagnose(path, layout, len(columns))
+            rows = sum(1 for _ in _records(path, layout))
+            if rows > int(header):
+                raise InputError(
+                    f"can't be read: {error}", where=str(path), remedy="write the file again"
+                ) from error
+            table = pa.table({name: pa.array([], pa.string()) for name in keep})
     if not table.num_rows:
         raise InputError(
             "has no rows" + (" below its header" if header else ""),
@@ -192,32 +214,137 @@ def read_rows(
         )
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return Table(path, frame, layout, header)
+    return Table(path, frame, layout, header, width)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _parse(
+    path: RawFile,
+    layout: Layout,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+    skip: int,
+    kind: pa.DataType | None = None,
+    on_invalid: Any = None,
+) -> pa.Table:
+    """Arrow's reading of a file; every column of one type, text unless told otherwise."""
+    separator = layout.separator
+    with path.open() as file:
+        source: Any = file
+        if len(separator) > 1:  # Arrow knows one-byte separators only; these files are small
+            content = file.read().replace(b"\x1f", b" ")
+            source = pa.BufferReader(content.replace(separator.encode(), b"\x1f"))
+            separator = "\x1f"
+        return pa_csv.read_csv(
+            source,
+            read_options=pa_csv.ReadOptions(
+                column_names=list(columns),
+                skip_rows=skip,
+                block_size=_BLOCK,
+                encoding="utf8" if layout.encoding == "utf-8" else layout.encoding,
+            ),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=separator,
+                quote_char='"' if layout.quoted else False,
+                newlines_in_values=layout.quoted,
+                invalid_row_handler=on_invalid,
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, kind or pa.string()),
+                strings_can_be_null=False,
+                include_columns=list(wanted),
+            ),
+        )
+
+
+def _parse_tolerantly(
+    path: RawFile,
+    layout: Layout,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+    skip: int,
+    skips: Skips,
+) -> pa.Table:
+    """As :func:`_parse`, but broken rows are left out and counted."""
+    odd = 0
+
+    def leave_out(_: object) -> str:
+        nonlocal odd
+        odd += 1
+        return "skip"
+
+    try:
+        table = _parse(path, layout, columns, columns, skip, pa.binary(), leave_out)
+    except pa.ArrowInvalid as error:
+        if sum(1 for _ in _records(path, layout, tolerant=True)) <= (skip > 0):
+            return pa.table({name: pa.array([], pa.string()) for name in wanted})
+        raise InputError(
+            f"can't be read: {error}", where=str(path), remedy="write the file again"
+        ) from error
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    frame = frame.with_columns(pl.all().cast(pl.String, strict=False))
+    whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    faults = {"another number of fields than the header": odd, "bytes that are not UTF-8": 0}
+    faults["bytes that are not UTF-8"] = int((~whole).sum())
+    if any(faults.values()):
+        firsts = _first_faults(path, layout, len(columns))
+        for reason, count in faults.items():
+            skips.add(reason, count, firsts.get(reason, str(path)))
+    return frame.filter(whole).select(wanted).to_arrow()
+
+
+def _first_faults(path: RawFile, layout: Layout, width: int) -> dict[str, str]:
+    """Where the first broken row of each kind stands."""
+    firsts: dict[str, str] = {}
+    for line, fields in _records(path, layout, tolerant=True):
+        if len(fields) != width:
+            firsts.setdefault("another number of fields than the header", f"{path}:{line}")
+        elif _LOST in "".join(fields):
+            firsts.setdefault("bytes that are not UTF-8", f"{path}:{line}")
+        if len(firsts) == 2:
+            break
+    return firsts
+
+
+# Stands for a byte that could not be decoded; no valid UTF-8 decodes to it.
+_LOST = "\udcff"
+
+
+def _lost(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return _LOST, error.end
+
+
+codecs.register_error("miracle-lost", _lost)
+
+
+def _lines(path: RawFile, encoding: str, tolerant: bool) -> Iterator[str]:
     """The lines of a file, decoded one by one, so that the first bad one can be named."""
-    with path.open("rb") as file:
+    with path.open() as file:
         for number, raw in enumerate(file, 1):
+            line = raw.removeprefix(_MARK) if number == 1 else raw
             try:
-                yield (raw.removeprefix(_MARK) if number == 1 else raw).decode()
+                yield line.decode(encoding, "miracle-lost" if tolerant else "strict")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"is not UTF-8: byte 0x{raw[error.start]:02x} can't stand here",
-                    where=f"{path}:{number}:{len(raw[: error.start].decode()) + 1}",
+                    f"is not UTF-8: byte 0x{line[error.start]:02x} can't stand here",
+                    where=f"{path}:{number}:{len(line[: error.start].decode()) + 1}",
                     remedy=_UTF8_REMEDY,
                 ) from error
 
 
-def _records(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: RawFile, layout: Layout, tolerant: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """Each row that is not empty, as the line it begins on and its fields."""
+    lines = _lines(path, layout.encoding, tolerant)
     if not layout.quoted:
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in enumerate(lines, 1):
             if row := line.rstrip("\r\n"):
                 yield number, row.split(layout.separator)
         return
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(_lines(path), delimiter=layout.separator, strict=True)
+    reader = csv.reader(lines, delimiter=layout.separator, strict=True)
     begins = 1
     try:
         for fields in reader:
@@ -232,17 +359,17 @@ def _records(path: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _check_quotes(path: Path, layout: Layout) -> None:
+def _check_quotes(path: RawFile, layout: Layout) -> None:
     """Look closer at a file with an odd number of quotes: one left open would swallow rows."""
     if layout.quoted:
-        with path.open("rb") as file:
+        with path.open() as file:
             odd = sum(chunk.count(b'"') for chunk in iter(lambda: file.read(1 << 20), b"")) % 2
         if odd:
             for _ in _records(path, layout):
                 pass
 
 
-def _diagnose(path: Path, layout: Layout, expected: int) -> None:
+def _diagnose(path: RawFile, layout: Layout, expected: int) -> None:
     """Name the first line that is not UTF-8 or has another number of fields."""
     for line, fields in _records(path, layout):
         if len(fields) != expected:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from miracle_core.errors import InputError
+
 
 class ReadOptions(BaseModel):
-    """Options of the readers. The column names speak of ``table`` sources only.
+    """Options of the readers. A format refuses those that it has no use for.
 
     Attributes:
         name: what the data set is called; None takes the source's own name.
@@ -20,6 +23,10 @@ class ReadOptions(BaseModel):
             first sentence of the text.
         text: more columns whose text describes an item, in this order after the title.
         items: a second file with the item columns; None takes them from the events' own file.
+        rating: the column of ratings of a ``table``; other formats know theirs.
+        order: which comes first in a file of ratings without a header, user or item; None looks.
+        with_ratings: read the ratings too (a preparation asks for them).
+        on_error: ``stop`` at the first row that can't be used, or ``skip`` and count all of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,3 +38,22 @@ class ReadOptions(BaseModel):
     title: str | None = None
     text: tuple[str, ...] = ()
     items: Path | None = None
+    rating: str | None = None
+    order: Literal["user-first", "item-first"] | None = None
+    with_ratings: bool = False
+    on_error: Literal["stop", "skip"] = "stop"
+
+    def refuse_all_but(self, format: str, *known: str) -> None:
+        """Refuse options that a format has no use for.
+
+        Raises:
+            InputError: naming those that were given and aren't ``known``.
+        """
+        given = self.model_fields_set - {"name", "with_ratings", "on_error", *known}
+        if given:
+            raise InputError(
+                f"files of this format name their columns themselves; {', '.join(sorted(given))} "
+                "can't be set",
+                where=f"--format {format}",
+                remedy="leave these options out, or read with --format table",
+            )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from miracle_core.data.dataset import SourceFile
+from miracle_core.data.readers.opening import RawFile
 from miracle_core.files import sha256_file
 from miracle_core.progress import Progress, stage
 
 
-def describe_sources(paths: Iterable[Path], progress: Progress) -> list[SourceFile]:
-    """Name (without its folder), size and SHA-256 of each file, in the order given."""
+def describe_sources(files: Iterable[RawFile], progress: Progress) -> list[SourceFile]:
+    """Name (without its folder), size and SHA-256 of each file on disk, in the order given.
+
+    An archive is named once, whatever was read of it.
+    """
     with stage(progress, "hashing the sources"):
         return [
             SourceFile(file=path.name, bytes=path.stat().st_size, sha256=sha256_file(path))
-            for path in paths
+            for path in dict.fromkeys(raw.path for raw in files)
         ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -16,15 +15,18 @@ from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
     Layout,
+    Places,
     Table,
     read_header,
     read_rows,
     require_columns,
     require_file,
 )
+from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
-from miracle_core.data.readers.times import parse_times
+from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
 
@@ -35,6 +37,7 @@ _LAYOUTS = {
     ".txt": Layout("\t", quoted=True),
 }
 _PARQUET = (".parquet", ".pq")
+_OPTIONS = ("user", "item", "time", "title", "text", "items", "rating")
 
 
 def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
@@ -47,33 +50,41 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     Raises:
         InputError: a column missing, or anything that can't be read, with its place.
     """
-    tables, columns = _read_events(paths, options, progress)
-    places = _Places(tables)
+    options.refuse_all_but("table", *_OPTIONS)
+    skips = Skips(options.on_error == "skip")
+    for path in paths:
+        if path.is_dir():
+            raise InputError("is a folder", where=str(path), remedy="name the files in it")
+    raw = expand(paths)
+    tables, columns = _read_events(raw, options, skips, progress)
+    places = Places(tables)
     frame = pl.concat([table.rows for table in tables])
     if options.time:
-        time = parse_times(frame[options.time], places)
+        time = parse_times(frame[options.time], places, skips)
     else:
         time = pl.int_range(frame.height, eager=True)
-    files = list(paths)
     if options.items is None:
         item_rows, rows = _first_texts(frame, options.item, columns)
-        item_place = _Places(tables, rows)
+        item_place = Places(tables, rows)
     else:
         with stage(progress, f"reading {options.items.name}"):
-            names, place = _columns(options.items)
+            (item_file,) = _only(expand([options.items]))
+            names, place = _columns(item_file)
             columns = _text_columns(names, options, place)
-            item_table = _rows(options.items, names, [options.item, *columns])
-        files.append(options.items)
-        item_rows, item_place = item_table.rows, _Places([item_table])
+            item_table = _rows(item_file, names, [options.item, *columns], skips)
+        raw.append(item_file)
+        item_rows, item_place = item_table.rows, Places([item_table])
+    ratings = _ratings(frame, options, places, skips)
     return Interactions.checked(
         frame.select(
             pl.col(options.user).alias("user_id"),
             pl.col(options.item).alias("item_id"),
             time.alias("time"),
+            *([ratings] if ratings is not None else []),
         ),
         _described(item_rows, options, columns),
-        name=options.name or paths[0].stem,
-        sources=describe_sources(files, progress),
+        name=options.name or raw[0].stem,
+        sources=describe_sources(raw, progress),
         reading={
             "format": "table",
             "columns": {
@@ -85,44 +96,50 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         },
         event_place=places,
         item_place=item_place,
+        skips=skips,
     )
 
 
-class _Places:
-    """Where each row of several tables, end to end, stands: ``file:line``.
+def _only(files: Sequence[RawFile]) -> Sequence[RawFile]:
+    if len(files) != 1:
+        raise InputError(
+            f"holds {len(files)} files",
+            where=str(files[0].path.parent if not files[0].member else files[0].path),
+            remedy="name the one file with the items",
+        )
+    return files
 
-    Args:
-        tables: the tables.
-        rows: Int64 [n]; with it, ask of n things where each one's row stands.
-    """
 
-    def __init__(self, tables: Sequence[Table], rows: pl.Series | None = None) -> None:
-        self._tables = tables
-        self._starts = list(accumulate((table.rows.height for table in tables), initial=0))
-        self._rows = rows
-
-    def __call__(self, row: int) -> str:
-        if self._rows is not None:
-            row = int(self._rows[row])
-        file = bisect_right(self._starts, row) - 1
-        return self._tables[file].place(row - self._starts[file])
+def _ratings(
+    frame: pl.DataFrame, options: ReadOptions, place: Places, skips: Skips
+) -> pl.Series | None:
+    if not options.with_ratings:
+        return None
+    if options.rating is None:
+        raise InputError(
+            "which column holds the ratings isn't said",
+            where="--format table",
+            remedy="name it with --rating-column",
+        )
+    return parse_numbers(frame[options.rating].cast(pl.String), "rating", place, skips)
 
 
 def _read_events(
-    paths: Sequence[Path], options: ReadOptions, progress: Progress
+    files: Sequence[RawFile], options: ReadOptions, skips: Skips, progress: Progress
 ) -> tuple[list[Table], list[str]]:
     """The tables of interactions, of equal columns, and which of these hold the items' text."""
-    keys = [options.user, options.item, *([options.time] if options.time else [])]
+    more = [options.time, options.rating if options.with_ratings else None]
+    keys = [options.user, options.item, *(name for name in more if name)]
     texts: list[str] = []
     tables: list[Table] = []
-    for path in paths:
+    for path in files:
         with stage(progress, f"reading {path.name}"):
             names, place = _columns(path)
             require_columns(names, keys, place)
             if options.items is None and not tables:
                 texts = _text_columns(names, options, place)
             require_columns(names, texts, place)
-            table = _rows(path, names, list(dict.fromkeys([*keys, *texts])), typed=options.time)
+            table = _rows(path, names, list(dict.fromkeys([*keys, *texts])), skips, options.time)
             tables.append(table)
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
         as_text = pl.col(options.time).cast(pl.String)
@@ -130,20 +147,23 @@ def _read_events(
     return tables, texts
 
 
-def _columns(path: Path) -> tuple[list[str], str]:
+def _columns(path: RawFile) -> tuple[list[str], str]:
     """The columns of a table, and where they are named."""
-    if path.is_dir():
-        raise InputError("is a folder", where=str(path), remedy="name the files in it")
     require_file(path)
-    if path.suffix.lower() in _PARQUET:
+    if path.suffix in _PARQUET:
         try:
-            return list(pq.read_schema(path).names), str(path)
+            return list(pq.read_schema(_seekable(path)).names), str(path)
         except (OSError, pa.ArrowException) as error:
             raise _no_parquet(path, error) from error
     return read_header(path, _layout(path))
 
 
-def _no_parquet(path: Path, error: Exception) -> InputError:
+def _seekable(path: RawFile) -> Path | BytesIO:
+    """Parquet is read from its end."""
+    return path.path if path.plain else BytesIO(path.read())
+
+
+def _no_parquet(path: RawFile, error: Exception) -> InputError:
     return InputError(
         f"can't be read as Parquet: {error}",
         where=str(path),
@@ -151,8 +171,8 @@ def _no_parquet(path: Path, error: Exception) -> InputError:
     )
 
 
-def _layout(path: Path) -> Layout:
-    layout = _LAYOUTS.get(path.suffix.lower())
+def _layout(path: RawFile) -> Layout:
+    layout = _LAYOUTS.get(path.suffix)
     if layout is None:
         raise InputError(
             f"has the ending {path.suffix!r}, which says nothing of what is in it",
@@ -163,13 +183,17 @@ def _layout(path: Path) -> Layout:
 
 
 def _rows(
-    path: Path, names: Sequence[str], wanted: Sequence[str], typed: str | None = None
+    path: RawFile,
+    names: Sequence[str],
+    wanted: Sequence[str],
+    skips: Skips,
+    typed: str | None = None,
 ) -> Table:
     """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type."""
-    if path.suffix.lower() not in _PARQUET:
-        return read_rows(path, _layout(path), names, wanted=wanted)
+    if path.suffix not in _PARQUET:
+        return read_rows(path, _layout(path), names, wanted=wanted, skips=skips)
     try:
-        rows = pl.read_parquet(path, columns=list(wanted))
+        rows = pl.read_parquet(_seekable(path), columns=list(wanted))
         lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
         rows = rows.with_columns(pl.col(lists).list.join(" "))
         rows = rows.select(
