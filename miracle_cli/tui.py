@@ -1,0 +1,53 @@
+"""``miracle tui``: the explorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from miracle_cli.output import message
+from miracle_core.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def tui(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run folder; without one, choose.")
+    ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve it to a browser instead of this terminal.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="The address to serve on. Whoever reaches it controls the explorer.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to serve on.")] = 8000,
+) -> None:
+    """Explore a run: type titles and see interests form."""
+    if run is not None and not run.is_dir():
+        raise InputError(
+            "is no folder",
+            where=str(run),
+            remedy="name a run folder, or none to choose among those found",
+        )
+    if web:
+        from tui.web import is_loopback, serve
+
+        if not is_loopback(host):
+            message(
+                f"warning: {host} can be reached from other machines. Whoever opens the address "
+                "controls the explorer: it reads this machine's run folders and writes exports."
+            )
+        message(f"serving on http://{host}:{port} (Ctrl-C stops)")
+        serve(run, host, port)
+        return
+    from tui.app import ExplorerApp
+    from tui.session import Session, session_file
+
+    explorer = ExplorerApp(run, session=Session.load(session_file()))
+    explorer.run()
+    if explorer.return_code:
+        raise typer.Exit(explorer.return_code)

@@ -1,0 +1,143 @@
+"""Text from data made harmless, and the marks that stand for capsules and values."""
+
+from __future__ import annotations
+
+import unicodedata
+from itertools import pairwise
+
+from rich.style import Style
+from rich.text import Text
+
+# Longer texts are cut before they are measured: no line of a screen is longer.
+LINE = 400
+# Invisible characters that shape real scripts, and do so between letters only.
+_JOINERS = "\u200c\u200d"
+# They change how many cells the character before takes, and terminals disagree on how many.
+_VARIATIONS = frozenset(map(chr, range(0xFE00, 0xFE10)))
+_MARKS_ON_ONE_LETTER = 4
+
+# Okabe and Ito's colours, told apart with any colour blindness; dark text reads on all of them.
+_COLOURS = ("#56b4e9", "#e69f00", "#2fb58a", "#f0e442", "#cc79a7", "#ef7f45", "#8fa8ff", "#b8b8b8")
+_SHAPES = "●▲■◆★▼○△□◇☆▽"
+# Cividis, in nine steps: lightness rises evenly, so it needs no colour vision.
+_HEAT = (
+    "#00224e",
+    "#123570",
+    "#3b496c",
+    "#575d6d",
+    "#707173",
+    "#8a8678",
+    "#a59c74",
+    "#c3b369",
+    "#e1cc55",
+)
+_GLYPHS = " ░▒▓█"
+
+
+def shown(text: str, limit: int = LINE) -> str:
+    """Text on one line that can't move the cursor, change colours or turn its surroundings around.
+
+    Control characters become spaces; invisible ones, direction marks and the parts of broken
+    characters vanish.
+
+    Args:
+        text: anything, such as a title.
+        limit: characters kept; where more are given the last is an ellipsis.
+    """
+    kept: list[str] = []
+    marks = 0
+    # A little more than the limit: what vanishes makes room.
+    for character in text[: 2 * limit]:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category in ("Cc", "Zl", "Zp"):
+            kept.append(" ")
+        elif character in _JOINERS:
+            if kept and unicodedata.category(kept[-1])[0] in "LM":
+                kept.append(character)
+        elif (
+            category not in ("Cf", "Cs", "Co", "Cn")
+            and character not in _VARIATIONS
+            and marks <= _MARKS_ON_ONE_LETTER
+        ):
+            kept.append(character)
+    line = " ".join("".join(kept).split())
+    if len(line) > limit or len(text) > 2 * limit:
+        line = line[: limit - 1].rstrip() + "…"
+    return line
+
+
+def fitted(text: str | Text, width: int, *, right: bool = False) -> Text:
+    """One line exactly ``width`` cells wide: cut with an ellipsis, or filled with spaces."""
+    # Assembled, a text's own style becomes a span: rendering forgets it otherwise.
+    line = Text.assemble(text)
+    line.no_wrap = True
+    line.truncate(max(width, 0), overflow="ellipsis")
+    missing = width - line.cell_len
+    if missing > 0:
+        if right:
+            line.pad_left(missing)
+        else:
+            line.pad_right(missing)
+    return line
+
+
+def shape(capsule: int) -> str:
+    """The capsule's shape."""
+    return _SHAPES[capsule // len(_COLOURS) % len(_SHAPES)]
+
+
+def colour(capsule: int) -> str:
+    """The capsule's colour."""
+    return _COLOURS[capsule % len(_COLOURS)]
+
+
+def chip(capsule: int) -> Text:
+    """A capsule's mark: colour, shape and number together, six cells wide or more."""
+    return Text(f" {shape(capsule)} {capsule:<2} ", Style(color="#101010", bgcolor=colour(capsule)))
+
+
+def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
+    """A cell of a heatmap.
+
+    Args:
+        text: the number.
+        value: 0 to 1, how hot.
+        width: cells, the last of which stays free to part it from the next.
+        colours: whether there are any; without, the cell is filled with a shade.
+    """
+    level = min(max(value, 0.0), 1.0)
+    if not colours:
+        fill = _GLYPHS[round(level * (len(_GLYPHS) - 1))]
+        return Text(f"{text} {fill * max(width - len(text) - 2, 0)} ")
+    step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
+    style = Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
+    return Text.assemble((f" {text}".ljust(width - 1)[: width - 1], style), " ")
+
+
+def heat_scale(low: str, high: str, *, colours: bool) -> Text:
+    """What the colours (or shades) of a heatmap mean, from ``low`` to ``high``."""
+    if not colours:
+        return Text(f"{low} {''.join(glyph * 2 for glyph in _GLYPHS)} {high}")
+    blocks = [("  ", Style(bgcolor=step)) for step in _HEAT]
+    return Text.assemble(f"{low} ", *blocks, f" {high}")
+
+
+def bar(share: float, width: int) -> str:
+    """A bar for a share between 0 and 1, ``width`` cells at most; anything above 0 shows."""
+    eighths = max(round(min(share, 1.0) * width * 8), int(share > 0))
+    parts: tuple[str, ...] = ("", *"▏▎▍▌▋▊▉")
+    return "█" * (eighths // 8) + parts[eighths % 8]
+
+
+def flexible(widths: list[int], total: int) -> list[int]:
+    """Column widths that fill ``total`` cells: negative ones share what is left in proportion."""
+    wishes = -sum(width for width in widths if width < 0)
+    left = max(total - sum(width for width in widths if width > 0), 0)
+    if not wishes:
+        return widths
+    ends = [0]
+    for width in widths:
+        ends.append(ends[-1] + max(-width, 0))
+    shares = [right * left // wishes - start * left // wishes for start, right in pairwise(ends)]
+    return [width if width > 0 else part for width, part in zip(widths, shares, strict=True)]

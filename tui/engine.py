@@ -1,0 +1,202 @@
+"""The loaded run and the threads that ask it: nothing here runs on the interface's own thread.
+
+Each kind of work has a lane, a thread that does one thing at a time. A request is awaited by a
+Textual worker; when a newer one cancels that worker, a request that has not begun is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from miracle_core.progress import Progress
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+    from miracle_core.recommender.results import (
+        Activations,
+        CapsuleSummary,
+        CapsuleUse,
+        Match,
+        Neighbour,
+        Recommendation,
+        UserHistory,
+        UserTable,
+    )
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Load = Callable[[Path, Progress], "Recommender"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of longer work under way.
+
+    Attributes:
+        what: its name.
+        done: units done.
+        total: units in all, or None if that isn't known.
+    """
+
+    what: str
+    done: int = 0
+    total: int | None = None
+
+    def __str__(self) -> str:
+        if not self.total:
+            return f"{self.what} …"
+        return f"{self.what} {100 * self.done // self.total} %"
+
+
+class Stopped(Exception):
+    """The explorer is being closed: longer work ends at its next sign of progress."""
+
+
+class Lane:
+    """A thread that does one thing after another."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it, when what was asked for before is done."""
+        future = self._pool.submit(function, *args, **kwargs)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Reporter:
+    """Brings the core's progress from a lane to the interface."""
+
+    def __init__(self, tell: Callable[[Stage | None], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tell = tell
+        self._stages = threading.local()
+        self.stopped = False
+
+    def start(self, what: str, total: int | None, unit: str) -> None:
+        """Work begins."""
+        self._say(Stage(what, 0, total))
+
+    def advance(self, amount: int) -> None:
+        """Some of it is done."""
+        stage: Stage | None = getattr(self._stages, "now", None)
+        if stage is not None:
+            self._say(Stage(stage.what, stage.done + amount, stage.total))
+
+    def finish(self) -> None:
+        """It has ended."""
+        self._say(None)
+
+    def _say(self, stage: Stage | None) -> None:
+        if self.stopped:
+            raise Stopped
+        self._stages.now = stage
+        self._loop.call_soon_threadsafe(self._tell, stage)
+
+
+def load_recommender(run: Path, progress: Progress) -> Recommender:
+    """Load a run; PyTorch is imported here, seconds after the first paint."""
+    progress.start("starting PyTorch", None, "")
+    from miracle_core.recommender import Recommender
+
+    progress.start("reading the run", None, "")
+    return Recommender.load(run, progress=progress)
+
+
+class Engine:
+    """A run, and what may be asked of it.
+
+    Args:
+        run: the run folder.
+        tell: hears of longer work, on the interface's thread.
+        load: what loads it.
+    """
+
+    def __init__(self, run: Path, tell: Callable[[Stage | None], None], load: Load) -> None:
+        self.run = run
+        self._load = load
+        self._reporter = Reporter(tell)
+        self._recommender: Recommender | None = None
+        # Typing, answering and passes over all users never wait for each other.
+        self._typing, self._answers, self._passes = Lane("typing"), Lane("answers"), Lane("passes")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run is loaded."""
+        return self._recommender is not None
+
+    @property
+    def model(self) -> Recommender:
+        """The loaded run, for what costs nothing: titles, ids, sizes."""
+        assert self._recommender is not None, "asked before it was loaded"
+        return self._recommender
+
+    async def load(self) -> None:
+        """Load the run and its titles; whatever goes wrong comes out here."""
+        self._recommender = await self._answers.run(self._load_all)
+
+    def _load_all(self) -> Recommender:
+        recommender = self._load(self.run, self._reporter)
+        self._reporter.start("reading the titles", None, "")
+        recommender.complete("a", 1)
+        recommender.capsules()
+        self._reporter.finish()
+        return recommender
+
+    async def complete(self, typed: str, limit: int) -> list[int]:
+        """Catalogue items whose title may be meant."""
+        return await self._typing.run(self.model.complete, typed, limit)
+
+    async def match(self, lines: Sequence[str]) -> list[Match]:
+        """What each of some typed lines means."""
+        return await self._typing.run(lambda: [self.model.match(line)[0] for line in lines])
+
+    async def recommend(
+        self, history: Sequence[int | str], top_k: int, exclude_seen: bool, target: int | None
+    ) -> Recommendation:
+        """The answer to a history."""
+        return await self._answers.run(
+            self.model.recommend, history, top_k, exclude_seen, target
+        )
+
+    async def nearest(self, item: int, limit: int) -> list[Neighbour]:
+        """Catalogue items whose text is nearest."""
+        return await self._typing.run(self.model.nearest, item, limit)
+
+    async def user_history(self, user: int) -> UserHistory:
+        """A user's history before the held-out item."""
+        return await self._answers.run(
+            lambda: self.model.user_history(self.model.user_id(user), "test")
+        )
+
+    async def capsules(self) -> tuple[CapsuleSummary, ...]:
+        """What each capsule stands for."""
+        return await self._answers.run(self.model.capsules)
+
+    async def users(self) -> UserTable:
+        """Every user, ranked: a pass over all of them, kept by the Recommender."""
+        return await self._passes.run(self.model.users)
+
+    async def capsule_use(self) -> CapsuleUse:
+        """How the users use the capsules: a pass over all of them, kept by the Recommender."""
+        return await self._passes.run(self.model.capsule_use)
+
+    async def activations(self) -> Activations:
+        """Figure 6 for a sample of users."""
+        return await self._answers.run(self.model.activations)
+
+    def close(self) -> None:
+        """Let the threads end as soon as they can."""
+        self._reporter.stopped = True
+        for lane in (self._typing, self._answers, self._passes):
+            lane.close()

@@ -1,0 +1,143 @@
+"""What a person is exploring in one run: the history, how it is shown, and the last answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tui.history import Entry, History
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from miracle_core.recommender.results import Match, Recommendation, Recommended, UserHistory
+    from tui.widgets.heatmap import View
+
+TOP_K = (5, 10, 20, 50, 100)
+# So many ranks are asked for beyond what is shown, so that a move from below can be told.
+DEPTH = 200
+# And so many where only one interest's items are shown.
+DEPTH_FILTERED = 1000
+
+
+@dataclass
+class OpenUser:
+    """The user of the data set whose history is shown.
+
+    Attributes:
+        user_id: the id.
+        held_out: the item that came next, or None.
+        place: where the user stands in ``order``.
+        order: users in the table's order, for stepping to the next and previous.
+    """
+
+    user_id: str
+    held_out: int | None
+    place: int
+    order: Sequence[int]
+
+
+@dataclass
+class Exploration:
+    """One run's exploration.
+
+    Attributes:
+        history: the edited history.
+        top_k: how many recommendations are shown.
+        hide_seen: whether the history's own items are left out.
+        view: what the heatmap shows.
+        capsule: the interest whose items alone are shown, or None for all.
+        user: the user whose history this is, or None.
+        answer: the last answer.
+        places: for each item of the answer's history its place in ``history``.
+        moves: how far each item rose (above 0) or fell with the last edit; None came from beyond
+            what was ranked before.
+        new_titles_fail: why new titles can't be encoded, or "".
+    """
+
+    history: History = field(default_factory=History)
+    top_k: int = 10
+    hide_seen: bool = False
+    view: View = "routing"
+    capsule: int | None = None
+    user: OpenUser | None = None
+    answer: Recommendation | None = None
+    places: tuple[int, ...] = ()
+    moves: dict[int, int | None] = field(default_factory=dict)
+    new_titles_fail: str = ""
+
+    @property
+    def depth(self) -> int:
+        """How many items the Recommender is asked for."""
+        return max(self.top_k, DEPTH if self.capsule is None else DEPTH_FILTERED)
+
+    @property
+    def target(self) -> int | None:
+        """The held-out item."""
+        return self.user.held_out if self.user else None
+
+    @property
+    def countable(self) -> list[int]:
+        """Places of the history that the Recommender is given."""
+        entries = self.history.entries
+        return [
+            place
+            for place in self.history.on
+            if entries[place].item is not None or not self.new_titles_fail
+        ]
+
+    def accept(self, answer: Recommendation | None, places: Sequence[int], *, edit: bool) -> None:
+        """Take a new answer in.
+
+        Args:
+            answer: the answer, or None where nothing was asked.
+            places: for each item of its history its place in ``history``.
+            edit: whether it follows from an edit: then ranks are compared with the ones before.
+        """
+        if edit:
+            self.moves = {}
+            if self.answer is not None and answer is not None:
+                before = {item.item: item.rank for item in self.answer.items}
+                self.moves = {
+                    item.item: before[item.item] - item.rank if item.item in before else None
+                    for item in answer.items
+                }
+        self.answer, self.places = answer, tuple(places)
+        if answer is None or self.capsule not in {c.capsule for c in answer.capsules}:
+            self.capsule = None
+
+    @property
+    def listed(self) -> list[Recommended]:
+        """The recommendations shown: the top-K, of one interest or of all."""
+        if self.answer is None:
+            return []
+        wanted = [i for i in self.answer.items if self.capsule in (None, i.capsule)]
+        return wanted[: self.top_k]
+
+    @property
+    def held_out_below(self) -> Recommended | None:
+        """The held-out item, where it isn't in the list."""
+        target = self.answer.target if self.answer else None
+        if target is None or any(item.item == target.item for item in self.listed):
+            return None
+        return target
+
+    def capsules_of_history(self) -> Mapping[int, int | None]:
+        """Place in the history to the capsule that its item activates."""
+        if self.answer is None:
+            return {}
+        return {
+            place: item.capsule
+            for place, item in zip(self.places, self.answer.history, strict=True)
+        }
+
+
+def entry_of(match: Match) -> Entry:
+    """A history entry for what was typed."""
+    return Entry(match.item, match.title)
+
+
+def entries_of(user: UserHistory, titles: Sequence[str]) -> list[Entry]:
+    """A user's items as history entries."""
+    return [Entry(item, title) for item, title in zip(user.items, titles, strict=True)]

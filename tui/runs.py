@@ -1,0 +1,166 @@
+"""Run folders as files: found, summed up and watched, without loading a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# How deep below a folder runs are looked for, and how many folders are looked at at most.
+DEPTH = 3
+FOLDERS = 5000
+_SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "tensorboard"}
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a run's ``metrics.jsonl`` says.
+
+    Attributes:
+        records: one a validation, oldest first.
+        damaged: whether a line could not be read; what follows it is left out.
+    """
+
+    records: tuple[dict[str, Any], ...]
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run folder at a glance.
+
+    Attributes:
+        path: the folder.
+        dataset: the Dataset's name, or "" if it can't be read.
+        metric: the validation metric that chooses the best epoch.
+        best: its best value, or None before the first validation.
+        epochs: validations so far.
+        status: ``finished``, ``stopped early``, ``interrupted`` or ``no result yet``.
+        ready: whether there are weights to load.
+        changed: seconds since 1970, the last sign of life.
+    """
+
+    path: Path
+    dataset: str
+    metric: str
+    best: float | None
+    epochs: int
+    status: str
+    ready: bool
+    changed: float
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run's: settings, and a Dataset beside them."""
+    return (folder / "config.toml").is_file() and (folder / "data" / "manifest.json").is_file()
+
+
+def find_runs(places: Iterable[Path]) -> list[RunSummary]:
+    """The runs at or below some folders, the most recently changed first, each once."""
+    found: dict[Path, RunSummary] = {}
+    for place in places:
+        for folder in _walk(place):
+            real = folder.resolve()
+            if real not in found and is_run(folder):
+                found[real] = summarise(folder)
+    return sorted(found.values(), key=lambda run: (-run.changed, str(run.path)))
+
+
+def summarise(folder: Path) -> RunSummary:
+    """A run folder at a glance; what can't be read is left empty."""
+    settings = _settings(folder)
+    metric = str(settings.get("train", {}).get("metric", ""))
+    records = read_metrics(folder).records
+    values = [
+        value
+        for record in records
+        if isinstance(value := record["valid"].get(metric), int | float)
+    ]
+    manifest = _json(folder / "data" / "manifest.json")
+    weights = folder / "model.safetensors"
+    signs = [folder / "metrics.jsonl", folder / "result.json", weights, folder / "config.toml"]
+    return RunSummary(
+        path=folder,
+        dataset=str(manifest.get("name", "")),
+        metric=metric,
+        best=max(values, default=None),
+        epochs=len(records),
+        status=str(read_result(folder).get("status", "no result yet")),
+        ready=weights.is_file() or (folder / "checkpoints/last/state.safetensors").is_file(),
+        changed=max((path.stat().st_mtime for path in signs if path.is_file()), default=0.0),
+    )
+
+
+def metric_of(folder: Path) -> str:
+    """The validation metric that chooses a run's best epoch, or ""."""
+    return str(_settings(folder).get("train", {}).get("metric", ""))
+
+
+def planned_epochs(folder: Path) -> int:
+    """How many epochs a run may take at most, or 0 if its settings can't be read."""
+    value = _settings(folder).get("train", {}).get("epochs", 0)
+    return value if isinstance(value, int) else 0
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The run's final figures; empty while there are none."""
+    return _json(folder / "result.json")
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """The validations so far. A last line without its end is still being written: left out."""
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return Metrics(())
+    records: list[dict[str, Any]] = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return Metrics(tuple(records), damaged=True)
+        parts = isinstance(record, dict) and [record.get(k) for k in ("train", "valid", "capsules")]
+        if not parts or not all(isinstance(part, dict) for part in parts):
+            return Metrics(tuple(records), damaged=True)
+        records.append(record)
+    return Metrics(tuple(records))
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """Folders at and below ``top``, :data:`DEPTH` deep; a run's own folders are not entered."""
+    waiting, looked = [(top, 0)], 0
+    while waiting and looked < FOLDERS:
+        folder, depth = waiting.pop(0)
+        looked += 1
+        yield folder
+        if depth == DEPTH or is_run(folder):
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED
+                )
+        except OSError:
+            continue
+        waiting += [(folder / name, depth + 1) for name in names if not name.startswith(".")]
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,134 @@
+"""What every screen has: the line at the top, the footer, a notice, and a least size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from tui.display import shown
+from tui.widgets.top_bar import Tab, TopBar
+
+if TYPE_CHECKING:
+    from tui.app import ExplorerApp
+    from tui.engine import Engine
+    from tui.exploration import Exploration
+    from tui.exports import Table
+
+LEAST = (60, 16)
+WIDE, VERY_WIDE, TALL = 110, 190, 44
+
+
+class ExplorerScreen(Screen[None]):
+    """A screen of the explorer.
+
+    A subclass composes its own part in :meth:`compose_main` and shows the state of things in
+    :meth:`arrive`, which is called whenever it comes into sight and when the run has been loaded.
+    """
+
+    mode: ClassVar[str] = ""
+
+    def compose(self) -> ComposeResult:
+        """The frame around a screen's own part."""
+        yield TopBar(self.mode)
+        yield Static("", id="notice", markup=False)
+        with Container(id="main"):
+            yield from self.compose_main()
+        yield Footer(compact=True)
+        yield Static(
+            f"The explorer needs a terminal of {LEAST[0]} x {LEAST[1]} or more.",
+            id="too-small",
+            markup=False,
+        )
+
+    def compose_main(self) -> ComposeResult:
+        """The screen's own part."""
+        raise NotImplementedError
+
+    def arrive(self) -> None:
+        """Show the state of things."""
+        raise NotImplementedError
+
+    @property
+    def explorer(self) -> ExplorerApp:
+        """The application."""
+        return cast("ExplorerApp", self.app)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The run, once it is loaded."""
+        engine = self.explorer.engine
+        return engine if engine is not None and engine.ready else None
+
+    @property
+    def exploration(self) -> Exploration:
+        """What is being explored."""
+        return self.explorer.exploration
+
+    def export_json(self) -> Any:
+        """What is on screen, for JSON; None where there is nothing to export."""
+        return None
+
+    def export_table(self) -> Table | None:
+        """What is on screen, for CSV; None where there is nothing to export."""
+        return None
+
+    def waiting_text(self) -> str:
+        """Why there is nothing to see yet, and what to do."""
+        app = self.explorer
+        if app.load_error is not None:
+            error = app.load_error
+            lines = [f"The run can't be opened: {shown(error.what)}"]
+            lines += [f"where: {shown(error.where)}"] if error.where else []
+            lines += [f"mend: {shown(error.remedy)}"] if error.remedy else []
+            return "\n".join([*lines, "6 leads to the other runs."])
+        if app.engine is None:
+            return "No run is open. 6 leads to the runs."
+        return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
+
+    def on_screen_resume(self) -> None:
+        """The screen comes into sight."""
+        self.show_state()
+
+    def on_mount(self) -> None:
+        """Follow what is under way."""
+        self.watch(self.app, "stage", self.show_stage, init=False)
+
+    def show_state(self) -> None:
+        """Show everything."""
+        self.show_stage()
+        self.arrive()
+
+    def show_stage(self) -> None:
+        """Show what is under way."""
+        if not self.is_mounted:
+            return
+        app = self.explorer
+        name = app.engine.run.name if app.engine else ""
+        if self.engine is not None:
+            name += f" · {self.engine.model.dataset.name}"
+        self.query_one(TopBar).show(name, str(app.stage or ""))
+        notice = self.query_one("#notice", Static)
+        notice.update(app.notice)
+        notice.set_class(bool(app.notice), "-on")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Fold and unfold with the size."""
+        width, height = event.size
+        self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
+        self.set_class(width >= VERY_WIDE, "-very-wide")
+        self.set_class(width < WIDE, "-narrow")
+        self.set_class(width < WIDE and height >= TALL, "-stack")
+        self.set_class(width < WIDE and height < TALL, "-accordion")
+        self.fold()
+
+    def fold(self) -> None:
+        """Arrange what folds, after a change of size."""
+
+    def on_tab_pressed(self, event: Tab.Pressed) -> None:
+        """Go to another screen."""
+        self.explorer.action_go(event.mode)

@@ -1,0 +1,78 @@
+"""Every key, read from where the keys are bound, so that it can't be out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.screens.modal import Dialog
+
+# Lists move alike everywhere; said once.
+_NAMES = {
+    "Rows": "Lists",
+    "HistoryList": "History list",
+    "SearchBox": "Search box",
+    "Heatmap": "Interests",
+}
+
+
+def keys_of(screen: Screen[Any]) -> list[tuple[str, list[Binding]]]:
+    """The keys of a screen, of what is on it, and those that work everywhere, each with a heading."""
+    found: dict[str, list[Binding]] = {"This screen": _own(type(screen))}
+    for widget in screen.query("*"):
+        for kind in type(widget).__mro__:
+            if kind.__module__.startswith("tui.") and _own(kind):
+                found.setdefault(_NAMES.get(kind.__name__, kind.__name__), _own(kind))
+    found["Everywhere"] = [*_own(type(screen.app)), *_palette(screen)]
+    return [(name, keys) for name, keys in found.items() if keys]
+
+
+class HelpScreen(Dialog[None]):
+    """A list of keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,q", "close", "Close")]
+
+    def compose(self) -> ComposeResult:
+        """Headings and keys."""
+        with VerticalScroll(id="dialog", classes="-tall"):
+            yield Static("", id="help-text", markup=False)
+
+    def on_mount(self) -> None:
+        """The keys of the screen below."""
+        dialog = self.query_one("#dialog")
+        dialog.border_title = "Keys"
+        dialog.border_subtitle = "Esc closes"
+        below = self.app.screen_stack[-2]
+        text = Text()
+        for heading, keys in keys_of(below):
+            text.append(f"{heading}\n", "bold underline")
+            for binding in keys:
+                text.append(f"  {self._key(binding):<16}", "bold")
+                text.append(f"{binding.description}\n")
+            text.append("\n")
+        self.query_one("#help-text", Static).update(text)
+        dialog.focus()
+
+    def _key(self, binding: Binding) -> str:
+        parts = [Binding(part, binding.action) for part in binding.key.split(",")]
+        return " ".join(self.app.get_key_display(part) for part in parts)
+
+
+def _own(kind: type[Any]) -> list[Binding]:
+    if not issubclass(kind, Widget) and not hasattr(kind, "BINDINGS"):
+        return []
+    return [b for b in kind.__dict__.get("BINDINGS", ()) if isinstance(b, Binding)]
+
+
+def _palette(screen: Screen[Any]) -> Iterable[Binding]:
+    yield Binding(screen.app.COMMAND_PALETTE_BINDING, "command_palette", "All commands by name")
+    yield Binding("tab", "app.focus_next", "Next panel")
+    yield Binding("shift+tab", "app.focus_previous", "Previous panel")

@@ -1,0 +1,139 @@
+"""Home: the runs that were found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from tui.display import shown
+from tui.exports import Table
+from tui.runs import RunSummary, find_runs
+from tui.screens.base import ExplorerScreen
+from tui.widgets.panel import Panel
+from tui.widgets.rows import Cell, Column, Rows
+
+NONE = """No run was found here or below.
+
+Train one:    miracle finetune --data DATA --out RUN
+Or see all of it on generated data:    miracle demo
+
+Then press s to look again. o opens a folder somewhere else."""
+
+
+class RunsPanel(Panel):
+    """The list."""
+
+    def __init__(self) -> None:
+        super().__init__("Runs", "", id="runs")
+
+    def compose_body(self) -> ComposeResult:
+        """The list."""
+        yield Rows(
+            Column("run", -5),
+            Column("data set", -3),
+            Column("best on validation", 22),
+            Column("epochs", 8, right=True),
+            Column("state", -3),
+            Column("changed", 17),
+            id="run-list",
+        )
+
+
+class RunsScreen(ExplorerScreen):
+    """The runs found where the explorer was started, and those opened before."""
+
+    mode = "runs"
+    AUTO_FOCUS = "#run-list"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "pick", "Open a folder"),
+        Binding("s", "search", "Look again"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: list[RunSummary] = []
+
+    def compose_main(self) -> ComposeResult:
+        """One panel."""
+        yield RunsPanel()
+
+    @property
+    def list(self) -> Rows:
+        """The list."""
+        return self.query_one("#run-list", Rows)
+
+    def arrive(self) -> None:
+        """Look for runs."""
+        self.look()
+
+    def action_search(self) -> None:
+        """Look again."""
+        self.look()
+
+    def action_pick(self) -> None:
+        """Choose a folder."""
+        from tui.screens.pick_folder import PickFolderScreen
+
+        def open_folder(folder: Path | None) -> None:
+            if folder is not None:
+                self._open(folder)
+
+        self.app.push_screen(PickFolderScreen(self.explorer.here), open_folder)
+
+    @work(exclusive=True, group="runs")
+    async def look(self) -> None:
+        """Look for runs, in a thread: a disk may be slow."""
+        if not self._runs:
+            self.list.say("Looking for runs …")
+        recent = [Path(name) for name in self.explorer.session.recent]
+        places = [self.explorer.here, *recent]
+        self._runs = await asyncio.to_thread(find_runs, places)
+        self.list.say(NONE)
+        self.list.show(len(self._runs), self._cells)
+        self.query_one(RunsPanel).describe(f"{len(self._runs)} found" if self._runs else "")
+
+    def _cells(self, place: int) -> Sequence[Cell]:
+        run = self._runs[place]
+        best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
+        changed = datetime.fromtimestamp(run.changed).strftime("%Y-%m-%d %H:%M")
+        engine = self.explorer.engine
+        here = engine is not None and engine.run.resolve() == run.path.resolve()
+        return (
+            Text(("● " if here else "  ") + shown(self._name(run.path)), "bold" if here else ""),
+            shown(run.dataset) or Text("unreadable", "dim"),
+            shown(best, 40) or Text("none yet", "dim"),
+            f"{run.epochs}",
+            shown(run.status, 40) if run.ready else "no weights yet",
+            changed,
+        )
+
+    def _name(self, path: Path) -> str:
+        here = self.explorer.here.resolve()
+        return str(path.resolve().relative_to(here)) if path.resolve().is_relative_to(here) else str(path)
+
+    def on_rows_selected(self, event: Rows.Selected) -> None:
+        """Open a run."""
+        self._open(self._runs[event.place].path)
+
+    def _open(self, folder: Path) -> None:
+        self.explorer.open_run(folder)
+        self.explorer.action_go("explore")
+
+    def export_json(self) -> Any:
+        """The runs."""
+        head, rows = self.export_table()
+        return [dict(zip(head, row, strict=True)) for row in rows]
+
+    def export_table(self) -> Table:
+        """The runs."""
+        return ("run", "dataset", "metric", "best", "epochs", "status"), [
+            (str(r.path), r.dataset, r.metric, r.best, r.epochs, r.status) for r in self._runs
+        ]

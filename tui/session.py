@@ -1,0 +1,129 @@
+"""What is kept between two openings: the theme, the runs opened, and each run's exploration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from miracle_core.errors import InputError
+from miracle_core.files import write_json
+from tui.exploration import TOP_K, Exploration
+from tui.history import Entry, History
+from tui.widgets.heatmap import VIEWS
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+
+RECENT = 12
+
+
+def session_file() -> Path:
+    """Where the session is kept, by the system's custom."""
+    from platformdirs import user_state_path
+
+    return user_state_path("miracle", appauthor=False) / "explorer.json"
+
+
+@dataclass
+class Session:
+    """What is kept. A file that is missing, damaged or not ours is a fresh start.
+
+    Attributes:
+        file: where it lies; None keeps nothing.
+        theme: the theme's name, or "".
+        recent: runs opened, the last first.
+        runs: each run's exploration, as saved.
+    """
+
+    file: Path | None
+    theme: str = ""
+    recent: list[str] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, file: Path | None) -> Session:
+        """Read the session."""
+        session = cls(file)
+        try:
+            value = json.loads(file.read_bytes()) if file else {}
+        except (OSError, ValueError):
+            return session
+        if not isinstance(value, dict):
+            return session
+        if isinstance(value.get("theme"), str):
+            session.theme = value["theme"]
+        if isinstance(value.get("recent"), list):
+            session.recent = [name for name in value["recent"] if isinstance(name, str)][:RECENT]
+        if isinstance(value.get("runs"), dict):
+            session.runs = {k: v for k, v in value["runs"].items() if isinstance(v, dict)}
+        return session
+
+    def save(self) -> None:
+        """Write the session, whole or not at all. A disk that can't be written loses only this."""
+        if self.file is None:
+            return
+        kept = {name: self.runs[name] for name in self.recent if name in self.runs}
+        try:
+            write_json(self.file, {"theme": self.theme, "recent": self.recent, "runs": kept})
+        except OSError:
+            return
+
+    def opened(self, run: Path) -> None:
+        """Put a run at the head of the recent ones."""
+        name = str(run.resolve())
+        self.recent = [name, *(other for other in self.recent if other != name)][:RECENT]
+
+    def keep(self, run: Path, exploration: Exploration, recommender: Recommender) -> None:
+        """Note a run's exploration. Catalogue items go by id: indices belong to one data set."""
+        self.runs[str(run.resolve())] = {
+            "history": [
+                {
+                    "item_id": None if e.item is None else recommender.item_id(e.item),
+                    "title": e.title,
+                    "on": e.on,
+                }
+                for e in exploration.history.entries
+            ],
+            "top_k": exploration.top_k,
+            "hide_seen": exploration.hide_seen,
+            "view": exploration.view,
+        }
+
+    def restore(self, run: Path, recommender: Recommender) -> tuple[Exploration, int]:
+        """A run's exploration as it was left.
+
+        Returns:
+            The exploration, and how many items are no longer in the catalogue.
+        """
+        saved = self.runs.get(str(run.resolve()), {})
+        entries: list[Entry] = []
+        lost = 0
+        history = saved.get("history")
+        for kept in history if isinstance(history, list) else []:
+            entry = _entry(kept, recommender)
+            if entry is None:
+                lost += 1
+            else:
+                entries.append(entry)
+        exploration = Exploration(History(entries))
+        if saved.get("top_k") in TOP_K:
+            exploration.top_k = saved["top_k"]
+        if saved.get("view") in VIEWS:
+            exploration.view = saved["view"]
+        exploration.hide_seen = saved.get("hide_seen") is True
+        return exploration, lost
+
+
+def _entry(kept: Any, recommender: Recommender) -> Entry | None:
+    if not isinstance(kept, dict):
+        return None
+    item_id, title, on = kept.get("item_id"), kept.get("title"), kept.get("on") is not False
+    if item_id is None:
+        return Entry(None, title, on) if isinstance(title, str) and title.strip() else None
+    try:
+        item = recommender.item(str(item_id))
+    except InputError:
+        return None
+    return Entry(item, recommender.title(item), on)

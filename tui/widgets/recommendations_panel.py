@@ -1,0 +1,107 @@
+"""The recommendations, each with the interest that won."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.app import ComposeResult
+
+from tui.display import chip, shown
+from tui.widgets.panel import Panel
+from tui.widgets.rows import Cell, Column, Rows
+
+if TYPE_CHECKING:
+    from miracle_core.recommender.results import Recommended
+    from tui.exploration import Exploration
+
+
+class RecommendationsPanel(Panel):
+    """A list, the held-out item of a user below it where it isn't in it."""
+
+    def __init__(self) -> None:
+        super().__init__("Recommendations", "r", id="recommendations")
+        self._shown: list[Recommended] = []
+
+    def compose_body(self) -> ComposeResult:
+        """The list."""
+        yield Rows(
+            Column("#", 5, right=True),
+            Column("move", 6, right=True),
+            Column("interest", 9),
+            Column("title", -1),
+            Column("score", 8, right=True),
+            id="recommendation-list",
+        )
+
+    @property
+    def list(self) -> Rows:
+        """The list."""
+        return self.query_one("#recommendation-list", Rows)
+
+    @property
+    def chosen(self) -> Recommended | None:
+        """The item under the cursor."""
+        place = self.list.cursor
+        return self._shown[place] if place < len(self._shown) else None
+
+    def at(self, place: int) -> Recommended:
+        """The item of a row."""
+        return self._shown[place]
+
+    def show_exploration(self, exploration: Exploration) -> None:
+        """Show the last answer's items."""
+        listed = exploration.listed
+        below = exploration.held_out_below
+        self._shown = [*listed, below] if below else listed
+        target = exploration.target
+
+        def cells(place: int) -> Sequence[Cell]:
+            item = self._shown[place]
+            held_out = item.item == target
+            title = Text(shown(item.title))
+            if held_out:
+                title = Text.assemble(("★ held out  ", "bold"), title)
+            return (
+                Text(f"{item.rank:,}", "bold" if held_out else ""),
+                "" if item is below else _move(exploration.moves, item.item),
+                chip(item.capsule),
+                title,
+                f"{item.score:.2f}",
+            )
+
+        self.list.show(len(self._shown), cells)
+        self.describe(_detail(exploration), _folded(listed))
+
+
+def _move(moves: dict[int, int | None], item: int) -> Text:
+    if item not in moves:
+        return Text("")
+    by = moves[item]
+    if by is None:
+        return Text("new", "bold")
+    if by == 0:
+        return Text("=", "dim")
+    return Text(f"▲{by}" if by > 0 else f"▼{-by}")
+
+
+def _detail(exploration: Exploration) -> str:
+    if exploration.answer is None:
+        return ""
+    parts = [f"top {exploration.top_k}"]
+    if exploration.capsule is not None:
+        label = next(
+            c.label for c in exploration.answer.capsules if c.capsule == exploration.capsule
+        )
+        parts.append(f"only {exploration.capsule} {shown(label, 24)}")
+    if exploration.hide_seen:
+        parts.append("seen hidden")
+    return " · ".join(parts)
+
+
+def _folded(listed: Sequence[Recommended]) -> Text:
+    if not listed:
+        return Text("")
+    best = listed[0]
+    return Text.assemble(chip(best.capsule), f" {shown(best.title)} {best.score:.2f}")
