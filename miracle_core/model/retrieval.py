@@ -8,6 +8,7 @@ chance would.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,11 +19,15 @@ from miracle_core.errors import MiracleError
 from miracle_core.model.capsules import Interests
 from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users, max_over_interests
 
-# Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32.
+# Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
+# which is less than the catalogue itself takes.
 CHUNK_ELEMENTS = 1 << 24
-MIN_USERS = 16
+MIN_ROWS = 128
+# The top-K of a long row is looked for only in its K stretches of so many items with the best head.
+STRETCH = 64
 
 
+@functools.lru_cache(maxsize=4)
 def tie_order(n_items: int) -> Tensor:
     """Where each item stands among items of equal score, int64 [items]: a fixed permutation.
 
@@ -49,25 +54,31 @@ def score_chunks(interests: Interests, items: Tensor) -> Iterator[tuple[slice, T
         The chunk's users (places in ``interests.users``) and their scores [users, items].
 
     Raises:
-        MiracleError: an interest or item vector is not finite.
+        MiracleError: a score is not finite.
     """
-    for name, tensor in (("interests", interests.vectors), ("items", items)):
-        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-            raise MiracleError(
-                f"the {name} hold numbers that are not finite",
-                remedy="the training diverged: lower the learning rate",
-            )
     n_items = items.shape[0]
-    max_users = max(CHUNK_ELEMENTS // n_items, MIN_USERS)
-    most = max((k for k, _ in interests.groups), default=1)
-    for rows, users, groups in chunks_of_users(interests.groups, max_users):
-        scores = items.new_empty(users.stop - users.start, n_items)
-        vectors = interests.vectors[rows]
-        width = max(BLOCK_ELEMENTS // max(vectors.shape[0], most), 1)
+    vectors = interests.vectors
+    if not torch.isfinite(vectors).all():
+        raise _not_finite("interests")
+    for rows, users, groups in chunks_of_users(
+        interests.groups, max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
+    ):
+        scores = vectors.new_empty(users.stop - users.start, n_items)
+        width = max(BLOCK_ELEMENTS // (rows.stop - rows.start), 1)
         for start in range(0, n_items, width):
             block = slice(start, start + width)
-            scores[:, block] = max_over_interests(vectors @ items[block].T, groups)
+            max_over_interests(vectors[rows] @ items[block].T, groups, out=scores[:, block])
+        # A bad number in an item's vector spoils its score for every user: one row tells.
+        if not torch.isfinite(scores[0]).all():
+            raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
         yield users, scores
+
+
+def _not_finite(what: str) -> MiracleError:
+    return MiracleError(
+        f"the {what} hold numbers that are not finite",
+        remedy="the training diverged: lower the learning rate",
+    )
 
 
 def ranks(scores: Tensor, targets: Tensor, ties: Tensor) -> Tensor:
@@ -102,17 +113,43 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Scores [users, K] and items int64 [users, K].
     """
-    values, items = scores.topk(k, 1)
+    values, items, crowded = _topk(scores, k)
     # topk leaves open which of equal scores it takes and in what order: mend such rows.
-    at_edge = (scores >= values[:, -1:]).sum(1) > k
     inside = (values[:, 1:] == values[:, :-1]).any(1)
-    for user in at_edge.nonzero().squeeze(1).tolist():
+    for user in crowded.nonzero().squeeze(1).tolist():
         candidates = (scores[user] >= values[user, -1]).nonzero().squeeze(1)
         chosen = _by_score(scores[user, candidates], ties[candidates])[:k]
         items[user] = candidates[chosen]
-    for user in (inside & ~at_edge).nonzero().squeeze(1).tolist():
+    for user in (inside & ~crowded).nonzero().squeeze(1).tolist():
         items[user] = items[user, _by_score(values[user], ties[items[user]])]
     return scores.gather(1, items), items
+
+
+def _topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Some top K of each row, and the rows where more than K reach the K-th value: [users].
+
+    In a long row, the K best lie in the K stretches whose own best are highest, so only those are
+    searched: one pass over the row, then a few thousand candidates.
+    """
+    users, n_items = scores.shape
+    stretches = n_items // STRETCH
+    if stretches < 4 * k:
+        values, items = scores.topk(k, 1)
+        return values, items, (scores >= values[:, -1:]).sum(1) > k
+    whole = stretches * STRETCH
+    split = scores[:, :whole].unflatten(1, (stretches, STRETCH))
+    heads = split.amax(2)
+    _, chosen = heads.topk(k, 1)
+    candidates = (
+        chosen.unsqueeze(2) * STRETCH + torch.arange(STRETCH, device=scores.device)
+    ).flatten(1)
+    rest = torch.arange(whole, n_items, device=scores.device).expand(users, -1)
+    candidates = torch.cat([candidates, rest], 1)
+    found = scores.gather(1, candidates)
+    values, places = found.topk(k, 1)
+    last = values[:, -1:]
+    crowded = ((found >= last).sum(1) > k) | ((heads >= last).sum(1) > k)
+    return values, candidates.gather(1, places), crowded
 
 
 def best_items(interests: Interests, items: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -25,17 +25,18 @@ MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 4096
 
 
-def max_over_interests(scores: Tensor, groups: Groups) -> Tensor:
+def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None) -> Tensor:
     """The best of each user's interests (eq. 17).
 
     Args:
         scores: [interests, items], interests in the order of :class:`Interests`.
         groups: (interests a user, users) of each run.
+        out: [users, items] to write to; None makes a new tensor.
 
     Returns:
         [users, items], in the order of ``Interests.users``.
     """
-    best = scores.new_empty(sum(n for _, n in groups), scores.shape[1])
+    best = scores.new_empty(sum(n for _, n in groups), scores.shape[1]) if out is None else out
     row = user = 0
     for k, n in groups:
         part = scores[row : row + k * n].view(n, k, -1)

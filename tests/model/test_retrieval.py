@@ -44,9 +44,7 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k):
     k = min(k, n_items)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(
-            ("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_USERS"), shape, strict=True
-        ):
+        for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
             patch.setattr(retrieval, name, size)
         for places, scores in score_chunks(interests, torch.tensor(items)):
             own = order[places]
@@ -97,3 +95,21 @@ def test_numbers_that_are_not_finite_are_refused():
 def test_finite_numbers_whose_sum_overflows_are_not_refused():
     interests = interests_of([{0: np.zeros(3)}]).replace_vectors(torch.zeros(1, 3))
     assert len(list(score_chunks(interests, torch.full((4, 3), 3e38)))) == 1
+
+
+@pytest.mark.parametrize("kind", ["distinct", "few values", "constant", "ties at the edge"])
+@pytest.mark.parametrize("n_items", [64 * 40, 64 * 40 + 1, 64 * 50 + 63])
+def test_long_rows_are_searched_by_stretches_to_the_same_end(kind, n_items):
+    generator = np.random.default_rng(n_items)
+    scores = generator.random((5, n_items)).astype(np.float32)
+    if kind == "few values":
+        scores = np.round(scores, 2)
+    elif kind == "constant":
+        scores[:] = 1.0
+    elif kind == "ties at the edge":
+        scores[:, generator.permutation(n_items)[:300]] = 2.0
+    ties, k = tie_order(n_items), 10
+    values, best = top_k(torch.from_numpy(scores), k, ties)
+    for row, own, value in zip(scores.tolist(), best.tolist(), values.tolist(), strict=True):
+        assert own == ranking(row, ties.tolist())[:k]
+        assert value == [row[item] for item in own]
