@@ -1,0 +1,196 @@
+"""Which data a run can be evaluated on, and beside what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from miracle_core.data.dataset import Dataset, EncoderIdentity, write_dataset, write_features
+from miracle_core.errors import InputError
+from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.scorers import MiracleScorer, chance, popularity
+from miracle_core.training.evaluate_run import evaluate_run
+from miracle_core.training.run_folder import load_run, text_vectors
+from tests.support.runs import ENCODER, tiny_run, tiny_shop
+
+
+def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "other") -> Dataset:
+    """The tiny shop's last items and users of its own, with the same encoder's features."""
+    full = tiny_shop(folder.with_name("full"))
+    rng = np.random.default_rng(1)
+    write_dataset(
+        folder,
+        name=name,
+        items=full.items.tail(items),
+        user_ids=[f"o{u}" for u in range(users)],
+        sequences=rng.integers(0, items, 5 * users).astype(np.int32),
+        offsets=5 * np.arange(users + 1),
+        sources=[],
+        settings={},
+        counts={},
+    )
+    return write_features(folder, full.features()[-items:], full.feature_set().encoder)
+
+
+def reencode(data: Dataset, **changes: object) -> Dataset:
+    """The same vectors under another encoder's identity, in place of those there."""
+    entry = data.feature_set()
+    manifest = json.loads((data.folder / "manifest.json").read_text())
+    vectors = np.asarray(data.features())
+    width = changes.get("width", entry.encoder.width)
+    assert isinstance(width, int)
+    manifest["features"] = {}
+    (data.folder / "manifest.json").write_text(json.dumps(manifest))
+    identity = EncoderIdentity.model_validate({**entry.encoder.model_dump(), **changes})
+    return write_features(data.folder, vectors[:, :width], identity)
+
+
+def test_the_runs_own_data_by_default(small_run: Path) -> None:
+    found = evaluate_run(small_run)
+    summary = found.summary()
+    assert summary.keys() >= {"dataset", "split", "users", "items", "metrics", "seconds"}
+    assert (summary["dataset"], summary["split"]) == ("tiny", "test")
+    assert (summary["users"], summary["items"]) == (11, 30)
+    assert summary["active_capsules"]["mean"] == found.found.active.mean()
+    assert not summary["zero_shot"]
+    loaded = load_run(small_run)
+    direct = evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset)
+    assert summary["metrics"] == direct.metrics
+    assert summary["references"] == {
+        "popularity": evaluate(popularity(loaded.dataset), loaded.dataset).metrics,
+        "chance": evaluate(chance(loaded.dataset), loaded.dataset).metrics,
+    }
+
+
+def test_the_validation_split(small_run: Path) -> None:
+    found = evaluate_run(small_run, split="valid")
+    ends = found.dataset.offsets[found.found.users + 1]
+    assert np.array_equal(found.found.targets, found.dataset.sequences[ends - 2])
+    assert found.summary()["split"] == "valid"
+
+
+def test_the_same_data_elsewhere(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    own, same = evaluate_run(run), evaluate_run(run, tmp_path / "data")
+    assert not same.zero_shot
+    assert same.found.metrics == own.found.metrics
+
+
+def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, train__mode="inductive")
+    other = other_shop(tmp_path / "other")
+    found = evaluate_run(run, other.folder)
+    summary = found.summary()
+    assert (summary["dataset"], summary["users"], summary["items"]) == ("other", 9, 20)
+    assert summary["zero_shot"]
+    # By hand: the same weights over the other items' text.
+    model = load_run(run).model
+    scorer = MiracleScorer(model, model.scaled_text(text_vectors(other)))
+    assert summary["metrics"] == evaluate(scorer, other).metrics
+    assert summary["references"]["popularity"] == evaluate(popularity(other), other).metrics
+
+
+def test_a_transductive_run_is_refused_another_catalogue(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    for items in (20, 30):  # of another size, or of the same size
+        other = other_shop(tmp_path / f"other{items}", items=items)
+        if items == 30:
+            table = other.items.with_columns(title=other.items["title"].reverse())
+            other = write_dataset(
+                tmp_path / "renamed",
+                name="renamed",
+                items=table,
+                user_ids=other.users["user_id"].to_list(),
+                sequences=np.asarray(other.sequences),
+                offsets=np.asarray(other.offsets),
+                sources=[],
+                settings={},
+                counts={},
+            )
+        with pytest.raises(InputError, match=r"transductive.*'tiny'.*another catalogue"):
+            evaluate_run(run, other.folder)
+
+
+def test_new_users_of_the_same_catalogue_are_no_other_catalogue(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path)
+    found = evaluate_run(run, other_shop(tmp_path / "users", items=30).folder)
+    assert not found.zero_shot
+    assert len(found.found.users) == 9
+
+
+@pytest.mark.parametrize(
+    "changes", [{"revision": "f" * 64}, {"pooling": "cls"}, {"width": 31}, {"max_length": 8}]
+)
+def test_features_of_another_encoder(tmp_path: Path, changes: dict[str, object]) -> None:
+    run = tiny_run(tmp_path, train__mode="inductive")
+    other = reencode(other_shop(tmp_path / "other"), name="bert", **changes)
+    with pytest.raises(InputError, match=r"encoder 'bert' .*, the run reads those of 'hashing:32'"):
+        evaluate_run(run, other.folder)
+    # Also under the run's own encoder's name.
+    other = reencode(other, name=ENCODER)
+    with pytest.raises(InputError, match=r"of encoder 'hashing:32' .* those of 'hashing:32'"):
+        evaluate_run(run, other.folder)
+
+
+def test_one_encoder_under_two_names(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, train__mode="inductive")
+    other = other_shop(tmp_path / "other")
+    metrics = evaluate_run(run, other.folder).found.metrics
+    renamed = reencode(other, name="mine")
+    assert evaluate_run(run, renamed.folder).found.metrics == metrics
+    assert evaluate_run(run, renamed.folder, encoder="mine").found.metrics == metrics
+    with pytest.raises(InputError, match="no text features of encoder 'minilm'"):
+        evaluate_run(run, renamed.folder, encoder="minilm")
+
+
+def test_the_runs_own_features_are_found_among_several(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, train__mode="inductive")
+    other = other_shop(tmp_path / "other")
+    metrics = evaluate_run(run, other.folder).found.metrics
+    identity = EncoderIdentity(name="wide", revision="1", pooling="cls", max_length=9, width=3)
+    write_features(other.folder, np.ones((20, 3), dtype=np.float32), identity)
+    assert evaluate_run(run, other.folder).found.metrics == metrics
+    with pytest.raises(InputError, match="of encoder 'wide'"):
+        evaluate_run(run, other.folder, encoder="wide")
+
+
+def test_an_encoder_for_the_runs_own_data(small_run: Path) -> None:
+    with pytest.raises(InputError, match="leave it out"):
+        evaluate_run(small_run, encoder="minilm")
+
+
+def test_damaged_runs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        evaluate_run(tmp_path)
+    run = tiny_run(tmp_path)
+    weights = run / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
+    with pytest.raises(InputError, match="can't be read as safetensors"):
+        evaluate_run(run)
+    weights.write_bytes(whole)
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace("capsules = 7", "capsules = 6"))
+    with pytest.raises(InputError, match=r"'capsules\.base' has shape \(7, 8\)"):
+        evaluate_run(run)
+    (run / "config.toml").write_text(config)
+    data = tmp_path / "data"
+    items = data / "items.parquet"
+    kept = items.read_bytes()
+    items.unlink()
+    items.write_bytes(kept + b" ")
+    with pytest.raises(InputError, match="has changed"):
+        evaluate_run(run, data)
+    evaluate_run(run)  # its own copy is whole
+
+
+def test_evaluation_draws_no_random_numbers(small_run: Path) -> None:
+    """Or the epochs after a validation would depend on it."""
+    loaded = load_run(small_run)
+    before = torch.get_rng_state()
+    evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset, keep_top=5)
+    assert torch.equal(torch.get_rng_state(), before)

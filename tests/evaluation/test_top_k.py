@@ -1,0 +1,125 @@
+"""The saved top-K: metrics computed from the file alone, and what the file never holds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from miracle_core.data.dataset import Dataset
+from miracle_core.evaluation import evaluate as evaluate_module
+from miracle_core.evaluation import top_k as top_k_module
+from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.scorers import popularity
+from miracle_core.evaluation.top_k import write_top_k
+from miracle_core.model import retrieval
+from miracle_core.training.evaluate_run import RunEvaluation, evaluate_run
+from tests.support.runs import tiny_run
+
+
+def from_file(path: Path, users: int, k: int) -> dict[str, float]:
+    """Recall, NDCG and MRR at k from nothing but the rows of the file."""
+    hits = [
+        row["rank"]
+        for row in pl.read_parquet(path).iter_rows(named=True)
+        if row["item_id"] == row["target_item_id"] and row["rank"] <= k
+    ]
+    return {
+        f"recall@{k}": len(hits) / users,
+        f"ndcg@{k}": math.fsum(math.log(2) / math.log(1 + rank) for rank in hits) / users,
+        f"mrr@{k}": math.fsum(1 / rank for rank in hits) / users,
+    }
+
+
+def saved(found: RunEvaluation, path: Path) -> pl.DataFrame:
+    write_top_k(path, found.found, found.dataset)
+    return pl.read_parquet(path)
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("mode", ["transductive", "inductive"])
+def test_metrics_from_the_file_agree(tmp_path: Path, mode: str, exclude_seen: bool) -> None:
+    run = tiny_run(tmp_path, train__mode=mode)
+    found = evaluate_run(run, ks=(1, 3, 10, 30, 50), keep_top=30, exclude_seen=exclude_seen)
+    saved(found, tmp_path / "top.parquet")
+    users = len(found.found.users)
+    assert users == 11
+    for k in (1, 3, 10, 30, 50):
+        for name, value in from_file(tmp_path / "top.parquet", users, k).items():
+            assert found.found.metrics[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_every_item_is_a_candidate_once_and_nothing_else_is(tmp_path: Path) -> None:
+    """With K the whole catalogue each user's list is the catalogue, item 0 included; no padding."""
+    found = evaluate_run(tiny_run(tmp_path), keep_top=1000)
+    table = saved(found, tmp_path / "top.parquet")
+    catalogue = sorted(found.dataset.items["item_id"])
+    for _, rows in table.group_by("user_id"):
+        assert rows["rank"].to_list() == list(range(1, 31))
+        assert sorted(rows["item_id"]) == catalogue
+        assert rows["score"].is_sorted(descending=True)
+        assert rows["target_item_id"].n_unique() == 1
+    assert table["user_id"].unique(maintain_order=True).to_list() == [
+        f"user-{user}" for user in found.found.users
+    ]
+
+
+def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -> None:
+    found = evaluate_run(tiny_run(tmp_path), keep_top=30, exclude_seen=True)
+    table = saved(found, tmp_path / "top.parquet")
+    ids, dataset = found.dataset.items["item_id"], found.dataset
+    for user in found.found.users.tolist():
+        # The whole history is excluded, also what is too old for the model to read.
+        seen = {ids[int(item)] for item in dataset.sequence(user)[:-1]}
+        listed = table.filter(pl.col("user_id") == f"user-{user}")
+        assert set(listed["item_id"]) == set(ids) - seen
+        assert listed["rank"].to_list() == list(range(1, 31 - len(seen)))
+        assert listed["target_item_id"][0] == ids[int(dataset.sequence(user)[-1])]
+
+
+def test_a_seen_target_is_no_hit_even_when_k_is_the_whole_catalogue(tmp_path: Path) -> None:
+    """Popularity on the tiny shop: some users took their held-out item before."""
+    dataset = Dataset.open(tiny_run(tmp_path) / "data")
+    found = evaluate(popularity(dataset), dataset, ks=(30, 50), exclude_seen=True)
+    again = [int(dataset.sequence(u)[-1]) in dataset.sequence(u)[:-1] for u in found.users]
+    assert any(again)
+    for k in (30, 50):
+        assert found.metrics[f"recall@{k}"] == pytest.approx(1 - np.mean(again), abs=1e-12)
+
+
+def test_the_file_is_whole_or_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = evaluate_run(tiny_run(tmp_path), keep_top=5)
+    path = tmp_path / "deep" / "top.parquet"
+    one = saved(found, path)
+    monkeypatch.setattr(top_k_module, "_USERS", 3)
+    assert saved(found, path).equals(one)
+    before = path.read_bytes()
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(top_k_module.pq.ParquetWriter, "write_table", fails)
+    with pytest.raises(OSError, match="disk full"):
+        write_top_k(path, found.found, found.dataset)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["top.parquet"]
+
+
+def test_nothing_depends_on_batches_or_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run(tmp_path)
+    whole = evaluate_run(run, keep_top=30).found
+    for batch, chunk, block in ((1, 1, 1), (2, 60, 7), (3, 1 << 24, 64), (5, 90, 1 << 22)):
+        monkeypatch.setattr(evaluate_module, "BATCH_USERS", batch)
+        monkeypatch.setattr(retrieval, "CHUNK_ELEMENTS", chunk)
+        monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", block)
+        monkeypatch.setattr(retrieval, "MIN_ROWS", 1)
+        cut = evaluate_run(run, keep_top=30).found
+        assert cut.metrics == whole.metrics
+        for name in ("users", "targets", "ranks", "active", "capsule_users", "top_items"):
+            assert np.array_equal(getattr(cut, name), getattr(whole, name)), name
+        np.testing.assert_allclose(cut.top_scores, whole.top_scores, rtol=1e-5, atol=1e-6)
