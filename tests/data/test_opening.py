@@ -71,7 +71,7 @@ def test_cut_off_and_flipped(tmp_path: Path, kind: str) -> None:
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 16
     if kind != "zstd":  # without a checksum in it, zstd may not notice
-        with pytest.raises(InputError, match="damaged|unpacked"):
+        with pytest.raises(InputError, match="unpacked"):
             read("table", [write(tmp_path / "s.csv", bytes(flipped))], TIMED)
 
 

@@ -171,7 +171,7 @@ def test_files_that_are_no_tables(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_format_and_no_source(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="atomic, table"):
+    with pytest.raises(InputError, match="atomic, movielens, online-retail, steam, table"):
         read("amazon", [tmp_path])
     with pytest.raises(InputError, match="no source"):
         read("table", [])

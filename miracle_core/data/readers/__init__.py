@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,7 +19,12 @@ __all__ = ["FORMATS", "ReadOptions", "read"]
 
 # A reader is a module with read(paths, options, progress) -> Interactions.
 FORMATS = {
+    "amazon2018": "miracle_core.data.readers.amazon2018",
+    "amazon2023": "miracle_core.data.readers.amazon2023",
     "atomic": "miracle_core.data.readers.atomic",
+    "movielens": "miracle_core.data.readers.movielens",
+    "online-retail": "miracle_core.data.readers.online_retail",
+    "steam": "miracle_core.data.readers.steam",
     "table": "miracle_core.data.readers.table",
 }
 
@@ -32,7 +38,7 @@ def read(
     """Read raw files.
 
     Args:
-        format: a key of :data:`FORMATS`.
+        format: a key of :data:`FORMATS`, or ``auto``: told by looking into the files.
         paths: the files, or a folder where the format allows one.
         options: how to read them; None takes the defaults.
         progress: hears of each file.
@@ -40,14 +46,20 @@ def read(
     Raises:
         InputError: an unknown format, or anything in the files that can't be read, with its place.
     """
-    if format not in FORMATS:
+    if format not in FORMATS and format != "auto":
         raise InputError(
-            f"is no format this program reads (it reads: {', '.join(sorted(FORMATS))})",
+            f"is no format this program reads (it reads: auto, {', '.join(sorted(FORMATS))})",
             where=f"--format {format}",
             remedy="name one of them",
         )
     if not paths:
         raise InputError("no source is given", remedy="name the raw files or their folder")
-    reader = import_module(FORMATS[format])
-    found = reader.read([Path(path) for path in paths], options or ReadOptions(), progress)
-    return cast("Interactions", found)
+    files, options = [Path(path) for path in paths], options or ReadOptions()
+    looked = format == "auto"
+    if looked:
+        from miracle_core.data.readers.detect import detect
+
+        format = detect(files, options)
+    found = cast("Interactions", import_module(FORMATS[format]).read(files, options, progress))
+    notes = (f"read as {format} (--format says otherwise)",) if looked else ()
+    return replace(found, notes=(*notes, *found.notes))

@@ -1,0 +1,252 @@
+"""The UCI data set "Online Retail", and its successor: a row is a line of an invoice.
+
+Read as a workbook (``.xlsx``, every sheet) or as CSV, in UTF-8 or Latin-1, with the names of either
+release (``InvoiceNo`` or ``Invoice``, ``CustomerID`` or ``Customer ID``). Cancelled invoices (their
+number begins with C), quantities that are not positive and lines without a customer are left out,
+as steps that are counted. An item's text is its description, the most frequent one.
+
+A user is a customer, or an invoice if ``--user-column InvoiceNo`` says so: then an invoice is a
+session, and lines without a customer stay.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from miracle_core.data.interactions import Interactions, count_step
+from miracle_core.data.readers.clean import clean_text
+from miracle_core.data.readers.delimited import (
+    Layout,
+    Places,
+    Table,
+    read_header,
+    read_rows,
+    require_columns,
+)
+from miracle_core.data.readers.movielens import encoding_of
+from miracle_core.data.readers.opening import RawFile, expand
+from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.skips import Skips
+from miracle_core.errors import InputError
+from miracle_core.progress import Progress, stage
+
+_NAMES = {
+    "invoiceno": "invoice",
+    "invoice": "invoice",
+    "stockcode": "item_id",
+    "description": "description",
+    "quantity": "quantity",
+    "invoicedate": "time",
+    "customerid": "customer",
+}
+_COLUMNS = ("invoice", "item_id", "description", "quantity", "time", "customer")
+_DATES = ("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%y %H:%M")
+_CHUNK = 1 << 20
+
+
+def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
+    """Read the workbook or its CSV.
+
+    Raises:
+        InputError: columns missing, a cell that is not what it should be, or a file that can't be
+            read, with the place.
+    """
+    options.refuse_all_but("online-retail", "user")
+    user = _user(options)
+    skips = Skips(options.on_error == "skip")
+    files = expand(paths)
+    tables: list[Table] = []
+    for raw in files:
+        with stage(progress, f"reading {raw.name}"):
+            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips)]
+    frame = pl.concat([table.rows for table in tables])
+    places = Places(tables)
+    with stage(progress, "sorting out invoices"):
+        frame = frame.with_columns(
+            pl.int_range(pl.len()).alias("row"),
+            parse_numbers(frame["quantity"], "quantity", places, skips),
+            _dates(frame["time"], places, skips),
+            pl.col(user).alias("user_id"),
+        )
+        steps = [count_step("as found in the files", frame)]
+        for step, keep in (
+            ("cancelled invoices dropped", ~pl.col("invoice").str.starts_with("C")),
+            # A quantity that is none is no sale either; where that is no error it was skipped.
+            ("quantities below 1 dropped", pl.col("quantity").fill_null(0) > 0),
+            (f"rows without a {user} dropped", pl.col("user_id") != ""),
+        ):
+            frame = frame.filter(keep)
+            steps.append(count_step(step, frame))
+        items = _items(frame)
+    rows = frame["row"]
+    return Interactions.checked(
+        frame,
+        items,
+        name=options.name or "OnlineRetail",
+        sources=describe_sources(files, progress),
+        reading={"format": "online-retail", "user": user},
+        event_place=lambda row: places(int(rows[row])),
+        item_place=lambda row: f"StockCode {items['item_id'][row]}",
+        steps=steps,
+        notes=[f"a user is {'an invoice' if user == 'invoice' else 'a customer'}"],
+        skips=skips,
+        drop_textless=True,
+    )
+
+
+def _user(options: ReadOptions) -> str:
+    if "user" not in options.model_fields_set:
+        return "customer"
+    name = _NAMES.get(_key(options.user))
+    if name not in ("customer", "invoice"):
+        raise InputError(
+            f"{options.user!r} is no column of users",
+            where="--user-column",
+            remedy="name CustomerID or InvoiceNo",
+        )
+    return name
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "").strip().lower()
+
+
+def known_header(names: Sequence[str]) -> bool:
+    """Whether a header is that of this data set."""
+    return {_NAMES.get(_key(name)) for name in names} >= set(_COLUMNS)
+
+
+def _columns(names: Sequence[str], place: str) -> dict[str, str]:
+    """Our name of each column, by theirs."""
+    ours = {name: _NAMES[_key(name)] for name in names if _key(name) in _NAMES}
+    theirs = {
+        "invoice": "InvoiceNo",
+        "item_id": "StockCode",
+        "description": "Description",
+        "quantity": "Quantity",
+        "time": "InvoiceDate",
+        "customer": "CustomerID",
+    }
+    for column in _COLUMNS:
+        if column not in ours.values():
+            require_columns(names, [theirs[column]], place)
+    if len(ours) != len(set(ours.values())):
+        raise InputError(
+            "names a column twice", where=place, remedy="keep one of each, e.g. InvoiceNo"
+        )
+    return ours
+
+
+def _csv(raw: RawFile, skips: Skips) -> Table:
+    layout = Layout(",", quoted=True, encoding=encoding_of(raw))
+    names, place = read_header(raw, layout)
+    ours = _columns(names, place)
+    table = read_rows(raw, layout, names, wanted=list(ours), skips=skips)
+    rows = _tidy(table.rows.rename(ours))
+    return Table(raw, rows, layout, header=table.header, width=table.width)
+
+
+def _tidy(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns in one order, stripped; a whole number in a cell of numbers loses its ``.0``."""
+    number = pl.col("invoice", "item_id", "customer").str.replace(r"^(\d+)\.0$", "$1")
+    return rows.select(
+        pl.col(_COLUMNS).cast(pl.String).fill_null("").str.strip_chars()
+    ).with_columns(number)
+
+
+def _sheets(raw: RawFile) -> list[Table]:
+    """Every sheet of a workbook that has the columns.
+
+    Raises:
+        InputError: no workbook, or none of its sheets has them.
+    """
+    import fastexcel
+
+    if not raw.plain:
+        raise InputError(
+            "is a packed workbook", where=str(raw), remedy="unpack it: a workbook is packed itself"
+        )
+    _refuse_bomb(raw)
+    tables = []
+    try:
+        workbook = fastexcel.read_excel(raw.path)
+        sheets = [
+            (name, workbook.load_sheet(name, dtypes="string").to_polars())
+            for name in workbook.sheet_names
+        ]
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic in the library is no Exception
+        said = str(error).split("\n")[0]
+        raise InputError(
+            f"can't be read as a workbook: {said}",
+            where=str(raw),
+            remedy="save it as .xlsx again, or as CSV",
+        ) from error
+    for name, frame in sheets:
+        if known_header(frame.columns):
+            rows = _tidy(frame.rename(_columns(frame.columns, f"{raw}!{name}:1"), strict=False))
+            numbers = pl.int_range(2, rows.height + 2, eager=True)
+            place = RawFile(raw.path, member=name)
+            tables.append(Table(place, rows, layout=None, lines=numbers))
+    if not tables:
+        names = sheets[0][1].columns if sheets else []
+        _columns(names, str(raw))
+        raise InputError("has no sheet", where=str(raw), remedy="name the right workbook")
+    return tables
+
+
+def _refuse_bomb(raw: RawFile) -> None:
+    """Unpack a workbook once with an eye on its size, before the library takes it whole."""
+    try:
+        with zipfile.ZipFile(raw.path) as archive:
+            members = [entry.filename for entry in archive.infolist()]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"can't be read as a workbook: {error}",
+            where=str(raw),
+            remedy="save it as .xlsx again, or as CSV",
+        ) from error
+    for member in members:
+        if not member.endswith("/"):
+            with RawFile(raw.path, "zip", member).open() as file:
+                while file.read(_CHUNK):
+                    pass
+
+
+def _dates(values: pl.Series, places: Places, skips: Skips) -> pl.Series:
+    """Microseconds; the CSV in circulation writes ``12/1/2010 8:26``, month first."""
+    for form in _DATES:
+        dates = values.str.to_datetime(form, time_unit="us", strict=False)
+        if dates.null_count() == 0:
+            return dates.cast(pl.Int64)
+    mixed = values.str.to_datetime(_DATES[0], time_unit="us", strict=False)
+    if mixed.null_count() < len(values):
+        values = pl.select(
+            pl.coalesce(mixed.dt.strftime("%Y-%m-%d %H:%M:%S"), values).alias("time")
+        )["time"]
+    return parse_times(values, places, skips)
+
+
+def _items(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each item, in the order of its first row, with its most frequent description."""
+    said = frame.select("item_id", clean_text(frame["description"]).alias("title"), "row").filter(
+        pl.col("title") != ""
+    )
+    best: Any = (
+        said.group_by("item_id", "title", maintain_order=True)
+        .agg(pl.len().alias("times"), pl.col("row").min())
+        .sort(["times", "row"], descending=[True, False])
+        .unique("item_id", keep="first", maintain_order=True)
+        .select("item_id", "title")
+    )
+    order = frame.select("item_id").unique(maintain_order=True).filter(pl.col("item_id") != "")
+    found = order.join(best, on="item_id", how="left", maintain_order="left").fill_null("")
+    return found.with_columns(pl.col("title").alias("text"))

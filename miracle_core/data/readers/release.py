@@ -1,0 +1,181 @@
+"""What the readers of shops' releases share: files sorted by what is in them, then joined.
+
+A release has files of interactions and files of items, in any number and order. Each is recognised
+by its first row. Items come in the order of the item files; the first row of an item counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.clean import clean_text, join_texts
+from miracle_core.data.readers.delimited import Places, Table
+from miracle_core.data.readers.json_lines import Kind, first_object, read_json_lines
+from miracle_core.data.readers.opening import RawFile
+from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.skips import Skips
+from miracle_core.errors import InputError
+from miracle_core.progress import Progress, stage
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of a release's JSON objects, by our names for them.
+
+    Attributes:
+        events: what user_id, item_id, time and rating are called; several names are tried in turn.
+        items: what item_id, title, categories and brand are called.
+        kinds: what a field holds, where it is no text.
+    """
+
+    events: Mapping[str, tuple[str, ...]]
+    items: Mapping[str, tuple[str, ...]]
+    kinds: Mapping[str, Kind]
+
+    def match(self, found: Mapping[str, Any] | None) -> str | None:
+        """``events`` or ``items``, whichever an object is one of; None for neither."""
+        if found is None:
+            return None
+        for kind, names in (("events", self.events), ("items", self.items)):
+            needed = ("user_id", "item_id", "time") if kind == "events" else ("item_id", "title")
+            if all(any(name in found for name in names[field]) for field in needed):
+                return kind
+        return None
+
+
+@dataclass
+class Sorted:
+    """The files of a release, read.
+
+    Attributes:
+        events: tables with user_id, item_id, time and, where asked for, rating.
+        items: tables with item_id, title, categories, brand.
+        used: the files, in the order given.
+        notes: what was decided.
+    """
+
+    events: list[Table]
+    items: list[Table]
+    used: list[RawFile]
+    notes: list[str]
+
+
+def read_form(
+    raw: RawFile, kind: str, form: Form, options: ReadOptions, skips: Skips, progress: Progress
+) -> Table:
+    """The events or items of one file of JSON lines, with our names for the columns."""
+    names = dict(form.events if kind == "events" else form.items)
+    if not options.with_ratings:
+        names.pop("rating", None)
+    fields: dict[str, Kind] = {
+        name: form.kinds.get(name, "text") for group in names.values() for name in group
+    }
+    table = read_json_lines(raw, fields, skips, progress)
+    rows = table.rows.select(pl.coalesce(group).alias(ours) for ours, group in names.items())
+    return Table(raw, rows, layout=None, lines=table.lines)
+
+
+def sort_json(
+    files: Sequence[RawFile], form: Form, options: ReadOptions, skips: Skips, progress: Progress
+) -> Sorted:
+    """Read every file of a release that is JSON lines.
+
+    Raises:
+        InputError: a named file that is neither events nor items, or anything in a file that can't
+            be read.
+    """
+    found = Sorted([], [], [], [])
+    for raw in files:
+        kind = form.match(first_object(raw))
+        if kind is None:
+            refuse_unknown(raw, form)
+            continue
+        with stage(progress, f"reading {raw.name}", unit="rows"):
+            table = read_form(raw, kind, form, options, skips, progress)
+        (found.events if kind == "events" else found.items).append(table)
+        found.used.append(raw)
+    return found
+
+
+def refuse_unknown(raw: RawFile, form: Form) -> None:
+    """Refuse a file that was named and is of no kind we know; one of a folder is passed over.
+
+    Raises:
+        InputError: for a named file.
+    """
+    if raw.named:
+        events = ", ".join(names[0] for names in form.events.values())
+        items = ", ".join(names[0] for names in form.items.values())
+        raise InputError(
+            f"is neither a file of interactions ({events}) nor of items ({items})",
+            where=str(raw),
+            remedy="leave it out, or read it with --format table",
+        )
+
+
+def joined(
+    found: Sorted,
+    format: str,
+    paths: Sequence[Path],
+    options: ReadOptions,
+    skips: Skips,
+    progress: Progress,
+    reading: Mapping[str, Any] | None = None,
+) -> Interactions:
+    """Events and items of all files together.
+
+    Interactions with an item that has no row or no title are left out, as a step.
+
+    Raises:
+        InputError: no file of events or none of items, or what ``Interactions.checked`` refuses.
+    """
+    where = ", ".join(map(str, paths))
+    if not found.events or not found.items:
+        missing = "interactions" if not found.events else "items (titles, categories, brands)"
+        raise InputError(
+            f"there is no file of {missing}", where=where, remedy="name it too, after the others"
+        )
+    with stage(progress, "joining the items' texts"):
+        events = pl.concat([table.rows for table in found.events], how="vertical_relaxed")
+        items = pl.concat([table.rows for table in found.items])
+        rows = pl.int_range(items.height, eager=True).alias("row")
+        # Rows without an id stay: checked() tells of them.
+        named = items["item_id"].fill_null("") != ""
+        first = ~named | items["item_id"].is_first_distinct()
+        if not first.all():
+            found.notes.append(
+                f"{(~first).sum():,} items are there more than once: the first counts"
+            )
+        # Only what somebody took needs cleaning.
+        taken = items["item_id"].is_in(events["item_id"].unique().implode())
+        keep = first & (~named | taken)
+        items, rows = items.filter(keep), rows.filter(keep)
+        parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
+        # An item without a title has no text: categories alone say too little of it.
+        text = join_texts(parts, "text").set(parts[0] == "", "")
+    return Interactions.checked(
+        events,
+        pl.DataFrame([items["item_id"], parts[0], text]),
+        name=options.name or name_of(found.used),
+        sources=describe_sources(found.used, progress),
+        reading={"format": format, **(reading or {})},
+        event_place=Places(found.events),
+        item_place=Places(found.items, rows),
+        notes=found.notes,
+        skips=skips,
+        drop_textless=True,
+    )
+
+
+def name_of(files: Sequence[RawFile]) -> str:
+    """What a release's own files call it: their name less what says they are reviews or items."""
+    name = files[0].name.split(".")[0]
+    return re.sub(r"^(meta|ratings|reviews)_|(_\d+|_reviews|-ratings)$", "", name) or name
