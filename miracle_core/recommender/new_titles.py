@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ class NewTitles:
         self._progress = progress
         self._encoder: TextEncoder | None = None
         self._kept: dict[str, Tensor] = {}
+        self._one_at_a_time = Lock()  # a screen asks from several threads
 
     def vector(self, title: str) -> Tensor:
         """A title's text vector, float32 [d_b], rounded as the catalogue's are.
@@ -37,12 +40,13 @@ class NewTitles:
         Raises:
             InputError: the encoder can't be had; items of the catalogue need none.
         """
-        if title not in self._kept:
-            if len(self._kept) >= KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            rounded = self._load().encode([title]).astype(self._features.dtype)
-            self._kept[title] = torch.from_numpy(rounded.astype(np.float32))[0]
-        return self._kept[title]
+        with self._one_at_a_time:
+            if title not in self._kept:
+                if len(self._kept) >= KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                rounded = self._load().encode([title]).astype(self._features.dtype)
+                self._kept[title] = torch.from_numpy(rounded.astype(np.float32))[0]
+            return self._kept[title]
 
     def _load(self) -> TextEncoder:
         if self._encoder is None:
