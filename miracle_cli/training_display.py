@@ -274,15 +274,14 @@ def show_metrics(result: Mapping[str, Any]) -> None:
     if not splits:
         return
     names = list(result[splits[-1]])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.title = Text(plain(f"{result['dataset']}, best epoch {result['best_epoch']}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in names:
         table.add_column(Text(name), justify="right")
     for split in splits:
         table.add_row(split, *(f"{result[split][name]:.4f}" for name in names))
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)
-    console.print(table)
+    console.print(Text(plain(f"{result['dataset']}, best epoch {result['best_epoch']}")), table)
 
 
 def clock(seconds: float) -> str:

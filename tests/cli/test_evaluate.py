@@ -1,0 +1,89 @@
+"""``miracle evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from miracle_cli.main import main
+from miracle_core.training.evaluate_run import evaluate_run
+from tests.support.runs import tiny_run
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Stdout is one JSON document and nothing else."""
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return value
+
+
+@pytest.mark.parametrize("name", ["evaluate", "eval"])
+def test_json(small_run: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert main([name, str(small_run), "--json"]) == 0
+    found = shown(capsys)
+    assert found.pop("seconds") >= 0
+    expected = evaluate_run(small_run).summary()
+    expected.pop("seconds")
+    assert found == expected
+    assert list(found["metrics"]) == [
+        f"{m}@{k}" for k in (10, 50) for m in ("recall", "ndcg", "mrr")
+    ]
+
+
+def test_every_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tiny_run(tmp_path)
+    top = tmp_path / "top.parquet"
+    options = ["--split", "valid", "--k", "5", "--k", "1", "--k", "5", "--exclude-seen"]
+    options += ["--data", str(tmp_path / "data"), "--encoder", "hashing:32"]
+    options += ["--save-top-k", str(top), "--top-k", "4"]
+    assert main(["evaluate", str(run), *options, "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["split"], found["exclude_seen"]) == ("valid", True)
+    assert set(found["metrics"]) == {f"{m}@{k}" for k in (1, 5) for m in ("recall", "ndcg", "mrr")}
+    assert found["references"].keys() == {"popularity", "chance"}
+    table = pl.read_parquet(top)
+    assert table.columns == ["user_id", "rank", "item_id", "score", "target_item_id"]
+    assert table["rank"].max() == 4
+    hits = table.filter(pl.col("item_id") == pl.col("target_item_id"), pl.col("rank") == 1)
+    assert found["metrics"]["recall@1"] == pytest.approx(hits.height / 11, abs=1e-9)
+    assert f"written to {top}" in said.err
+
+
+def test_for_people(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(small_run)]) == 0
+    said = capsys.readouterr()
+    metrics = evaluate_run(small_run).summary()["metrics"]
+    rows = {line.split()[0]: line for line in said.out.splitlines() if line.split()}
+    for value in metrics.values():
+        assert f"{value:.4f}" in rows["run"]
+    assert {"popularity", "chance", "users", "items"} <= rows.keys()
+    assert "of 7" in rows["capsules"]
+    assert "ranking (test)" in said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--split", "train"], "no split to evaluate"),
+        (["--k", "0"], "'--k'"),
+        (["--save-top-k", "."], "is a folder"),
+        (["--data", "nowhere"], "not a Dataset folder"),
+        (["--encoder", "minilm"], "leave it out"),
+    ],
+)
+def test_bad_options(
+    small_run: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert main(["evaluate", str(small_run), *options, "--json"]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
+
+
+def test_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "not a run folder" in capsys.readouterr().err
