@@ -63,7 +63,7 @@ def inspect(
     if as_json:
         print_json(_summary(recommender, use, sample))
         return
-    _show_capsules(recommender, use)
+    show_capsules(recommender, use)
     _show_use(recommender, use)
     _show_users(sample)
 
@@ -108,7 +108,8 @@ def _summary(recommender: Recommender, use: CapsuleUse, sample: Activations) -> 
     }
 
 
-def _show_capsules(recommender: Recommender, use: CapsuleUse) -> None:
+def show_capsules(recommender: Recommender, use: CapsuleUse) -> None:
+    """A table of the capsules: words, share of the items, share of the users, an item."""
     print_table(
         ["", "capsule", "items", "users", "most typical item"],
         [

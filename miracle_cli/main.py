@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
     "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
     "inspect": ("miracle_cli.inspect_command", "What a run's capsules stand for, and their use."),
+    "demo": ("miracle_cli.demo", "All of it once, on a generated shop, in minutes."),
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 

@@ -98,9 +98,9 @@ def recommend(
     asked = _asked(recommender, typed, user, held_out)
     found = recommender.recommend(asked.history, top_k, exclude_seen, asked.target)
     if as_json:
-        print_json(_summary(recommender, asked, found))
+        print_json(summary(recommender, asked, found))
     else:
-        _show(asked, found, recommender.max_length)
+        show(asked, found, recommender.max_length)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _match(recommender: Recommender, option: str, value: str) -> Match:
     return Match(value, item, value, recommender.title(item), "id", 1.0)
 
 
-def _summary(recommender: Recommender, asked: Asked, found: Recommendation) -> dict[str, Any]:
+def summary(recommender: Recommender, asked: Asked, found: Recommendation) -> dict[str, Any]:
     """The JSON contract."""
     return {
         "run": str(recommender.run),
@@ -195,7 +195,14 @@ def _recommended(item: Recommended) -> dict[str, Any]:
     }
 
 
-def _show(asked: Asked, found: Recommendation, max_length: int) -> None:
+def show(asked: Asked, found: Recommendation, max_length: int) -> None:
+    """The history, its interests and what they lead to, as tables.
+
+    Args:
+        asked: the history as it was put together.
+        found: what is said of it.
+        max_length: how many of its newest items the model reads.
+    """
     labels = {active.capsule: active.label for active in found.capsules}
     first = found.trace.first
     rows = list(zip(found.history, asked.matches, strict=True))[first:]
