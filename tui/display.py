@@ -97,6 +97,12 @@ def chip(capsule: int) -> Text:
     return Text(f" {shape(capsule)} {capsule:<2} ", Style(color="#101010", bgcolor=colour(capsule)))
 
 
+def heat_style(level: float) -> Style:
+    """The colours of a value between 0 and 1."""
+    step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
+    return Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
+
+
 def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
     """A cell of a heatmap.
 
@@ -110,9 +116,7 @@ def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
     if not colours:
         fill = _GLYPHS[round(level * (len(_GLYPHS) - 1))]
         return Text(f"{text} {fill * max(width - len(text) - 2, 0)} ")
-    step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
-    style = Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
-    return Text.assemble((f" {text}".ljust(width - 1)[: width - 1], style), " ")
+    return Text.assemble((f" {text}".ljust(width - 1)[: width - 1], heat_style(level)), " ")
 
 
 def heat_scale(low: str, high: str, *, colours: bool) -> Text:
