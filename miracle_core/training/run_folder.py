@@ -254,9 +254,7 @@ def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
             where=str(folder.data),
             remedy="bring the run's own data back, or train again into another folder",
         )
-    return TrainedRun(
-        folder, settings, dataset, model.scaled_text(text), model.eval(), which
-    )
+    return TrainedRun(folder, settings, dataset, model.scaled_text(text), model.eval(), which)
 
 
 def load_weights(model: Miracle, tensors: dict[str, Tensor], *, where: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import Dataset
+from miracle_core.data.dataset import SPLITS, Dataset
 from miracle_core.data.packed import Packed, pack
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
@@ -111,12 +111,13 @@ class Finetuning:
         self.folder = folder
         self.dataset = dataset
         self.examples = dataset.examples("train")
-        if not len(self.examples) or not len(dataset.examples("valid")):
-            raise InputError(
-                "has nothing to train on and validate with: no user has three interactions, or "
-                "all that have leave no training example",
-                where=str(dataset.folder),
-            )
+        for split in SPLITS:
+            if not len(dataset.examples(split)):
+                raise InputError(
+                    f"has no example in its {split} part: its users have too few interactions",
+                    where=str(dataset.folder),
+                    remedy="preprocess it to keep longer histories, or split it otherwise",
+                )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.train.seed)
         self.model: Miracle = build_model(settings, dataset).to(self.device)
