@@ -38,7 +38,11 @@ def finetune(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Where settings not given come from [default: default].")
+        str | None,
+        typer.Option(
+            metavar="default|paper|reference",
+            help="Where settings not given come from [default: default].",
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of settings, such as a run's config.toml.")
