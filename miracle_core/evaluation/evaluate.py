@@ -1,4 +1,4 @@
-"""Leave-one-out evaluation by full ranking: every item of the Dataset is a candidate."""
+"""Evaluation by full ranking: every item of the Dataset is a candidate."""
 
 from __future__ import annotations
 

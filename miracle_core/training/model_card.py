@@ -37,7 +37,8 @@ def write_model_card(
     if splits:
         names = list(result[splits[0]])
         lines += [
-            "Full ranking over all items, leave-one-out, history items included as candidates:",
+            f"Full ranking over all items, split {dataset.manifest.split}, history items included "
+            "as candidates:",
             "",
             "| split | " + " | ".join(names) + " |",
             "|---|" + "---|" * len(names),
