@@ -94,9 +94,9 @@ def build_index(
     with stage(progress, f"index {kind}"):
         index = build(candidates, kind)
     with stage(progress, "recall"):
-        chosen_on, measured_on = _samples(run, scorer)
+        chosen_on, measured_on = samples(run, scorer)
         if index.lists:
-            _choose_probes(index, chosen_on, candidates)
+            choose_probes(index, chosen_on, candidates)
         recall = {
             str(k): recall_of(
                 index, measured_on, candidates, exact_best(measured_on, candidates, k)
@@ -182,7 +182,7 @@ def recall_of(index: Index, interests: Interests, candidates: Tensor, exact: Ten
     return float((both[:, 1:] == both[:, :-1]).sum(1).double().mean()) / k
 
 
-def _choose_probes(index: Index, interests: Interests, candidates: Tensor) -> None:
+def choose_probes(index: Index, interests: Interests, candidates: Tensor) -> None:
     """Double the lists looked into until the recall is what is wanted."""
     exact = exact_best(interests, candidates, max(RECALL_AT))
     while (
@@ -192,7 +192,7 @@ def _choose_probes(index: Index, interests: Interests, candidates: Tensor) -> No
         index.probes = min(2 * index.probes, index.lists)
 
 
-def _samples(run: TrainedRun, scorer: MiracleScorer) -> tuple[Interests, Interests]:
+def samples(run: TrainedRun, scorer: MiracleScorer) -> tuple[Interests, Interests]:
     """Interests of two samples of the data's users from all that they took, always the same two."""
     dataset = run.dataset
     chosen = np.random.default_rng(0).permutation(dataset.n_users)[: 2 * SAMPLE_USERS]
