@@ -69,10 +69,12 @@ def shown(text: str, limit: int = LINE) -> str:
 
 def fitted(text: str | Text, width: int, *, right: bool = False) -> Text:
     """One line exactly ``width`` cells wide: cut with an ellipsis, or filled with spaces."""
+    if width < 1:
+        return Text("")
     # Assembled, a text's own style becomes a span: rendering forgets it otherwise.
     line = Text.assemble(text)
     line.no_wrap = True
-    line.truncate(max(width, 0), overflow="ellipsis")
+    line.truncate(width, overflow="ellipsis")
     missing = width - line.cell_len
     if missing > 0:
         if right:
