@@ -391,3 +391,13 @@ def test_an_index_may_be_copied_with_its_run(run: Path, tmp_path: Path) -> None:
     store.build_index(load_run(run))
     shutil.copytree(run, tmp_path / "moved")
     assert store.open_index(load_run(tmp_path / "moved"))[0].n_items == N_ITEMS
+
+
+def test_probes_are_chosen_for_small_and_large_top_k() -> None:
+    items, interests = clustered(6000)
+    index = build(items, "IVF100,Flat")
+    store.choose_probes(index, interests, items)
+    assert 1 < index.probes < 100
+    for k in store.RECALL_AT:
+        exact = store.exact_best(interests, items, k)
+        assert store.recall_of(index, interests, items, exact) >= store.WANTED_RECALL

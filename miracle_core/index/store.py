@@ -33,7 +33,7 @@ from miracle_core.training.run_folder import TrainedRun
 FILE, RECORD = "index.faiss", "index.json"
 LAYOUT = 1
 RECALL_AT = (10, 100)
-# Lists are looked into until an index finds this share of the exact top-100.
+# Lists are looked into until an index finds this share of each exact top-K.
 WANTED_RECALL = 0.98
 # Users whose interests the recall is measured on, and as many others that the probes are chosen on.
 SAMPLE_USERS = 200
@@ -183,13 +183,17 @@ def recall_of(index: Index, interests: Interests, candidates: Tensor, exact: Ten
 
 
 def choose_probes(index: Index, interests: Interests, candidates: Tensor) -> None:
-    """Double the lists looked into until the recall is what is wanted."""
-    exact = exact_best(interests, candidates, max(RECALL_AT))
-    while (
-        index.probes < index.lists
-        and recall_of(index, interests, candidates, exact) < WANTED_RECALL
-    ):
-        index.probes = min(2 * index.probes, index.lists)
+    """Double the lists looked into until the recall is what is wanted at each K.
+
+    A small K may need more: a large one looks further where the nearest lists hold too few.
+    """
+    for k in RECALL_AT:
+        exact = exact_best(interests, candidates, k)
+        while (
+            index.probes < index.lists
+            and recall_of(index, interests, candidates, exact) < WANTED_RECALL
+        ):
+            index.probes = min(2 * index.probes, index.lists)
 
 
 def samples(run: TrainedRun, scorer: MiracleScorer) -> tuple[Interests, Interests]:
