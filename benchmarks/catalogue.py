@@ -117,7 +117,7 @@ def main() -> None:
         one = harness.in_fresh_process("benchmarks.catalogue", "--training", str(n_items))
         held = catalogue_bytes(n_items, settings, harness.SCIENTIFIC_TEXT_WIDTH)
         sizes.append({**one, "catalogue_bytes": held, "rest_bytes": one["peak_bytes"] - held})
-    rate = harness.matrix_product_rate()
+    rate = harness.square_rate()
     found = retrieval(max(options.items), options.users, rate)
     result = {"training": sizes, "retrieval": found, "machine": harness.machine()}
     rows = [
