@@ -46,10 +46,11 @@ def text_rows(result: dict[str, Any]) -> Iterator[Row]:
 def catalogue_rows(result: dict[str, Any]) -> Iterator[Row]:
     """Memory at each size, and retrieval on the largest."""
     for size in result["training"]:
-        peak, held = size["peak_bytes"] / 2**20, size["catalogue_bytes"] / 2**20
+        growth = size.get("growth_bytes_per_item")
+        more = f"; {growth:,.0f} bytes more an item" if growth is not None else ""
         yield (
             f"peak of a step, {size['items']:,} items",
-            f"{peak:,.0f} MiB ({held:,.0f} the catalogue)",
+            f"{size['peak_bytes'] / 2**20:,.0f} MiB{more} (held: {result['held_bytes_per_item']:,})",
         )
     found = result["retrieval"]
     share = found["share_of_matrix_product_rate"]
