@@ -50,7 +50,8 @@ def catalogue_rows(result: dict[str, Any]) -> Iterator[Row]:
         more = f"; {growth:,.0f} bytes more an item" if growth is not None else ""
         yield (
             f"peak of a step, {size['items']:,} items",
-            f"{size['peak_bytes'] / 2**20:,.0f} MiB{more} (held: {result['held_bytes_per_item']:,})",
+            f"{size['peak_bytes'] / 2**20:,.0f} MiB{more} "
+            f"(held: {result['held_bytes_per_item']:,})",
         )
     found = result["retrieval"]
     share = found["share_of_matrix_product_rate"]
