@@ -105,7 +105,7 @@ def main() -> None:
         print(orjson.dumps(training(options.training)).decode())
         return
     settings = ModelSettings()
-    sizes = []
+    sizes: list[dict[str, Any]] = []
     for n_items in options.items:
         one = harness.in_fresh_process("benchmarks.catalogue", "--training", str(n_items))
         if sizes:
