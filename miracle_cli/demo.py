@@ -182,9 +182,9 @@ def _next(found: Demo) -> list[str]:
     from miracle_cli.main import COMMANDS
 
     folder = found.folder
-    run, config, other = (
+    run, config, data, other = (
         shlex.quote(str(path))
-        for path in (folder.run, folder.run / "config.toml", folder.path / "inductive")
+        for path in (folder.run, folder.run / "config.toml", folder.data, folder.path / "minilm")
     )
     user = found.recommender.user_id(0)
     largest = sorted(found.recommender.capsules(), key=lambda capsule: -capsule.share)[:2]
@@ -200,7 +200,9 @@ def _next(found: Demo) -> list[str]:
         "tui": [run],
         "inspect": [run],
         "evaluate": [f"{run} --exclude-seen"],
-        "finetune": [f"--config {config} --mode inductive --out {other}"],
+        # A run that knows what new titles mean.
+        "encode": [f"{data} --encoder minilm"],
+        "finetune": [f"--config {config} --encoder minilm --mode inductive --out {other}"],
     }
     return [
         f"  {_program()} {command} {arguments}"
