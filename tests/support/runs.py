@@ -13,7 +13,8 @@ from miracle_core.config import Settings, make_settings, nested
 from miracle_core.data.dataset import Dataset, write_dataset, write_features
 from miracle_core.model.miracle import Miracle
 from miracle_core.text import load_encoder
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash, save_tensors
+from miracle_core.training.run_folder import RunFolder, build_model, data_hash
+from miracle_core.training.tensors import save_tensors
 
 ENCODER = "hashing:32"
 # Three kinds of things, then what a shop should not hold but does.
