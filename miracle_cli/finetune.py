@@ -119,14 +119,12 @@ def _train(
 
 def _first_seed(out: Path) -> Path:
     """The run whose settings all runs of seeds share, but for the seed."""
-    runs = [
-        path for path in out.glob("seed-*") if path.name[5:].isascii() and path.name[5:].isdigit()
-    ]
+    runs = {int(path.name[5:]): path for path in out.glob("seed-*") if path.name[5:].isdecimal()}
     if not runs:
         raise InputError(
             "holds no runs of seeds", where=str(out), remedy="leave --resume out to begin"
         )
-    return min(runs, key=lambda path: int(path.name[5:]))
+    return runs[min(runs)]
 
 
 def _train_seeds(

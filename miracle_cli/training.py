@@ -65,7 +65,8 @@ class Train(Protocol):
         overwrite: bool,
         listeners: Sequence[Listener],
         should_stop: Callable[[], bool],
-    ) -> dict[str, Any]: ...
+    ) -> dict[str, Any]:
+        """Train one run."""
 
 
 def settings_of(
