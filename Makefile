@@ -32,8 +32,7 @@ format: install
 	$(BIN)/ruff format .
 
 bench: install
-	@set -e; for file in benchmarks/*.py; do \
-		echo "== $$file"; $(BIN)/python -m benchmarks.$$(basename $$file .py); done
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo dist build

@@ -6,7 +6,8 @@
     floor_ratio  seconds of ours / (useful operations / the machine's matrix-product rate)
 
 Both rank every item for every user's held-out item; ours also reads histories from the Dataset's
-arrays, orders ties and counts capsules. Generated data of Scientific's shape, or MIRACLE_BENCH_DATA.
+arrays, orders ties and counts capsules. Generated data of Scientific's shape, or the Dataset that
+MIRACLE_BENCH_DATA names.
 """
 
 from __future__ import annotations

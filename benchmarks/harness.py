@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 
 from miracle_core.data.dataset import Dataset
 
+ROOT = Path(__file__).resolve().parents[1]
 # The shapes of the paper's Scientific data set: what is generated where the real one is absent.
 SCIENTIFIC_USERS, SCIENTIFIC_ITEMS, SCIENTIFIC_TEXT_WIDTH = 8442, 4385, 384
 
@@ -37,19 +39,22 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}"
 
 
-def alternate(rounds: int, **actions: Callable[[], Any]) -> dict[str, list[float]]:
+def alternate(
+    rounds: int, *, clock: Callable[[], float] = perf_counter, **actions: Callable[[], Any]
+) -> dict[str, list[float]]:
     """Seconds of each action, taken in turn so that a drifting machine favours none.
 
-    Each is run once before, uncounted.
+    Each is run once before, uncounted. ``clock=process_time`` counts the processor's seconds: with
+    one thread, what to look at where other programs share the machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for action in actions.values():
         action()
     for _ in range(rounds):
         for name, action in actions.items():
-            begun = perf_counter()
+            begun = clock()
             action()
-            seconds[name].append(perf_counter() - begun)
+            seconds[name].append(clock() - begun)
     return seconds
 
 
@@ -63,7 +68,7 @@ def matrix_product_rate(rounds: int = 5) -> float:
     for m, k, n in ((2048, 2048, 2048), (4385, 384, 2400), (3500, 4385, 300)):
         a, b = torch.randn(m, k), torch.randn(k, n)
         out = torch.empty(m, n)
-        seconds = alternate(rounds, product=lambda a=a, b=b, out=out: torch.mm(a, b, out=out))
+        seconds = alternate(rounds, product=partial(torch.mm, a, b, out=out))
         best = max(best, 2 * m * k * n / min(seconds["product"]))
     return best
 
@@ -96,7 +101,7 @@ def peak_beyond_resident(action: Callable[[], Any]) -> int:
 def in_fresh_process(module: str, *arguments: str) -> Any:
     """Run ``python -m module arguments`` and read the JSON it prints: memory is measured so."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", module, *arguments], check=True, stdout=subprocess.PIPE, cwd=ROOT
     )
     return orjson.loads(done.stdout)
 

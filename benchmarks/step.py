@@ -166,9 +166,9 @@ def errors(settings: ModelSettings, p: Problem) -> tuple[float, float]:
     theirs = dict(dense.named_parameters())
     worst = 0.0
     for name, parameter in ours.named_parameters():
-        if parameter.grad is None or name == CANCELLED:
-            continue
         reference = theirs[name].grad
+        if parameter.grad is None or reference is None or name == CANCELLED:
+            continue
         difference = (parameter.grad - reference).norm() / reference.norm()
         worst = max(worst, difference.item())
     return abs((a - b) / b).item(), worst
@@ -178,9 +178,13 @@ def memory(which: str, batch: int) -> dict[str, int]:
     """Peak memory of one step of ``ours`` or ``dense``, in this (fresh) process."""
     settings = ModelSettings()
     p = problem(settings, batch)
-    kind, make = (Miracle, ours_step) if which == "ours" else (DenseMiracle, dense_step)
-    model = kind(settings, p.text.shape[1], p.n_items).train()
-    step = make(model, optimiser_of(model), p)  # type: ignore[operator]
+    model: Miracle | DenseMiracle
+    if which == "ours":
+        model = Miracle(settings, p.text.shape[1], p.n_items).train()
+        step = ours_step(model, optimiser_of(model), p)
+    else:
+        model = DenseMiracle(settings, p.text.shape[1], p.n_items).train()
+        step = dense_step(model, optimiser_of(model), p)
     step()
     model.zero_grad(set_to_none=True)
     return {"bytes": harness.peak_beyond_resident(step)}

@@ -1,13 +1,14 @@
-"""``miracle data``: look at a Dataset folder, or check it."""
+"""``miracle data``: look at a Dataset folder, check it, or write it for other toolkits."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import bar, print_fields, print_json, print_table
+from miracle_cli.output import bar, plain, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="Show a Dataset's figures, or verify its files.",
+    help="Show a Dataset's figures, verify its files, or export it.",
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A Dataset folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def show(folder: Folder, as_json: AsJson = False) -> None:
-    """Show a Dataset's figures: table 1, what each step left, lengths, text features."""
+    """Show a Dataset's figures: table 1, what each step left, lengths, popularity, features."""
     from miracle_core.data.dataset import Dataset
 
     dataset = Dataset.open(folder)
@@ -33,6 +34,7 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
         return
     print_counts(dataset)
     print_lengths(dataset)
+    print_popularity(dataset)
     sources = [[s.file, s.bytes, s.sha256[:12]] for s in dataset.manifest.sources]
     print_table(["source", "bytes", "sha256"], sources)
 
@@ -51,6 +53,35 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(f"good  {line}")
 
 
+class Target(StrEnum):
+    """What a Dataset can be written as."""
+
+    atomic = "atomic"
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="The folder to write: a new one.")],
+    to: Annotated[
+        Target, typer.Option(help="atomic: RecBole's and UniSRec's files, with the same split.")
+    ] = Target.atomic,
+    cap: Annotated[int, typer.Option(min=1, help="The longest history, in items.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Write a Dataset for other toolkits, so that they run on the same split."""
+    from miracle_cli.progress import RichProgress
+    from miracle_core.data.dataset import Dataset
+    from miracle_core.data.export import export_atomic
+
+    files = export_atomic(Dataset.open(folder), out, cap=cap, progress=RichProgress())
+    if as_json:
+        print_json({"folder": str(out), "to": to.value, "files": [path.name for path in files]})
+        return
+    for path in files:
+        typer.echo(plain(str(path)))
+
+
 def summary(dataset: Dataset) -> dict[str, Any]:
     """What ``--json`` prints of a Dataset."""
     from miracle_core.data.statistics import describe
@@ -64,7 +95,10 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "split": manifest.split,
         "settings": manifest.settings,
         "steps": manifest.counts.get("steps", []),
+        "skipped": manifest.counts.get("skipped", []),
         "lengths": [vars(length) for length in found.lengths],
+        "popularity": [{"items": at, "interactions": share} for at, share in found.popularity],
+        "cold": vars(found.cold),
         "features": {
             name: {"dtype": entry.dtype, **entry.encoder.model_dump()}
             for name, entry in manifest.features.items()
@@ -98,6 +132,21 @@ def print_counts(dataset: Dataset) -> None:
         ["step", "users", "items", "interactions"],
         [[step[key] for key in ("step", "users", "items", "interactions")] for step in steps],
     )
+    skipped = dataset.manifest.counts.get("skipped", [])
+    if skipped:
+        print_table(
+            ["skipped", "rows", "first"],
+            [[skip["reason"], skip["rows"], skip["first"]] for skip in skipped],
+        )
+    cold = found.cold
+    print_fields(
+        {
+            "split": f"{dataset.manifest.split}: {cold.valid_all:,} users are validated, "
+            f"{cold.test_all:,} tested",
+            "cold items": f"{cold.items:,} were never trained on; they are the target of "
+            f"{cold.valid:,} in validation, {cold.test:,} in the test",
+        }
+    )
     features = {
         name: f"{entry.encoder.width} numbers an item, {entry.encoder.pooling} pooling, "
         f"{entry.dtype}, revision {entry.encoder.revision[:12]}"
@@ -114,6 +163,17 @@ def print_lengths(dataset: Dataset) -> None:
     most = max((length.users for length in lengths), default=1)
     rows = [[_span(length), length.users, bar(length.users / most)] for length in lengths]
     print_table(["length", "users", ""], rows)
+
+
+def print_popularity(dataset: Dataset) -> None:
+    """How much of all interactions the most popular items have, as bars."""
+    from miracle_core.data.statistics import describe
+
+    rows = [
+        [f"{items:.0%}", f"{share:.1%}", bar(share)]
+        for items, share in describe(dataset).popularity
+    ]
+    print_table(["most popular items", "interactions", ""], rows, right=("interactions",))
 
 
 def _span(length: LengthClass) -> str:

@@ -31,7 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("miracle_cli.finetune", "Train a recommender on one Dataset."),
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
     "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
+    "index": ("miracle_cli.index", "Build a run's index for approximate search."),
     "inspect": ("miracle_cli.inspect_command", "What a run's capsules stand for, and their use."),
+    "tui": ("miracle_cli.tui", "Explore a run: type titles and see interests form."),
     "demo": ("miracle_cli.demo", "All of it once, on a generated shop, in minutes."),
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from miracle_cli.output import message, print_json
+from miracle_core.data.readers import FORMATS
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -15,21 +17,69 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+class OnError(StrEnum):
+    """What happens at a row that can't be used."""
+
+    stop = "stop"
+    skip = "skip"
+
+
+class Repeats(StrEnum):
+    """Which of a user's repeated interactions with an item are kept."""
+
+    keep = "keep"
+    first = "first"
+    last = "last"
+
+
+class Splitting(StrEnum):
+    """How the data is split."""
+
+    leave_one_out = "leave-one-out"
+    temporal = "temporal"
+
+
+class Order(StrEnum):
+    """Which column comes first in ratings without a header."""
+
+    user_first = "user-first"
+    item_first = "item-first"
+
+
 @app.command()
 def preprocess(
-    source: Annotated[list[Path], typer.Argument(help="The raw files, or their folder.")],
+    source: Annotated[
+        list[Path], typer.Argument(help="The raw files, packed or not, or their folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="The Dataset folder to write.")],
     form: Annotated[
         str,
         typer.Option(
             "--format",
-            metavar="atomic|table",
-            help="What the files are: RecBole/UniSRec atomic files, or any table "
-            "(CSV, TSV, Parquet) with a row an interaction.",
+            metavar="|".join(("auto", *sorted(FORMATS))),
+            help="What the files are; auto looks into them.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The Dataset folder to write.")],
+    ] = "auto",
     name: Annotated[
         str | None, typer.Option(help="What to call the Dataset; default: as the source does.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Also encode the items' text: minilm, hashing, or a model's name."),
+    ] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(help="At a row that can't be used: stop, or skip it and count it."),
+    ] = OnError.stop,
+    items: Annotated[
+        Path | None,
+        typer.Option(help="A second file with the items: their ids, titles and texts."),
+    ] = None,
+    order: Annotated[
+        Order | None,
+        typer.Option(
+            help="amazon2018: the columns of ratings, where looking doesn't tell.",
+        ),
     ] = None,
     k_core: Annotated[
         int | None,
@@ -39,12 +89,55 @@ def preprocess(
             "changes; 0 keeps all. Default: 5, but 0 for a published split.",
         ),
     ] = None,
-    encoder: Annotated[
+    user_core: Annotated[
+        int | None,
+        typer.Option(min=0, help="Another least for users than --k-core."),
+    ] = None,
+    item_core: Annotated[
+        int | None,
+        typer.Option(min=0, help="Another least for items than --k-core."),
+    ] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Leave out what was rated lower than this.")
+    ] = None,
+    since: Annotated[
         str | None,
-        typer.Option(help="Also encode the items' text: minilm, hashing, or a model's name."),
+        typer.Option(help="Leave out what is older: a date (UTC) or a number as in the data."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Leave out what happened then or later.")
+    ] = None,
+    repeats: Annotated[
+        Repeats,
+        typer.Option(help="Of a user's repeated interactions with an item keep all or one."),
+    ] = Repeats.keep,
+    min_length: Annotated[
+        int | None, typer.Option(min=1, help="Leave out users with fewer, before the k-core.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Keep a user's latest so many, before the k-core.")
+    ] = None,
+    split: Annotated[
+        Splitting,
+        typer.Option(
+            help="Each user's last two items held out, or everything after a moment (then the "
+            "filters look at the training part only)."
+        ),
+    ] = Splitting.leave_one_out,
+    valid_from: Annotated[
+        str | None,
+        typer.Option(help="temporal: when validation begins [default: after 80% of all]."),
+    ] = None,
+    test_from: Annotated[
+        str | None,
+        typer.Option(help="temporal: when the test begins [default: after 90% of all]."),
     ] = None,
     user_column: Annotated[
-        str | None, typer.Option(help="table: the column of user ids [default: user_id].")
+        str | None,
+        typer.Option(
+            help="table: the column of user ids [default: user_id]. online-retail: CustomerID or "
+            "InvoiceNo [default: CustomerID]."
+        ),
     ] = None,
     item_column: Annotated[
         str | None, typer.Option(help="table: the column of item ids [default: item_id].")
@@ -56,6 +149,9 @@ def preprocess(
             "[default: none, the order of the file]."
         ),
     ] = None,
+    rating_column: Annotated[
+        str | None, typer.Option(help="table: the column of ratings, for --min-rating.")
+    ] = None,
     title_column: Annotated[
         str | None, typer.Option(help="table: the column of item titles [default: title].")
     ] = None,
@@ -63,17 +159,13 @@ def preprocess(
         list[str] | None,
         typer.Option(help="table: more text of an item, after the title (may be repeated)."),
     ] = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(help="table: a second file with a row an item: its id, title and texts."),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn raw files into a Dataset folder.
 
     Users and items with few interactions are removed, each user's interactions are put in order
-    of time (equal times keep the order of the file; repeats are kept), and the last two are set
-    aside for validation and test.
+    of time (equal times keep the order of the file), and the data is split into a part for
+    training, one for validation and one for the test.
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.data.prepare import PrepareSettings, check_out, prepare
@@ -87,8 +179,26 @@ def preprocess(
         "title": title_column,
         "text": tuple(text_column) if text_column else None,
         "items": items,
+        "rating": rating_column,
+        "order": order.value if order else None,
+        "with_ratings": True if min_rating is not None else None,
+        "on_error": on_error.value,
     }
     options = ReadOptions(**{key: value for key, value in given.items() if value is not None})
+    settings = PrepareSettings(
+        k_core=k_core,
+        user_core=user_core,
+        item_core=item_core,
+        min_rating=min_rating,
+        since=since,
+        until=until,
+        repeats=repeats.value,
+        min_length=min_length,
+        max_length=max_length,
+        split=split.value,
+        valid_from=valid_from,
+        test_from=test_from,
+    )
     progress = RichProgress()
     # First whatever can fail at once: reading may take long.
     check_out(out)
@@ -97,7 +207,9 @@ def preprocess(
 
         load_encoder(encoder, progress)
     interactions = read(form, source, options, progress)
-    dataset = prepare(interactions, PrepareSettings(k_core=k_core), out, progress)
+    for note in interactions.notes:
+        message(note)
+    dataset = prepare(interactions, settings, out, progress)
     if encoder is not None:
         try:
             dataset = encode_dataset(out, encoder, progress)
@@ -107,19 +219,23 @@ def preprocess(
                 f"to go on: miracle encode {out} --encoder {encoder}"
             )
             raise
-    _report(dataset, form, time_column, as_json)
+    _report(dataset, time_column, as_json)
 
 
-def _report(dataset: Dataset, form: str, time_column: str | None, as_json: bool) -> None:
+def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     from miracle_cli.data import print_counts, summary
 
-    if form == "table" and time_column is None:
+    settings, counts = dataset.manifest.settings, dataset.manifest.counts
+    if settings["read"].get("format") == "table" and time_column is None:
         message("no --time-column: each user's interactions keep the order of the file")
-    settings = dataset.manifest.settings
     if settings["read"].get("form") == "benchmark" and not settings["k_core"]:
         message("a published split, kept as it is (to filter it again: --k-core 5)")
-    if dataset.manifest.counts["repeats"]:
-        message(f"{dataset.manifest.counts['repeats']:,} repeated interactions are kept")
+    for skip in counts.get("skipped", []):
+        message(f"skipped {skip['rows']:,} rows: {skip['reason']} (first: {skip['first']})")
+    if counts["repeats"]:
+        message(
+            f"{counts['repeats']:,} repeated interactions are kept (--repeats first drops them)"
+        )
     if as_json:
         print_json(summary(dataset))
         return

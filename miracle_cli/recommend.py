@@ -73,6 +73,13 @@ def recommend(
             help="Whether the items of the history are recommended again.",
         ),
     ] = False,
+    index: Annotated[
+        bool,
+        typer.Option(
+            "--index",
+            help="Look for items with the run's index (see miracle index), not among all.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the interests that a history of items wakes, and the items they lead to.
@@ -91,12 +98,18 @@ def recommend(
         raise InputError(
             "needs a user", where="--held-out", remedy="name one of the data with --user ID"
         )
+    if held_out and index:
+        raise InputError(
+            "an index can't tell the rank of the item held out",
+            where="--index",
+            remedy="leave out --index or --held-out",
+        )
     from miracle_cli.progress import RichProgress
     from miracle_core.recommender import Recommender
 
     recommender = Recommender.load(run, progress=RichProgress())
     asked = _asked(recommender, typed, user, held_out)
-    found = recommender.recommend(asked.history, top_k, exclude_seen, asked.target)
+    found = recommender.recommend(asked.history, top_k, exclude_seen, asked.target, index)
     if as_json:
         print_json(summary(recommender, asked, found))
     else:

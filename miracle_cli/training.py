@@ -25,7 +25,11 @@ Encoder = Annotated[
     str | None, typer.Option(help="Whose text features to read [default: the only ones].")
 ]
 Preset = Annotated[
-    str | None, typer.Option(help="Where settings not given come from [default: default].")
+    str | None,
+    typer.Option(
+        metavar="default|paper|reference",
+        help="Where settings not given come from [default: default].",
+    ),
 ]
 Config = Annotated[
     Path | None, typer.Option(help="A TOML file of settings, such as a run's config.toml.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
 
@@ -50,6 +52,37 @@ def test_a_breach_is_noticed(tmp_path: Path, file: str, line: str, contract: str
     assert re.search(f"{contract}.* BROKEN", done.stdout), done.stdout
 
 
+def imported(file: Path) -> set[str]:
+    """The first parts of all names that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).partition(".")[0])
+    return names
+
+
+def test_every_imported_library_is_declared() -> None:
+    ours = {*PACKAGES, "benchmarks", "tests"}
+    files = [file for folder in ours for file in (ROOT / folder).rglob("*.py")]
+    names = set().union(*map(imported, files)) - ours - sys.stdlib_module_names
+    declared = {canonicalize_name(requirement.name) for requirement in declared_requirements()}
+    installed = packages_distributions()
+    strangers = {
+        name
+        for name in names
+        if not declared & {canonicalize_name(d) for d in installed.get(name, [])}
+    }
+    assert not strangers, f"imported, but not in pyproject.toml: {sorted(strangers)}"
+
+
+def declared_requirements() -> list[Requirement]:
+    project = PROJECT["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [Requirement(text) for text in chain.from_iterable(groups)]
+
+
 def test_every_dependency_has_an_exact_version_in_its_range() -> None:
     lines = (ROOT / "requirements" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     exact = {}
@@ -59,9 +92,7 @@ def test_every_dependency_has_an_exact_version_in_its_range() -> None:
             exact[canonicalize_name(name)] = version
     # A build's suffix would tie the file to one machine's build of torch.
     assert not [version for version in exact.values() if "+" in version]
-    project = PROJECT["project"]
-    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
-    for requirement in map(Requirement, chain.from_iterable(wanted)):
+    for requirement in declared_requirements():
         version = exact.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} has no exact version"
         assert requirement.specifier.contains(version, prereleases=True), str(requirement)

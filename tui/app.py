@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,7 +54,7 @@ class ExplorerApp(App[None]):
 
     TITLE = "Miracle"
     ENABLE_COMMAND_PALETTE = True
-    CSS_PATH: ClassVar[list[str]] = ["styles/app.tcss", "styles/explore.tcss", "styles/others.tcss"]
+    CSS_PATH = ["styles/app.tcss", "styles/explore.tcss", "styles/others.tcss"]  # noqa: RUF012
     MODES: ClassVar[dict[str, Any]] = {
         "explore": ExploreScreen,
         **{name: _screen(name) for name in SCREENS if name != "explore"},
@@ -64,7 +64,7 @@ class ExplorerApp(App[None]):
             Binding(f"{number},f{number}", f"go('{mode}')", name, show=False)
             for number, (mode, name) in enumerate(SCREENS.items(), 1)
         ),
-        Binding("e", "export", "Export"),
+        Binding("e", "export", "Export", show=False),
         Binding("c", "copy_command", "Copy as command", show=False),
         Binding("ctrl+t", "switch_theme", "Light/dark", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
@@ -203,6 +203,23 @@ class ExplorerApp(App[None]):
         """Go to a screen."""
         if mode != self.current_mode and len(self.screen_stack) == 1:
             self.switch_mode(mode)
+
+    def open_user(self, place: int, order: Sequence[int]) -> None:
+        """Show a user of the data set in Explore.
+
+        Args:
+            place: where the user stands in ``order``.
+            order: users in the table's order, for stepping.
+        """
+        self.switch_mode("explore")
+
+        def show() -> None:
+            screen = self.screen
+            if isinstance(screen, ExploreScreen):
+                screen.step_user_to(place, order)
+                screen.action_open_panel("recommendations")
+
+        self.call_after_refresh(show)
 
     def action_switch_theme(self) -> None:
         """From dark to light and back."""

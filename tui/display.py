@@ -69,10 +69,12 @@ def shown(text: str, limit: int = LINE) -> str:
 
 def fitted(text: str | Text, width: int, *, right: bool = False) -> Text:
     """One line exactly ``width`` cells wide: cut with an ellipsis, or filled with spaces."""
+    if width < 1:
+        return Text("")
     # Assembled, a text's own style becomes a span: rendering forgets it otherwise.
     line = Text.assemble(text)
     line.no_wrap = True
-    line.truncate(max(width, 0), overflow="ellipsis")
+    line.truncate(width, overflow="ellipsis")
     missing = width - line.cell_len
     if missing > 0:
         if right:
@@ -97,6 +99,12 @@ def chip(capsule: int) -> Text:
     return Text(f" {shape(capsule)} {capsule:<2} ", Style(color="#101010", bgcolor=colour(capsule)))
 
 
+def heat_style(level: float) -> Style:
+    """The colours of a value between 0 and 1."""
+    step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
+    return Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
+
+
 def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
     """A cell of a heatmap.
 
@@ -110,9 +118,7 @@ def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
     if not colours:
         fill = _GLYPHS[round(level * (len(_GLYPHS) - 1))]
         return Text(f"{text} {fill * max(width - len(text) - 2, 0)} ")
-    step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
-    style = Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
-    return Text.assemble((f" {text}".ljust(width - 1)[: width - 1], style), " ")
+    return Text.assemble((f" {text}".ljust(width - 1)[: width - 1], heat_style(level)), " ")
 
 
 def heat_scale(low: str, high: str, *, colours: bool) -> Text:

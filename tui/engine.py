@@ -54,7 +54,7 @@ class Stage:
         return f"{self.what} {100 * self.done // self.total} %"
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """The explorer is being closed: longer work ends at its next sign of progress."""
 
 
@@ -165,9 +165,7 @@ class Engine:
         self, history: Sequence[int | str], top_k: int, exclude_seen: bool, target: int | None
     ) -> Recommendation:
         """The answer to a history."""
-        return await self._answers.run(
-            self.model.recommend, history, top_k, exclude_seen, target
-        )
+        return await self._answers.run(self.model.recommend, history, top_k, exclude_seen, target)
 
     async def nearest(self, item: int, limit: int) -> list[Neighbour]:
         """Catalogue items whose text is nearest."""
@@ -182,6 +180,10 @@ class Engine:
     async def capsules(self) -> tuple[CapsuleSummary, ...]:
         """What each capsule stands for."""
         return await self._answers.run(self.model.capsules)
+
+    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Whatever else takes its turn among the answers."""
+        return await self._answers.run(function, *args, **kwargs)
 
     async def users(self) -> UserTable:
         """Every user, ranked: a pass over all of them, kept by the Recommender."""

@@ -62,7 +62,7 @@ def exploration_table(exploration: Exploration) -> Table:
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV (RFC 4180, UTF-8). Text that a spreadsheet would run gets a quote before it."""
+    """A table as CSV (RFC 4180, UTF-8); text that a spreadsheet would run gets a quote first."""
     head, rows = table
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")

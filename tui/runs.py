@@ -76,9 +76,7 @@ def summarise(folder: Path) -> RunSummary:
     metric = str(settings.get("train", {}).get("metric", ""))
     records = read_metrics(folder).records
     values = [
-        value
-        for record in records
-        if isinstance(value := record["valid"].get(metric), int | float)
+        value for record in records if isinstance(value := record["valid"].get(metric), int | float)
     ]
     manifest = _json(folder / "data" / "manifest.json")
     weights = folder / "model.safetensors"

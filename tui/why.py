@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from tui.display import bar, chip, fitted, shown
+from tui.display import bar, chip, colour, fitted, shown
 
 if TYPE_CHECKING:
     from miracle_core.recommender.results import Recommendation, Recommended
@@ -45,7 +45,8 @@ def why_text(
         wins = capsule.capsule == item.capsule
         share = score / best if best > 0 else 0.0
         out.append(f"{score:>7.2f} ")
-        out.append(bar(max(share, 0.0), space - 7 if wins else space))
+        length = space - 7 if wins else space
+        out.append(bar(max(share, 0.0), length), colour(capsule.capsule))
         out.append(" wins" if wins else "", "bold")
         out.append("\n")
     out.append_text(_builders(answer, item, width))
@@ -69,7 +70,8 @@ def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
     trace = answer.trace
     column = [capsule.capsule for capsule in answer.capsules].index(item.capsule)
     out = Text.assemble(
-        ("\nbuilt by", "underline"), ("  routing × weight · agreement → adds\n", "dim")
+        ("\nbuilt by", "underline"),
+        ("  routing \N{MULTIPLICATION SIGN} weight · agreement → adds\n", "dim"),
     )
     most = max((abs(part) for part in item.contributions), default=0.0)
     order = sorted(range(len(item.contributions)), key=lambda row: -abs(item.contributions[row]))
@@ -80,9 +82,9 @@ def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
         adds = item.contributions[row]
         out.append_text(fitted(f"{place + 1:>2} {shown(answer.history[place].title)}", title))
         out.append(
-            f" {trace.routing[row, column]:.2f} × {trace.importance[row]:.2f}"
+            f" {trace.routing[row, column]:.2f} \N{MULTIPLICATION SIGN} {trace.importance[row]:.2f}"
             f" · {trace.agreement[row, column]:>6.2f} → {adds:>+6.2f} "
         )
-        out.append(bar(abs(adds) / most if most else 0.0, space))
+        out.append(bar(abs(adds) / most if most else 0.0, space), colour(item.capsule))
         out.append("\n")
     return out

@@ -63,15 +63,10 @@ class Corpus:
             dataset.features(entry.encoder.name, verify=True)
             for dataset, entry in zip(self.datasets, self._entries, strict=True)
         ]
+        for dataset in self.datasets:
+            dataset.require_examples("train", "valid")
         self._examples = [dataset.examples("train") for dataset in self.datasets]
         self.sizes = [len(examples) for examples in self._examples]
-        for dataset, size in zip(self.datasets, self.sizes, strict=True):
-            if not size or not len(dataset.examples("valid")):
-                raise InputError(
-                    "has nothing to train on and validate with: no user has three interactions, "
-                    "or all that have leave no training example",
-                    where=str(dataset.folder),
-                )
         self._first_example = np.concatenate([[0], np.cumsum(self.sizes)])
         items = [dataset.n_items for dataset in self.datasets]
         self._first_item = np.concatenate([[0], np.cumsum(items)])

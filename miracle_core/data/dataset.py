@@ -5,6 +5,8 @@
     users.parquet          user_id; the row number is the user's index, from 0
     sequences.npy          int32 [interactions], every user's items in time order, end to end
     offsets.npy            int64 [users + 1]; sequences[offsets[u]:offsets[u + 1]] are user u's
+    cuts.npy               a temporal split: int64 [users, 2], where validation and test begin
+    times.npy              a temporal split: int64 or float64 [interactions], when they happened
     features.<encoder>.npy float16 or float32 [items, width], one text vector an item
 
 Index 0 is a real item: padding never appears here. Equal input gives equal bytes.
@@ -35,6 +37,7 @@ Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 ITEM_COLUMNS = ("item_id", "title", "text", "domain")
 FILES = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")  # but the features
+TEMPORAL_FILES = ("cuts.npy", "times.npy")  # more of them, for a temporal split
 
 
 class _Strict(BaseModel):
@@ -97,7 +100,7 @@ class Manifest(_Strict):
         sources: the raw files.
         settings: every option that decided the result.
         counts: users, items, interactions, and what each step of preparation left.
-        split: the protocol of the split (``leave-one-out``).
+        split: the protocol of the split: ``leave-one-out`` or ``temporal``.
         files: SHA-256 of each file but the features.
         features: one entry an encoder.
     """
@@ -107,7 +110,7 @@ class Manifest(_Strict):
     sources: list[SourceFile]
     settings: dict[str, Any]
     counts: dict[str, Any]
-    split: str
+    split: Literal["leave-one-out", "temporal"]
     files: dict[str, str]
     features: dict[str, FeatureSet] = {}
 
@@ -242,37 +245,92 @@ class Dataset:
             raise InputError("does not fit the manifest", where=str(self.folder / "users.parquet"))
         return table
 
+    @cached_property
+    def cuts(self) -> npt.NDArray[np.int64]:
+        """Where each user's validation and test parts begin, int64 [users, 2], as positions.
+
+        ``sequences[offsets[u]:cuts[u, 0]]`` is trained on; ``sequences[offsets[u]:cuts[u, 1]]`` is
+        all that may be known of the user when the test item is predicted.
+        """
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        if self.manifest.split == "temporal":
+            path = self.folder / "cuts.npy"
+            cuts: npt.NDArray[np.int64] = _load_array(path, 2, "<i8")
+            shape = cuts.shape == (self.n_users, 2)
+            if not shape or bool(
+                np.any((starts > cuts[:, 0]) | (cuts[:, 0] > cuts[:, 1]) | (cuts[:, 1] > ends))
+            ):
+                raise InputError(
+                    "does not fit the sequences",
+                    where=str(path),
+                    remedy="preprocess the data again",
+                )
+            return cuts
+        evaluated = (ends - starts >= 3)[:, None]
+        return ends[:, None] - np.where(evaluated, np.array([2, 1]), 0)
+
+    def times(self) -> npt.NDArray[Any]:
+        """When each interaction happened, int64 or float64 [interactions]; temporal splits only.
+
+        Raises:
+            InputError: the split is another one, or the file doesn't fit.
+        """
+        path = self.folder / "times.npy"
+        if self.manifest.split != "temporal":
+            raise InputError("has no times", where=str(self.folder))
+        times = _load_array(path, 1, "<i8", "<f8")
+        if len(times) != self.n_interactions:
+            raise InputError("does not fit the sequences", where=str(path))
+        return times
+
     def sequence(self, user: int) -> npt.NDArray[np.int32]:
         """All items of one user in time order, int32 [length]."""
         return self.sequences[self.offsets[user] : self.offsets[user + 1]]
 
     def examples(self, split: Split) -> Examples:
-        """The examples of one part of the leave-one-out split.
+        """The examples of one part of the split.
 
-        A user's last item is the test target, the one before it the validation target; every
-        item before those but the first is a training target with all that came before it as its
-        history. A user with fewer than three items is never evaluated: all but the first are
-        training targets.
+        Leave-one-out: a user's last item is the test target, the one before it the validation
+        target. A user with fewer than three items is never evaluated.
+
+        Temporal: a user's first item of the test part is the test target, the first one of the
+        validation part the validation target; a user may lack either.
+
+        Either way every item of the training part but the first is a training target, with all
+        that came before it as its history.
         """
         starts, ends = self.offsets[:-1], self.offsets[1:]
-        evaluated = np.flatnonzero(ends - starts >= 3)
+        valid, test = self.cuts[:, 0], self.cuts[:, 1]
         if split == "test":
-            return Examples(evaluated, ends[evaluated] - 1)
+            users = np.flatnonzero((starts < test) & (test < ends))
+            return Examples(users, test[users])
         if split == "valid":
-            return Examples(evaluated, ends[evaluated] - 2)
-        train_ends = np.where(ends - starts >= 3, ends - 2, ends)
-        counts = np.maximum(train_ends - starts - 1, 0)
+            users = np.flatnonzero((starts < valid) & (valid < test))
+            return Examples(users, valid[users])
+        counts = np.maximum(valid - starts - 1, 0)
         users = np.repeat(np.arange(self.n_users), counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return Examples(users, starts[users] + 1 + within)
 
+    def require_examples(self, *splits: Split) -> None:
+        """Refuse a Dataset with nothing in a part of its split.
+
+        Raises:
+            InputError: naming the first empty part.
+        """
+        for split in splits:
+            if not len(self.examples(split)):
+                raise InputError(
+                    f"has no example in its {split} part: its users have too few interactions",
+                    where=str(self.folder),
+                    remedy="preprocess it to keep longer histories, or split it otherwise",
+                )
+
     def training_counts(self) -> npt.NDArray[np.int64]:
         """How often each item occurs in the training part, int64 [items] (popularity)."""
-        starts, ends = self.offsets[:-1], self.offsets[1:]
-        train_ends = np.where(ends - starts >= 3, ends - 2, ends)
         marks = np.zeros(self.n_interactions + 1, dtype=np.int64)
-        np.add.at(marks, starts, 1)
-        np.add.at(marks, train_ends, -1)
+        np.add.at(marks, self.offsets[:-1], 1)
+        np.add.at(marks, self.cuts[:, 0], -1)
         in_train = np.cumsum(marks)[:-1] > 0
         return np.bincount(self.sequences[in_train], minlength=self.n_items)
 
@@ -368,13 +426,15 @@ def write_dataset(
     *,
     name: str,
     items: pl.DataFrame,
-    user_ids: Sequence[str],
+    user_ids: Sequence[str] | pl.Series,
     sequences: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     sources: Sequence[SourceFile],
     settings: Mapping[str, Any],
     counts: Mapping[str, Any],
-    split: str = "leave-one-out",
+    split: Literal["leave-one-out", "temporal"] = "leave-one-out",
+    cuts: npt.NDArray[np.int64] | None = None,
+    times: npt.NDArray[Any] | None = None,
 ) -> Dataset:
     """Write a Dataset folder whole or not at all, and open it.
 
@@ -389,6 +449,8 @@ def write_dataset(
         settings: every option that decided the result.
         counts: what each step of preparation left; users, items, interactions are added.
         split: the protocol of the split.
+        cuts: a temporal split: int64 [users, 2], where validation and test begin.
+        times: a temporal split: [interactions].
     """
     counts = {
         **counts,
@@ -403,6 +465,13 @@ def write_dataset(
         )
         np.save(beside / "sequences.npy", np.ascontiguousarray(sequences, dtype="<i4"))
         np.save(beside / "offsets.npy", np.ascontiguousarray(offsets, dtype="<i8"))
+        names: tuple[str, ...] = FILES
+        if cuts is not None and times is not None:
+            np.save(beside / "cuts.npy", np.ascontiguousarray(cuts, dtype="<i8"))
+            np.save(
+                beside / "times.npy", np.ascontiguousarray(times, dtype=f"<{times.dtype.kind}8")
+            )
+            names = (*FILES, *TEMPORAL_FILES)
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -410,7 +479,7 @@ def write_dataset(
             settings=dict(settings),
             counts=counts,
             split=split,
-            files={file: sha256_file(beside / file) for file in FILES},
+            files={file: sha256_file(beside / file) for file in names},
         )
         write_json(beside / "manifest.json", manifest.model_dump(mode="json"))
     return Dataset.open(folder, verify=False)
@@ -461,7 +530,8 @@ def _parse_manifest(path: Path) -> Manifest:
         if Path(name).name != name:
             raise InputError(f"names a file outside its folder: {name!r}", where=str(path))
     counts = [manifest.counts.get(name) for name in ("users", "items", "interactions")]
-    if set(manifest.files) != set(FILES) or not all(type(n) is int and n >= 0 for n in counts):
+    expected = {*FILES, *(TEMPORAL_FILES if manifest.split == "temporal" else ())}
+    if set(manifest.files) != expected or not all(type(n) is int and n >= 0 for n in counts):
         raise InputError(
             "does not name the files of a Dataset and how much is in them",
             where=str(path),
@@ -470,17 +540,17 @@ def _parse_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _load_array(path: Path, dimensions: int, dtype: str) -> npt.NDArray[Any]:
+def _load_array(path: Path, dimensions: int, *dtypes: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
     except (ValueError, EOFError) as error:
         raise InputError(f"is not a plain NumPy array: {error}", where=str(path)) from error
-    if array.ndim != dimensions or array.dtype != np.dtype(dtype):
+    if array.ndim != dimensions or array.dtype not in map(np.dtype, dtypes):
         raise InputError(
             f"holds {array.dtype} with {array.ndim} dimensions, "
-            f"expected {np.dtype(dtype)} with {dimensions}",
+            f"expected {np.dtype(dtypes[0])} with {dimensions}",
             where=str(path),
         )
     return array

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ import polars as pl
 from miracle_core.data.dataset import Dataset
 
 # Where the classes of length begin; the last is open.
+_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the items, on the curve of popularity
 _EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 50, 100, 200, 500)
 
 
@@ -22,6 +24,23 @@ class LengthClass:
     least: int
     most: int | None
     users: int
+
+
+@dataclass(frozen=True)
+class Cold:
+    """Items that were never trained on, and targets that are such items.
+
+    Attributes:
+        items: items without a training interaction.
+        valid: validation targets among them, of ``valid_all``.
+        test: test targets among them, of ``test_all``.
+    """
+
+    items: int
+    valid: int
+    valid_all: int
+    test: int
+    test_all: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class Statistics:
         mean_item: interactions an item has on average.
         repeats: interactions of a user with an item that this user took before.
         lengths: users by length of sequence, from the shortest class there is to the longest.
+        popularity: the curve of popularity: pairs of a share of the items, the most popular ones,
+            and the share of all interactions that are with these.
+        cold: what was never trained on.
     """
 
     users: int
@@ -48,10 +70,12 @@ class Statistics:
     mean_item: float
     repeats: int
     lengths: tuple[LengthClass, ...]
+    popularity: tuple[tuple[float, float], ...]
+    cold: Cold
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures of the table, by name, without the lengths."""
-        return {name: value for name, value in vars(self).items() if name != "lengths"}
+        """The figures of the table, by name: those that are one number."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
 
 
 def describe(dataset: Dataset) -> Statistics:
@@ -76,4 +100,31 @@ def describe(dataset: Dataset) -> Statistics:
         mean_item=interactions / items if items else 0.0,
         repeats=interactions - pairs,
         lengths=tuple(classes),
+        popularity=_popularity(dataset),
+        cold=_cold(dataset),
+    )
+
+
+def _popularity(dataset: Dataset) -> tuple[tuple[float, float], ...]:
+    counts = np.bincount(dataset.sequences, minlength=dataset.n_items)
+    running = np.cumsum(np.sort(counts)[::-1])
+    if not len(running) or not running[-1]:
+        return ()
+    firsts = [max(math.ceil(share * len(running)), 1) for share in _SHARES]
+    return tuple(
+        (share, float(running[first - 1] / running[-1]))
+        for share, first in zip(_SHARES, firsts, strict=True)
+    )
+
+
+def _cold(dataset: Dataset) -> Cold:
+    cold = dataset.training_counts() == 0
+    splits: tuple[Literal["valid"], Literal["test"]] = ("valid", "test")
+    valid, test = (dataset.sequences[dataset.examples(split).positions] for split in splits)
+    return Cold(
+        items=int(cold.sum()),
+        valid=int(cold[valid].sum()),
+        valid_all=len(valid),
+        test=int(cold[test].sum()),
+        test_all=len(test),
     )

@@ -1,4 +1,4 @@
-"""Leave-one-out evaluation by full ranking: every item of the Dataset is a candidate."""
+"""Evaluation by full ranking: every item of the Dataset is a candidate."""
 
 from __future__ import annotations
 
@@ -94,13 +94,15 @@ def evaluate(
         progress: told of users done.
 
     Raises:
-        InputError: the Dataset has no user with three interactions.
+        InputError: the Dataset has no user in this part.
     """
     started = time.perf_counter()
     examples = by_length(dataset, dataset.examples(split))
     if not len(examples):
         raise InputError(
-            "has no user with at least three interactions to evaluate", where=str(dataset.folder)
+            f"has no user to evaluate in its {split} part (split leave-one-out, it needs a user "
+            "of three interactions)",
+            where=str(dataset.folder),
         )
     items = scorer.items()
     ties = tie_order(dataset.n_items).to(items.device)

@@ -32,13 +32,14 @@ class MiracleScorer:
     Args:
         model: the model; it is put into evaluation mode.
         text: [items, d_b], the catalogue's scaled text vectors (``Miracle.scaled_text``).
+        inputs: [items, d], what ``model.catalogue(text)`` gives, where it is at hand already.
     """
 
-    def __init__(self, model: Miracle, text: Tensor) -> None:
+    def __init__(self, model: Miracle, text: Tensor, inputs: Tensor | None = None) -> None:
         self.model = model.eval()
         self.max_length = model.settings.max_length
         with torch.inference_mode():
-            self._inputs = model.catalogue(text)
+            self._inputs = model.catalogue(text) if inputs is None else inputs
             self._candidates = model.candidates(self._inputs)
 
     @property

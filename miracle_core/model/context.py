@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD
-from miracle_core.model.dropout import dropout
+from miracle_core.model.attention import packed_attention
+from miracle_core.model.dropout import add_dropout, dropout
 
 
 class ContextEncoder(nn.Module):
@@ -71,23 +70,14 @@ class TransformerLayer(nn.Module):
 
     def forward(self, h: Tensor, packed: Packed) -> Tensor:
         """[tokens, d] to [tokens, d]; items of one history see each other and no one else."""
-        attended = self.output(self.attention(self.query_key_value(h), packed))
-        h = self.attention_norm(h + dropout(attended, self.dropout, self.training))
+        attended = packed_attention(
+            self.query_key_value(h), packed.groups, self.heads, self.dropout, self.training
+        )
+        attended = self.output(attended)
+        h = self.attention_norm(add_dropout(h, attended, self.dropout, self.training))
         fed = self.outer(F.gelu(self.inner(h)))
-        normed: Tensor = self.inner_norm(h + dropout(fed, self.dropout, self.training))
+        normed: Tensor = self.inner_norm(add_dropout(h, fed, self.dropout, self.training))
         return normed
-
-    def attention(self, query_key_value: Tensor, packed: Packed) -> Tensor:
-        """Multi-head self-attention inside each history: [tokens, 3 d] to [tokens, d]."""
-        attended = []
-        for (length, count), tokens in zip(
-            packed.groups, query_key_value.split(packed.token_counts), strict=True
-        ):
-            q, k, v = tokens.view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
-            mixed = dropout(weights, self.dropout, self.training) @ v
-            attended.append(mixed.transpose(1, 2).reshape(count * length, -1))
-        return torch.cat(attended)
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

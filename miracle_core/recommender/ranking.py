@@ -1,4 +1,8 @@
-"""The catalogue ranked for one history (eq. 17), and why each item stands where it does."""
+"""The catalogue ranked for one history (eq. 17), and why each item stands where it does.
+
+With an index, only the items that it found are ranked. Their scores are exact; *row* means a place
+among them, and is the item itself where all are ranked.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from miracle_core.index.search import Found
 from miracle_core.model.retrieval import ranks, top_k
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.results import Recommended
@@ -14,7 +19,7 @@ from miracle_core.recommender.routing import Routed
 
 
 class Ranking:
-    """Scores of all items for one history.
+    """Scores of all items, or of those found, for one history.
 
     Args:
         routed: the history's interests.
@@ -22,6 +27,7 @@ class Ranking:
         ties: int64 [items], the order of items with equal scores.
         seen: items that are left out of the ranking.
         names: ids and titles.
+        found: what an index found; None ranks all items.
     """
 
     def __init__(
@@ -31,46 +37,58 @@ class Ranking:
         ties: Tensor,
         seen: Collection[int],
         names: Catalogue,
+        found: Found | None = None,
     ) -> None:
+        self._items = None if found is None else found.items
+        self._floor = -torch.inf if found is None else found.floor
+        if found is not None:
+            candidates, ties = candidates[found.items], ties[found.items]
         self._routed, self._candidates, self._ties, self._names = routed, candidates, ties, names
         self._seen = frozenset(seen)
         self._scores = routed.user @ candidates.T
         self._best, self._winners = self._scores.max(0)
-        self._best[sorted(self._seen)] = -torch.inf
+        left_out = torch.tensor(sorted(self._seen), dtype=torch.int64, device=candidates.device)
+        if self._items is not None:
+            left_out = torch.isin(self._items, left_out).nonzero().squeeze(1)
+        self._best[left_out] = -torch.inf
 
     def top(self, k: int) -> tuple[Recommended, ...]:
         """The K best items, or all there are, best first."""
-        items = self._top(self._best.unsqueeze(0), k)[0]
-        return self._described(items, range(1, len(items) + 1))
+        rows = self._top(self._best.unsqueeze(0), k)[0]
+        return self._described(rows, range(1, len(rows) + 1))
 
     def of_each_interest(self, k: int) -> list[tuple[Recommended, ...]]:
-        """For each active capsule the K best of the items it won, with their ranks among all."""
+        """For each active capsule the K best of the items it won, with their ranks among all.
+
+        Of what an index found, only items that nothing unknown can stand above.
+        """
         columns = torch.arange(len(self._scores), device=self._winners.device)
-        lost = self._winners != columns.unsqueeze(1)
+        lost = (self._winners != columns.unsqueeze(1)) | (self._best < self._floor)
         best = self._best.expand(len(columns), -1).masked_fill(lost, -torch.inf)
-        return [self._described(items, self._ranks(items)) for items in self._top(best, k)]
+        return [self._described(rows, self._ranks(rows)) for rows in self._top(best, k)]
 
     def of(self, item: int) -> Recommended:
-        """One item with its rank; 0 for one that is left out."""
+        """One item with its rank among all, which must be ranked; 0 for one that is left out."""
         return self._described([item], [0] if item in self._seen else self._ranks([item]))[0]
 
     def _top(self, scores: Tensor, k: int) -> list[list[int]]:
-        """The K best items of each row but those with a score of -inf: [rows, items] to lists."""
-        values, items = top_k(scores, min(k, scores.shape[1]), self._ties)
+        """For each interest, the rows of the K best items but those of -inf."""
+        values, best = top_k(scores, min(k, scores.shape[1]), self._ties)
         kept = torch.isfinite(values).sum(1).tolist()
-        return [row[:count] for row, count in zip(items.tolist(), kept, strict=True)]
+        return [row[:count] for row, count in zip(best.tolist(), kept, strict=True)]
 
-    def _ranks(self, items: list[int]) -> list[int]:
-        targets = torch.tensor(items, dtype=torch.int64, device=self._best.device)
-        found: list[int] = ranks(self._best.expand(len(items), -1), targets, self._ties).tolist()
-        return found
+    def _ranks(self, rows: list[int]) -> list[int]:
+        targets = torch.tensor(rows, dtype=torch.int64, device=self._best.device)
+        places: list[int] = ranks(self._best.expand(len(rows), -1), targets, self._ties).tolist()
+        return places
 
-    def _described(self, items: list[int], places: Sequence[int]) -> tuple[Recommended, ...]:
-        scores = self._scores[:, items].T
-        winners = self._winners[items]
+    def _described(self, rows: list[int], places: Sequence[int]) -> tuple[Recommended, ...]:
+        scores = self._scores[:, rows].T
+        winners = self._winners[rows]
         parts = self._routed.parts[:, winners]
-        contributions = (parts * self._candidates[items]).sum(-1).T
-        rows = zip(
+        contributions = (parts * self._candidates[rows]).sum(-1).T
+        items = rows if self._items is None else self._items[rows].tolist()
+        table = zip(
             places,
             items,
             scores.tolist(),
@@ -89,5 +107,5 @@ class Ranking:
                 scores=tuple(of_item),
                 contributions=tuple(brought),
             )
-            for rank, item, of_item, winner, brought in rows
+            for rank, item, of_item, winner, brought in table
         )

@@ -12,6 +12,9 @@ import torch
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.index.search import Index
+from miracle_core.index.store import open_index
+from miracle_core.index.vectors import catalogue_vectors
 from miracle_core.model import retrieval
 from miracle_core.progress import SILENT, Progress
 from miracle_core.recommender import people
@@ -61,10 +64,11 @@ class Recommender:
         self.run: Path = run.folder.path
         self.dataset: Dataset = run.dataset
         self.mode = run.settings.train.mode
+        self._trained = run
         self._progress = progress
         self._model = run.model.to(device)
         text = run.text.to(device)
-        self._scorer = MiracleScorer(self._model, text)
+        self._scorer = MiracleScorer(self._model, text, catalogue_vectors(run, text))
         if not torch.isfinite(self._scorer.inputs).all():
             raise MiracleError(
                 "the model gives item vectors that are not finite: its training diverged",
@@ -193,6 +197,7 @@ class Recommender:
         top_k: int = 10,
         exclude_seen: bool = False,
         target: int | None = None,
+        approximate: bool = False,
     ) -> Recommendation:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
@@ -203,10 +208,12 @@ class Recommender:
             top_k: how many items to recommend, at most as many as there are.
             exclude_seen: leave the history's own items out of the candidates.
             target: a catalogue item to rank besides, such as the one held out.
+            approximate: look for items with the run's index (``miracle index``), not among all. An
+                interest's best are then those whose rank is certain. Scores are exact all the same.
 
         Raises:
             InputError: an empty history or title, no such item, a ``top_k`` below 1, or the encoder
-                for new titles can't be had.
+                for new titles can't be had; with ``approximate``, a target, or no fitting index.
         """
         if not len(history):
             raise InputError("the history is empty", remedy="name at least one item")
@@ -214,11 +221,16 @@ class Recommender:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
         if target is not None:
             self._catalogue.check(target)
+            if approximate:
+                raise InputError("an index gives no rank of a target", remedy="search exactly")
         given = [self._given(item) for item in history]
         first = max(len(given) - self.max_length, 0)
         routed = route(self._model, self._vectors.of(given[first:]), first)
         seen = {item for item in given if isinstance(item, int)} if exclude_seen else set()
-        ranking = Ranking(routed, self._scorer.items(), self._ties, seen, self._catalogue)
+        items = self._scorer.items()
+        count = top_k + len(seen)
+        found = self._index.find(routed.user, items, count) if approximate else None
+        ranking = Ranking(routed, items, self._ties, seen, self._catalogue, found)
         capsules = [None] * first + list(routed.activated)
         return Recommendation(
             history=tuple(map(self._history_item, given, capsules)),
@@ -308,6 +320,10 @@ class Recommender:
         else:
             users = np.array([self._catalogue.user(u) for u in user_ids], dtype=np.int64)
         return people.activations(self._scorer, self.dataset, users)
+
+    @cached_property
+    def _index(self) -> Index:
+        return open_index(self._trained)[0]
 
     @cached_property
     def _use(self) -> CapsuleUse:

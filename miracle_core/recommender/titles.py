@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from miracle_core.recommender.word_index import WordIndex
 # A title may be the one meant from this similarity on (rapidfuzz's ratio over the words, in any
 # order): a typo or a word left out passes, most other products of the same kind do not.
 NEAR = 85.0
+# Titles whose lengths differ by more than this can't be so similar (0.74 without punctuation).
+LENGTH_RATIO = 0.6
 # Words from this length on may hold one typing error, from the second on two.
 ONE_ERROR, TWO_ERRORS = 4, 8
 # How much a typed word says for a title: found whole, as a beginning, with a typing error.
@@ -33,6 +35,9 @@ class TitleIndex:
 
     def __init__(self, titles: Sequence[str], popularity: npt.NDArray[np.int64]) -> None:
         self._folded = fold(titles)
+        self._lengths: npt.NDArray[np.int64] = (
+            self._folded.str.len_chars().to_numpy().astype(np.int64)
+        )
         self.index = WordIndex(self._folded)
         # Place of each item by falling popularity, then index: it makes every order total.
         self._standing: npt.NDArray[np.int64] = np.empty(len(titles), dtype=np.int64)
@@ -66,17 +71,15 @@ class TitleIndex:
         typed = folded_words(query)
         if not typed:
             return []
-        found = process.extract(
-            " ".join(sorted(typed)),
-            self._word_sorted,
-            scorer=fuzz.ratio,
-            score_cutoff=NEAR,
-            limit=None,
-        )
+        candidates = self._alike(query, typed)
+        choices = words(self._folded[candidates]).list.sort().list.join(" ").to_list()
+        wanted = " ".join(sorted(typed))
+        hits = process.extract(wanted, choices, scorer=fuzz.ratio, score_cutoff=NEAR, limit=None)
+        found = [(text, ratio, int(candidates[place])) for text, ratio, place in hits]
         numbers = {word for word in typed if word[0].isdigit()}
         found = [hit for hit in found if numbers <= set(hit[0].split())]
         found.sort(key=lambda hit: (-hit[1], self._standing[hit[2]]))
-        near = [int(item) for _, _, item in found[:limit]]
+        near = [item for _, _, item in found[:limit]]
         only = self._only_title(typed)
         return near if only is None or only in near else [*near, only][:limit]
 
@@ -166,8 +169,10 @@ class TitleIndex:
             common = common[np.isin(common, titles, assume_unique=True)]
         return int(common[0]) if len(common) == 1 else None
 
-    @cached_property
-    def _word_sorted(self) -> list[str]:
-        """Each title's words in alphabetical order, so that word order doesn't matter."""
-        joined: list[str] = words(self._folded).list.sort().list.join(" ").to_list()
-        return joined
+    def _alike(self, query: str, typed: list[str]) -> npt.NDArray[np.int64]:
+        """Titles of about the query's length with at least half of its words, errors allowed."""
+        wanted = list(dict.fromkeys(typed))
+        hits, _ = self._count(wanted, errors=True)
+        length = len(fold([query])[0])
+        shorter, longer = np.minimum(self._lengths, length), np.maximum(self._lengths, length)
+        return np.flatnonzero((2 * hits >= len(wanted)) & (shorter >= LENGTH_RATIO * longer))

@@ -33,8 +33,9 @@ INSTEAD = "name a local folder, minilm (weights in a Python package) or hashing 
 # Tokens read of a text: the model's own limit, but never more than this. Catalogue text is
 # shorter; one long outlier would make its batch slow and large on a model that reads 8,192.
 MAX_TOKENS = 512
-# 16 to 32 texts of equal length are fastest on two cores, 128 half as fast (docs/text-encoders.md).
-BATCH = 32
+# Texts of a batch: 8 to 16 are fastest on a processor's core, 128 half as fast
+# (docs/decisions/0003-text-length-and-batches.md).
+BATCH = 16
 
 _WEIGHTS = "model*.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -84,7 +85,7 @@ class TransformerEncoder:
             max_length=model.max_seq_length,
             width=model[1].pooling_output_dimension,
         )
-        self.engine = f"torch {torch.__version__} {model.device.type}"
+        self.engine = f"torch {torch.__version__} {model.device.type}, batches of {BATCH}"
 
     def token_lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Tokens read of each text, with the special ones, int64 [texts]."""

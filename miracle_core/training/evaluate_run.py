@@ -13,7 +13,8 @@ from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
-from miracle_core.evaluation.scorers import MiracleScorer, chance, popularity
+from miracle_core.evaluation.references import Reference, references
+from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.progress import SILENT, Progress
 from miracle_core.training.run_folder import TrainedRun, load_run
 
@@ -36,7 +37,7 @@ class RunEvaluation:
     zero_shot: bool
     exclude_seen: bool
     found: Evaluation
-    references: dict[str, Evaluation]
+    references: dict[str, Reference]
 
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle evaluate``."""
@@ -96,10 +97,7 @@ def evaluate_run(
         keep_top=keep_top,
         progress=progress,
     )
-    references = {
-        name: evaluate(constant, dataset, split, ks=ks, exclude_seen=exclude_seen)
-        for name, constant in (("popularity", popularity(dataset)), ("chance", chance(dataset)))
-    }
+    others = references(dataset, split, ks=ks, exclude_seen=exclude_seen)
     return RunEvaluation(
-        trained, dataset, not trained.origin.knows(dataset), exclude_seen, found, references
+        trained, dataset, not trained.origin.knows(dataset), exclude_seen, found, others
     )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import Dataset
+from miracle_core.data.dataset import SPLITS, Dataset
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
@@ -116,12 +116,7 @@ class Finetuning(Training):
     ) -> None:
         self.dataset = dataset
         self.examples = dataset.examples("train")
-        if not len(self.examples) or not len(dataset.examples("valid")):
-            raise InputError(
-                "has nothing to train on and validate with: no user has three interactions, or "
-                "all that have leave no training example",
-                where=str(dataset.folder),
-            )
+        dataset.require_examples(*SPLITS)
         torch.manual_seed(settings.train.seed)
         model = build_model(settings, dataset)
         self.transfer = None if pretrained is None else pretrained.load_into(model, settings)

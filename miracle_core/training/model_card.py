@@ -67,9 +67,10 @@ def write_model_card(
             "valid, mean": result["valid"],
         }
     if rows:
+        splits = ", ".join(sorted({dataset.manifest.split for dataset in datasets}))
         columns = list(next(iter(rows.values())))
         lines += [
-            "Full ranking over all items, leave-one-out, history items included as candidates:",
+            f"Full ranking over all items, split {splits}, history items included as candidates:",
             "",
             "| split | " + " | ".join(columns) + " |",
             "|---|" + "---|" * len(columns),

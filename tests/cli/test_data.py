@@ -84,3 +84,29 @@ def test_verify_finds_one_changed_bit(folder: Path, name: str, capsys: Capture) 
 def test_what_is_no_dataset(tmp_path: Path, command: str, capsys: Capture) -> None:
     assert main(["data", command, str(tmp_path)]) == 2
     assert "miracle preprocess" in capsys.readouterr().err
+
+
+def test_show_popularity_and_cold_items(folder: Path, capsys: Capture) -> None:
+    assert main(["data", "show", str(folder)]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    # Two of the eleven items have 11 interactions each, of 76.
+    assert next(row for row in table if row[:1] == ["10%"])[:2] == ["10%", "28.9%"]
+    assert ["100%", "100.0%", "█" * 30] in table
+    assert any("cold items" in " ".join(row) for row in table)
+
+
+def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    # Users of at least three items: others have no row in a test split to be read back from.
+    log, data = str(tmp_path / "log.csv"), tmp_path / "data"
+    assert main(["preprocess", log, "--k-core", "3", "--out", str(data)]) == 0
+    capsys.readouterr()
+    command = ["data", "export", str(data), "--to", "atomic", "--out", str(tmp_path / "atomic")]
+    assert main([*command, "--json"]) == 0
+    files = orjson.loads(capsys.readouterr().out)["files"]
+    assert "log.test.inter" in files
+    assert main(command) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    again = tmp_path / "again"
+    assert main(["preprocess", str(tmp_path / "atomic"), "--out", str(again)]) == 0
+    for name in ("sequences.npy", "offsets.npy", "users.parquet", "items.parquet"):
+        assert (again / name).read_bytes() == (data / name).read_bytes()

@@ -10,10 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from miracle_cli.main import main
 from miracle_cli.training import until_interrupted
+from miracle_core.files import sha256_file
 from miracle_core.training.run_folder import load_run
 from tests.support.runs import SMALL_MODEL, tiny_shop
 from tests.training.support import same_tensors
@@ -133,11 +135,12 @@ def test_resuming_keeps_the_settings(
     ):
         assert main(["finetune", "--out", str(run), "--resume", *options]) == 2
         assert says in capsys.readouterr().err
-    other = tiny_shop(tmp_path / "other")
-    (other.folder / "manifest.json").write_text(
-        (other.folder / "manifest.json").read_text().replace("leave-one-out", "another")
-    )
-    assert main(["finetune", "--out", str(run), "--resume", "--data", str(other.folder)]) == 2
+    other = tiny_shop(tmp_path / "other").folder
+    manifest = json.loads((other / "manifest.json").read_text())
+    np.save(other / "sequences.npy", np.load(other / "sequences.npy")[::-1])
+    manifest["files"]["sequences.npy"] = sha256_file(other / "sequences.npy")
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["finetune", "--out", str(run), "--resume", "--data", str(other)]) == 2
     assert "not the data that the run was begun with" in capsys.readouterr().err
 
 

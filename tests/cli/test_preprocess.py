@@ -187,3 +187,61 @@ def test_scientific(tmp_path: Path, real_data: Path, capsys: Capture) -> None:
     assert (found["users"], found["items"], found["interactions"]) == (8442, 4385, 59427)
     assert found["density"] == pytest.approx(0.0016, abs=5e-5)
     assert found["mean_length"] == pytest.approx(7.04, abs=5e-3)
+
+
+def test_the_format_is_told_by_looking(shop: Path, tmp_path: Path, capsys: Capture) -> None:
+    command = arguments(shop, tmp_path / "out", "--k-core", "0")
+    at = command.index("--format")
+    assert main(command[:at] + command[at + 2 :]) == 0
+    assert "read as table (--format says otherwise)" in capsys.readouterr().err
+
+
+def test_rows_that_are_skipped_are_told(shop: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = shop / "sales.csv"
+    text = path.read_text()
+    path.write_text(text.replace("u2,i3,49", "u2,i3").replace("u3,i4,49", "u3,i\x1b[31m99,49"))
+    out = tmp_path / "out"
+    assert main(arguments(shop, out, "--k-core", "0")) == 2
+    assert main(arguments(shop, out, "--k-core", "0", "--on-error", "skip")) == 0
+    err = capsys.readouterr().err
+    assert "skipped 1 rows: another number of fields than the header (first: sales.csv:15)" in err
+    assert "skipped 1 rows: an item that the item file doesn't have (first: sales.csv:21)" in err
+    assert "\x1b" not in err
+    assert Dataset.open(out).n_interactions == 34
+    assert main(["data", "show", str(out), "--json"]) == 0
+    assert [skip["rows"] for skip in orjson.loads(capsys.readouterr().out)["skipped"]] == [1, 1]
+
+
+def test_every_option_of_preparation(shop: Path, tmp_path: Path, capsys: Capture) -> None:
+    more = ["--k-core", "2", "--user-core", "3", "--item-core", "1", "--since", "45", "--json"]
+    more += ["--until", "50", "--repeats", "first", "--min-length", "2", "--max-length", "4"]
+    more += ["--rating-column", "day", "--min-rating", "46"]
+    assert main(arguments(shop, tmp_path / "out", *more)) == 0
+    found = orjson.loads(capsys.readouterr().out)
+    assert [(step["step"], step["interactions"]) for step in found["steps"]] == [
+        ("as read", 36),
+        ("items nobody took dropped", 36),
+        ("rated 46 or more", 30),
+        ("since 45", 30),
+        ("until 50", 24),
+        ("the first of repeats", 24),
+        ("users with 2 or more", 24),
+        ("the latest 4 of a user", 24),
+        ("3-core, items 1", 24),
+    ]
+    kept = ("since", "until", "repeats", "min_length", "max_length", "min_rating", "item_core")
+    assert [found["settings"][name] for name in kept] == [45, 50, "first", 2, 4, 46.0, 1]
+
+
+def test_a_split_by_time(shop: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    more = ("--split", "temporal", "--k-core", "2", "--valid-from", "48", "--test-from", "50")
+    assert main(arguments(shop, out, *more)) == 0
+    # Items 2 and 3 were bought once before the cut: the 2-core of the training part drops them,
+    # and with them the test targets of u2 and u3 and both validation targets of u1.
+    assert "temporal: 5 users are validated, 4 tested" in capsys.readouterr().out
+    assert main(["data", "verify", str(out)]) == 0
+    assert "nothing looks ahead" in capsys.readouterr().out
+    assert main(arguments(shop, tmp_path / "no", "--valid-from", "48")) == 2
+    assert "--split temporal" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -144,7 +144,7 @@ def test_damaged_features_and_too_few_interactions(folders: list[Path], tmp_path
     with pytest.raises(InputError, match="has changed since it was written"):
         Corpus.open([folders[0], b.folder])
     none = other_shop(tmp_path / "none", users=0)
-    with pytest.raises(InputError, match="nothing to train on"):
+    with pytest.raises(InputError, match="no example in its train part"):
         Corpus.open([folders[0], none.folder])
 
 

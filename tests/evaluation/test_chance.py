@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 import torch
 
-from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.data.dataset import Dataset, Split, write_dataset
 from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.references import constant_ranks, references
 from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity
+from tests.support.runs import tiny_shop
 
 ITEMS, K = 2000, 100
 
@@ -71,3 +73,21 @@ def test_item_0_is_an_item(tmp_path: Path) -> None:
     assert found.ranks.tolist() == [1, 2]
     assert found.top_items is not None
     assert found.top_items.tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_references_are_what_full_ranking_gives(
+    tmp_path: Path, split: Split, exclude_seen: bool
+) -> None:
+    """Sorting the catalogue once is the same as ranking it for each user."""
+    data = tiny_shop(tmp_path / "d")
+    few = torch.from_numpy(np.random.default_rng(0).integers(0, 4, data.n_items)).double()
+    for scorer in (popularity(data), chance(data), ConstantInterest(few)):
+        full = evaluate(scorer, data, split, exclude_seen=exclude_seen)
+        once = constant_ranks(scorer.items().squeeze(1), data, split, exclude_seen)
+        assert np.array_equal(once, full.ranks)
+    found = references(data, split, ks=(3, 10), exclude_seen=exclude_seen)
+    for name, scorer in (("popularity", popularity(data)), ("chance", chance(data))):
+        full = evaluate(scorer, data, split, ks=(3, 10), exclude_seen=exclude_seen)
+        assert found[name].metrics == pytest.approx(full.metrics, abs=1e-12)

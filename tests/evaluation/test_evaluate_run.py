@@ -11,10 +11,15 @@ import torch
 from miracle_core.data.dataset import EncoderIdentity, write_dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer, chance, popularity
+from miracle_core.evaluation.references import Reference, references
+from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.training.evaluate_run import evaluate_run
 from miracle_core.training.run_folder import load_run, text_vectors
 from tests.support.runs import ENCODER, other_shop, reencode, tiny_run
+
+
+def metrics_of(found: dict[str, Reference]) -> dict[str, dict[str, float]]:
+    return {name: other.metrics for name, other in found.items()}
 
 
 def test_the_runs_own_data_by_default(small_run: Path) -> None:
@@ -28,10 +33,7 @@ def test_the_runs_own_data_by_default(small_run: Path) -> None:
     loaded = load_run(small_run)
     direct = evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset)
     assert summary["metrics"] == direct.metrics
-    assert summary["references"] == {
-        "popularity": evaluate(popularity(loaded.dataset), loaded.dataset).metrics,
-        "chance": evaluate(chance(loaded.dataset), loaded.dataset).metrics,
-    }
+    assert summary["references"] == metrics_of(references(loaded.dataset))
 
 
 def test_the_validation_split(small_run: Path) -> None:
@@ -59,7 +61,7 @@ def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
     model = load_run(run).model
     scorer = MiracleScorer(model, model.scaled_text(text_vectors(other)))
     assert summary["metrics"] == evaluate(scorer, other).metrics
-    assert summary["references"]["popularity"] == evaluate(popularity(other), other).metrics
+    assert summary["references"] == metrics_of(references(other))
 
 
 def test_a_transductive_run_is_refused_another_catalogue(tmp_path: Path) -> None:

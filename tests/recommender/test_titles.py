@@ -156,7 +156,7 @@ def test_a_keystroke_is_answered_within_30_ms_at_100_000_titles() -> None:
     slowest = 0.0
     for end in range(1, len(typed) + 1):
         times = []
-        for _ in range(2):  # the better of two: what else runs on the machine is not measured
+        for _ in range(3):  # the best of three: what else runs on the machine is not measured
             found._misspelt.cache_clear()
             began = perf_counter()
             found.complete(typed[:end], 8)

@@ -204,6 +204,8 @@ def test_killed_within_a_validation(
         patch.setattr(owner, moment, later)
         with pytest.raises(KeyboardInterrupt):
             finetune(settings, run, resume=True)
+    finetune(settings, run, resume=True, should_stop=stop_at(1))
+    assert len(without_times(run)) == 2  # what the checkpoint knows of, and no more
     finetune(settings, run, resume=True)
     assert_same_run(run, whole)
 

@@ -205,7 +205,7 @@ def test_users_without_enough_interactions(tmp_path: Path, lengths: list[int]) -
     if max(lengths) > 3:
         assert finetune(settings, tmp_path / "run")["status"] == "finished"
     else:
-        with pytest.raises(InputError, match="nothing to train on and validate with"):
+        with pytest.raises(InputError, match=r"no example in its (train|valid) part"):
             finetune(settings, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
@@ -285,3 +285,36 @@ def test_evaluation_leaves_no_trace_in_training(tmp_path: Path) -> None:
         settings = quick_settings(tmp_path / "data", train__epochs=2, train__metric=metric)
         finetune(settings, tmp_path / name)
     assert same_tensors(RunFolder(tmp_path / "a").state, RunFolder(tmp_path / "b").state)
+
+
+def test_a_split_by_time_goes_all_the_way(tmp_path: Path) -> None:
+    """Users without a validation or test item are trained on, and not evaluated."""
+    shop = tmp_path / "shop"
+    quick_settings(shop)
+    full = Dataset.open(shop)
+    lengths = [6, 5, 6, 4]
+    ends = np.cumsum(lengths)
+    cuts = np.stack([ends - [2, 1, 3, 0], ends - [1, 1, 1, 0]], axis=1)
+    data = write_dataset(
+        tmp_path / "timed",
+        name="timed",
+        items=full.items,
+        user_ids=list("abcd"),
+        sequences=np.arange(21, dtype=np.int32),
+        offsets=np.concatenate([[0], ends]),
+        sources=[],
+        settings={},
+        counts={},
+        split="temporal",
+        cuts=cuts,
+        times=np.arange(21),
+    )
+    write_features(data.folder, full.features(), full.feature_set().encoder)
+    settings = quick_settings(data.folder, train__epochs=2)
+    finetune(settings, tmp_path / "run")
+    loaded = load_run(tmp_path / "run")
+    scorer = MiracleScorer(loaded.model, loaded.text)
+    test = evaluate(scorer, loaded.dataset, "test")
+    assert (test.users.tolist(), test.targets.tolist()) == ([0, 1, 2], [5, 10, 16])
+    valid = evaluate(scorer, loaded.dataset, "valid")
+    assert (valid.users.tolist(), valid.targets.tolist()) == ([0, 2], [4, 14])

@@ -1,5 +1,248 @@
+"""Capsules: what each stands for, who uses it, and figure 6."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.widgets import Static
+
+from miracle_core.errors import MiracleError
+from tui.capsule_text import capsule_text, fault
+from tui.display import bar, chip, colour, shown
+from tui.engine import Stopped
+from tui.exports import Table
 from tui.screens.base import ExplorerScreen
+from tui.widgets.figure6 import Figure6
+from tui.widgets.panel import Panel
+from tui.widgets.rows import Cell, Column, Rows
+
+if TYPE_CHECKING:
+    from miracle_core.recommender.results import CapsuleSummary, CapsuleUse
+
+
+class CapsuleListPanel(Panel):
+    """All capsules."""
+
+    def __init__(self) -> None:
+        super().__init__("Capsules", "l", id="capsule-panel")
+
+    def compose_body(self) -> ComposeResult:
+        """The list."""
+        yield Rows(
+            Column("capsule", 8),
+            Column("label", -1),
+            Column("items", 15),
+            Column("users", 15),
+            Column("", 11),
+            id="capsule-list",
+        )
+
+
+class CapsulePanel(Panel):
+    """One capsule."""
+
+    def __init__(self) -> None:
+        super().__init__("Capsule", "w", id="capsule")
+
+    def compose_body(self) -> ComposeResult:
+        """A text that scrolls."""
+        with VerticalScroll(id="capsule-scroll"):
+            yield Static("", id="capsule-text", markup=False)
+
+
+class FigurePanel(Panel):
+    """Figure 6."""
+
+    def __init__(self) -> None:
+        super().__init__("Figure 6", "g", id="figure")
+
+    def compose_body(self) -> ComposeResult:
+        """The figure."""
+        yield Figure6(id="figure6")
+
+
 class CapsulesScreen(ExplorerScreen):
+    """The list on one side, one capsule or figure 6 on the other."""
+
     mode = "capsules"
-    def compose_main(self): yield from ()
-    def arrive(self): pass
+    AUTO_FOCUS = "#capsule-list"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "figure", "Figure 6"),
+        Binding("l", "focus_panel('capsule-list')", "List", show=False),
+        Binding("w", "focus_panel('capsule-scroll')", "Capsule", show=False),
+        Binding("s", "sort", "Sort"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of: object = None
+        self._capsules: tuple[CapsuleSummary, ...] = ()
+        self._order: list[int] = []
+        self._use: CapsuleUse | None = None
+        self._by_share = False
+
+    def compose_main(self) -> ComposeResult:
+        """The halves."""
+        with Container(id="halves"):
+            yield CapsuleListPanel()
+            yield CapsulePanel()
+            yield FigurePanel()
+
+    def on_mount(self) -> None:
+        """The capsule first, the figure on demand."""
+        self.query_one(FigurePanel).display = False
+
+    @property
+    def list(self) -> Rows:
+        """All capsules."""
+        return self.query_one("#capsule-list", Rows)
+
+    def arrive(self) -> None:
+        """Show the capsules of the run that is open."""
+        if self._of is not self.engine:
+            self._of, self._capsules, self._use = self.engine, (), None
+            self.list.show(0, self._cells, cursor=0)
+            if self.engine is not None:
+                self.ask()
+        self.list.say(self.waiting_text() if self.engine is None else "…")
+
+    def show_stage(self) -> None:
+        """Loading is told where the list will be."""
+        super().show_stage()
+        if self.is_mounted and self.engine is None:
+            self.list.say(self.waiting_text())
+
+    @work(exclusive=True, group="capsules")
+    async def ask(self) -> None:
+        """Ask for the capsules, the figure, and last for what takes longest."""
+        engine = self.engine
+        if engine is None:
+            return
+        try:
+            self._capsules = await engine.capsules()
+            self.put_in_order()
+            self.query_one(Figure6).show_figure(await engine.activations())
+            use = await engine.capsule_use()
+        except Stopped:
+            return
+        except MiracleError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        if engine is self.engine:
+            self._use = use
+            self.query_one(FigurePanel).describe(f"a user has {use.mean:.2f} interests on average")
+            self.put_in_order()
+
+    def put_in_order(self) -> None:
+        """Show the list in order."""
+        self._order = list(range(len(self._capsules)))
+        if self._by_share:
+            self._order.sort(key=lambda place: -self._capsules[place].share)
+        wrong = [bool(fault(capsule, self._use)[0]) for capsule in self._capsules]
+        faults = sum(wrong)
+        # The warnings' column takes room from the labels only where there is one.
+        self.list.columns = (*self.list.columns[:4], Column("", 11 if faults else 1))
+        self.list.show(len(self._order), self._cells)
+        warned = f" · {faults} with a warning" if faults else ""
+        self.query_one(CapsuleListPanel).describe(f"{len(self._order)}{warned}")
+        self.explain()
+
+    def _cells(self, place: int) -> Sequence[Cell]:
+        capsule = self._capsules[self._order[place]]
+        most = max(c.share for c in self._capsules) or 1.0
+        word = fault(capsule, self._use)[0]
+        users: Cell = Text("…", "dim")
+        if self._use is not None:
+            share, top = float(self._use.users[capsule.capsule]), float(self._use.users.max())
+            users = _share(share, share / top if top else 0.0, capsule.capsule)
+        return (
+            chip(capsule.capsule),
+            shown(capsule.label),
+            _share(capsule.share, capsule.share / most, capsule.capsule),
+            users,
+            Text(f"! {word}", "bold") if word else "",
+        )
+
+    def explain(self) -> None:
+        """Show the capsule under the cursor."""
+        if not self._order or self.engine is None:
+            return
+        capsule = self._capsules[self._order[self.list.cursor]]
+        width = max(self.query_one("#capsule-scroll").size.width - 2, 20)
+        text = capsule_text(
+            capsule,
+            self._use,
+            lambda other: self._capsules[other].label,
+            self.engine.model.title,
+            width,
+        )
+        self.query_one("#capsule-text", Static).update(text)
+        self.query_one(CapsulePanel).describe(f"{capsule.capsule}")
+
+    def fold(self) -> None:
+        """Texts follow the width."""
+        self.call_after_refresh(self.explain)
+
+    def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
+        """Another capsule."""
+        if event.rows is self.list:
+            self.explain()
+
+    def action_figure(self) -> None:
+        """Figure 6 in the place of the capsule, and back."""
+        figure, capsule = self.query_one(FigurePanel), self.query_one(CapsulePanel)
+        figure.display, capsule.display = capsule.display, figure.display
+        self.set_class(figure.display, "-figure")
+
+    def action_focus_panel(self, widget: str) -> None:
+        """Go to a part."""
+        self.query_one(f"#{widget}").focus()
+
+    def action_sort(self) -> None:
+        """By number, or by share of the items."""
+        self._by_share = not self._by_share
+        self.put_in_order()
+
+    def export_json(self) -> Any:
+        """The capsules, whole."""
+        if not self._capsules or self.engine is None:
+            return None
+        model = self.engine.model
+        return [
+            {
+                "capsule": c.capsule,
+                "label": c.label,
+                "share": c.share,
+                "users": None if self._use is None else float(self._use.users[c.capsule]),
+                "warning": fault(c, self._use)[0] or None,
+                "items": [{"item_id": model.item_id(i), "title": model.title(i)} for i in c.items],
+                "neighbours": [{"capsule": n, "cosine": cosine} for n, cosine in c.neighbours],
+            }
+            for c in self._capsules
+        ]
+
+    def export_table(self) -> Table | None:
+        """The list."""
+        if not self._capsules:
+            return None
+        return ("capsule", "label", "items", "share", "users", "warning"), [
+            (
+                c.capsule,
+                c.label,
+                c.n_items,
+                c.share,
+                None if self._use is None else float(self._use.users[c.capsule]),
+                fault(c, self._use)[0],
+            )
+            for c in self._capsules
+        ]
+
+
+def _share(share: float, part: float, capsule: int) -> Text:
+    return Text.assemble(f"{share:>6.1%} ", (bar(part, 6), colour(capsule)))

@@ -26,7 +26,10 @@ from tui.widgets.rows import Rows
 from tui.widgets.search_box import SearchBox
 from tui.widgets.why_panel import WhyPanel
 
-EMPTY = "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; its interests show at once."
+EMPTY = (
+    "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; "
+    "its interests show at once."
+)
 NEAR = 5
 
 
@@ -179,8 +182,13 @@ class ExploreScreen(ExplorerScreen):
     def _not_answered(self, error: MiracleError | OSError, given: Sequence[int | str]) -> None:
         if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
-            self.notify(f"{error}", title="New items don't count", severity="warning",
-                        timeout=12, markup=False)
+            self.notify(
+                f"{error}",
+                title="New items don't count",
+                severity="warning",
+                timeout=12,
+                markup=False,
+            )
             self.recompute()
             return
         self.notify(f"{error}", title="No answer", severity="error", markup=False)

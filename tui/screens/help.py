@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def keys_of(screen: Screen[Any]) -> list[tuple[str, list[Binding]]]:
-    """The keys of a screen, of what is on it, and those that work everywhere, each with a heading."""
+    """The keys of a screen, of what is on it, and those that work everywhere, by heading."""
     found: dict[str, list[Binding]] = {"This screen": _own(type(screen))}
     for widget in screen.query("*"):
         for kind in type(widget).__mro__:

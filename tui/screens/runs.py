@@ -107,7 +107,9 @@ class RunsScreen(ExplorerScreen):
         engine = self.explorer.engine
         here = engine is not None and engine.run.resolve() == run.path.resolve()
         return (
-            Text(("● " if here else "  ") + shown(self._name(run.path)), "bold" if here else ""),
+            Text(
+                ("● " if here else "  ") + shown(self._shown_path(run.path)), "bold" if here else ""
+            ),
             shown(run.dataset) or Text("unreadable", "dim"),
             shown(best, 40) or Text("none yet", "dim"),
             f"{run.epochs}",
@@ -115,9 +117,9 @@ class RunsScreen(ExplorerScreen):
             changed,
         )
 
-    def _name(self, path: Path) -> str:
-        here = self.explorer.here.resolve()
-        return str(path.resolve().relative_to(here)) if path.resolve().is_relative_to(here) else str(path)
+    def _shown_path(self, path: Path) -> str:
+        here, real = self.explorer.here.resolve(), path.resolve()
+        return str(real.relative_to(here) if real.is_relative_to(here) else path)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         """Open a run."""

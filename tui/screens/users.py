@@ -1,5 +1,218 @@
+"""Users: the data set's users as a table, each a history to open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input
+
+from miracle_core.errors import MiracleError
+from tui.display import shown
+from tui.engine import Stopped
+from tui.exports import Table
 from tui.screens.base import ExplorerScreen
+from tui.user_filter import SORTS, chosen_users
+from tui.widgets.panel import Panel
+from tui.widgets.rows import Cell, Column, Rows
+
+if TYPE_CHECKING:
+    from miracle_core.recommender.results import UserTable
+
+
+class UsersPanel(Panel):
+    """A filter and the table."""
+
+    def __init__(self) -> None:
+        super().__init__("Users", "", id="users")
+
+    def compose_body(self) -> ComposeResult:
+        """The filter above the table."""
+        yield Input(
+            placeholder="filter: part of an id, items>5, interests>=3, rank<=10",
+            id="user-filter",
+            compact=True,
+        )
+        yield Rows(
+            Column("user", 24),
+            Column("items", 8, right=True),
+            Column("interests", 11, right=True),
+            Column("rank", 8, right=True),
+            Column("held-out item", -1),
+            id="user-list",
+        )
+
+
 class UsersScreen(ExplorerScreen):
+    """Every user: items, interests, and where the item that came next is ranked."""
+
     mode = "users"
-    def compose_main(self): yield from ()
-    def arrive(self): pass
+    AUTO_FOCUS = "#user-list"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "Filter", key_display="/"),
+        Binding("s", "sort", "Sort by next"),
+        Binding("S", "reverse", "Reverse"),
+        Binding("escape", "leave", "Back to the list", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: UserTable | None = None
+        self._of: object = None
+        self._order: list[int] = []
+        self._sort, self._down = "user", False
+
+    def compose_main(self) -> ComposeResult:
+        """One panel."""
+        yield UsersPanel()
+
+    @property
+    def list(self) -> Rows:
+        """The table."""
+        return self.query_one("#user-list", Rows)
+
+    @property
+    def filter(self) -> Input:
+        """The filter."""
+        return self.query_one("#user-filter", Input)
+
+    def arrive(self) -> None:
+        """Show the users of the run that is open."""
+        if self._of is not self.engine:
+            self._of, self._table, self._order = self.engine, None, []
+            self.list.show(0, self._cells, cursor=0)
+            if self.engine is not None:
+                self.ask()
+        self.show_waiting()
+
+    def show_stage(self) -> None:
+        """Progress is told where the table will be."""
+        super().show_stage()
+        self.show_waiting()
+
+    def show_waiting(self) -> None:
+        """What is there until the table is."""
+        if not self.is_mounted:
+            return
+        if self._table is not None:
+            self.list.say("No user fits the filter.")
+        elif self.engine is None:
+            self.list.say(self.waiting_text())
+        else:
+            self.list.say(f"Ranking every user's held-out item, once: {self.explorer.stage or '…'}")
+
+    @work(exclusive=True, group="users")
+    async def ask(self) -> None:
+        """Ask for the table."""
+        engine = self.engine
+        if engine is None:
+            return
+        try:
+            table = await engine.users()
+        except Stopped:
+            return
+        except MiracleError as error:
+            self.list.say(shown(str(error)))
+            return
+        if engine is self.engine:
+            self._table = table
+            self.put_in_order()
+
+    def put_in_order(self) -> None:
+        """Filter and sort."""
+        if self._table is None or self.engine is None:
+            return
+        self._order = chosen_users(
+            self._table, self._ids, self.filter.value, self._sort, down=self._down
+        )
+        self.list.show(len(self._order), self._cells, cursor=0)
+        self.show_waiting()
+        arrow = "↓" if self._down else "↑"
+        self.query_one(UsersPanel).describe(
+            f"{len(self._order):,} of {len(self._ids):,} · by {self._sort} {arrow}"
+        )
+
+    @property
+    def _ids(self) -> Sequence[str]:
+        assert self.engine is not None
+        return [self.engine.model.user_id(user) for user in range(self.engine.model.n_users)]
+
+    def _cells(self, place: int) -> Sequence[Cell]:
+        assert self._table is not None and self.engine is not None
+        model, user = self.engine.model, self._order[place]
+        held_out = int(self._table.held_out[user])
+        rank = int(self._table.ranks[user])
+        return (
+            shown(model.user_id(user), 60),
+            f"{int(self._table.lengths[user])}",
+            f"{int(self._table.active[user])}",
+            Text(f"{rank:,}", "bold" if 0 < rank <= 10 else "") if rank else Text("-", "dim"),
+            shown(model.title(held_out)) if held_out >= 0 else Text("nothing held out", "dim"),
+        )
+
+    def action_filter(self) -> None:
+        """Into the filter."""
+        self.filter.focus()
+
+    def action_leave(self) -> None:
+        """Out of the filter."""
+        self.list.focus()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._sort_by(SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)])
+
+    def action_reverse(self) -> None:
+        """The other way round."""
+        self._down = not self._down
+        self.put_in_order()
+
+    def _sort_by(self, name: str) -> None:
+        self._down = not self._down if name == self._sort else name in ("items", "interests")
+        self._sort = name
+        self.put_in_order()
+
+    def on_rows_head_pressed(self, event: Rows.HeadPressed) -> None:
+        """A click on a head sorts by it."""
+        if event.column < len(SORTS):
+            self._sort_by(SORTS[event.column])
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter while typing."""
+        self.put_in_order()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in the filter leads to the table."""
+        self.list.focus()
+
+    def on_rows_selected(self, event: Rows.Selected) -> None:
+        """Open a user in Explore."""
+        self.explorer.open_user(event.place, tuple(self._order))
+
+    def export_json(self) -> Any:
+        """The users listed."""
+        table = self.export_table()
+        return table and [dict(zip(table[0], row, strict=True)) for row in table[1]]
+
+    def export_table(self) -> Table | None:
+        """The users listed."""
+        if self._table is None or self.engine is None:
+            return None
+        model, table = self.engine.model, self._table
+        rows = []
+        for user in self._order:
+            held_out = int(table.held_out[user])
+            rows.append(
+                (
+                    model.user_id(user),
+                    int(table.lengths[user]),
+                    int(table.active[user]),
+                    int(table.ranks[user]) or None,
+                    model.item_id(held_out) if held_out >= 0 else None,
+                )
+            )
+        return ("user_id", "items", "interests", "rank", "held_out"), rows

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 View = Literal["routing", "share", "similarity"]
 VIEWS: dict[View, tuple[str, str]] = {
     "routing": ("routing", "each row sums to 1 (eq. 12)"),
-    "share": ("weight × routing", "what an item adds (eq. 11)"),
+    "share": ("weight \N{MULTIPLICATION SIGN} routing", "what an item adds (eq. 11)"),
     "similarity": ("similarity", "◆ activated (eq. 7, 8)"),
 }
 _TITLE, _WEIGHT, _CELL, _MOST = 14, 7, 9, 17
@@ -55,9 +55,7 @@ class Heatmap(Rows):
             self.columns = ()
             self.show(0, lambda _: ())
             return
-        self.set_reactive(
-            Heatmap.column_cursor, min(self.column_cursor, len(answer.capsules) - 1)
-        )
+        self.set_reactive(Heatmap.column_cursor, min(self.column_cursor, len(answer.capsules) - 1))
         self._choose_columns()
         self.show(len(answer.trace.importance), self._row)
 

@@ -139,7 +139,9 @@ class HistoryPanel(Panel):
 
         self.list.show(len(entries), cells)
 
-    def show_completions(self, text: str, found: Sequence[int], title: Callable[[int], str]) -> None:
+    def show_completions(
+        self, text: str, found: Sequence[int], title: Callable[[int], str]
+    ) -> None:
         """Show what may be meant, and last that it is something new."""
         self._found, self._waiting = list(found), False
         if not text.strip():

@@ -59,19 +59,15 @@ class SearchBox(Input):
         self.post_message(self.Leave())
 
     def _on_paste(self, event: events.Paste) -> None:
-        """One line goes into the box, several are told as such."""
+        """Several lines are told as such; one goes into the box, which is the default."""
         lines = [line.strip() for line in event.text.splitlines() if line.strip()]
-        if len(lines) < 2:
-            super()._on_paste(event)
-            return
-        event.stop()
-        event.prevent_default()
-        self.post_message(self.Lines(lines))
+        if len(lines) > 1:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Lines(lines))
 
     async def _on_key(self, event: events.Key) -> None:
         if event.character == "?" and not self.value:
             event.stop()
             event.prevent_default()
             self.post_message(self.Help())
-            return
-        await super()._on_key(event)

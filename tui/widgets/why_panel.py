@@ -10,8 +10,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui.display import shown
-from tui.widgets.panel import Panel
 from tui.why import why_text
+from tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from miracle_core.recommender.results import Recommendation, Recommended

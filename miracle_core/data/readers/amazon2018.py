@@ -113,7 +113,7 @@ def read_ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> tuple[Tabl
     if options.with_ratings:
         rating = parse_numbers(rows["rating"], "rating", table.place, skips)
         rows = rows.with_columns(rating)
-    return Table(raw, rows, table.layout, header=False, width=table.width), order
+    return Table(raw, rows, table.layout, header=False, lines=table.lines), order
 
 
 def _order(raw: RawFile) -> str:

@@ -81,4 +81,4 @@ def _ratings(raw: RawFile, header: Sequence[str], options: ReadOptions, skips: S
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
-    return Table(raw, rows, table.layout, width=table.width)
+    return Table(raw, rows, table.layout, lines=table.lines)

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from miracle_core.data.readers.opening import RawFile
+from miracle_core.data.readers.opening import MARK, RawFile, line_blocks
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
 _BLOCK = 32 << 20  # the longest row that can be read, in bytes
-_MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 _UTF8_REMEDY = "save it as UTF-8, e.g. iconv -f latin1 -t utf-8 OLD > NEW"
 
 
@@ -55,7 +55,6 @@ class Table:
         rows: one row a line that is not empty, in the file's order; delimited text is all String.
         layout: how the file is written; None for a file without lines (Parquet, a workbook).
         header: whether its first row names the columns.
-        width: fields a row has, where rows with another number were left out.
         lines: the line of each row, where they are known.
     """
 
@@ -63,7 +62,6 @@ class Table:
     rows: pl.DataFrame
     layout: Layout | None
     header: bool = True
-    width: int | None = None
     lines: pl.Series | None = None
 
     def place(self, row: int) -> str:
@@ -73,14 +71,9 @@ class Table:
         if self.layout is None:
             return f"{self.path}: row {row + 1}"
         wanted = row + int(self.header)
-        tolerant = self.width is not None
-        number = 0
-        for line, fields in _records(self.path, self.layout, tolerant=tolerant):
-            if tolerant and number and (len(fields) != self.width or _LOST in "".join(fields)):
-                continue
+        for number, (line, _) in enumerate(_records(self.path, self.layout)):
             if number == wanted:
                 return f"{self.path}:{line}"
-            number += 1
         return str(self.path)
 
 
@@ -189,123 +182,138 @@ def read_rows(
     _check_quotes(path, layout)
     skip = next(_records(path, layout), (0, []))[0] if header else 0
     keep = list(wanted if wanted is not None else columns)
-    width = None
     try:
-        table = _parse(path, layout, columns, keep, skip)
+        with path.open() as file:
+            table = _parse(file, layout, columns, keep, skip)
     except pa.ArrowInvalid as error:
         # Arrow says what, but not on which line; a file that ends in its header is no error to
         # us yet.
         if skips is not None and skips.allowed:
-            table = _parse_tolerantly(path, layout, columns, keep, skip, skips)
-            width = len(columns)
-        else:
-            _diagnose(path, layout, len(columns))
-            rows = sum(1 for _ in _records(path, layout))
-            if rows > int(header):
-                raise InputError(
-                    f"can't be read: {error}", where=str(path), remedy="write the file again"
-                ) from error
-            table = pa.table({name: pa.array([], pa.string()) for name in keep})
+            return _read_tolerantly(path, layout, columns, keep, skip, skips)
+        _diagnose(path, layout, len(columns))
+        rows = sum(1 for _ in _records(path, layout))
+        if rows > int(header):
+            raise InputError(
+                f"can't be read: {error}", where=str(path), remedy="write the file again"
+            ) from error
+        table = pa.table({name: pa.array([], pa.string()) for name in keep})
     if not table.num_rows:
-        raise InputError(
-            "has no rows" + (" below its header" if header else ""),
-            where=str(path),
-            remedy="give a file with rows in it",
-        )
+        raise _no_rows(path, header)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return Table(path, frame, layout, header, width)
+    return Table(path, frame, layout, header)
+
+
+def _no_rows(path: RawFile, header: bool) -> InputError:
+    return InputError(
+        "has no rows" + (" below its header" if header else ""),
+        where=str(path),
+        remedy="give a file with rows in it",
+    )
 
 
 def _parse(
-    path: RawFile,
-    layout: Layout,
-    columns: Sequence[str],
-    wanted: Sequence[str],
-    skip: int,
-    kind: pa.DataType | None = None,
-    on_invalid: Any = None,
+    file: BinaryIO, layout: Layout, columns: Sequence[str], wanted: Sequence[str], skip: int
 ) -> pa.Table:
-    """Arrow's reading of a file; every column of one type, text unless told otherwise."""
+    """Arrow's reading of a file or a part of it; every column is text."""
     separator = layout.separator
-    with path.open() as file:
-        source: Any = file
-        if len(separator) > 1:  # Arrow knows one-byte separators only; these files are small
-            content = file.read().replace(b"\x1f", b" ")
-            source = pa.BufferReader(content.replace(separator.encode(), b"\x1f"))
-            separator = "\x1f"
-        return pa_csv.read_csv(
-            source,
-            read_options=pa_csv.ReadOptions(
-                column_names=list(columns),
-                skip_rows=skip,
-                block_size=_BLOCK,
-                encoding="utf8" if layout.encoding == "utf-8" else layout.encoding,
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=separator,
-                quote_char='"' if layout.quoted else False,
-                newlines_in_values=layout.quoted,
-                invalid_row_handler=on_invalid,
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, kind or pa.string()),
-                strings_can_be_null=False,
-                include_columns=list(wanted),
-            ),
-        )
+    source: Any = file
+    if len(separator) > 1:  # Arrow knows one-byte separators only; these files are small
+        content = file.read().replace(b"\x1f", b" ")
+        source = pa.BufferReader(content.replace(separator.encode(), b"\x1f"))
+        separator = "\x1f"
+    return pa_csv.read_csv(
+        source,
+        read_options=pa_csv.ReadOptions(
+            column_names=list(columns),
+            skip_rows=skip,
+            block_size=_BLOCK,
+            encoding="utf8" if layout.encoding == "utf-8" else layout.encoding,
+        ),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if layout.quoted else False,
+            newlines_in_values=layout.quoted,
+        ),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            strings_can_be_null=False,
+            include_columns=list(wanted),
+        ),
+    )
 
 
-def _parse_tolerantly(
+def _read_tolerantly(
     path: RawFile,
     layout: Layout,
     columns: Sequence[str],
     wanted: Sequence[str],
     skip: int,
     skips: Skips,
-) -> pa.Table:
-    """As :func:`_parse`, but broken rows are left out and counted."""
-    odd = 0
+) -> Table:
+    """The sound rows of a file, with their lines; the others are left out and counted.
 
-    def leave_out(_: object) -> str:
-        nonlocal odd
-        odd += 1
-        return "skip"
-
-    try:
-        table = _parse(path, layout, columns, columns, skip, pa.binary(), leave_out)
-    except pa.ArrowInvalid as error:
-        if sum(1 for _ in _records(path, layout, tolerant=True)) <= (skip > 0):
-            return pa.table({name: pa.array([], pa.string()) for name in wanted})
-        raise InputError(
-            f"can't be read: {error}", where=str(path), remedy="write the file again"
-        ) from error
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    frame = frame.with_columns(pl.all().cast(pl.String, strict=False))
-    whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-    faults = {"another number of fields than the header": odd, "bytes that are not UTF-8": 0}
-    faults["bytes that are not UTF-8"] = int((~whole).sum())
-    if any(faults.values()):
-        firsts = _first_faults(path, layout, len(columns))
-        for reason, count in faults.items():
-            skips.add(reason, count, firsts.get(reason, str(path)))
-    return frame.filter(whole).select(wanted).to_arrow()
-
-
-def _first_faults(path: RawFile, layout: Layout, width: int) -> dict[str, str]:
-    """Where the first broken row of each kind stands."""
-    firsts: dict[str, str] = {}
-    for line, fields in _records(path, layout, tolerant=True):
-        if len(fields) != width:
-            firsts.setdefault("another number of fields than the header", f"{path}:{line}")
-        elif _LOST in "".join(fields):
-            firsts.setdefault("bytes that are not UTF-8", f"{path}:{line}")
-        if len(firsts) == 2:
-            break
-    return firsts
+    A block that is sound goes through Arrow; only the others, and files with quotes (where no one
+    knows yet which line ends are rows' ends), go line by line.
+    """
+    if layout.quoted:
+        frames = [_sound(path, _records(path, layout, tolerant=True), skip, columns, skips)]
+    else:
+        frames = []
+        with path.open() as file:
+            for start, block in line_blocks(path, file):
+                ahead = max(skip + 1 - start, 0)  # lines of the header
+                try:
+                    rows = _parse(io.BytesIO(block), layout, columns, columns, ahead)
+                except pa.ArrowInvalid:
+                    rows = None
+                if rows is not None and rows.num_rows == block.count(b"\n") - ahead:
+                    first = start + ahead
+                    frame = pl.from_arrow(rows)
+                    assert isinstance(frame, pl.DataFrame)
+                    lines = pl.int_range(first, first + frame.height, dtype=pl.UInt32)
+                    frames.append(frame.with_columns(lines.alias(_LINE)))
+                else:
+                    records = _split(block, start, layout)
+                    frames.append(_sound(path, records, skip, columns, skips))
+    rows_left = pl.concat(frames)
+    if not rows_left.height:
+        raise _no_rows(path, skip > 0)
+    return Table(path, rows_left.select(wanted), layout, lines=rows_left[_LINE])
 
 
+def _split(block: bytes, start: int, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    for number, raw in enumerate(block.split(b"\n"), start):
+        if row := raw.decode(layout.encoding, "miracle-lost").rstrip("\r"):
+            yield number, row.split(layout.separator)
+
+
+def _sound(
+    path: RawFile,
+    records: Iterator[tuple[int, list[str]]],
+    skip: int,
+    columns: Sequence[str],
+    skips: Skips,
+) -> pl.DataFrame:
+    """The records that have the right number of fields and no lost bytes, and their lines."""
+    rows, lines = [], []
+    for line, fields in records:
+        if line <= skip:
+            continue
+        if len(fields) != len(columns):
+            skips.add("another number of fields than the header", 1, f"{path}:{line}")
+        elif any(_LOST in field for field in fields):
+            skips.add("bytes that are not UTF-8", 1, f"{path}:{line}")
+        else:
+            rows.append(fields)
+            lines.append(line)
+    schema = dict.fromkeys(columns, pl.String)
+    frame = pl.DataFrame(rows, schema, orient="row")
+    return frame.with_columns(pl.Series(_LINE, lines, pl.UInt32))
+
+
+# The column of line numbers; no header can hold this name.
+_LINE = "\n"
 # Stands for a byte that could not be decoded; no valid UTF-8 decodes to it.
 _LOST = "\udcff"
 
@@ -322,7 +330,7 @@ def _lines(path: RawFile, encoding: str, tolerant: bool) -> Iterator[str]:
     """The lines of a file, decoded one by one, so that the first bad one can be named."""
     with path.open() as file:
         for number, raw in enumerate(file, 1):
-            line = raw.removeprefix(_MARK) if number == 1 else raw
+            line = raw.removeprefix(MARK) if number == 1 else raw
             try:
                 yield line.decode(encoding, "miracle-lost" if tolerant else "strict")
             except UnicodeDecodeError as error:

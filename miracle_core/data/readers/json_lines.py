@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import orjson
 import polars as pl
@@ -19,17 +19,15 @@ import pyarrow.json as pa_json
 
 from miracle_core.data.readers.delimited import Table, require_file
 from miracle_core.data.readers.literal import is_literal, to_json
-from miracle_core.data.readers.opening import RawFile
+from miracle_core.data.readers.opening import MARK, RawFile, line_blocks
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress
 
 Kind = Literal["text", "whole", "number", "texts"]
 
-_BLOCK = 16 << 20
-_LONGEST = 64 << 20  # bytes of one line
+_LONGEST_FIRST = 16 << 20  # bytes looked at to tell what a file is
 _ARROW_BLOCK = 4 << 20  # what one thread takes at a time
-_MARK = b"\xef\xbb\xbf"
 _POLARS: dict[Kind, pl.DataType] = {
     "text": pl.String(),
     "whole": pl.Int64(),
@@ -57,7 +55,7 @@ def first_object(raw: RawFile) -> dict[str, Any] | None:
     """
     with raw.open() as file:
         for _ in range(100):
-            line = file.readline(_BLOCK).removeprefix(_MARK)
+            line = file.readline(_LONGEST_FIRST).removeprefix(MARK)
             if line.strip():
                 try:
                     return _parse(line, is_literal(line))
@@ -89,7 +87,7 @@ def read_json_lines(
     frames: list[pl.DataFrame] = []
     schemas = list(_schemas(fields))
     with raw.open() as file:
-        for start, block in _blocks(raw, file):
+        for start, block in line_blocks(raw, file):
             frame = _fast(block, fields, schemas)
             if frame is None:
                 frame = _slow(raw, start, block, fields, skips)
@@ -103,33 +101,6 @@ def read_json_lines(
     if not rows.height:
         raise InputError("has no rows", where=str(raw), remedy="give a file with rows in it")
     return Table(raw, rows.drop("line"), layout=None, lines=rows["line"])
-
-
-def _blocks(raw: RawFile, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, about 16 MiB at a time, each block with the number of its first line."""
-    number, rest = 1, b""
-    first = True
-    while True:
-        data = file.read(_BLOCK)
-        block = rest + (data.removeprefix(_MARK) if first else data)
-        first = False
-        if data:
-            end = block.rfind(b"\n") + 1
-            block, rest = block[:end], block[end:]
-            if len(rest) > _LONGEST:
-                longest = number + block.count(b"\n")
-                raise InputError(
-                    f"holds a line of more than {_LONGEST >> 20} MiB",
-                    where=f"{raw}:{longest}",
-                    remedy="mend or remove it: every line holds one object",
-                )
-        elif block and not block.endswith(b"\n"):
-            block += b"\n"
-        if block:
-            yield number, block
-            number += block.count(b"\n")
-        if not data:
-            return
 
 
 def _schemas(fields: Mapping[str, Kind]) -> Iterator[pa.Schema]:

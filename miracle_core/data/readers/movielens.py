@@ -118,7 +118,7 @@ def _ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> Table:
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
-    return Table(raw, rows, layout, header=table.header, width=table.width)
+    return Table(raw, rows, layout, header=table.header, lines=table.lines)
 
 
 def _movies(raw: RawFile, skips: Skips) -> Table:
@@ -147,4 +147,4 @@ def _movies(raw: RawFile, skips: Skips) -> Table:
         )
     genres = pl.col("genres").str.replace_all("|", " ", literal=True)
     rows = rows.with_columns(genres.str.replace("(no genres listed)", "", literal=True))
-    return Table(raw, rows, layout, header=table.header, width=table.width)
+    return Table(raw, rows, layout, header=table.header, lines=table.lines)

@@ -150,7 +150,7 @@ def _csv(raw: RawFile, skips: Skips) -> Table:
     ours = _columns(names, place)
     table = read_rows(raw, layout, names, wanted=list(ours), skips=skips)
     rows = _tidy(table.rows.rename(ours))
-    return Table(raw, rows, layout, header=table.header, width=table.width)
+    return Table(raw, rows, layout, header=table.header, lines=table.lines)
 
 
 def _tidy(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
@@ -32,6 +32,9 @@ _MAX_RATIO = 200
 _FREE = 32 << 20
 _MAX_MEMBERS = 10_000
 _BUFFER = 1 << 20
+_LINES = 16 << 20  # bytes of whole lines read at a time
+_LONGEST = 64 << 20  # bytes of one line
+MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,39 @@ class _Guarded(io.RawIOBase):
         if not self.closed:
             self._stream.close()
         super().close()
+
+
+def line_blocks(raw: RawFile, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, about 16 MiB at a time, each block with the number of its first line.
+
+    A byte order mark is left out, and the last line gets its end where that is missing.
+
+    Raises:
+        InputError: a line longer than 64 MiB, or as :meth:`RawFile.open`.
+    """
+    number, rest = 1, b""
+    first = True
+    while True:
+        data = file.read(_LINES)
+        block = rest + (data.removeprefix(MARK) if first else data)
+        first = False
+        if data:
+            end = block.rfind(b"\n") + 1
+            block, rest = block[:end], block[end:]
+            if len(rest) > _LONGEST:
+                longest = number + block.count(b"\n")
+                raise InputError(
+                    f"holds a line of more than {_LONGEST >> 20} MiB",
+                    where=f"{raw}:{longest}",
+                    remedy="mend or remove it",
+                )
+        elif block and not block.endswith(b"\n"):
+            block += b"\n"
+        if block:
+            yield number, block
+            number += block.count(b"\n")
+        if not data:
+            return
 
 
 def expand(paths: Sequence[Path]) -> list[RawFile]:

@@ -1,0 +1,139 @@
+"""Every benchmark, one after another, and one table at the end.
+
+    python -m benchmarks [NAME ...] [--json]
+
+The quick ones come first. A benchmark that fails is named in the table, the others go on, and the
+exit code is 1. Nothing else should run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import harness
+
+Row = tuple[str, str]
+
+
+def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:
+    """Rows of some of a result's numbers, each with its format."""
+
+    def rows(result: dict[str, Any]) -> Iterator[Row]:
+        for name, form in formats.items():
+            yield name.replace("_", " "), form.format(result[name])
+
+    return rows
+
+
+def text_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """Items a second of each way."""
+    for way, rate in result["items_per_second"].items():
+        yield f"items a second, {way}", f"{rate:.1f}"
+
+
+def catalogue_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """Memory at each size, and retrieval on the largest."""
+    for size in result["training"]:
+        peak, held = size["peak_bytes"] / 2**20, size["catalogue_bytes"] / 2**20
+        yield (
+            f"peak of a step, {size['items']:,} items",
+            f"{peak:,.0f} MiB ({held:,.0f} the catalogue)",
+        )
+    found = result["retrieval"]
+    share = found["share_of_matrix_product_rate"]
+    yield f"top-100 of {found['users']:,} users", f"{share:.0%} of the matrix-product rate"
+    yield "one user, exact", f"{found['single_user_ratio']:.2f} x reading the catalogue once"
+
+
+def index_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """Recall and speed of each index."""
+    for i in result["indexes"]:
+        yield (
+            f"{i['items']:,} items, {i['kind']}",
+            f"recall@100 {i['recall@100']:.3f}, {i['index_ms']:.2f} ms a user "
+            f"(exact {i['exact_ms']:.2f})",
+        )
+
+
+def scaling_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """The first and last step of each sweep."""
+    for name, points in result["sweeps"].items():
+        for p in (points[0], points[-1]):
+            dense = f"{p['dense_seconds']:.3f} s" if p["dense_seconds"] else "not run"
+            yield f"{name} {p[name]}", f"{p['ours_seconds']:.3f} s (dense {dense})"
+
+
+# Each benchmark and what the table shows of it, quick ones first.
+BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
+    "step": numbers(
+        speedup="{:.1f}",
+        memory_ratio="{:.3f}",
+        floor_ratio="{:.2f}",
+        loss_error="{:.1e}",
+        gradient_error="{:.1e}",
+        ours_seconds="{:.3f}",
+        dense_seconds="{:.3f}",
+        ours_mib="{:.0f}",
+        dense_mib="{:.0f}",
+    ),
+    "evaluation": numbers(
+        speedup="{:.1f}", floor_ratio="{:.2f}", ours_seconds="{:.2f}", dense_seconds="{:.2f}"
+    ),
+    "index": index_rows,
+    "compile": numbers(
+        eager_seconds="{:.3f}",
+        parts_speedup="{:.2f}",
+        parts_first_seconds="{:.1f}",
+        whole="{}",
+        autocast_speedup="{:.2f}",
+        gradient_change="{:.1e}",
+        rate_ratio="{:.1f}",
+    ),
+    "text": text_rows,
+    "scaling": scaling_rows,
+    "catalogue": catalogue_rows,
+}
+
+
+def run(name: str) -> tuple[dict[str, Any] | None, float]:
+    """One benchmark's JSON, or None if it failed, and its seconds."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    begun = perf_counter()
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=harness.ROOT)
+    seconds = perf_counter() - begun
+    return (None if done.returncode else orjson.loads(done.stdout)), seconds
+
+
+def main() -> int:
+    """Run, collect and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}: {', '.join(BENCHMARKS)}")
+    results: dict[str, Any] = {}
+    rows: list[Row] = []
+    for name in options.names or BENCHMARKS:
+        results[name], seconds = run(name)
+        rows.append((f"{name} ({seconds:.0f} s)", "" if results[name] else "FAILED"))
+        if results[name]:
+            rows += [(f"  {label}", value) for label, value in BENCHMARKS[name](results[name])]
+    harness.show("All benchmarks", rows, results if options.json else None)
+    return int(None in results.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

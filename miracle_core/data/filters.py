@@ -1,0 +1,123 @@
+"""What preparation leaves out, a step at a time, over interactions as arrays of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Log:
+    """Interactions in input order, and the count of each step that left some out.
+
+    Attributes:
+        users: int64 [n], codes from 0.
+        items: int64 [n], codes from 0.
+        time: int64 or float64 [n].
+        steps: one entry a step: step, users, items, interactions that are left.
+        rows: int64 [n] or empty, which rows of a larger log these are.
+    """
+
+    users: Codes
+    items: Codes
+    time: npt.NDArray[Any]
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    rows: Codes = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def keep(self, mask: Mask) -> None:
+        """Leave out what is not in the mask."""
+        if not mask.all():
+            self.users, self.items, self.time = (
+                self.users[mask],
+                self.items[mask],
+                self.time[mask],
+            )
+            if len(self.rows):
+                self.rows = self.rows[mask]
+
+    def count(self, step: str, **more: int) -> None:
+        """Note what a step left."""
+        self.steps.append(
+            {
+                "step": step,
+                "users": int(np.count_nonzero(np.bincount(self.users))),
+                "items": int(np.count_nonzero(np.bincount(self.items))),
+                "interactions": len(self),
+                **more,
+            }
+        )
+
+    def order(self) -> Codes:
+        """Rows by user, then by time; equal times keep the input order."""
+        return np.lexsort((self.time, self.users))
+
+
+def k_core(users: Codes, items: Codes, k: int, item_k: int | None = None) -> tuple[Mask, int]:
+    """The interactions of the largest set in which every user and item has enough of them.
+
+    Interactions are counted, not pairs: buying an item twice counts twice.
+
+    Args:
+        users: int64 [n], codes from 0.
+        items: int64 [n], codes from 0.
+        k: the least number of interactions of a user.
+        item_k: that of an item; None is the same.
+
+    Returns:
+        Which interactions stay, bool [n], and how many rounds of removal it took.
+    """
+    item_k = k if item_k is None else item_k
+    keep = np.ones(len(users), dtype=bool)
+    index = np.arange(len(users))
+    rounds = 0
+    while len(index):
+        few_users = np.bincount(users[index])[users[index]] < k
+        few_items = np.bincount(items[index])[items[index]] < item_k
+        remove = few_users | few_items
+        if not remove.any():
+            break
+        rounds += 1
+        keep[index[remove]] = False
+        index = index[~remove]
+    return keep, rounds
+
+
+def one_of_each_pair(log: Log, *, last: bool) -> Mask:
+    """Of a user's interactions with one item only the first in time, or the last.
+
+    Returns:
+        bool [n]; of equal times the first in input order is the first.
+    """
+    order = np.lexsort((log.time, log.items, log.users))
+    users, items = log.users[order], log.items[order]
+    change = np.ones(len(order), dtype=bool)
+    change[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    if last:
+        change = np.append(change[1:], True)[: len(order)]
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order[change]] = True
+    return keep
+
+
+def latest(log: Log, most: int) -> Mask:
+    """Each user's latest interactions, at most so many, bool [n]."""
+    order = log.order()
+    counts = np.bincount(log.users)
+    ends = np.repeat(np.cumsum(counts), counts)
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order[ends - np.arange(len(order)) <= most]] = True
+    return keep
+
+
+def long_enough(log: Log, least: int) -> Mask:
+    """The interactions of users with at least so many, bool [n]."""
+    return np.bincount(log.users)[log.users] >= least

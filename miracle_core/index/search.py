@@ -1,0 +1,178 @@
+"""Approximate search: one index over the catalogue, one query an active interest.
+
+An item that is among a user's K best (eq. 17) is among the K best of the interest that wins it:
+whatever stands above it there stands above it for the user too. So the K best of each interest,
+put together, hold the user's K best. Their scores are then computed exactly, over all interests;
+only which items are looked at is approximate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from miracle_core.errors import InputError
+from miracle_core.model.capsules import Interests
+from miracle_core.model.retrieval import tie_order, top_k
+from miracle_core.model.scoring import chunks_of_users
+
+# Below so many items every vector is compared; docs/approximate-search.md has the measurements.
+FLAT_BELOW = 20_000
+# Clustering: vectors a list and rounds. faiss's own (256 and 25) take 14 times as long for as good
+# a recall.
+_POINTS_PER_LIST, _ROUNDS = 40, 10
+
+
+def faiss_library() -> Any:
+    """The module ``faiss``, on as many threads as torch.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError(
+            "approximate search needs faiss, which is not installed",
+            where="the extra faiss",
+            remedy='install it with: pip install "miracle-rec[faiss]", or search exactly '
+            "(without --index)",
+        ) from error
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    return faiss
+
+
+def kind_for(n_items: int) -> str:
+    """The index that suits a catalogue, as ``faiss.index_factory`` spells it.
+
+    ``Flat`` compares everything; ``IVF<lists>,Flat`` only the lists whose centres are nearest, and
+    in them the vectors as they are.
+    """
+    if n_items < FLAT_BELOW:
+        return "Flat"
+    return f"IVF{round(4 * math.sqrt(n_items))},Flat"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What may be among a user's best.
+
+    Attributes:
+        items: int64 [candidates], rising.
+        floor: what an item has to score for its place among ``items`` to be its rank among all: the
+            K-th best score of the interest with the highest one. No item of the top-K is below.
+    """
+
+    items: Tensor
+    floor: float
+
+
+class Index:
+    """An index over item vectors by their inner product.
+
+    Args:
+        faiss_index: over the candidates of eq. 17, in catalogue order.
+        probes: how many lists a query looks into; 0 for an index that has none.
+    """
+
+    def __init__(self, faiss_index: Any, probes: int = 0) -> None:
+        self.faiss_index = faiss_index
+        self.probes = probes
+
+    @property
+    def n_items(self) -> int:
+        """Items in the index."""
+        return int(self.faiss_index.ntotal)
+
+    @property
+    def lists(self) -> int:
+        """Lists of the index; 0 for one that compares everything."""
+        return int(getattr(self.faiss_index, "nlist", 0))
+
+    def nearest(self, vectors: Tensor, k: int) -> npt.NDArray[np.int64]:
+        """The (about) K best items of each interest, int64 [interests, K].
+
+        Where the lists looked into hold fewer, twice as many are looked into, and so on.
+
+        Args:
+            vectors: float32 [interests, d].
+            k: at most the number of items.
+        """
+        queries = np.ascontiguousarray(vectors.detach().cpu().numpy(), dtype=np.float32)
+        items = self._search(queries, k, self.probes)
+        probes = self.probes
+        while (short := np.flatnonzero((items < 0).any(1))).size and probes < self.lists:
+            probes = min(2 * probes, self.lists)
+            items[short] = self._search(queries[short], k, probes)
+        return items
+
+    def _search(
+        self, queries: npt.NDArray[np.float32], k: int, probes: int
+    ) -> npt.NDArray[np.int64]:
+        faiss = faiss_library()
+        parameters = faiss.SearchParametersIVF(nprobe=probes) if self.lists else None
+        items: npt.NDArray[np.int64] = self.faiss_index.search(queries, k, params=parameters)[1]
+        return items
+
+    def find(self, user: Tensor, candidates: Tensor, k: int) -> Found:
+        """What may be among one user's K best.
+
+        Args:
+            user: [interests, d], the user's active interests.
+            candidates: [items, d], the vectors that are in the index.
+            k: how many are wanted; all items where there are fewer.
+        """
+        if k >= self.n_items:
+            return Found(torch.arange(self.n_items, device=candidates.device), -math.inf)
+        nearest = torch.from_numpy(self.nearest(user, k)).to(candidates.device)
+        scores = torch.bmm(candidates[nearest], user.unsqueeze(2))
+        return Found(nearest.unique(), float(scores.amin((1, 2)).max()))
+
+    def best_items(self, interests: Interests, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The (about) K best items of every user; see ``retrieval.best_items`` for the exact ones.
+
+        Args:
+            interests: the users' active interests.
+            candidates: [items, d], the vectors that are in the index.
+            k: how many, at most the number of items.
+
+        Returns:
+            Exact scores [users, K] and items int64 [users, K], in the order of ``interests.users``.
+        """
+        ties = tie_order(self.n_items).to(candidates.device)
+        nearest = torch.from_numpy(self.nearest(interests.vectors, k)).to(candidates.device)
+        all_scores, all_items = [], []
+        for rows, _, _ in chunks_of_users(interests.groups, 1):  # a user at a time
+            items = nearest[rows].unique()
+            best = (interests.vectors[rows] @ candidates[items].T).amax(0, keepdim=True)
+            scores, places = top_k(best, k, ties[items])
+            all_scores.append(scores)
+            all_items.append(items[places])
+        return torch.cat(all_scores), torch.cat(all_items)
+
+
+def build(candidates: Tensor, kind: str) -> Index:
+    """An index of a kind over item vectors; one with lists looks into a single one at first.
+
+    Args:
+        candidates: float32 [items, d], as eq. 17 multiplies them.
+        kind: from :func:`kind_for`.
+
+    Raises:
+        InputError: faiss is not installed.
+    """
+    faiss = faiss_library()
+    vectors = np.ascontiguousarray(candidates.detach().cpu().numpy(), dtype=np.float32)
+    index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    if kind != "Flat":
+        index.cp.niter, index.cp.max_points_per_centroid = _ROUNDS, _POINTS_PER_LIST
+        index.cp.min_points_per_centroid = 1  # silences a warning that could not be acted on
+        index.train(vectors)
+    index.add(vectors)
+    return Index(index, 0 if kind == "Flat" else 1)

@@ -1,0 +1,69 @@
+"""A large catalogue's item vectors, kept in the run folder from one command to the next.
+
+    RUN/catalogue.safetensors     inputs float32 [items, d]; the metadata holds their key
+
+One file a run, replaced when its weights change and gone with the run. A file that is damaged, or
+whose key is another, counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from miracle_core.errors import InputError
+from miracle_core.index.key import catalogue_key
+from miracle_core.training.run_folder import TrainedRun
+from miracle_core.training.tensors import load_tensors, save_tensors
+
+FILE = "catalogue.safetensors"
+# Below so many items the adaptor is about as quick as naming the weights and reading a file
+# (docs/performance.md).
+KEPT_FROM = 50_000
+_NAME = "inputs"
+
+
+def catalogue_vectors(run: TrainedRun, text: Tensor) -> Tensor:
+    """x_v of the run's whole catalogue (eq. 2), read where they are kept, else computed.
+
+    On a CPU the vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in the run
+    folder, if it can be written to. Elsewhere the adaptor takes no time.
+
+    Args:
+        run: whose model and folder.
+        text: [items, d_b], the run's scaled text vectors, on the model's device.
+
+    Returns:
+        [items, d].
+    """
+    if text.device.type != "cpu" or run.dataset.n_items < KEPT_FROM:
+        return _computed(run, text)
+    path = run.folder.path / FILE
+    key = catalogue_key(run)
+    kept = _read(path, key)
+    if kept is not None:
+        return kept
+    vectors = _computed(run, text)
+    # A cache that can't be written (a read-only run, a full disk) costs time, and nothing else.
+    with contextlib.suppress(OSError):
+        save_tensors(path, {_NAME: vectors}, {"key": key})
+    return vectors
+
+
+def _computed(run: TrainedRun, text: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return run.model.catalogue(text)
+
+
+def _read(path: Path, key: str) -> Tensor | None:
+    """The vectors in a file of this key, or None."""
+    if not path.is_file():
+        return None
+    try:
+        tensors, metadata = load_tensors(path)
+    except InputError:
+        return None
+    return tensors.get(_NAME) if metadata.get("key") == key else None

@@ -1,0 +1,109 @@
+"""Driving the explorer in tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from textual.pilot import Pilot
+from textual.widgets import DirectoryTree
+
+from miracle_core.progress import Progress
+from miracle_core.recommender import Recommender
+from tui.app import ExplorerApp
+from tui.exploration import Exploration
+from tui.screens.base import ExplorerScreen
+from tui.screens.explore import ExploreScreen
+from tui.session import Session
+
+S = TypeVar("S", bound=ExplorerScreen)
+# Two cores shared with everything else that runs: what takes longer than this hangs.
+PATIENCE = 20.0
+STEP = 0.02
+
+
+class Driver:
+    """A running explorer."""
+
+    def __init__(self, app: ExplorerApp, pilot: Pilot[None]) -> None:
+        self.app, self.pilot = app, pilot
+
+    @property
+    def explore(self) -> ExploreScreen:
+        return self.on(ExploreScreen)
+
+    @property
+    def exploration(self) -> Exploration:
+        return self.app.exploration
+
+    @property
+    def titles(self) -> list[str]:
+        """The history."""
+        return [entry.title for entry in self.exploration.history.entries]
+
+    def on(self, kind: type[S]) -> S:
+        """The screen in sight, which has to be of a kind."""
+        assert isinstance(self.app.screen, kind), self.app.screen
+        return self.app.screen
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait for something to become true."""
+        for _ in range(round(PATIENCE / STEP)):
+            if true():
+                await self.pilot.pause()
+                return
+            await self.pilot.pause(STEP)
+        raise AssertionError(f"waited in vain; on screen:\n{self.text}")
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until no worker is at work, but the one that a tree of folders keeps."""
+        await self.pilot.pause()
+        await self.until(
+            lambda: all(
+                worker.is_finished or isinstance(worker.node, DirectoryTree)
+                for worker in self.app.workers
+            )
+        )
+
+    async def type(self, text: str) -> None:
+        """Type into the box, and wait for what may be meant."""
+        await self.pilot.press(*("space" if character == " " else character for character in text))
+        await self.settle()
+
+    async def add(self, text: str) -> None:
+        """Type a title and take the first completion."""
+        self.explore.action_search()
+        await self.type(text)
+        await self.press("enter")
+
+    @property
+    def text(self) -> str:
+        """What is on the screen, as text."""
+        lines = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in line) for line in lines)
+
+
+@asynccontextmanager
+async def explorer(
+    run: Path | None,
+    *,
+    size: tuple[int, int] = (140, 40),
+    session: Session | None = None,
+    load: Callable[[Path, Progress], Recommender] | None = None,
+    here: Path | None = None,
+) -> AsyncIterator[Driver]:
+    """A running explorer with its run loaded (or failed)."""
+    options = {} if load is None else {"load": load}
+    app = ExplorerApp(run, session=session, here=here or Path("/nowhere"), **options)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        driver = Driver(app, pilot)
+        if run is not None:
+            await driver.until(lambda: app.model is not None or app.load_error is not None)
+        await driver.settle()
+        yield driver

@@ -1,0 +1,74 @@
+"""Two answers to one history, put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from miracle_core.errors import InputError
+from tui.history import Entry
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+    from miracle_core.recommender.results import Recommendation, Recommended
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One item in two answers.
+
+    Attributes:
+        item_id: its id.
+        title: its title.
+        left: as the first run ranks it; None where it isn't among the ranked.
+        right: as the second does.
+    """
+
+    item_id: str
+    title: str
+    left: Recommended | None
+    right: Recommended | None
+
+    @property
+    def move(self) -> int | None:
+        """How far it stands higher in the second run, or None where one doesn't rank it."""
+        if self.left is None or self.right is None:
+            return None
+        return self.left.rank - self.right.rank
+
+
+def pairs(left: Recommendation, right: Recommendation, top_k: int) -> list[Pair]:
+    """The items of either top-K, by their better rank; ids tell which items are the same."""
+    of_left = {item.item_id: item for item in left.items}
+    of_right = {item.item_id: item for item in right.items}
+    ids = dict.fromkeys(item.item_id for item in (*left.items[:top_k], *right.items[:top_k]))
+    found = []
+    for item_id in ids:
+        a, b = of_left.get(item_id), of_right.get(item_id)
+        either = a or b
+        assert either is not None
+        found.append(Pair(item_id, either.title, a, b))
+    return sorted(found, key=_best_rank)
+
+
+def _best_rank(pair: Pair) -> tuple[int, int]:
+    ranks = [item.rank for item in (pair.left, pair.right) if item is not None]
+    return min(ranks), sum(ranks)
+
+
+def translate(
+    entries: Sequence[Entry], source: Recommender, target: Recommender
+) -> list[int | str]:
+    """A history in the terms of another run: by id, then by title, else as a new title."""
+    found: list[int | str] = []
+    for entry in entries:
+        if entry.item is not None:
+            try:
+                found.append(target.item(source.item_id(entry.item)))
+                continue
+            except InputError:
+                pass
+        match = target.match(entry.title)[0]
+        found.append(entry.title if match.item is None else match.item)
+    return found
