@@ -2,8 +2,9 @@
 
     python -m benchmarks [NAME ...] [--json]
 
-The quick ones come first. A benchmark that fails is named in the table, the others go on, and the
-exit code is 1. Nothing else should run on the machine meanwhile.
+The quick ones come first; scripts that no line below describes come last. A benchmark that fails is
+named in the table, the others go on, and the exit code is 1. Nothing else should run on the machine
+meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
+SHARED = {"__main__", "harness", "dense"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:
@@ -44,10 +46,12 @@ def text_rows(result: dict[str, Any]) -> Iterator[Row]:
 def catalogue_rows(result: dict[str, Any]) -> Iterator[Row]:
     """Memory at each size, and retrieval on the largest."""
     for size in result["training"]:
-        peak, held = size["peak_bytes"] / 2**20, size["catalogue_bytes"] / 2**20
+        growth = size.get("growth_bytes_per_item")
+        more = f"; {growth:,.0f} bytes more an item" if growth is not None else ""
         yield (
             f"peak of a step, {size['items']:,} items",
-            f"{peak:,.0f} MiB ({held:,.0f} the catalogue)",
+            f"{size['peak_bytes'] / 2**20:,.0f} MiB{more} "
+            f"(held: {result['held_bytes_per_item']:,})",
         )
     found = result["retrieval"]
     share = found["share_of_matrix_product_rate"]
@@ -71,6 +75,13 @@ def scaling_rows(result: dict[str, Any]) -> Iterator[Row]:
         for p in (points[0], points[-1]):
             dense = f"{p['dense_seconds']:.3f} s" if p["dense_seconds"] else "not run"
             yield f"{name} {p[name]}", f"{p['ours_seconds']:.3f} s (dense {dense})"
+
+
+def plain_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """Every number at the top of a result."""
+    for name, value in result.items():
+        if isinstance(value, int | float):
+            yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 # Each benchmark and what the table shows of it, quick ones first.
@@ -105,6 +116,12 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
 }
 
 
+def scripts() -> list[str]:
+    """The names of all benchmarks in this folder, in the order they are run."""
+    there = {path.stem for path in Path(__file__).parent.glob("*.py")} - SHARED
+    return [*BENCHMARKS, *sorted(there - BENCHMARKS.keys())]
+
+
 def run(name: str) -> tuple[dict[str, Any] | None, float]:
     """One benchmark's JSON, or None if it failed, and its seconds."""
     print(f"{name} ...", file=sys.stderr, flush=True)
@@ -118,19 +135,21 @@ def run(name: str) -> tuple[dict[str, Any] | None, float]:
 def main() -> int:
     """Run, collect and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(scripts()))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     for name in options.names:
-        if name not in BENCHMARKS:
-            parser.error(f"there is no benchmark {name!r}: {', '.join(BENCHMARKS)}")
+        if name not in scripts():
+            parser.error(f"there is no benchmark {name!r}: {', '.join(scripts())}")
     results: dict[str, Any] = {}
     rows: list[Row] = []
-    for name in options.names or BENCHMARKS:
-        results[name], seconds = run(name)
-        rows.append((f"{name} ({seconds:.0f} s)", "" if results[name] else "FAILED"))
-        if results[name]:
-            rows += [(f"  {label}", value) for label, value in BENCHMARKS[name](results[name])]
+    for name in options.names or scripts():
+        result, seconds = run(name)
+        results[name] = result
+        rows.append((f"{name} ({seconds:.0f} s)", "FAILED" if result is None else ""))
+        if result is not None:
+            shown = BENCHMARKS.get(name, plain_rows)(result)
+            rows += [(f"  {label}", value) for label, value in shown]
     harness.show("All benchmarks", rows, results if options.json else None)
     return int(None in results.values())
 

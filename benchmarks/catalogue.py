@@ -2,10 +2,11 @@
 
     python benchmarks/catalogue.py [--json] [--items 10000 100000 1000000] [--users 10000]
 
-Training memory: one step (batch 1024, transductive) in a fresh process for each size. `catalogue`
-counts what holds the catalogue itself, that is every array with a row an item: text vectors, the
-identity embeddings with their gradient and two moments, item vectors and their gradients. `rest` is
-the peak without it, which should not grow.
+Training memory: one step (batch 1024, transductive) in a fresh process for each size.
+`growth_bytes_per_item` is how much more the peak takes for each item from one size to the next;
+`held_bytes_per_item` counts the arrays with a row an item that a step can't do without: the text
+vectors and the mask of their dropout, the identity embeddings with their gradient and two moments,
+the item vectors and their gradient. Growth beyond it would be scores.
 
 Retrieval on the largest size: top-100 for many users against the matrix-product rate, and one user
 against the time to read the catalogue's bytes once.
@@ -50,18 +51,10 @@ def training(n_items: int) -> dict[str, Any]:
     return {"items": n_items, "peak_bytes": peak, "first_step_seconds": seconds}
 
 
-def catalogue_bytes(n_items: int, settings: ModelSettings, text_width: int) -> int:
-    """Bytes of the arrays that have a row an item while a step is under way.
-
-    Text twice (with and without dropout) and its mask; item vectors, the identity embeddings and
-    their two moments, and the gradients of the loss, of the histories' look-up, of their sum and of
-    the embeddings; gate logits, noise and weights.
-    """
-    width_arrays, text_arrays, gate_arrays = 9, 2, 6
-    row = 4 * (
-        width_arrays * settings.width + text_arrays * text_width + gate_arrays * settings.experts
-    )
-    return n_items * (row + text_width)
+def held_bytes_per_item(settings: ModelSettings, text_width: int) -> int:
+    """Bytes an item takes in the arrays that a step can't do without (float32, byte masks)."""
+    width_arrays = 4 + 2  # e_v, its gradient, two moments; x_v and its gradient
+    return 4 * (width_arrays * settings.width + text_width) + text_width
 
 
 def retrieval(n_items: int, n_users: int, rate: float) -> dict[str, Any]:
@@ -112,19 +105,28 @@ def main() -> None:
         print(orjson.dumps(training(options.training)).decode())
         return
     settings = ModelSettings()
-    sizes = []
+    sizes: list[dict[str, Any]] = []
     for n_items in options.items:
         one = harness.in_fresh_process("benchmarks.catalogue", "--training", str(n_items))
-        held = catalogue_bytes(n_items, settings, harness.SCIENTIFIC_TEXT_WIDTH)
-        sizes.append({**one, "catalogue_bytes": held, "rest_bytes": one["peak_bytes"] - held})
-    rate = harness.matrix_product_rate()
+        if sizes:
+            more = one["peak_bytes"] - sizes[-1]["peak_bytes"]
+            one["growth_bytes_per_item"] = more / (n_items - sizes[-1]["items"])
+        sizes.append(one)
+    rate = harness.square_rate()
     found = retrieval(max(options.items), options.users, rate)
-    result = {"training": sizes, "retrieval": found, "machine": harness.machine()}
+    held = held_bytes_per_item(settings, harness.SCIENTIFIC_TEXT_WIDTH)
+    result = {
+        "training": sizes,
+        "held_bytes_per_item": held,
+        "retrieval": found,
+        "machine": harness.machine(),
+    }
     rows = [
         (
             f"step, {s['items']:,} items",
-            f"peak {s['peak_bytes'] / 2**20:,.0f} MiB, of it the catalogue "
-            f"{s['catalogue_bytes'] / 2**20:,.0f}; {s['first_step_seconds']:.1f} s",
+            f"peak {s['peak_bytes'] / 2**20:,.0f} MiB, "
+            f"{s.get('growth_bytes_per_item', 0):,.0f} bytes more an item than the size before "
+            f"(held: {held:,}); {s['first_step_seconds']:.1f} s",
         )
         for s in sizes
     ]

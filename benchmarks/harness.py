@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -58,19 +57,37 @@ def alternate(
     return seconds
 
 
-def matrix_product_rate(rounds: int = 5) -> float:
-    """The most floating-point operations a second that a large float32 matrix product reaches.
+# Rows, inner length and columns of a matrix product.
+Shape = tuple[int, int, int]
 
-    The best over a square product and the two largest of a training step, each its best round: the
-    floor is measured against what the machine can do, not against its average.
+
+class Products:
+    """The matrix products that a piece of work can't do without, to be timed alone.
+
+    Calling it does each of them, one after another, with operands and result at hand.
+
+    Args:
+        shapes: how often each shape occurs.
     """
-    best = 0.0
-    for m, k, n in ((2048, 2048, 2048), (4385, 384, 2400), (3500, 4385, 300)):
-        a, b = torch.randn(m, k), torch.randn(k, n)
-        out = torch.empty(m, n)
-        seconds = alternate(rounds, product=partial(torch.mm, a, b, out=out))
-        best = max(best, 2 * m * k * n / min(seconds["product"]))
-    return best
+
+    def __init__(self, shapes: Mapping[Shape, int]) -> None:
+        self.operations = sum(2.0 * m * k * n * times for (m, k, n), times in shapes.items())
+        self._work = [
+            (torch.randn(m, k), torch.randn(k, n), torch.empty(m, n), times)
+            for (m, k, n), times in shapes.items()
+        ]
+
+    def __call__(self) -> None:
+        """Do them all."""
+        for a, b, out, times in self._work:
+            for _ in range(times):
+                torch.mm(a, b, out=out)
+
+
+def square_rate(rounds: int = 5) -> float:
+    """Floating-point operations a second of a float32 product of two 2048 x 2048 matrices."""
+    square = Products({(2048, 2048, 2048): 1})
+    return square.operations / median(alternate(rounds, square=square)["square"])
 
 
 def median(values: Sequence[float]) -> float:

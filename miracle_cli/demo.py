@@ -6,12 +6,14 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import message, print_fields, print_json, print_table
+from miracle_cli.output import message, plain, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
     from miracle_cli.recommend import Asked
@@ -44,7 +46,7 @@ def demo(
     from miracle_core.demo import demo_settings
 
     settings = demo_settings(out, seed)
-    with display(settings) as shown:
+    with _one_thread(), display(settings) as shown:
         found = run_demo(
             out, seed=seed, settings=settings, listeners=[shown], progress=RichProgress()
         )
@@ -53,6 +55,23 @@ def demo(
     else:
         _show(found)
     message(f"{found.seconds:.0f} seconds in all")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: so small a network gains nothing from a second.
+
+    On a busy machine the threads would wait for each other most of the time; and the figures don't
+    depend on how many cores there are.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _summary(found: Demo) -> dict[str, Any]:
@@ -105,13 +124,14 @@ def _show(found: Demo) -> None:
     _heading(
         4,
         "Whether these are the planted interests",
-        "The interests were never shown. Two items share a capsule with this probability:",
+        "The model never saw them. Of all pairs of items so many share a capsule:",
     )
     _show_recovery(found.recovery)
     _heading(
         5,
         "A history is typed, and each of its interests leads somewhere",
-        "A title need not be in the catalogue: a new one is read for what it says.",
+        "A title need not be in the catalogue: a new one is read by its words (the encoder "
+        "'hashing' knows words, not what they mean; 'minilm' does).",
     )
     show_recommendation(_asked(found), found.recommendation, recommender.max_length)
     _heading(6, "What to type next", "")
@@ -137,13 +157,11 @@ def _heading(number: int, title: str, text: str) -> None:
 
 def _show_metrics(found: RunEvaluation) -> None:
     names = list(found.found.metrics)
-    rows = {"this run": found.found, **found.references}
+    rows = {"this run": found.found.metrics}
+    rows |= {name: other.metrics for name, other in found.references.items()}
     print_table(
         ["", *names],
-        [
-            [label, *(f"{other.metrics[name]:.4f}" for name in names)]
-            for label, other in rows.items()
-        ],
+        [[label, *(f"{metrics[name]:.4f}" for name in names)] for label, metrics in rows.items()],
         right=names,
     )
 
@@ -164,20 +182,27 @@ def _next(found: Demo) -> list[str]:
     from miracle_cli.main import COMMANDS
 
     folder = found.folder
-    run, config, other = (
+    run, config, data, other = (
         shlex.quote(str(path))
-        for path in (folder.run, folder.run / "config.toml", folder.path / "inductive")
+        for path in (folder.run, folder.run / "config.toml", folder.data, folder.path / "minilm")
     )
     user = found.recommender.user_id(0)
+    largest = sorted(found.recommender.capsules(), key=lambda capsule: -capsule.share)[:2]
+    titles = " ".join(
+        f"--title {shlex.quote(plain(found.recommender.title(capsule.items[0])))}"
+        for capsule in largest
+    )
     lines = {
         "recommend": [
-            f"{run} --title 'lead-free solder' --title 'microscope slides'",
+            f"{run} {titles}",
             f"{run} --user {user} --held-out",
         ],
         "tui": [run],
         "inspect": [run],
         "evaluate": [f"{run} --exclude-seen"],
-        "finetune": [f"--config {config} --mode inductive --out {other}"],
+        # A run that knows what new titles mean.
+        "encode": [f"{data} --encoder minilm"],
+        "finetune": [f"--config {config} --encoder minilm --mode inductive --out {other}"],
     }
     return [
         f"  {_program()} {command} {arguments}"

@@ -24,6 +24,7 @@ from miracle_core.version import __version__
 
 # A command is one line: its name, the module that holds its `app`, what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "download": ("miracle_cli.download", "Load a public data set."),
     "preprocess": ("miracle_cli.preprocess", "Turn raw files into a Dataset folder."),
     "encode": ("miracle_cli.encode", "Add text features to a Dataset."),
     "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),

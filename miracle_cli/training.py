@@ -254,8 +254,10 @@ def report(result: Mapping[str, Any], out: Path, as_json: bool, again: str, afte
         for split in ("valid", "test"):
             for name, value in result.get(split, {}).items():
                 fields[f"{split} {name}"] = f"{value:.4f}"
-        for domain, metrics in result.get("domains", {}).items():
-            fields[f"valid {result['metric']} of {domain}"] = f"{metrics[result['metric']]:.4f}"
+        metric, domains = result["metric"], result.get("domains", {})
+        if len(domains) > 1:
+            for domain, metrics in domains.items():
+                fields[f"valid {metric} of {domain}"] = f"{metrics[metric]:.4f}"
         if "capsules" in result:
             fields["capsules in use"] = result["capsules"]["in_use"]
             fields["active capsules"] = f"{result['capsules']['per_user']:.2f} a user"

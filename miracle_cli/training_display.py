@@ -292,7 +292,9 @@ def show_metrics(result: Mapping[str, Any]) -> None:
     for name in names:
         table.add_column(Text(name), justify="right")
     rows = {split: result[split] for split in splits}
-    rows |= {f"valid, {name}": metrics for name, metrics in result.get("domains", {}).items()}
+    domains = result.get("domains", {})
+    if len(domains) > 1:
+        rows |= {f"valid, {name}": metrics for name, metrics in domains.items()}
     for label, metrics in rows.items():
         table.add_row(Text(plain(label)), *(f"{metrics[name]:.4f}" for name in names))
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)

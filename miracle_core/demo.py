@@ -38,7 +38,7 @@ TOP_K = 10
 _SETTINGS: dict[str, Any] = {
     "encoder": ENCODER,
     "model": {"width": 64, "capsules": 16, "inner": 128},
-    "train": {"epochs": 10, "batch_size": 256},
+    "train": {"epochs": 12, "batch_size": 256},
 }
 
 

@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside ``path`` to fill; it takes the place of ``path`` when the block ends well.
+    """A new folder beside ``path`` to fill; it replaces ``path`` when the block ends well.
 
     An existing ``path`` stays whole until the new one is, and is then moved aside and removed.
     """

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A text that goes on longer than this is cut, and says so.
 TEXT = 1500
+# How many items near it are shown.
+NEAR = 5
 
 
 def why_text(
@@ -56,7 +58,7 @@ def why_text(
         out.append(f"({len(text):,} characters in all)\n", "dim")
     out.append("\nnearest by text\n", "underline")
     if near is None:
-        out.append("…\n", "dim")
+        out.append("…\n" * NEAR, "dim")
     elif not near:
         out.append("nothing else in the catalogue\n", "dim")
     for title, similarity in near or ():

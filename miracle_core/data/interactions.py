@@ -23,8 +23,9 @@ class Interactions:
     """Raw data in one form. Make it with :meth:`checked`, which refuses what doesn't fit.
 
     Attributes:
-        events: user_id String, item_id String, time Int64 or Float64, and rating Float64 where it
-            was asked for; one row an interaction, in input order. Equal times keep the input order.
+        events: user_id and item_id String (or Enum, which saves memory), time Int64 or Float64, and
+            rating Float64 where it was asked for; one row an interaction, in input order. Equal
+            times keep the input order.
         items: item_id, title, text, domain, all String; one row an item. Row order is index order.
         name: what the source calls the data set.
         sources: the raw files.
@@ -92,7 +93,10 @@ class Interactions:
         if "domain" not in items.columns:
             items = items.with_columns(pl.lit(name).alias("domain"))
         events = events.select(
-            pl.col("user_id", "item_id").cast(pl.String),
+            *(
+                pl.col(name) if events[name].dtype == pl.Enum else pl.col(name).cast(pl.String)
+                for name in ("user_id", "item_id")
+            ),
             pl.col("time").cast(pl.Float64 if events["time"].dtype.is_float() else pl.Int64),
             *([pl.col("rating").cast(pl.Float64)] if "rating" in events.columns else []),
         )
@@ -115,7 +119,7 @@ class Interactions:
         if not events.height:
             raise _no_interactions(name, skips)
         for column in ("user_id", "item_id"):
-            empty = (events[column].fill_null("") == "").to_numpy()
+            empty = _empty(events[column])
             keep(skips.refuse(empty, f"no {column}", place, remedy=mend))
         infinite = (~_finite(events["time"])).to_numpy()
         keep(skips.refuse(infinite, "a time that is no finite number", place, remedy=mend))
@@ -206,14 +210,45 @@ def encode(values: pl.Series, names: pl.Series) -> npt.NDArray[np.int64]:
     """The row of each value in a column of distinct names, -1 for one that is not there.
 
     Args:
-        values: String [n].
+        values: String or Enum [n].
         names: String [m], distinct, without nulls.
 
     Returns:
         int64 [n].
     """
+    if values.dtype == pl.Enum:  # look at each name once, not at each value
+        table = np.append(encode(_names(values), names), -1).astype(np.int64)
+        found: npt.NDArray[np.int64] = table[
+            values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        ]
+        return found
     codes = values.cast(pl.Enum(names), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
     return codes.to_numpy()
+
+
+def ids_of(values: pl.Series) -> pl.Series:
+    """Every id among values, each once, in any order; of an Enum also those it could hold.
+
+    Args:
+        values: String or Enum [n].
+
+    Returns:
+        String, distinct.
+    """
+    return _names(values) if values.dtype == pl.Enum else values.unique()
+
+
+def _names(values: pl.Series) -> pl.Series:
+    assert isinstance(values.dtype, pl.Enum)
+    return values.dtype.categories
+
+
+def _empty(values: pl.Series) -> npt.NDArray[np.bool_]:
+    """Which ids are null or empty, bool [n]."""
+    if values.dtype == pl.Enum and not values.null_count():
+        return np.equal(encode(values, pl.Series([""])), 0)
+    found: npt.NDArray[np.bool_] = (values.cast(pl.String).fill_null("") == "").to_numpy()
+    return found
 
 
 def check_unique(ids: pl.Series, kind: str, place: Place) -> None:

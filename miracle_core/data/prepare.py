@@ -16,8 +16,15 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from miracle_core.data.dataset import Dataset, write_dataset
-from miracle_core.data.filters import Log, k_core, latest, long_enough, one_of_each_pair
-from miracle_core.data.interactions import Interactions, encode
+from miracle_core.data.filters import (
+    Log,
+    by_user_and_time,
+    k_core,
+    latest,
+    long_enough,
+    one_of_each_pair,
+)
+from miracle_core.data.interactions import Interactions, encode, ids_of
 from miracle_core.data.readers.times import parse_moment, unit_of
 from miracle_core.data.temporal import (
     TEST_SHARE,
@@ -132,7 +139,7 @@ def prepare(
         "item_core": core[1],
     }
     with stage(progress, "filtering"):
-        names = interactions.events["user_id"].unique(maintain_order=True)
+        names = ids_of(interactions.events["user_id"])
         log = _log(interactions, names)
         if interactions.steps:
             log.steps = [dict(step) for step in interactions.steps]
@@ -155,7 +162,7 @@ def prepare(
         users = _renumber(user_order, len(names))[log.users]
         item_order = np.flatnonzero(np.bincount(log.items))
         items = _renumber(item_order, interactions.items.height)[log.items]
-        order = np.lexsort((log.time, users))  # stable: equal times keep the input order
+        order = by_user_and_time(users, log.time)
         offsets = np.zeros(len(user_order) + 1, dtype=np.int64)
         np.cumsum(np.bincount(users, minlength=len(user_order)), out=offsets[1:])
         pairs = pl.Series(users * len(item_order) + items).n_unique()

@@ -89,8 +89,10 @@ def describe(dataset: Dataset) -> Statistics:
             most = after - 1 if after is not None else None
             classes.append(LengthClass(least or 0, most, int(counts[index])))
     users, items, interactions = dataset.n_users, dataset.n_items, dataset.n_interactions
-    owners = np.repeat(np.arange(users, dtype=np.int64), lengths)
-    pairs = pl.Series(owners * items + dataset.sequences).n_unique()
+    repeats = dataset.manifest.counts.get("repeats")  # counted already, by preparation
+    if type(repeats) is not int:
+        owners = np.repeat(np.arange(users, dtype=np.int64), lengths)
+        repeats = interactions - pl.Series(owners * items + dataset.sequences).n_unique()
     return Statistics(
         users=users,
         items=items,
@@ -98,7 +100,7 @@ def describe(dataset: Dataset) -> Statistics:
         density=interactions / (users * items) if users and items else 0.0,
         mean_length=interactions / users if users else 0.0,
         mean_item=interactions / items if items else 0.0,
-        repeats=interactions - pairs,
+        repeats=repeats,
         lengths=tuple(classes),
         popularity=_popularity(dataset),
         cold=_cold(dataset),

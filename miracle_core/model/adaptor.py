@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 (the name everybody knows)
 
-from miracle_core.model.dropout import dropout
+from miracle_core.model.dropout import Mask
 
 INIT_STD = 0.02
-# Rows of a block: experts x width numbers of a block stay near the cores' caches.
+# Rows of a block: enough for a matrix product's full rate, few enough to bound its memory.
 BLOCK_ROWS = 1024
 
 
@@ -64,51 +64,62 @@ class MoEAdaptor(nn.Module):
         """
         g = self.gate(t)
         offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
-        t = dropout(t, self.dropout, self.training)
-        weight = self.expert_weight.flatten(1)
-        product: Tensor = _GatedExperts.apply(t, g, weight)  # type: ignore[no-untyped-call]
+        product: Tensor = _GatedExperts.apply(  # type: ignore[no-untyped-call]
+            t, g, self.expert_weight.flatten(1), self.dropout if self.training else 0.0
+        )
         return product - g @ offset
 
 
 class _GatedExperts(torch.autograd.Function):
-    """sum_k g_k (t W_k) in blocks of rows, with no gradient for t, which never changes.
+    """sum_k g_k (dropout(t) W_k) in blocks of rows, with no gradient for t, which never changes.
 
-    The experts' outputs are kept for the gate's gradient when the catalogue is small, and computed
-    again when it is not, so memory beyond the result stays bounded.
+    Of the dropped-out text only the mask is kept. The experts' outputs are kept for the gate's
+    gradient when the catalogue is small, and computed again when it is not, so memory beyond the
+    result stays bounded.
     """
 
     KEEP_ELEMENTS = 1 << 25  # 128 MiB of float32
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor, g: Tensor, weight: Tensor) -> Tensor:
-        experts = g.shape[1]
-        width = weight.shape[1] // experts
-        x = t.new_empty(t.shape[0], width)
+    def forward(ctx: Any, t: Tensor, g: Tensor, weight: Tensor, share: float) -> Tensor:
+        items, experts = g.shape
+        x = t.new_empty(items, weight.shape[1] // experts)
+        keep = ctx.needs_input_grad[1] and items * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
+        masks: list[Tensor] = []
         kept: list[Tensor] = []
-        keep = (
-            ctx.needs_input_grad[1] and t.shape[0] * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
-        )
-        for start in range(0, t.shape[0], BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            outputs = (t[rows] @ weight).unflatten(1, (experts, width))
+        for rows in _blocks(items):
+            mask = Mask.draw(t[rows], share)
+            outputs = (mask.apply(t[rows]) @ weight).unflatten(1, (experts, -1))
             torch.bmm(g[rows].unsqueeze(1), outputs, out=x[rows].unsqueeze(1))
+            masks += mask.tensors
             if keep:
                 kept.append(outputs)
-        ctx.save_for_backward(t, g, weight, *kept)
+        ctx.save_for_backward(t, g, weight, *masks, *kept)
+        ctx.share, ctx.n_masks = share, len(masks)
         return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dx: Tensor) -> tuple[None, Tensor, Tensor]:
-        t, g, weight, *kept = ctx.saved_tensors
-        experts = g.shape[1]
-        width = weight.shape[1] // experts
+    def backward(ctx: Any, dx: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        t, g, weight, *rest = ctx.saved_tensors
+        masks, kept = rest[: ctx.n_masks], rest[ctx.n_masks :]
+        items, experts = g.shape
         dg = torch.empty_like(g)
         d_weight = torch.zeros_like(weight)
-        for block, start in enumerate(range(0, t.shape[0], BLOCK_ROWS)):
-            rows = slice(start, start + BLOCK_ROWS)
-            d_outputs = g[rows].unsqueeze(2) * dx[rows].unsqueeze(1)
-            d_weight.addmm_(t[rows].T, d_outputs.flatten(1))
-            outputs = kept[block] if kept else (t[rows] @ weight).unflatten(1, (experts, width))
-            dg[rows] = torch.bmm(outputs, dx[rows].unsqueeze(2)).squeeze(2)
-        return None, dg, d_weight
+        # One buffer for every block: fresh memory costs more than filling it.
+        buffer = t.new_empty(min(BLOCK_ROWS, items), experts, weight.shape[1] // experts)
+        for number, rows in enumerate(_blocks(items)):
+            text = Mask.saved(masks[number : number + 1], ctx.share).apply(t[rows])
+            block = buffer[: rows.stop - rows.start]
+            torch.mul(g[rows].unsqueeze(2), dx[rows].unsqueeze(1), out=block)
+            d_weight.addmm_(text.T, block.flatten(1))
+            if kept:
+                block = kept[number]
+            else:
+                torch.mm(text, weight, out=block.flatten(1))
+            torch.bmm(block, dx[rows].unsqueeze(2), out=dg[rows].unsqueeze(2))
+        return None, dg, d_weight, None
+
+
+def _blocks(items: int) -> list[slice]:
+    return [slice(i, min(i + BLOCK_ROWS, items)) for i in range(0, items, BLOCK_ROWS)]

@@ -160,7 +160,7 @@ class SparseCapsules(nn.Module):
         activated = s.detach().argmax(-1) if forced is None else forced
         q = self.features(H)
         scores = None if self.attention is None else self.attention(H, packed)
-        traces, vectors, start = [], [], 0
+        traces, sums, start = [], [], 0
         sizes = packed.token_counts
         parts = zip(packed.groups, H.split(sizes), q.split(sizes), s.split(sizes), strict=True)
         for (length, count), h_g, q_g, s_g in parts:
@@ -170,7 +170,7 @@ class SparseCapsules(nn.Module):
                 importance = H.new_full(shape, 1.0 / length)
             else:
                 importance = scores[tokens].view(shape).softmax(-1)
-            trace, u = self._route(
+            trace, z = self._route(
                 h_g.unflatten(0, shape),
                 q_g.unflatten(0, shape),
                 s_g.unflatten(0, shape),
@@ -178,9 +178,9 @@ class SparseCapsules(nn.Module):
                 importance,
             )
             traces.append(trace)
-            vectors.append(u.flatten(0, 1))
+            sums.append(z.flatten(0, 1))
             start = tokens.stop
-        interests = _gather_interests(vectors, traces)
+        interests = _gather_interests(sums, traces)
         return CapsuleOutput(interests, s, activated, tuple(traces))
 
     def similarity(self, H: Tensor) -> Tensor:
@@ -209,8 +209,12 @@ class SparseCapsules(nn.Module):
             o: [histories, length].
 
         Returns:
-            The trace, and u [histories, k, d].
+            The trace, and the last z [histories, k, d] (eq. 11).
         """
+        if self.sparse and h.shape[1] == 1:
+            # One item has one capsule and all the weight: z = q.
+            only = torch.ones_like(o)
+            return GroupTrace(activated, only.bool(), only.unsqueeze(-1), o), q
         if self.sparse:
             slots, valid = active_capsules(activated)
         else:
@@ -228,7 +232,7 @@ class SparseCapsules(nn.Module):
                 squared = (w * torch.bmm(lengths, w)).sum(1, keepdim=True)
                 b = b + torch.bmm(agreeing, w) * _squash_scale(squared)
         z = torch.bmm(w.transpose(1, 2), q)
-        return GroupTrace(slots, valid, c, o), squash(z)
+        return GroupTrace(slots, valid, c, o), z
 
 
 def squash(z: Tensor) -> Tensor:
@@ -268,8 +272,8 @@ def active_capsules(activated: Tensor) -> tuple[Tensor, Tensor]:
     return slots, valid
 
 
-def _gather_interests(vectors: list[Tensor], traces: list[GroupTrace]) -> Interests:
-    """Drop the empty slots and order users by how many interests they have."""
+def _gather_interests(sums: list[Tensor], traces: list[GroupTrace]) -> Interests:
+    """Drop the empty slots, order users by how many interests they have, squash (eq. 13)."""
     counts = torch.cat([trace.valid.sum(1) for trace in traces])
     users = counts.argsort(stable=True)
     per_user = counts[users]
@@ -282,7 +286,8 @@ def _gather_interests(vectors: list[Tensor], traces: list[GroupTrace]) -> Intere
     capsules = torch.cat([trace.slots.flatten() for trace in traces])[rows]
     sizes, numbers = torch.unique_consecutive(per_user, return_counts=True)
     groups = tuple(zip(sizes.tolist(), numbers.tolist(), strict=True))
-    return Interests(F.embedding(rows, torch.cat(vectors)), capsules, users, groups)
+    vectors = squash(F.embedding(rows, torch.cat(sums)))
+    return Interests(vectors, capsules, users, groups)
 
 
 class PositionAttention(nn.Module):

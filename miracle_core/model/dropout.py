@@ -47,9 +47,9 @@ class Mask:
         return cls(tuple(tensors), LEVELS / (LEVELS - _threshold(share)))
 
     def apply(self, x: Tensor) -> Tensor:
-        """The kept elements, scaled, and 0 in place of the others, as a new tensor."""
+        """The kept elements, scaled, and 0 in place of the others (x itself if all are kept)."""
         if not self.tensors:
-            return x.clone()
+            return x
         return self._numbers(x).mul_(x).mul_(self.scale)
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users, max_over
 # Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
 # which is less than the catalogue itself takes.
 CHUNK_ELEMENTS = 1 << 24
-MIN_ROWS = 128
+MIN_ROWS = 256
 # The top-K of a long row is looked for only in its K stretches of so many items with the best head.
 STRETCH = 64
 

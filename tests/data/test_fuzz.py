@@ -280,7 +280,7 @@ def test_there_are_as_many_cases_as_we_say() -> None:
     skip=st.booleans(),
 )
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -311,7 +311,7 @@ def test_rows_of_anything(
     skip=st.booleans(),
 )
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -74,7 +74,7 @@ def test_gate_noise_has_the_learned_scale_in_training_only():
 
 
 def test_dropout_meets_the_experts_and_not_the_gate(monkeypatch):
-    monkeypatch.setattr(adaptor_module, "dropout", lambda t, share, training: t * 0)
+    monkeypatch.setattr(adaptor_module.Mask, "apply", lambda mask, t: t * 0)
     module = randomise(MoEAdaptor(4, 3, 2, noisy=False), 3).train()
     t = texts(5, 4)
     p = paper_parameters(adaptor=module)
@@ -83,6 +83,33 @@ def test_dropout_meets_the_experts_and_not_the_gate(monkeypatch):
         for row in t.numpy()
     ]
     np.testing.assert_allclose(f64(module(t)), expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 25])
+def test_gradients_see_the_text_that_was_dropped_out(kept, monkeypatch):
+    monkeypatch.setattr(adaptor_module._GatedExperts, "KEEP_ELEMENTS", kept)
+    monkeypatch.setattr(adaptor_module, "BLOCK_ROWS", 3)
+    module = randomise(MoEAdaptor(6, 3, 2, dropout=0.4, noisy=False), 3).train()
+    t = texts(8, 6)
+
+    def value() -> torch.Tensor:
+        torch.manual_seed(5)  # the same mask each time
+        return (module(t) ** 2).sum()
+
+    module.zero_grad()
+    value().backward()
+    for name in ("expert_weight", "gate_weight", "expert_bias"):
+        parameter = getattr(module, name)
+        direction = torch.randn_like(parameter)
+        step = 1e-6
+        with torch.no_grad():
+            parameter += step * direction
+            above = value()
+            parameter -= 2 * step * direction
+            below = value()
+            parameter += step * direction
+        slope = (above - below) / (2 * step)
+        torch.testing.assert_close((parameter.grad * direction).sum(), slope, rtol=1e-6, atol=1e-7)
 
 
 def test_items_do_not_depend_on_each_other():

@@ -109,12 +109,14 @@ class ExplorerScreen(Screen[None]):
             return
         app = self.explorer
         name = app.engine.run.name if app.engine else ""
-        if self.engine is not None:
+        # Where there is little room the names of the screens matter more.
+        if self.engine is not None and not self.has_class("-narrow"):
             name += f" · {self.engine.model.dataset.name}"
         self.query_one(TopBar).show(name, str(app.stage or ""))
         notice = self.query_one("#notice", Static)
-        notice.update(app.notice)
-        notice.set_class(bool(app.notice), "-on")
+        if notice.has_class("-on") or app.notice:
+            notice.update(app.notice)
+            notice.set_class(bool(app.notice), "-on")
 
     def on_resize(self, event: events.Resize) -> None:
         """Fold and unfold with the size."""

@@ -17,6 +17,7 @@ from tui.exploration import TOP_K, OpenUser, entries_of, entry_of
 from tui.exports import Table, exploration_json, exploration_table
 from tui.history import Entry
 from tui.screens.base import ExplorerScreen
+from tui.why import NEAR
 from tui.widgets.heatmap import VIEWS, Heatmap
 from tui.widgets.history_panel import COMPLETIONS, HistoryPanel
 from tui.widgets.interests_panel import InterestsPanel
@@ -30,7 +31,6 @@ EMPTY = (
     "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; "
     "its interests show at once."
 )
-NEAR = 5
 
 
 class ExploreScreen(ExplorerScreen):
@@ -176,8 +176,9 @@ class ExploreScreen(ExplorerScreen):
         if exploration is not self.exploration:
             return
         exploration.accept(answer, places, edit=edit)
-        self._show_history()
-        self._show_answer()
+        with self.app.batch_update():
+            self._show_history()
+            self._show_answer()
 
     def _not_answered(self, error: MiracleError | OSError, given: Sequence[int | str]) -> None:
         if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:

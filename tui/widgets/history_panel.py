@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.scalar import Scalar
 from textual.message import Message
 from textual.widgets import Input
 
@@ -154,7 +155,9 @@ class HistoryPanel(Panel):
 
         completions = self.completions
         completions.show(len(self._found) + 1, cells, cursor=0)
-        completions.styles.height = len(self._found) + 3
+        # Another height lays the whole screen out again: only where it has changed.
+        if completions.styles.height != Scalar.from_number(len(self._found) + 3):
+            completions.styles.height = len(self._found) + 3
         completions.display = True
 
     def hide_completions(self) -> None:

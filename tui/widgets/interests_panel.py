@@ -37,7 +37,7 @@ class InterestsPanel(Panel):
         self.heatmap.show_answer(answer, view)
         if answer is None:
             self.describe("")
-            self.query_one("#legend", Static).update("")
+            self.query_one("#legend", Static).update("", layout=False)
             return
         folded = Text()
         for capsule in answer.capsules:
@@ -58,4 +58,4 @@ class InterestsPanel(Panel):
         line = Text.assemble(scale, (more, "bold"), (f"  {meaning}", "dim"))
         line.no_wrap = True
         line.overflow = "ellipsis"
-        self.query_one("#legend", Static).update(line)
+        self.query_one("#legend", Static).update(line, layout=False)

@@ -78,7 +78,7 @@ class Panel(Vertical):
         line.no_wrap = True
         line.overflow = "ellipsis"
         if self.is_mounted:
-            self.query_one(FoldedLine).update(line)
+            self.query_one(FoldedLine).update(line, layout=False)
 
     @property
     def folded(self) -> bool:

@@ -65,4 +65,4 @@ class TopBar(Horizontal):
             name.append(f"  {busy}", "italic")
         name.no_wrap = True
         name.overflow = "ellipsis"
-        self.query_one("#top-run", Static).update(name)
+        self.query_one("#top-run", Static).update(name, layout=False)

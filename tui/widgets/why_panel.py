@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui.display import shown
-from tui.why import why_text
+from tui.why import NEAR, why_text
 from tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class WhyPanel(Panel):
         """Add what is near, if the item is still the one explained."""
         if self._shown is not None and self._shown[1].item == item:
             self._near = near
-            self._draw()
+            # Lines were kept free for them: nothing else moves.
+            self._draw(layout=len(near) != NEAR)
 
     def clear(self, text: str = "") -> None:
         """Explain nothing."""
@@ -63,8 +64,9 @@ class WhyPanel(Panel):
         """Bars follow the width."""
         self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self, *, layout: bool = True) -> None:
         if self._shown is not None:
             # One for the scroll bar, which must not change what is beside it.
             width = max(self.query_one("#why-scroll").size.width - 2, 20)
-            self.query_one("#why-text", Static).update(why_text(*self._shown, self._near, width))
+            text = why_text(*self._shown, self._near, width)
+            self.query_one("#why-text", Static).update(text, layout=layout)

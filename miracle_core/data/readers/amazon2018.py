@@ -52,6 +52,7 @@ _COLUMNS = {
 }
 _ASIN = r"^(B[0-9A-Z]{9}|\d{9}[\dX])$"
 _SAMPLE = 1 << 16
+_IDS, _TIME = ("user_id", "item_id"), ("time",)
 
 
 def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
@@ -108,7 +109,16 @@ def read_ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> tuple[Tabl
     """
     order = options.order or _order(raw)
     wanted = ["user_id", "item_id", "time", *(["rating"] if options.with_ratings else [])]
-    table = read_rows(raw, _RATINGS, _COLUMNS[order], header=False, wanted=wanted, skips=skips)
+    table = read_rows(
+        raw,
+        _RATINGS,
+        _COLUMNS[order],
+        header=False,
+        wanted=wanted,
+        skips=skips,
+        coded=_IDS,
+        whole=_TIME,
+    )
     rows = table.rows.with_columns(parse_times(table.rows["time"], table.place, skips))
     if options.with_ratings:
         rating = parse_numbers(rows["rating"], "rating", table.place, skips)

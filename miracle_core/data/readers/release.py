@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from miracle_core.data.interactions import Interactions
+from miracle_core.data.interactions import Interactions, ids_of
 from miracle_core.data.readers.clean import clean_text, join_texts
 from miracle_core.data.readers.delimited import Places, Table
 from miracle_core.data.readers.json_lines import Kind, first_object, read_json_lines
@@ -144,7 +144,10 @@ def joined(
             f"there is no file of {missing}", where=where, remedy="name it too, after the others"
         )
     with stage(progress, "joining the items' texts"):
-        events = pl.concat([table.rows for table in found.events], how="vertical_relaxed")
+        frames = [table.rows for table in found.events]
+        if len(frames) > 1:  # each has its own Enums
+            frames = [frame.cast({pl.Enum: pl.String}) for frame in frames]
+        events = pl.concat(frames, how="vertical_relaxed")
         items = pl.concat([table.rows for table in found.items])
         rows = pl.int_range(items.height, eager=True).alias("row")
         # Rows without an id stay: checked() tells of them.
@@ -155,7 +158,7 @@ def joined(
                 f"{(~first).sum():,} items are there more than once: the first counts"
             )
         # Only what somebody took needs cleaning.
-        taken = items["item_id"].is_in(events["item_id"].unique().implode())
+        taken = items["item_id"].is_in(ids_of(events["item_id"]).implode())
         keep = first & (~named | taken)
         items, rows = items.filter(keep), rows.filter(keep)
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]

@@ -1,0 +1,168 @@
+"""``miracle download`` against a server on this machine; the network is never used."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from miracle_cli.main import main
+from miracle_core.data import download as module
+from miracle_core.data.domains import open_domains
+from miracle_core.data.download import PublicData, RemoteFile, catalogue
+from miracle_core.errors import InputError
+
+Capture = pytest.CaptureFixture[str]
+CONTENT = b"user_id,item_id,title\n" + b"u,a,Lamp\n" * 300_000
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT; ``breaks`` cuts the first answers off, ``tag`` says which version it is."""
+
+    breaks = 0
+    tag = '"one"'
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.path == "/none":
+            self.send_error(404)
+            return
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        start = 0
+        if asked and self.headers.get("If-Range") == self.server.tag:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_header("ETag", self.server.tag)
+        self.end_headers()
+        body = CONTENT[start:]
+        if self.server.breaks:
+            self.server.breaks -= 1
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.ranges = []
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{running.server_address[1]}"
+        sums = {"md5": hashlib.md5(CONTENT).hexdigest()}
+        files = {
+            "shop": RemoteFile(f"{url}/shop.csv", **sums),
+            "wrong": RemoteFile(f"{url}/shop.csv", sha256="0" * 64),
+            "gone": RemoteFile(f"{url}/none"),
+            "dead": RemoteFile("http://127.0.0.1:9/shop.csv"),
+        }
+        entries = {
+            name: PublicData(
+                name, "A shop", "https://example.org/page", "CC0", "Us. 2024.", "table", (file,)
+            )
+            for name, file in files.items()
+        }
+        monkeypatch.setattr(module, "catalogue", lambda: entries)
+        monkeypatch.setenv("no_proxy", "*")
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_licence_first_then_the_file(server: Server, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["download", "shop", "--out", str(tmp_path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    said = err.splitlines()
+    assert said[1:3] == ["licence:  CC0", "cite:     Us. 2024."]
+    assert any("loading shop.csv" in line for line in said[4:])
+    (file,) = orjson.loads(out)["files"]
+    assert file["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0  # there already
+    assert server.ranges == [None]
+
+
+def test_a_broken_download_goes_on(server: Server, tmp_path: Path, capsys: Capture) -> None:
+    server.breaks = 1
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "broke off" in err
+    assert "https://example.org/page" in err
+    assert not (tmp_path / "shop.csv").exists()
+    half = (tmp_path / "shop.csv.part").stat().st_size
+    assert 0 < half < len(CONTENT)
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0
+    assert server.ranges == [None, f"bytes={half}-"]
+    assert (tmp_path / "shop.csv").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
+
+
+def test_a_file_that_changed_meanwhile_starts_again(server: Server, tmp_path: Path) -> None:
+    server.breaks = 1
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 1
+    server.tag = '"two"'
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "shop.csv").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("wrong", "not what its publisher says"), ("gone", "404"), ("dead", "can't be loaded")],
+)
+def test_what_fails_says_what_to_do(
+    server: Server, tmp_path: Path, capsys: Capture, name: str, what: str
+) -> None:
+    assert main(["download", name, "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert what in err
+    assert "https://example.org/page" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_and_an_unknown_name(capsys: Capture) -> None:
+    assert main(["download", "--json"]) == 0
+    names = {entry["name"] for entry in orjson.loads(capsys.readouterr().out)}
+    paper = {"food", "home", "cds", "kindle", "movies", "scientific", "pantry", "instruments"}
+    assert paper | {"arts", "office", "online-retail", "ml-1m"} <= names
+    assert main(["download", "none"]) == 2
+    assert "ml-100k" in capsys.readouterr().err
+
+
+def test_the_catalogue_is_whole() -> None:
+    for data in catalogue().values():
+        assert data.licence
+        assert data.citation
+        for file in data.files:
+            assert file.url.startswith("https://")
+            assert "{" not in file.url
+            assert file.name
+
+
+def test_domains_side_by_side(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        raw = tmp_path / f"{name}.csv"
+        raw.write_text(f"user_id,item_id,title\nu,a,{name}\nu,b,B\nv,a,\n")
+        out = ["--out", str(tmp_path / name), "--k-core", "0"]
+        assert main(["preprocess", str(raw), *out]) == 0
+    (tmp_path / "alias").symlink_to(tmp_path / "one")
+    found = open_domains([tmp_path / "one", tmp_path / "two"])
+    assert [dataset.name for dataset in found] == ["one", "two"]
+    for again in ("one", "alias"):
+        with pytest.raises(InputError, match="the same data as"):
+            open_domains([tmp_path / "one", tmp_path / "two", tmp_path / again])
+    with pytest.raises(InputError):
+        open_domains([])
