@@ -40,7 +40,8 @@ from miracle_core.data.dataset import EncoderIdentity, write_dataset, write_feat
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.titles import TitleIndex
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash, save_tensors
+from miracle_core.training.run_folder import RunFolder, build_model, data_hash
+from miracle_core.training.tensors import save_tensors
 from tui.app import ExplorerApp
 from tui.engine import load_recommender
 from tui.screens.explore import ExploreScreen

@@ -113,5 +113,5 @@ def _show(found: RunEvaluation) -> None:
         "seconds": f"{own.seconds:.2f}",
     }
     if found.zero_shot:
-        fields = {"zero-shot": f"trained on {found.run.dataset.name}", **fields}
+        fields = {"zero-shot": f"trained on {found.run.origin.names}", **fields}
     print_fields(fields)

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "preprocess": ("miracle_cli.preprocess", "Turn raw files into a Dataset folder."),
     "encode": ("miracle_cli.encode", "Add text features to a Dataset."),
     "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
+    "pretrain": ("miracle_cli.pretrain", "Train on several Datasets together."),
     "finetune": ("miracle_cli.finetune", "Train a recommender on one Dataset."),
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
     "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),

@@ -41,6 +41,19 @@ class Display(Listener):
     def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
 
+    def transferred(self, report: dict[str, Any]) -> None:
+        """Say what was taken over from another run, what was not, and what is new."""
+        message(f"from {report['run']}, trained on {', '.join(report['domains'])}:")
+        for title, key in (
+            ("loaded", "loaded"),
+            ("new", "new"),
+            ("left out", "left_out"),
+            ("frozen", "frozen"),
+        ):
+            message(f"  {title} ({len(report[key])}): {', '.join(report[key]) or 'none'}")
+        for name, (there, here) in report["settings"].items():
+            message(f"  {name}: {there!r} there, {here!r} here")
+
     def step(self, epoch: int, step: int, report: dict[str, float]) -> None:
         """Remember the speed."""
         self.speed = report[_SPEED]
@@ -278,10 +291,15 @@ def show_metrics(result: Mapping[str, Any]) -> None:
     table.add_column("")
     for name in names:
         table.add_column(Text(name), justify="right")
-    for split in splits:
-        table.add_row(split, *(f"{result[split][name]:.4f}" for name in names))
+    rows = {split: result[split] for split in splits}
+    domains = result.get("domains", {})
+    if len(domains) > 1:
+        rows |= {f"valid, {name}": metrics for name, metrics in domains.items()}
+    for label, metrics in rows.items():
+        table.add_row(Text(plain(label)), *(f"{metrics[name]:.4f}" for name in names))
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)
-    console.print(Text(plain(f"{result['dataset']}, best epoch {result['best_epoch']}")), table)
+    of = result.get("dataset") or ", ".join(result["datasets"])
+    console.print(Text(plain(f"{of}, best epoch {result['best_epoch']}")), table)
 
 
 def clock(seconds: float) -> str:

@@ -49,6 +49,8 @@ class ModelSettings(_Section):
         iterations: tau, routing iterations.
         agreement: what agrees with an interest in eq. 14: ``h`` as printed, ``q`` as the authors.
         positional: position-wise item weights (eq. 9); off is section 4.4's "w/o PW".
+        sparse: items activate capsules (eq. 8); off is section 4.4's "w/o SS", all capsules active
+            for every user (the paper then takes 4).
         score: ``inner`` product as printed (eq. 17), or ``cosine``.
         temperature: what scores are divided by in the losses.
     """
@@ -68,6 +70,7 @@ class ModelSettings(_Section):
     iterations: int = Field(3, ge=1)
     agreement: Literal["h", "q"] = "h"
     positional: bool = True
+    sparse: bool = True
     score: Literal["inner", "cosine"] = "inner"
     temperature: float = Field(1.0, gt=0)
 
@@ -84,10 +87,28 @@ class LossSettings(_Section):
     Attributes:
         coverage: theta_1 and theta_4, of l_b with its factor C.
         orthogonality: theta_2 and theta_5, of l_c.
+        contrast: theta_3, of l_i; in pre-training only, and 0 is section 4.4's "w/o IC".
     """
 
     coverage: float = Field(10 / 32, ge=0)
     orthogonality: float = Field(0.01, ge=0)
+    contrast: float = Field(0.001, ge=0)
+
+
+class PretrainSettings(_Section):
+    """What only pre-training over several Datasets asks.
+
+    Attributes:
+        mask_probability: share of items masked for the interest contrast (eq. 15).
+        mask_min_length: items a history must have to be masked.
+        mix_temperature: an epoch draws from each Dataset in proportion to (its training
+            examples) ** mix_temperature: 1 takes every example once, 0 as many from each Dataset.
+            An epoch is as long either way.
+    """
+
+    mask_probability: float = Field(0.2, ge=0, le=1)
+    mask_min_length: int = Field(5, ge=2)
+    mix_temperature: float = Field(1.0, ge=0)
 
 
 class TrainSettings(_Section):
@@ -103,6 +124,8 @@ class TrainSettings(_Section):
         clip: the gradient's norm is cut to this.
         metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
         patience: epochs without a better one before training stops.
+        freeze: leave the context encoder (position embeddings and Transformer layers) as
+            pre-trained.
         seed: of every random stream.
     """
 
@@ -114,6 +137,7 @@ class TrainSettings(_Section):
     clip: float = Field(1.0, gt=0)
     metric: str = "recall@10"
     patience: int = Field(10, ge=1)
+    freeze: bool = False
     seed: int = Field(2023, ge=0, lt=2**63)
 
     @field_validator("metric")
@@ -132,17 +156,23 @@ class Settings(_Section):
     Attributes:
         preset: where the settings not given come from.
         data: the Dataset folder.
+        datasets: the Dataset folders of a pre-training; a run has these or ``data``.
+        pretrained: the run folder that fine-tuning starts from (empty: from scratch).
         encoder: whose text features are read (may be empty where the Dataset has one set).
         model: the network.
         loss: the weights of the losses.
+        pretrain: of a pre-training.
         train: how it is fitted.
     """
 
     preset: Preset = "default"
     data: str = ""
+    datasets: list[str] = []
+    pretrained: str = ""
     encoder: str = ""
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
+    pretrain: PretrainSettings = PretrainSettings()
     train: TrainSettings = TrainSettings()
 
     @property
@@ -150,20 +180,49 @@ class Settings(_Section):
         """K of the validation metric."""
         return int(self.train.metric.partition("@")[2])
 
+    @model_validator(mode="after")
+    def _one_kind_of_run(self) -> Settings:
+        if self.datasets and self.data:
+            raise ValueError("data is of a fine-tuning, datasets of a pre-training: name one")
+        if self.datasets and self.pretrained:
+            raise ValueError("a pre-training starts from no other run: leave pretrained out")
+        if self.datasets and self.train.mode == "transductive":
+            raise ValueError(
+                "pre-training is inductive: an embedding of each item is of one catalogue only"
+            )
+        if self.train.freeze and not self.pretrained:
+            raise ValueError(
+                "train.freeze keeps pre-trained weights, and there are none: name a run with --from"
+            )
+        return self
 
-# What each preset says that the defaults above don't.
+
+# What each preset says that the defaults above don't; docs/pretraining.md has the whole table.
 PRESETS: dict[Preset, dict[str, Any]] = {
     "default": {},
-    "paper": {"model": {"agreement": "h", "text_scale": "raw"}},
+    # Equations as printed: no noise on the gate (eq. 3), no dropout before the experts (eq. 4).
+    "paper": {
+        "model": {
+            "agreement": "h",
+            "text_scale": "raw",
+            "gate_noise": False,
+            "adaptor_dropout": 0.0,
+        }
+    },
     "reference": {"model": {"agreement": "q", "text_scale": "raw"}},
 }
+# What the kind of a run says beneath its preset.
+PRETRAINING: dict[str, Any] = {"train": {"mode": "inductive", "epochs": 3, "batch_size": 2048}}
+FROM_PRETRAINED: dict[str, Any] = {"train": {"freeze": True}}
 
 
 def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settings:
     """Validate nested mappings of settings, later ones first.
 
     Args:
-        layers: e.g. a config file's contents, then flags; a ``preset`` in any is the ground.
+        layers: e.g. a config file's contents, then flags; a ``preset`` in any is the ground, and
+            beneath it what the kind of run says: a pre-training if any names ``datasets``, a
+            fine-tuning with a frozen context encoder if any names a ``pretrained`` run.
         where: what to call the place in an error.
 
     Raises:
@@ -178,8 +237,13 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
             where=f"{where}: preset",
             remedy=f"choose one of {', '.join(get_args(Preset))}",
         )
+    kind: dict[str, Any] = {}
+    if any(layer.get("datasets") for layer in layers):
+        kind = PRETRAINING
+    elif any(layer.get("pretrained") for layer in layers):
+        kind = FROM_PRETRAINED
     merged: dict[str, Any] = {}
-    for layer in (PRESETS[chosen], *layers):
+    for layer in (kind, PRESETS[chosen], *layers):
         merged = _merge(merged, layer)
     try:
         return Settings.model_validate(merged)

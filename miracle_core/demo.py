@@ -24,9 +24,9 @@ from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Match, Recommendation
 from miracle_core.text import encode_dataset
 from miracle_core.training.evaluate_run import RunEvaluation, evaluate_run
+from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener
 from miracle_core.training.run_folder import RunFolder
-from miracle_core.training.trainer import finetune
 
 SHOP = "workshop"
 ENCODER = "hashing"

@@ -54,7 +54,8 @@ def change_weights(run: Path, name: str = "identity") -> None:
     loaded = load_run(run)
     with torch.no_grad():
         loaded.model.get_parameter(name)[0, 0] += 0.5
-    from miracle_core.training.run_folder import data_hash, save_tensors
+    from miracle_core.training.run_folder import data_hash
+    from miracle_core.training.tensors import save_tensors
 
     data = data_hash(loaded.settings, loaded.dataset)
     save_tensors(loaded.folder.weights, loaded.model.state_dict(), {"data": data})

@@ -69,6 +69,17 @@ class EncoderIdentity(_Strict):
     max_length: int
     width: int
 
+    def same_vectors(self, other: EncoderIdentity) -> bool:
+        """Whether both give a text the same vector: one model may be had under two names."""
+        return self.model_dump(exclude={"name"}) == other.model_dump(exclude={"name"})
+
+    def describe(self) -> str:
+        """All of it in one phrase, for an error."""
+        return (
+            f"{self.name!r} ({self.width} wide, {self.pooling} pooling, "
+            f"{self.max_length or 'all'} tokens, revision {self.revision[:12]})"
+        )
+
 
 class FeatureSet(_Strict):
     """One ``features.<encoder>.npy`` of a Dataset and the encoder that made it."""
@@ -301,6 +312,20 @@ class Dataset:
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return Examples(users, starts[users] + 1 + within)
 
+    def require_examples(self, *splits: Split) -> None:
+        """Refuse a Dataset with nothing in a part of its split.
+
+        Raises:
+            InputError: naming the first empty part.
+        """
+        for split in splits:
+            if not len(self.examples(split)):
+                raise InputError(
+                    f"has no example in its {split} part: its users have too few interactions",
+                    where=str(self.folder),
+                    remedy="preprocess it to keep longer histories, or split it otherwise",
+                )
+
     def training_counts(self) -> npt.NDArray[np.int64]:
         """How often each item occurs in the training part, int64 [items] (popularity)."""
         marks = np.zeros(self.n_interactions + 1, dtype=np.int64)
@@ -340,16 +365,29 @@ class Dataset:
             )
         return have[encoder]
 
-    def features(self, encoder: str | None = None) -> npt.NDArray[np.floating[Any]]:
+    def features(
+        self, encoder: str | None = None, *, verify: bool = False
+    ) -> npt.NDArray[np.floating[Any]]:
         """One text vector an item, float16 or float32 [items, width], memory-mapped.
 
+        Args:
+            encoder: the encoder's name; None takes the only one there is.
+            verify: compare the file with its hash in the manifest, too.
+
         Raises:
-            InputError: no such features, a wrong shape or type, or numbers that are not finite.
+            InputError: no such features, a wrong shape or type, numbers that are not finite, or a
+                file that is not what was written.
         """
         entry = self.feature_set(encoder)
         path = self.folder / entry.file
         array = _load_array(path, 2, "<f2" if entry.dtype == "float16" else "<f4")
         check_features(array, self.n_items, entry.encoder.width, where=str(path))
+        if verify and sha256_file(path) != entry.sha256:
+            raise InputError(
+                "has changed since it was written (its hash differs from the manifest's)",
+                where=str(path),
+                remedy="encode the items again",
+            )
         return array
 
 

@@ -52,11 +52,38 @@ class Packed:
 
     def history_of_token(self) -> Tensor:
         """The packed history each token belongs to, int64 [tokens]."""
+        return torch.repeat_interleave(self.lengths(), output_size=self.n_tokens)
+
+    def lengths(self) -> Tensor:
+        """Items of each packed history, int64 [histories]."""
         device = self.items.device
-        lengths = torch.tensor([n for n, _ in self.groups], device=device)
-        counts = torch.tensor([b for _, b in self.groups], device=device)
-        per_history = torch.repeat_interleave(lengths, counts)
-        return torch.repeat_interleave(per_history, output_size=self.n_tokens)
+        return torch.repeat_interleave(
+            torch.tensor([length for length, _ in self.groups], device=device),
+            torch.tensor([count for _, count in self.groups], device=device),
+        )
+
+    def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
+        """Some of the histories as a batch of their own, in the same order.
+
+        Args:
+            chosen: bool [histories], which of the packed histories are taken; at least one.
+
+        Returns:
+            The smaller batch (its ``order`` still names the caller's histories), and the places
+            of its items among this batch's, int64 [tokens].
+        """
+        tokens = chosen[self.history_of_token()].nonzero().squeeze(1)
+        counts = [int(part.sum()) for part in chosen.split([count for _, count in self.groups])]
+        kept = zip(self.groups, counts, strict=True)
+        return (
+            Packed(
+                self.items[tokens],
+                self.positions[tokens],
+                tuple((length, count) for (length, _), count in kept if count),
+                self.order[chosen],
+            ),
+            tokens,
+        )
 
     def to(self, device: torch.device | str) -> Packed:
         """The same batch on another device."""

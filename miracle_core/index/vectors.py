@@ -16,7 +16,8 @@ from torch import Tensor
 
 from miracle_core.errors import InputError
 from miracle_core.index.key import catalogue_key
-from miracle_core.training.run_folder import TrainedRun, load_tensors, save_tensors
+from miracle_core.training.run_folder import TrainedRun
+from miracle_core.training.tensors import load_tensors, save_tensors
 
 FILE = "catalogue.safetensors"
 # Below so many items the adaptor is about as quick as naming the weights and reading a file

@@ -51,6 +51,21 @@ class Interests:
             torch.tensor([n for _, n in self.groups], device=device),
         )
 
+    def rows_of(self, users: Tensor, capsules: Tensor) -> Tensor:
+        """Where the interests of some (user, capsule) pairs lie in ``vectors``.
+
+        Args:
+            users: int64 [pairs], packed histories.
+            capsules: int64 [pairs], capsules active in them.
+
+        Returns:
+            int64 [pairs].
+        """
+        width = int(torch.cat([self.capsules, capsules]).max()) + 1
+        own = torch.repeat_interleave(self.users, self.counts()) * width + self.capsules
+        order = own.argsort()
+        return order[torch.searchsorted(own[order], users * width + capsules)]
+
 
 @dataclass(frozen=True)
 class GroupTrace:
@@ -102,6 +117,8 @@ class SparseCapsules(nn.Module):
         noisy: whether similarities get noise in training (eq. 7).
         positional: whether items are weighted by eq. 9; without it (section 4.4, "w/o PW") all
             items of a history weigh the same.
+        sparse: whether items activate capsules (eq. 8); without it (section 4.4) all capsules are
+            active for every user.
         eps: floor inside the layer norm.
 
     Attributes:
@@ -118,9 +135,11 @@ class SparseCapsules(nn.Module):
         agreement: Agreement = "h",
         noisy: bool = True,
         positional: bool = True,
+        sparse: bool = True,
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
+        self.sparse = sparse
         self.iterations = iterations
         self.agreement = agreement
         self.noisy = noisy
@@ -192,11 +211,15 @@ class SparseCapsules(nn.Module):
         Returns:
             The trace, and the last z [histories, k, d] (eq. 11).
         """
-        if h.shape[1] == 1:
+        if self.sparse and h.shape[1] == 1:
             # One item has one capsule and all the weight: z = q.
             only = torch.ones_like(o)
             return GroupTrace(activated, only.bool(), only.unsqueeze(-1), o), q
-        slots, valid = active_capsules(activated)
+        if self.sparse:
+            slots, valid = active_capsules(activated)
+        else:
+            slots = torch.arange(s.shape[2], device=s.device).expand(len(h), -1)
+            valid = torch.ones_like(slots, dtype=torch.bool)
         agreeing = torch.bmm(h if self.agreement == "h" else q, q.transpose(1, 2))
         lengths = agreeing if self.agreement == "q" else torch.bmm(q, q.transpose(1, 2))
         b = s.gather(2, slots.unsqueeze(1).expand(-1, s.shape[1], -1))

@@ -1,4 +1,4 @@
-"""Section 3.4: the regularisers of the capsules (eq. 18-21)."""
+"""Section 3.4: interest contrast and the regularisers of the capsules (eq. 15, 18-21)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 ORTHOGONALITY_TEMPERATURE = 0.1
+
+
+def interest_contrast(original: Tensor, masked: Tensor) -> Tensor:
+    """l_i: each interest is to know itself again among all when items are masked (eq. 15).
+
+    Row i of both is the interest of one (user, capsule) that a masked item activates. The mean over
+    the rows, so that its weight means the same in every batch; exactly 0 for one row, and 0 for
+    none.
+
+    Args:
+        original: u [rows, d], from the histories as they are.
+        masked: u' [rows, d], from the masked copies.
+    """
+    if not len(original):
+        return original.sum() + masked.sum()  # no row: 0, and still part of the graph
+    rows = torch.arange(len(original), device=original.device)
+    return F.cross_entropy(original @ masked.T, rows)
 
 
 def orthogonality(base: Tensor) -> Tensor:

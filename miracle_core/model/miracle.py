@@ -14,7 +14,7 @@ from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD, MoEAdaptor
 from miracle_core.model.capsules import CapsuleOutput, SparseCapsules
 from miracle_core.model.context import ContextEncoder
-from miracle_core.model.losses import coverage, orthogonality
+from miracle_core.model.losses import coverage, interest_contrast, orthogonality
 from miracle_core.model.scoring import max_interest_cross_entropy
 
 
@@ -41,10 +41,16 @@ class Miracle(nn.Module):
         text_width: d_b, the text vectors' width.
         n_items: size of the catalogue whose items get an identity embedding e_v (transductive);
             None for none (inductive, pre-training).
+        mask: whether there is a [MASK] vector, which only pre-training needs.
     """
 
     def __init__(
-        self, settings: ModelSettings, text_width: int, n_items: int | None = None
+        self,
+        settings: ModelSettings,
+        text_width: int,
+        n_items: int | None = None,
+        *,
+        mask: bool = False,
     ) -> None:
         super().__init__()
         s = settings
@@ -59,10 +65,12 @@ class Miracle(nn.Module):
             s.agreement,
             s.activation_noise,
             s.positional,
+            s.sparse,
         )
         self.identity = (
             None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
         )
+        self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
 
     def scaled_text(self, text: Tensor) -> Tensor:
         """Text vectors as the methods below take them: [items, d_b] to [items, d_b].
@@ -129,6 +137,83 @@ class Miracle(nn.Module):
             targets[interests.users],
             scale=1.0 / self.settings.temperature,
         )
+        return self._weighted(output, weights, recommendation)
+
+    def pretrain_losses(
+        self,
+        text: Tensor,
+        packed: Packed,
+        targets: Tensor,
+        masked: Tensor | None,
+        weights: LossSettings,
+    ) -> Losses:
+        """The pre-training loss of a batch (eq. 15-22).
+
+        Args:
+            text: [items, d_b], scaled text vectors of the batch's own items, each item once.
+            packed: the batch's histories, item indices into ``text``.
+            targets: int64 [histories], the item each took next, in packed order.
+            masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
+                out, and with it the second walk through the network.
+            weights: theta_1, theta_2 and theta_3.
+        """
+        x = self.item_vectors(text)
+        items = F.embedding(packed.items, x)
+        output = self(items, packed)
+        interests = output.interests.replace_vectors(self.user_vectors(output))
+        # Candidates are the batch's targets (eq. 16), an item once however many took it: a user's
+        # own item is then never its negative, and another counts as often as it was taken.
+        candidates, own, counts = targets.unique(return_inverse=True, return_counts=True)
+        recommendation = max_interest_cross_entropy(
+            interests,
+            self.candidates(F.embedding(candidates, x)),
+            own[interests.users],
+            scale=1.0 / self.settings.temperature,
+            item_bias=counts.to(x.dtype).log(),
+            target_bias=x.new_zeros(len(own)),
+        )
+        contrast = None if masked is None else self._contrast(items, packed, masked, output)
+        return self._weighted(output, weights, recommendation, contrast)
+
+    def _contrast(
+        self, items: Tensor, packed: Packed, masked: Tensor, output: CapsuleOutput
+    ) -> Tensor:
+        """l_i of a batch (eq. 15): only histories with a masked item are walked through again.
+
+        Args:
+            items: [tokens, d], the items' vectors.
+            packed: the histories.
+            masked: bool [tokens].
+            output: what the capsules say of the histories as they are.
+        """
+        if self.mask is None:
+            raise ValueError("only a model made for pre-training has a [MASK] vector")
+        if not masked.any():
+            none = output.interests.vectors[:0]
+            return interest_contrast(none, none)
+        history = packed.history_of_token()
+        chosen = torch.zeros(packed.n_histories, dtype=torch.bool, device=masked.device)
+        chosen[history[masked]] = True
+        copy, tokens = packed.select(chosen)
+        x = torch.where(masked[tokens].unsqueeze(1), self.mask, F.embedding(tokens, items))
+        again = self.capsules(self.context(x, copy), copy, output.activated[tokens])
+        # One row a (user, capsule), however many of the user's masked items activate it.
+        pairs = torch.stack([history[masked], output.activated[masked]], 1).unique(dim=0)
+        users, capsules = pairs.unbind(1)
+        in_copy = chosen.cumsum(0) - 1
+        return interest_contrast(
+            F.embedding(output.interests.rows_of(users, capsules), output.interests.vectors),
+            F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
+        )
+
+    def _weighted(
+        self,
+        output: CapsuleOutput,
+        weights: LossSettings,
+        recommendation: Tensor,
+        contrast: Tensor | None = None,
+    ) -> Losses:
+        """All terms and their weighted sum (eq. 22, 24)."""
         terms = {
             "recommendation": recommendation,
             "coverage": coverage(output.similarity, output.activated),
@@ -139,4 +224,7 @@ class Miracle(nn.Module):
             + weights.coverage * terms["coverage"]
             + weights.orthogonality * terms["orthogonality"]
         )
+        if contrast is not None:
+            terms["contrast"] = contrast
+            total = total + weights.contrast * contrast
         return Losses(total, terms, output.activated)

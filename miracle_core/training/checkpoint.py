@@ -7,6 +7,7 @@ the checkpoint before it, whole.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch.optim import Optimizer
 
 from miracle_core.errors import InputError
 from miracle_core.model.miracle import Miracle
-from miracle_core.training.run_folder import load_tensors, load_weights, save_tensors
+from miracle_core.training.tensors import load_tensors, load_weights, save_tensors
 
 VERSION = "1"
 # What AdamW keeps of each parameter.
@@ -50,8 +51,14 @@ class Position:
     data: str = ""
 
 
-def save_checkpoint(path: Path, model: Miracle, optimiser: Optimizer, position: Position) -> None:
-    """Write a checkpoint in place of the one before it."""
+def save_checkpoint(
+    path: Path,
+    model: Miracle,
+    optimiser: Optimizer,
+    position: Position,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write a checkpoint in place of the one before it; ``metadata`` goes beside the position."""
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         for name, value in state.items():
@@ -60,7 +67,8 @@ def save_checkpoint(path: Path, model: Miracle, optimiser: Optimizer, position: 
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     place = orjson.dumps(asdict(position)).decode()
-    save_tensors(path, tensors, {"version": VERSION, "position": place, "data": position.data})
+    fixed = {"version": VERSION, "position": place, "data": position.data}
+    save_tensors(path, tensors, {**metadata, **fixed})
 
 
 def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Position:

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from miracle_core.data.dataset import Dataset, EncoderIdentity, Split
+from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.progress import SILENT, Progress
-from miracle_core.training.run_folder import TrainedRun, load_run, text_vectors
+from miracle_core.training.run_folder import TrainedRun, load_run
 
 
 @dataclass(frozen=True)
@@ -75,24 +74,20 @@ def evaluate_run(
         progress: told of users done.
 
     Raises:
-        InputError: no run, changed data, another catalogue than a transductive run's, or text
-            features of another encoder than the run's.
+        InputError: no run, changed data, another catalogue than a transductive run's, text
+            features of another encoder than the run's, or a pre-trained run and no ``data``.
     """
-    trained = load_run(run)
-    if data is None:
-        if encoder is not None:
-            raise InputError(
-                "a run's own data has the text features it was trained on, and no others",
-                where=f"--encoder {encoder}",
-                remedy="leave it out, or name a Dataset with --data",
-            )
-        dataset, text, zero_shot = trained.dataset, trained.text, False
-    else:
-        dataset = Dataset.open(data)
-        zero_shot = _catalogue(dataset) != _catalogue(trained.dataset)
-        text = _other_data(trained, dataset, encoder, zero_shot)
+    if data is None and encoder is not None:
+        raise InputError(
+            "a run's own data has the text features it was trained on, and no others",
+            where=f"--encoder {encoder}",
+            remedy="leave it out, or name a Dataset with --data",
+        )
+    other = None if data is None else Dataset.open(data)
+    trained = load_run(run, other, encoder=encoder)
+    dataset = trained.dataset
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    scorer = MiracleScorer(trained.model.to(device), text.to(device))
+    scorer = MiracleScorer(trained.model.to(device), trained.text.to(device))
     found = evaluate(
         scorer,
         dataset,
@@ -103,46 +98,6 @@ def evaluate_run(
         progress=progress,
     )
     others = references(dataset, split, ks=ks, exclude_seen=exclude_seen)
-    return RunEvaluation(trained, dataset, zero_shot, exclude_seen, found, others)
-
-
-def _catalogue(dataset: Dataset) -> str:
-    return dataset.manifest.files["items.parquet"]
-
-
-def _other_data(
-    trained: TrainedRun, dataset: Dataset, encoder: str | None, zero_shot: bool
-) -> Tensor:
-    """Text vectors of a Dataset that is not the run's own, if the run can read them."""
-    if zero_shot and trained.settings.train.mode == "transductive":
-        raise InputError(
-            f"the run is transductive: it knows the items of {trained.dataset.name!r} by an "
-            f"embedding each, and {dataset.name!r} has another catalogue",
-            where=str(dataset.folder),
-            remedy="evaluate an inductive run, or fine-tune on this Dataset",
-        )
-    name = encoder
-    if name is None and trained.settings.encoder in dataset.manifest.features:
-        name = trained.settings.encoder
-    entry = dataset.feature_set(name)
-    own = trained.dataset.feature_set(trained.settings.encoder or None).encoder
-    if _vectors_of(entry.encoder) != _vectors_of(own):
-        raise InputError(
-            f"its text features are of encoder {_describe(entry.encoder)}, the run reads those of "
-            f"{_describe(own)}",
-            where=str(dataset.folder),
-            remedy=f"make them with: miracle encode {dataset.folder} --encoder {own.name}",
-        )
-    return trained.model.scaled_text(text_vectors(dataset, entry.encoder.name))
-
-
-def _vectors_of(encoder: EncoderIdentity) -> dict[str, Any]:
-    """What decides the vectors: all but the name, for one model may be had under two."""
-    return encoder.model_dump(exclude={"name"})
-
-
-def _describe(encoder: EncoderIdentity) -> str:
-    return (
-        f"{encoder.name!r} ({encoder.width} wide, {encoder.pooling} pooling, "
-        f"{encoder.max_length or 'all'} tokens, revision {encoder.revision[:12]})"
+    return RunEvaluation(
+        trained, dataset, not trained.origin.knows(dataset), exclude_seen, found, others
     )

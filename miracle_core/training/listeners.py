@@ -9,6 +9,9 @@ from typing import Any
 class Listener:
     """Hears of a training's events. Each method does nothing here; override what matters."""
 
+    def transferred(self, report: dict[str, Any]) -> None:
+        """Weights were taken over from another run; ``report`` is its ``transfer.json``."""
+
     def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
         """The training begins (or goes on)."""
 
@@ -57,6 +60,9 @@ class TensorBoard(Listener):
         for group in ("train", "valid", "capsules"):
             for name, value in record[group].items():
                 self._writer.add_scalar(f"{group}/{name}", value, record["epoch"])
+        for domain, metrics in record.get("domains", {}).items():
+            for name, value in metrics.items():
+                self._writer.add_scalar(f"valid {domain}/{name}", value, record["epoch"])
         self._writer.flush()
 
     def end(self, status: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from miracle_core.config import Settings, dump_settings, load_settings
@@ -22,11 +21,12 @@ from miracle_core.files import (
     read_json,
     replacing,
     replacing_folder,
-    sha256_file,
     write_json,
     write_text,
 )
 from miracle_core.model.miracle import Miracle
+from miracle_core.training.origin import Origin
+from miracle_core.training.tensors import load_tensors, load_weights
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,26 @@ class RunFolder:
         """All that resuming needs."""
         return self.path / "checkpoints" / "last" / "state.safetensors"
 
-    def create(self, settings: Settings, dataset: Dataset, *, overwrite: bool) -> None:
+    @property
+    def transfer(self) -> Path:
+        """What was taken over from another run."""
+        return self.path / "transfer.json"
+
+    def create(
+        self,
+        settings: Settings,
+        dataset: Dataset | None,
+        *,
+        overwrite: bool,
+        transfer: Mapping[str, Any] | None = None,
+    ) -> None:
         """Start a run folder: its settings, and the Dataset beside them.
+
+        Args:
+            settings: the run's.
+            dataset: what it is trained on; None for a pre-training, which keeps no copy.
+            overwrite: replace a run that is there.
+            transfer: what was taken over from another run.
 
         Raises:
             InputError: the folder holds something already and may not be overwritten.
@@ -79,7 +97,10 @@ class RunFolder:
         with replacing_folder(self.path) as beside:
             fresh = RunFolder(beside)
             write_text(fresh.config, dump_settings(settings))
-            _copy_dataset(dataset, fresh.data, settings.encoder)
+            if dataset is not None:
+                _copy_dataset(dataset, fresh.data, settings.encoder)
+            if transfer is not None:
+                write_json(fresh.transfer, transfer)
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a path that a new run may not take.
@@ -139,6 +160,34 @@ class RunFolder:
         with replacing(self.metrics) as beside:
             beside.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
 
+    def read_transfer(self) -> dict[str, Any] | None:
+        """What was taken over from another run, or None for a run from scratch."""
+        if not self.transfer.is_file():
+            return None
+        value: dict[str, Any] = read_json(self.transfer)
+        return value
+
+    def read_weights(self) -> tuple[dict[str, Tensor], dict[str, str], str]:
+        """The best weights, or the last checkpoint's where no validation has been yet.
+
+        Returns:
+            The weights, their file's metadata, and ``best`` or ``last``.
+
+        Raises:
+            InputError: there are none, or a damaged file.
+        """
+        if self.weights.is_file():
+            return *load_tensors(self.weights), "best"
+        if not self.state.is_file():
+            raise InputError(
+                "has no weights yet",
+                where=str(self.path),
+                remedy="let the training go on: --resume",
+            )
+        tensors, metadata = load_tensors(self.state)
+        weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        return weights, metadata, "last"
+
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the final figures."""
         write_json(self.result, result)
@@ -151,31 +200,16 @@ class RunFolder:
         return value
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as beside:
-        save_file(plain, beside, metadata)
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: tensors on the CPU, and its metadata.
-
-    Raises:
-        InputError: missing, cut off or not a safetensors file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"can't be read as safetensors: {error}", where=str(path)) from error
-
-
 def build_model(settings: Settings, dataset: Dataset) -> Miracle:
     """A model with fresh weights for a Dataset."""
     width = dataset.feature_set(settings.encoder or None).encoder.width
     items = dataset.n_items if settings.train.mode == "transductive" else None
     return Miracle(settings.model, width, items)
+
+
+def build_pretraining_model(settings: Settings, text_width: int) -> Miracle:
+    """A model with fresh weights for a pre-training: no item embeddings, but a [MASK] vector."""
+    return Miracle(settings.model, text_width, mask=True)
 
 
 def text_vectors(dataset: Dataset, encoder: str | None = None) -> Tensor:
@@ -184,16 +218,7 @@ def text_vectors(dataset: Dataset, encoder: str | None = None) -> Tensor:
     Raises:
         InputError: no such features, or a file that is not what was written.
     """
-    entry = dataset.feature_set(encoder)
-    vectors = dataset.features(encoder)
-    path = dataset.folder / entry.file
-    if sha256_file(path) != entry.sha256:
-        raise InputError(
-            "has changed since it was written (its hash differs from the manifest's)",
-            where=str(path),
-            remedy="encode the items again",
-        )
-    return torch.from_numpy(vectors.astype("float32"))
+    return torch.from_numpy(dataset.features(encoder, verify=True).astype("float32"))
 
 
 def data_hash(settings: Settings, dataset: Dataset) -> str:
@@ -209,10 +234,11 @@ class TrainedRun:
     Attributes:
         folder: where it lies.
         settings: its settings.
-        dataset: the Dataset it was trained on.
+        dataset: the Dataset that is read: the run's own, or another.
         text: float32 [items, d_b], the Dataset's scaled text vectors (``Miracle.scaled_text``).
         model: with its weights, in evaluation mode.
         weights_from: ``best`` or ``last``, which weights these are.
+        origin: what the weights were learned from.
     """
 
     folder: RunFolder
@@ -221,59 +247,66 @@ class TrainedRun:
     text: Tensor
     model: Miracle
     weights_from: str
+    origin: Origin
 
 
-def load_run(path: str | Path, *, verify: bool = True) -> TrainedRun:
+def load_run(
+    path: str | Path,
+    data: Dataset | None = None,
+    *,
+    encoder: str | None = None,
+    verify: bool = True,
+) -> TrainedRun:
     """Load a run: the best weights, or the last checkpoint's where no validation has been yet.
 
+    Args:
+        path: the run folder.
+        data: a Dataset to read in place of the run's own; a pre-trained run has none of its own.
+        encoder: whose text features of ``data`` are read; None takes those of the run's encoder.
+        verify: compare the run's own data with its hashes.
+
     Raises:
-        InputError: not a run folder, no weights in it, weights that don't fit its settings, or
-            data that is not what they were learned from.
+        InputError: not a run folder, no weights in it, weights that don't fit its settings, data
+            that is not what they were learned from, or other data that they can't read.
     """
     folder = RunFolder(Path(path))
     settings = folder.settings()
-    dataset = folder.dataset(verify=verify)
-    model = build_model(settings, dataset)
-    if folder.weights.is_file():
-        source, which = folder.weights, "best"
-        tensors, metadata = load_tensors(source)
-    elif folder.state.is_file():
-        source, which = folder.state, "last"
-        tensors, metadata = load_tensors(source)
-        prefix = "model."
-        tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    if settings.datasets and data is None:
+        raise InputError(
+            "is a pre-trained run: it has no Dataset of its own",
+            where=str(path),
+            remedy="name one: miracle evaluate RUN --data DATA, or "
+            "miracle finetune --from RUN --data DATA --out NEW",
+        )
+    tensors, metadata, which = folder.read_weights()
+    where = str(folder.path)
+    if settings.datasets:
+        origin = Origin.read(metadata, where)
+        model = build_pretraining_model(settings, origin.encoder.width)
     else:
-        raise InputError(
-            "has no weights yet", where=str(folder.path), remedy="let the training go on: --resume"
-        )
-    load_weights(model, tensors, where=str(source))
-    text = text_vectors(dataset, settings.encoder or None)
-    if metadata.get("data") != data_hash(settings, dataset):
-        raise InputError(
-            "the run's data is not what its weights were learned from",
-            where=str(folder.data),
-            remedy="bring the run's own data back, or train again into another folder",
-        )
-    return TrainedRun(folder, settings, dataset, model.scaled_text(text), model.eval(), which)
-
-
-def load_weights(model: Miracle, tensors: dict[str, Tensor], *, where: str) -> None:
-    """Put weights into a model of the same shapes.
-
-    Raises:
-        InputError: a weight is missing, unknown or of another shape; the first is named.
-    """
-    expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    for name in sorted(expected.keys() | tensors.keys()):
-        have = tuple(tensors[name].shape) if name in tensors else None
-        if expected.get(name) != have:
+        own = folder.dataset(verify=verify)
+        origin = Origin.of([own], own.feature_set(settings.encoder or None).encoder)
+        model = build_model(settings, own)
+        if metadata.get("data") != data_hash(settings, own):
             raise InputError(
-                f"weight {name!r} has shape {have}, the settings and data ask for "
-                f"{expected.get(name)}",
-                where=where,
-                remedy="the run's config.toml, data or weights were changed; train again",
+                "the run's data is not what its weights were learned from",
+                where=str(folder.data),
+                remedy="bring the run's own data back, or train again into another folder",
             )
-    model.load_state_dict(tensors)
+    load_weights(model, tensors, where=where)
+    if data is None:
+        dataset, name = own, settings.encoder or None
+    else:
+        if model.identity is not None and not origin.knows(data):
+            raise InputError(
+                f"the run is transductive: it knows the items of {origin.names!r} by an "
+                f"embedding each, and {data.name!r} has another catalogue",
+                where=str(data.folder),
+                remedy="evaluate an inductive run, or fine-tune on this Dataset",
+            )
+        dataset, name = data, origin.features_of(data, encoder).encoder.name
+    text = model.scaled_text(text_vectors(dataset, name))
+    return TrainedRun(folder, settings, dataset, text, model.eval(), which, origin)
 
 
 def _copy_dataset(dataset: Dataset, target: Path, encoder: str) -> None:

@@ -1,146 +1,118 @@
-"""The training loop: reads from top to bottom as one epoch after another."""
+"""The training loop: reads from top to bottom as one epoch after another.
+
+What is learned from a batch, and what a validation is, the two kinds of training say:
+:mod:`miracle_core.training.finetuning` and :mod:`miracle_core.training.pretraining`.
+"""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import SPLITS, Dataset
-from miracle_core.data.packed import Packed, pack
 from miracle_core.errors import InputError, MiracleError
-from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.metrics import DEFAULT_KS
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.miracle import Miracle
+from miracle_core.model.miracle import Losses, Miracle
 from miracle_core.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from miracle_core.training.listeners import Listener
-from miracle_core.training.model_card import write_model_card
-from miracle_core.training.run_folder import (
-    RunFolder,
-    build_model,
-    data_hash,
-    load_tensors,
-    load_weights,
-    save_tensors,
-    text_vectors,
-)
+from miracle_core.training.origin import Origin
+from miracle_core.training.run_folder import RunFolder
+from miracle_core.training.tensors import save_tensors
 
 CHECKPOINT_SECONDS = 60.0
 REPORT_STEPS = 5
 
 
-def finetune(
-    settings: Settings,
-    out: str | Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    listeners: Sequence[Listener] = (),
-    should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
-    """Train a model on one Dataset (section 3.4.4) and leave a run folder.
-
-    Args:
-        settings: the whole run; ``settings.data`` names the Dataset.
-        out: the run folder.
-        resume: go on where the run in ``out`` stopped; its own settings hold.
-        overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
-        should_stop: asked after each step; true saves a checkpoint and ends.
-
-    Returns:
-        What ``result.json`` holds.
-
-    Raises:
-        InputError: no such Dataset or features, or ``out`` is taken.
-        MiracleError: the loss is no longer finite.
-    """
-    folder = RunFolder(Path(out))
-    if resume:
-        settings = folder.settings()
-        training = Finetuning(settings, folder, folder.dataset())
-        if folder.state.is_file():
-            training.restore()
-    else:
-        folder.check_free(overwrite=overwrite)
-        dataset = Dataset.open(settings.data)
-        settings = settings.model_copy(
-            update={
-                "data": str(Path(settings.data).resolve()),
-                "encoder": dataset.feature_set(settings.encoder or None).encoder.name,
-            }
-        )
-        # Whatever is wrong with the data shows here, before anything is written.
-        training = Finetuning(settings, folder, dataset)
-        folder.create(settings, dataset, overwrite=overwrite)
-    return training.run(listeners, should_stop)
-
-
 @dataclass(frozen=True)
-class Batch:
-    """Some training examples.
+class Validation:
+    """What a validation found.
 
     Attributes:
-        packed: their histories.
-        targets: int64 [histories], the item each took next, in packed order.
+        metrics: the figures that choose the best epoch.
+        capsules: ``in_use`` and ``per_user``.
+        more: what else belongs into the epoch's record.
     """
 
-    packed: Packed
-    targets: Tensor
+    metrics: dict[str, float]
+    capsules: dict[str, float]
+    more: dict[str, Any] = field(default_factory=dict)
 
 
-class Finetuning:
-    """One training run over one Dataset.
+class Training(ABC):
+    """One training run: epochs of steps, each epoch validated, every moment resumable.
 
     Args:
         settings: the whole run.
         folder: where it is kept.
-        dataset: what it learns from.
+        model: with its first weights.
+        origin: what it learns from.
+        data: hash of all that training reads.
+        n_examples: training examples of an epoch.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: RunFolder,
+        model: Miracle,
+        origin: Origin,
+        data: str,
+        n_examples: int,
+    ) -> None:
         self.settings = settings
         self.folder = folder
-        self.dataset = dataset
-        self.examples = dataset.examples("train")
-        for split in SPLITS:
-            if not len(dataset.examples(split)):
-                raise InputError(
-                    f"has no example in its {split} part: its users have too few interactions",
-                    where=str(dataset.folder),
-                    remedy="preprocess it to keep longer histories, or split it otherwise",
-                )
+        self.origin = origin
+        self.n_examples = n_examples
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(settings.train.seed)
-        self.model: Miracle = build_model(settings, dataset).to(self.device)
-        raw = text_vectors(dataset, settings.encoder or None)
-        self.text = self.model.scaled_text(raw.to(self.device))
+        self.model = model.to(self.device)
         train = settings.train
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(),
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
             lr=train.learning_rate,
             weight_decay=train.weight_decay,
             fused=True,
         )
-        self.position = Position(
-            used=[0] * settings.model.capsules, data=data_hash(settings, dataset)
-        )
+        self.position = Position(used=[0] * settings.model.capsules, data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
-        self.steps_per_epoch = -(-len(self.examples) // train.batch_size)
+        self.steps_per_epoch = -(-n_examples // train.batch_size)
+
+    @abstractmethod
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The examples of an epoch in the order they are taken, a function of seed and epoch."""
+
+    @abstractmethod
+    def losses(self, chosen: npt.NDArray[np.int64]) -> Losses:
+        """The losses of some examples, the model in training mode."""
+
+    @abstractmethod
+    def validate(self) -> Validation:
+        """Measure the model on the validation part."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What ``result.json`` says of data and method."""
+
+    @abstractmethod
+    def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
+        """Add to the result of a run that has ended, on its best weights."""
+
+    @abstractmethod
+    def write_card(self, result: dict[str, Any]) -> None:
+        """Write the model card."""
 
     def restore(self) -> None:
         """Go back to the last checkpoint.
 
         Raises:
-            InputError: the checkpoint is damaged or the Dataset is another.
+            InputError: the checkpoint is damaged or the data is other data.
         """
         position = load_checkpoint(self.folder.state, self.model, self.optimiser)
         if len(position.used) != self.settings.model.capsules:
@@ -148,7 +120,7 @@ class Finetuning:
         if position.data != self.position.data:
             raise InputError(
                 "the run's data has changed since its checkpoint",
-                where=str(self.folder.data),
+                where=", ".join(self.settings.datasets) or str(self.folder.data),
                 remedy="train again into another folder",
             )
         self.position = position
@@ -159,7 +131,7 @@ class Finetuning:
         """Train until the epochs are done, validation stops rising, or ``should_stop``."""
         train, position = self.settings.train, self.position
         for listener in listeners:
-            listener.start(train.epochs, self.steps_per_epoch, len(self.examples))
+            listener.start(train.epochs, self.steps_per_epoch, self.n_examples)
         started = time.perf_counter() - position.seconds
         status = "finished"
         while position.epoch < train.epochs:
@@ -172,13 +144,10 @@ class Finetuning:
                 break
             for listener in listeners:
                 listener.validating(position.epoch + 1)
-            record = self.validate(started)
+            record = self.end_epoch(started)
             for listener in listeners:
                 listener.epoch(record)
-        if status != "interrupted":
-            for listener in listeners:
-                listener.testing()
-        result = self.finish(status, time.perf_counter() - started)
+        result = self.finish(status, started, listeners)
         for listener in listeners:
             listener.end(status)
         return result
@@ -189,17 +158,16 @@ class Finetuning:
         """The rest of one epoch; false if it was asked to stop (a checkpoint is then saved)."""
         position, train = self.position, self.settings.train
         epoch = position.epoch + 1
-        order = np.random.default_rng([train.seed, epoch]).permutation(len(self.examples))
+        order = self.order(epoch)
         saved = begun = time.perf_counter()
         first = position.step
         self.model.train()
         while position.step < self.steps_per_epoch:
-            chosen = order[position.step * train.batch_size :][: train.batch_size]
-            self.step(self.batch(chosen))
+            self.step(order[position.step * train.batch_size :][: train.batch_size])
             position.step += 1
             now = time.perf_counter()
             if position.step % REPORT_STEPS == 0 or position.step == self.steps_per_epoch:
-                done = min(position.step * train.batch_size, len(self.examples))
+                done = min(position.step * train.batch_size, self.n_examples)
                 speed = (done - first * train.batch_size) / (now - begun)
                 for listener in listeners:
                     listener.step(epoch, position.step, self.report(speed))
@@ -212,28 +180,13 @@ class Finetuning:
                 return False
         return True
 
-    def batch(self, chosen: np.ndarray[Any, np.dtype[np.int64]]) -> Batch:
-        """Gather examples by number."""
-        users, positions = self.examples.users[chosen], self.examples.positions[chosen]
-        packed = pack(
-            self.dataset.sequences,
-            np.asarray(self.dataset.offsets[users]),
-            positions,
-            self.settings.model.max_length,
-        )
-        targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
-        ordered = torch.from_numpy(targets)[packed.order]
-        return Batch(packed.to(self.device), ordered.to(self.device, non_blocking=True))
-
-    def step(self, batch: Batch) -> None:
-        """One step of the optimiser on one batch (eq. 24).
+    def step(self, chosen: npt.NDArray[np.int64]) -> None:
+        """One step of the optimiser on some examples.
 
         Raises:
             MiracleError: the loss is not finite.
         """
-        losses = self.model.finetune_losses(
-            self.text, batch.packed, batch.targets, self.settings.loss
-        )
+        losses = self.losses(chosen)
         if not torch.isfinite(losses.total):
             raise MiracleError(
                 f"the loss is not finite in epoch {self.position.epoch + 1}",
@@ -243,7 +196,7 @@ class Finetuning:
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.train.clip)
         self.optimiser.step()
-        sums, n = self.position.sums, batch.packed.n_histories
+        sums, n = self.position.sums, len(chosen)
         for name, term in {"loss": losses.total, **losses.terms}.items():
             sums[name] = sums.get(name, 0.0) + float(term.detach()) * n
         sums["examples"] = sums.get("examples", 0.0) + n
@@ -260,10 +213,10 @@ class Finetuning:
             "examples_per_second": examples_per_second,
         }
 
-    def validate(self, started: float) -> dict[str, Any]:
-        """End an epoch: validate, keep the best weights, write the record and a checkpoint."""
+    def end_epoch(self, started: float) -> dict[str, Any]:
+        """Validate, keep the best weights, write the record and a checkpoint."""
         position, settings = self.position, self.settings
-        found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "valid", ks=self.ks)
+        found = self.validate()
         seconds = time.perf_counter() - started
         train_means = self.report(0.0)
         train_means.pop("examples_per_second")
@@ -272,17 +225,14 @@ class Finetuning:
         better = value > position.best
         if better:
             position.best, position.best_epoch = value, position.epoch
-            save_tensors(
-                self.folder.weights,
-                self.model.state_dict(),
-                {"epoch": str(position.epoch), "data": position.data},
-            )
+            save_tensors(self.folder.weights, self.model.state_dict(), self.metadata())
         record = {
             "epoch": position.epoch,
             "step": position.epoch * self.steps_per_epoch,
             "train": {k: v for k, v in train_means.items() if k != "capsules_in_use"},
             "valid": found.metrics,
-            "capsules": capsule_figures(found),
+            **found.more,
+            "capsules": found.capsules,
             "best": better,
             "seconds": seconds,
         }
@@ -292,34 +242,39 @@ class Finetuning:
         self.save()
         return record
 
+    def metadata(self) -> dict[str, str]:
+        """What a file of weights says of them."""
+        position = self.position
+        return {
+            "epoch": str(position.epoch),
+            "data": position.data,
+            **self.origin.metadata(),
+        }
+
     def save(self) -> None:
         """Write a checkpoint."""
-        save_checkpoint(self.folder.state, self.model, self.optimiser, self.position)
+        save_checkpoint(
+            self.folder.state, self.model, self.optimiser, self.position, self.origin.metadata()
+        )
 
-    def finish(self, status: str, seconds: float) -> dict[str, Any]:
-        """Write ``result.json`` and the model card; an ended run is tested on its best weights."""
+    def finish(self, status: str, started: float, listeners: Sequence[Listener]) -> dict[str, Any]:
+        """Write ``result.json`` and the model card."""
         position = self.position
         result: dict[str, Any] = {
             "status": status,
-            "dataset": self.dataset.name,
-            "fingerprint": self.dataset.manifest.fingerprint,
-            "mode": self.settings.train.mode,
+            **self.summary(),
             "epochs": position.epoch,
             "best_epoch": position.best_epoch,
             "metric": self.settings.train.metric,
-            "seconds": seconds,
+            "seconds": time.perf_counter() - started,
         }
         best = [r for r in self.folder.history() if r["epoch"] == position.best_epoch]
         if best:
-            result["valid"] = best[0]["valid"]
+            result.update({name: best[0][name] for name in ("valid", "domains") if name in best[0]})
         if status != "interrupted":
-            weights, _ = load_tensors(self.folder.weights)
-            load_weights(self.model, weights, where=str(self.folder.weights))
-            found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "test", ks=self.ks)
-            result["test"] = found.metrics
-            result["capsules"] = capsule_figures(found)
+            self.conclude(result, listeners)
         self.folder.write_result(result)
-        write_model_card(self.folder, self.settings, self.dataset, result)
+        self.write_card(result)
         return result
 
 

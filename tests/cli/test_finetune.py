@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miracle_cli.finetune import _until_interrupted
 from miracle_cli.main import main
+from miracle_cli.training import until_interrupted
 from miracle_core.files import sha256_file
 from miracle_core.training.run_folder import load_run
 from tests.support.runs import SMALL_MODEL, tiny_shop
@@ -147,7 +147,7 @@ def test_resuming_keeps_the_settings(
 def test_the_second_ctrl_c_aborts() -> None:
     before = signal.getsignal(signal.SIGINT)
     told: list[int] = []
-    with _until_interrupted(lambda: told.append(1)) as pressed:
+    with until_interrupted(lambda: told.append(1)) as pressed:
         assert not pressed()
         signal.raise_signal(signal.SIGINT)
         assert pressed()

@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from miracle_core.data.dataset import Dataset, EncoderIdentity, write_dataset, write_features
+from miracle_core.data.dataset import EncoderIdentity, write_dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.training.evaluate_run import evaluate_run
 from miracle_core.training.run_folder import load_run, text_vectors
-from tests.support.runs import ENCODER, tiny_run, tiny_shop
-
-
-def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "other") -> Dataset:
-    """The tiny shop's last items and users of its own, with the same encoder's features."""
-    full = tiny_shop(folder.with_name("full"))
-    rng = np.random.default_rng(1)
-    write_dataset(
-        folder,
-        name=name,
-        items=full.items.tail(items),
-        user_ids=[f"o{u}" for u in range(users)],
-        sequences=rng.integers(0, items, 5 * users).astype(np.int32),
-        offsets=5 * np.arange(users + 1),
-        sources=[],
-        settings={},
-        counts={},
-    )
-    return write_features(folder, full.features()[-items:], full.feature_set().encoder)
+from tests.support.runs import ENCODER, other_shop, reencode, tiny_run
 
 
 def metrics_of(found: dict[str, Reference]) -> dict[str, dict[str, float]]:
     return {name: other.metrics for name, other in found.items()}
-
-
-def reencode(data: Dataset, **changes: object) -> Dataset:
-    """The same vectors under another encoder's identity, in place of those there."""
-    entry = data.feature_set()
-    manifest = json.loads((data.folder / "manifest.json").read_text())
-    vectors = np.asarray(data.features())
-    width = changes.get("width", entry.encoder.width)
-    assert isinstance(width, int)
-    manifest["features"] = {}
-    (data.folder / "manifest.json").write_text(json.dumps(manifest))
-    identity = EncoderIdentity.model_validate({**entry.encoder.model_dump(), **changes})
-    return write_features(data.folder, vectors[:, :width], identity)
 
 
 def test_the_runs_own_data_by_default(small_run: Path) -> None:

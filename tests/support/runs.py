@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import polars as pl
 import torch
 
 from miracle_core.config import Settings, make_settings, nested
-from miracle_core.data.dataset import Dataset, write_dataset, write_features
+from miracle_core.data.dataset import Dataset, EncoderIdentity, write_dataset, write_features
 from miracle_core.model.miracle import Miracle
 from miracle_core.text import load_encoder
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash, save_tensors
+from miracle_core.training.run_folder import RunFolder, build_model, data_hash
+from miracle_core.training.tensors import save_tensors
 
 ENCODER = "hashing:32"
 # Three kinds of things, then what a shop should not hold but does.
@@ -70,6 +72,37 @@ def tiny_shop(folder: Path) -> Dataset:
     encoder = load_encoder(ENCODER)
     vectors = encoder.encode(items["text"].to_list()).astype(np.float16)
     return write_features(folder, vectors, encoder.identity)
+
+
+def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "other") -> Dataset:
+    """The tiny shop's last items and users of its own, with the same encoder's features."""
+    full = tiny_shop(folder.with_name("full"))
+    rng = np.random.default_rng(1)
+    write_dataset(
+        folder,
+        name=name,
+        items=full.items.tail(items),
+        user_ids=[f"o{u}" for u in range(users)],
+        sequences=rng.integers(0, items, 5 * users).astype(np.int32),
+        offsets=5 * np.arange(users + 1),
+        sources=[],
+        settings={},
+        counts={},
+    )
+    return write_features(folder, full.features()[-items:], full.feature_set().encoder)
+
+
+def reencode(data: Dataset, **changes: object) -> Dataset:
+    """The same vectors under another encoder's identity, in place of those there."""
+    entry = data.feature_set()
+    manifest = json.loads((data.folder / "manifest.json").read_text())
+    vectors = np.asarray(data.features())
+    width = changes.get("width", entry.encoder.width)
+    assert isinstance(width, int)
+    manifest["features"] = {}
+    (data.folder / "manifest.json").write_text(json.dumps(manifest))
+    identity = EncoderIdentity.model_validate({**entry.encoder.model_dump(), **changes})
+    return write_features(data.folder, vectors[:, :width], identity)
 
 
 def tiny_settings(**changes: Any) -> Settings:

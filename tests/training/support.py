@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.training.run_folder import load_tensors
-from tests.support.runs import tiny_settings, tiny_shop
+from miracle_core.training.tensors import load_tensors
+from tests.support.runs import other_shop, tiny_settings, tiny_shop
 
 
 def quick_settings(folder: Path, **changes: Any) -> Settings:
@@ -23,6 +23,23 @@ def quick_settings(folder: Path, **changes: Any) -> Settings:
         "train__batch_size": 8,
         "train__epochs": 5,
         "train__learning_rate": 0.01,
+    }
+    return tiny_settings(**{**quick, **changes})
+
+
+def pretrain_settings(folder: Path, **changes: Any) -> Settings:
+    """Settings over two shops in ``folder``: 3 epochs of 8 steps, noise and dropout on."""
+    if not (folder / "b").exists():
+        tiny_shop(folder / "a")
+        other_shop(folder / "b")
+    quick = {
+        "datasets": [str(folder / "a"), str(folder / "b")],
+        "encoder": "",
+        "model__width": 16,
+        "model__capsules": 4,
+        "train__batch_size": 8,
+        "train__learning_rate": 0.01,
+        "pretrain__mask_min_length": 3,
     }
     return tiny_settings(**{**quick, **changes})
 

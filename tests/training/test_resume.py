@@ -25,8 +25,9 @@ from miracle_core.data.dataset import Dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.training import trainer
 from miracle_core.training.evaluate_run import evaluate_run
-from miracle_core.training.run_folder import RunFolder, load_run, load_tensors
-from miracle_core.training.trainer import finetune
+from miracle_core.training.finetuning import finetune
+from miracle_core.training.run_folder import RunFolder, load_run
+from miracle_core.training.tensors import load_tensors
 from tests.training.support import quick_settings, same_tensors
 
 
@@ -114,13 +115,13 @@ import sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from miracle_core.config import load_settings
-from miracle_core.training import trainer
+from miracle_core.training import finetuning, trainer
 trainer.CHECKPOINT_SECONDS = 0.0
 run, config, resume = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
 def say():
     print("step", flush=True)
     return False
-trainer.finetune(load_settings(config), run, resume=resume, should_stop=say)
+finetuning.finetune(load_settings(config), run, resume=resume, should_stop=say)
 """
 
 
@@ -166,7 +167,7 @@ def test_killed_before_the_first_checkpoint_it_begins_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Finetuning, "step", die)
+        patch.setattr(trainer.Training, "step", die)
         with pytest.raises(KeyboardInterrupt):
             finetune(settings, tmp_path / "run")
     with pytest.raises(InputError, match="has no weights yet"):
@@ -191,7 +192,7 @@ def test_killed_within_a_validation(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        owner = RunFolder if moment == "write_history" else trainer.Finetuning
+        owner = RunFolder if moment == "write_history" else trainer.Training
         real = getattr(owner, moment)
         calls: list[int] = []
 

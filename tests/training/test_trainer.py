@@ -14,9 +14,9 @@ from miracle_core.data.dataset import Dataset, write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener, TensorBoard
 from miracle_core.training.run_folder import RunFolder, load_run
-from miracle_core.training.trainer import finetune
 from tests.support.runs import tiny_settings
 from tests.training.support import quick_settings, same_tensors
 
@@ -122,7 +122,7 @@ def test_it_stops_when_validation_no_longer_rises(
             found.metrics["recall@10"] = next(values)
         return found
 
-    monkeypatch.setattr("miracle_core.training.trainer.evaluate", scripted)
+    monkeypatch.setattr("miracle_core.training.finetuning.evaluate", scripted)
     settings = quick_settings(tmp_path / "data", train__epochs=50, train__patience=patience)
     result = finetune(settings, tmp_path / "run")
     assert (result["status"], result["best_epoch"]) == ("stopped early", 2)

@@ -1,0 +1,80 @@
+"""``miracle pretrain``: train on several Datasets together."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from miracle_cli import training
+from miracle_core.errors import InputError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def pretrain(
+    out: training.Out,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A Dataset to train on (repeatable: one for each domain)."),
+    ] = None,
+    encoder: training.Encoder = None,
+    preset: training.Preset = None,
+    config: training.Config = None,
+    assignments: training.Assignments = None,
+    mix_temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Domains take part in proportion to (their examples)^T: 1 by size, 0 equally "
+            "[default: 1]."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many [default: 3].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples a step [default: 2048].")] = None,
+    learning_rate: training.LearningRate = None,
+    patience: training.Patience = None,
+    metric: training.Metric = None,
+    seed: training.Seed = None,
+    resume: training.Resume = False,
+    overwrite: training.Overwrite = False,
+    threads: training.Threads = None,
+    as_json: training.AsJson = False,
+) -> None:
+    """Train on several Datasets together, for `finetune --from` or for zero-shot use.
+
+    The mean over the Datasets of their validation metric says which epoch is the best. The run
+    keeps no copy of the data: the folders must stay where they are while it can be resumed.
+
+    Ctrl-C finishes the step, saves everything and says how to go on; a second one aborts at once.
+    """
+    from miracle_core.text import feature_name
+    from miracle_core.training.pretraining import pretrain as train
+
+    given: dict[str, Any] = {
+        "datasets": [str(folder) for folder in data or []] or None,
+        "encoder": None if encoder is None else feature_name(encoder),
+        "preset": preset,
+        "pretrain.mix_temperature": mix_temperature,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.learning_rate": learning_rate,
+        "train.patience": patience,
+        "train.metric": metric,
+        "train.seed": seed,
+    }
+    training.check_modes(resume, overwrite)
+    settings = training.settings_of(given, assignments or [], config, out if resume else None)
+    if not settings.datasets:
+        raise InputError("no Dataset is named", remedy="name each with --data DIR")
+    training.set_threads(threads)
+    place = shlex.quote(str(out))
+    again = f"miracle pretrain --out {place} --resume"
+    result = training.train_shown(
+        train, settings, out, resume=resume, overwrite=overwrite, again=again
+    )
+    training.report(
+        result, out, as_json, again, f"miracle finetune --from {place} --data DATA --out NEW"
+    )

@@ -1,0 +1,169 @@
+"""From a pre-trained run to the start of a fine-tuning: what is taken over, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from miracle_core.config import ModelSettings, Settings
+from miracle_core.errors import InputError
+from miracle_core.files import sha256_file
+from miracle_core.model.miracle import Miracle
+from miracle_core.training.origin import Origin
+from miracle_core.training.run_folder import RunFolder
+from miracle_core.training.tensors import load_tensors
+
+# Weights that are of one catalogue or one kind of training only.
+OWN = ("identity", "mask")
+# The sequence encoder (eq. 6). The norm of its input (eq. 5) learns on, as the authors have it.
+FROZEN = ("context.position", "context.layers.")
+
+
+class Transfer(BaseModel):
+    """What a fine-tuning took over.
+
+    Attributes:
+        run: the run it starts from.
+        sha256: of that run's weights.
+        domains: the Datasets they were learned from.
+        loaded: weights taken over.
+        new: weights of this model that start fresh.
+        left_out: weights of the run that this model has no place for.
+        frozen: weights that stay as they are.
+        settings: model settings that differ, each with the run's value and this one's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str
+    sha256: str
+    domains: list[str]
+    loaded: list[str]
+    new: list[str]
+    left_out: list[str]
+    frozen: list[str]
+    settings: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A run to start from.
+
+    Attributes:
+        folder: where it lies.
+        settings: its settings.
+        origin: what its weights were learned from.
+        weights: its best weights.
+        sha256: of the file they are in.
+    """
+
+    folder: RunFolder
+    settings: Settings
+    origin: Origin
+    weights: dict[str, Tensor]
+    sha256: str
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a run, pre-trained or fine-tuned; its own data is not needed.
+
+        Raises:
+            InputError: no run, or no validated weights in it.
+        """
+        folder = RunFolder(Path(path))
+        settings = folder.settings()
+        if not folder.weights.is_file():
+            raise InputError(
+                "has no weights yet",
+                where=str(path),
+                remedy="let its training go on until its first validation: --resume",
+            )
+        weights, metadata = load_tensors(folder.weights)
+        origin = Origin.read(metadata, str(folder.weights))
+        return cls(folder, settings, origin, weights, sha256_file(folder.weights))
+
+    def check_unchanged(self, transfer: Transfer) -> None:
+        """Refuse other weights than those that a run was begun with.
+
+        Raises:
+            InputError: they have changed.
+        """
+        if self.sha256 != transfer.sha256:
+            raise InputError(
+                "its weights are not those that the run was begun with",
+                where=str(self.folder.path),
+                remedy="train again: --overwrite",
+            )
+
+    def load_into(self, model: Miracle, settings: Settings) -> Transfer:
+        """Put the weights into a model with fresh ones.
+
+        Raises:
+            InputError: the shapes differ, or what is to be frozen was never pre-trained.
+        """
+        mine = model.state_dict()
+        theirs = {name: value for name, value in self.weights.items() if name not in OWN}
+        loaded = sorted(theirs.keys() & mine.keys() - set(OWN))
+        differ = self._differences(settings.model)
+        for name in loaded:
+            if theirs[name].shape != mine[name].shape:
+                told = "; ".join(
+                    f"{setting} is {there!r} there and {here!r} here"
+                    for setting, (there, here) in differ.items()
+                )
+                raise InputError(
+                    f"its weight {name!r} has shape {tuple(theirs[name].shape)}, this model's has "
+                    f"{tuple(mine[name].shape)}" + (f" ({told})" if told else ""),
+                    where=str(self.folder.path),
+                    remedy="leave these settings out: a fine-tuning takes those of its run over",
+                )
+        new = sorted(mine.keys() - set(loaded))
+        frozen = [name for name in sorted(mine) if settings.train.freeze and is_frozen(name)]
+        fresh = [name for name in frozen if name in new]
+        if fresh:
+            raise InputError(
+                f"has no weight {fresh[0]!r}, so it can't be frozen",
+                where=str(self.folder.path),
+                remedy="take the run's own model.layers, or say --no-freeze",
+            )
+        model.load_state_dict({name: theirs[name] for name in loaded}, strict=False)
+        return Transfer(
+            run=str(self.folder.path.resolve()),
+            sha256=self.sha256,
+            domains=[domain.name for domain in self.origin.domains],
+            loaded=loaded,
+            new=new,
+            left_out=sorted(self.weights.keys() - set(loaded)),
+            frozen=frozen,
+            settings={f"model.{name}": values for name, values in differ.items()},
+        )
+
+    def _differences(self, mine: ModelSettings) -> dict[str, list[Any]]:
+        theirs = self.settings.model.model_dump()
+        return {k: [theirs[k], v] for k, v in mine.model_dump().items() if theirs[k] != v}
+
+
+def settings_from(run: str | Path) -> dict[str, Any]:
+    """The settings that a fine-tuning takes over from a run, to lie beneath all others.
+
+    Raises:
+        InputError: no run folder.
+    """
+    model = RunFolder(Path(run)).settings().model
+    return {"pretrained": str(run), "model": model.model_dump(mode="json")}
+
+
+def is_frozen(name: str) -> bool:
+    """Whether a weight is one that ``train.freeze`` keeps as it is."""
+    return name.startswith(FROZEN)
+
+
+def freeze(model: Miracle) -> None:
+    """Keep the sequence encoder's weights as they are (section 3.4.4)."""
+    for name, parameter in model.named_parameters():
+        if is_frozen(name):
+            parameter.requires_grad_(False)
