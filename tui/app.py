@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -232,6 +233,11 @@ class ExplorerApp(App[None]):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
 
+    def picture(self, title: str) -> str:
+        """The screen as SVG. Fonts that a viewer would fetch from elsewhere are left out."""
+        svg = self.export_screenshot(title=title, simplify=True)
+        return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
     def action_export(self) -> None:
         """Write what is on screen to a file."""
         from tui.screens.export import ExportScreen
@@ -239,7 +245,7 @@ class ExplorerApp(App[None]):
         screen = self.screen
         if isinstance(screen, ExplorerScreen):
             name = self.engine.run.name if self.engine else "runs"
-            svg = self.export_screenshot(title=f"miracle: {name}", simplify=True)
+            svg = self.picture(f"miracle tui {name}")
             forms = {"json": screen.export_json(), "csv": screen.export_table(), "svg": svg}
             self.push_screen(ExportScreen(self.here, f"miracle-{name}-{screen.mode}", forms))
 

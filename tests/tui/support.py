@@ -83,6 +83,11 @@ class Driver:
         await self.press("enter")
 
     @property
+    def told(self) -> str:
+        """The messages that came up; on the screen they may be broken into lines."""
+        return "\n".join(notification.message for notification in self.app._notifications)
+
+    @property
     def text(self) -> str:
         """What is on the screen, as text."""
         lines = self.app.screen._compositor.render_strips()

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from miracle_core.data.prepare import PrepareSettings, prepare
+from miracle_core.data.readers import read
+from miracle_core.text import encode_dataset
 from tests.support.demos import small_demo
+from tests.support.runs import ENCODER, random_model, tiny_settings, write_run
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 PATIENCE = 60.0
@@ -84,7 +88,14 @@ def open_terminal(tmp_path: Path) -> Iterator[Callable[[Path], Terminal]]:
             "XDG_STATE_HOME": str(tmp_path / "state"),
             "LANG": "C.UTF-8",
         }
-        words = ["env", "-u", "COLUMNS", "-u", "LINES", *(f"{name}={value}" for name, value in environment.items())]
+        words = [
+            "env",
+            "-u",
+            "COLUMNS",
+            "-u",
+            "LINES",
+            *(f"{name}={value}" for name, value in environment.items()),
+        ]
         words += [sys.executable, "-m", "miracle_cli", "tui", str(run)]
         # A socket's path may not be long, and a test's folder is.
         socket = Path("/tmp") / f"miracle-{os.getpid()}-{len(opened)}"
@@ -121,6 +132,23 @@ def walk(terminal: Terminal, folder: Path, run: Path, typed: str, completion: st
     assert any(best["title"][:12] in row for row in rows), "the screen shows what was exported"
     terminal.keys("C-q")
     terminal.until(lambda text: "exit code 0" in text)
+
+
+@pytest.fixture(scope="module")
+def scientific_run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper's Scientific data set under random weights: training is not what is tested."""
+    folder = tmp_path_factory.mktemp("scientific")
+    prepare(read("atomic", [real_data / "scientific"]), PrepareSettings(), folder / "data")
+    dataset = encode_dataset(folder / "data", ENCODER)
+    settings = tiny_settings(data=str(folder / "data"))
+    return write_run(folder / "run", dataset, settings, random_model(settings, dataset))
+
+
+@pytest.mark.real_data
+def test_a_run_on_scientific(
+    open_terminal: Callable[[Path], Terminal], scientific_run: Path, tmp_path: Path
+) -> None:
+    walk(open_terminal(scientific_run), tmp_path, scientific_run, "nitrile exam", "Nitrile Exam")
 
 
 def test_the_demo_run(

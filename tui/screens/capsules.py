@@ -68,7 +68,7 @@ class FigurePanel(Panel):
 
 
 class CapsulesScreen(ExplorerScreen):
-    """The list on one side, one capsule or figure 6 on the other."""
+    """The list on one side, one capsule on the other; or figure 6."""
 
     mode = "capsules"
     AUTO_FOCUS = "#capsule-list"
@@ -195,10 +195,13 @@ class CapsulesScreen(ExplorerScreen):
             self.explain()
 
     def action_figure(self) -> None:
-        """Figure 6 in the place of the capsule, and back."""
-        figure, capsule = self.query_one(FigurePanel), self.query_one(CapsulePanel)
-        figure.display, capsule.display = capsule.display, figure.display
+        """Figure 6 in the place of the rest, and back: its columns need all the room there is."""
+        figure = self.query_one(FigurePanel)
+        figure.display = not figure.display
+        for panel in (self.query_one(CapsuleListPanel), self.query_one(CapsulePanel)):
+            panel.display = not figure.display
         self.set_class(figure.display, "-figure")
+        self.query_one("#figure6" if figure.display else "#capsule-list").focus()
 
     def action_focus_panel(self, widget: str) -> None:
         """Go to a part."""

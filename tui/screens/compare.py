@@ -44,8 +44,9 @@ class RunPanel(Panel):
         for capsule in answer.capsules if answer is not None else ():
             out.append_text(chip(capsule.capsule))
             items = len(capsule.items)
-            out.append_text(fitted(f" {shown(capsule.label)}", max(width - 12, 8)))
-            out.append(f" {items:>2} item{' ' if items == 1 else 's'} {capsule.strength:.2f} ")
+            told = f"{items:>3} item{' ' if items == 1 else 's'}" if width >= 40 else ""
+            out.append_text(fitted(f" {shown(capsule.label)}", max(width - len(told) - 2, 8)))
+            out.append(f"{told} {capsule.strength:.2f} ")
             out.append(bar(capsule.strength, 5), colour(capsule.capsule))
             out.append("\n")
         self.query_one(".run-text", Static).update(out)
