@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.util import batch_to_device
 from transformers.utils import logging as transformers_logging
 
 from miracle_core.data.dataset import EncoderIdentity
@@ -75,7 +77,7 @@ class TransformerEncoder:
     """
 
     def __init__(self, name: str, model: SentenceTransformer, revision: str) -> None:
-        self.model = model
+        self.model = model.eval()
         model.max_seq_length = min(int(model.max_seq_length or MAX_TOKENS), MAX_TOKENS)
         mode = model[1].pooling_mode
         self.identity = EncoderIdentity(
@@ -85,7 +87,7 @@ class TransformerEncoder:
             max_length=model.max_seq_length,
             width=model[1].pooling_output_dimension,
         )
-        self.engine = f"torch {torch.__version__} {model.device.type}, batches of {BATCH}"
+        self.engine = f"torch {torch.__version__} {model.device.type}, {BATCH} texts a thread"
 
     def token_lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """Tokens read of each text, with the special ones, int64 [texts]."""
@@ -98,19 +100,46 @@ class TransformerEncoder:
         """One vector a text (see :class:`miracle_core.text.base.TextEncoder`).
 
         Texts go through the model in batches of :data:`BATCH` of nearly equal token count:
-        next to nothing is computed on padding.
+        next to nothing is computed on padding. Each batch is one thread's work, so that the
+        number of threads decides no bit.
         """
         vectors = np.empty((len(texts), self.identity.width), dtype=np.float32)
         if not texts:
             return vectors
         order = np.argsort(-self.token_lengths(texts), kind="stable")
-        for start in range(0, len(texts), BATCH):
-            rows = order[start : start + BATCH]
-            batch = [texts[row] for row in rows]
-            vectors[rows] = self.model.encode(batch, batch_size=BATCH, show_progress_bar=False)
-            progress.advance(len(batch))
+        batches = [order[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+        # Only the model runs in several threads: a tokenizer must not.
+        tokens = (self._tokenize([texts[row] for row in rows]) for rows in batches)
+        workers = torch.get_num_threads() if self.model.device.type == "cpu" else 1
+        with _threads(workers) as pool:
+            for rows, part in zip(batches, pool.map(self._forward, tokens), strict=True):
+                vectors[rows] = part
+                progress.advance(len(rows))
         require_finite(vectors, texts, self.identity.name)
         return vectors
+
+    def _tokenize(self, texts: list[str]) -> dict[str, Any]:
+        prompt = self.model.prompts.get(self.model.default_prompt_name)
+        tokens: dict[str, Any] = self.model.preprocess(texts, prompt=prompt)
+        return tokens
+
+    def _forward(self, tokens: dict[str, Any]) -> Vectors:
+        with torch.inference_mode():
+            features = self.model(batch_to_device(tokens, self.model.device))
+            vectors: Vectors = features["sentence_embedding"].cpu().numpy()
+            return vectors
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute alone; torch's own number of threads is afterwards as it was before."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
 
 
 def load_folder(name: str, folder: Path, pooling: PoolingName | None) -> TransformerEncoder:

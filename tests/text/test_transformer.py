@@ -67,6 +67,46 @@ def test_order_and_company_change_nothing_but_last_bits(bert: Path) -> None:
     assert encoder.encode([]).shape == (0, 16)
 
 
+def test_the_number_of_threads_decides_no_bit_and_is_left_alone(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(str(bert))
+    forward, inside = encoder._forward, set()
+
+    def watched(tokens: dict[str, torch.Tensor]) -> np.ndarray:
+        inside.add(torch.get_num_threads())
+        return forward(tokens)
+
+    monkeypatch.setattr(encoder, "_forward", watched)
+    texts = [f"{text} {other}" for text in TEXTS for other in ("red", "small glove")]
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(encoder.encode(texts))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert inside == {1}  # a batch is never shared, whatever a larger model would make of it
+
+
+def test_an_error_in_the_model_comes_out_and_threads_are_left_alone(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(str(bert))
+
+    def fail(_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(encoder, "_forward", fail)
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        encoder.encode(TEXTS)
+    assert torch.get_num_threads() == before
+
+
 def save_own_modules(bert: Path, folder: Path, *extra: torch.nn.Module) -> Path:
     transformer = Transformer(str(bert))
     transformer.max_seq_length = 20
