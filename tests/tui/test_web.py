@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ CHROMIUM = next(
     None,
 )
 PATIENCE = 60.0
+ESCAPE = re.compile(r"\x1b\[[0-9;?<=>]*[a-zA-Z]|\x1b.")
 
 
 def free_port() -> int:
@@ -86,6 +89,7 @@ class Browser:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket, self._number = socket, 0
+        self._drawn = ""
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
@@ -93,9 +97,23 @@ class Browser:
         await self._socket.send_json(message)
         while True:
             answer: dict[str, Any] = await self._socket.receive_json()
+            if answer.get("method") == "Network.webSocketFrameReceived":
+                frame = answer["params"]["response"]
+                if frame["opcode"] == 2:
+                    drawn = base64.b64decode(frame["payloadData"]).decode(errors="replace")
+                    self._drawn += ESCAPE.sub("", drawn)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return dict(answer["result"])
+
+    async def until_drawn(self, text: str) -> None:
+        """Wait until the explorer has drawn a text; what was drawn before doesn't count."""
+        end = time.monotonic() + PATIENCE
+        while text not in self._drawn:
+            assert time.monotonic() < end, f"{text!r} was not drawn; last: {self._drawn[-2000:]}"
+            await asyncio.sleep(0.05)
+            await self.value("1")
+        self._drawn = ""
 
     async def value(self, script: str) -> Any:
         found = await self.call("Runtime.evaluate", expression=script)
@@ -128,6 +146,7 @@ async def browser(url: str, profile: Path) -> AsyncIterator[Browser]:
             address = pages[0]["webSocketDebuggerUrl"]
             async with session.ws_connect(address, max_msg_size=0) as socket:
                 page = Browser(socket)
+                await page.call("Network.enable")
                 await page.call("Page.navigate", url=url)
                 yield page
     finally:
@@ -136,35 +155,27 @@ async def browser(url: str, profile: Path) -> AsyncIterator[Browser]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-async def test_a_title_typed_in_a_browser_is_exported(server: str, tmp_path: Path) -> None:
-    """The page is a canvas, so what was typed is read from what the explorer writes."""
-    exported = tmp_path / "miracle-run-explore.csv"
+async def test_a_title_typed_in_a_browser_is_recommended_from_and_exported(
+    server: str, tmp_path: Path
+) -> None:
+    """What the page's terminal is sent is what it shows; keys go through the page."""
     async with aiohttp.ClientSession() as session:
         assert (await answer_of(session, server))[0] == 200
     async with browser(server, tmp_path / "profile") as page:
-        for _ in range(round(PATIENCE / 0.1)):
-            if "-first-byte" in str(await page.value("document.body.className")):
-                break
-            await asyncio.sleep(0.1)
+        await page.until_drawn("run · tiny")
+        assert "-first-byte" in str(await page.value("document.body.className"))
         assert await page.value("document.querySelectorAll('canvas').length") > 0
         await page.value("document.querySelector('textarea').focus()")
-        for _ in range(30):  # until the run is loaded, nothing is added and what is typed stays
-            await page.call("Input.insertText", text="latex exam")
-            await asyncio.sleep(1)
-            await page.key("Enter", 13, "\r")
-            await asyncio.sleep(0.5)
-            await page.key("Escape", 27)
-            await page.key("Escape", 27)
-            for key in "e":
-                await page.key(key, ord(key.upper()), key)
-            await asyncio.sleep(0.5)
-            await page.key("ArrowDown", 40)
-            await page.key("Enter", 13, "\r")
-            await asyncio.sleep(0.5)
-            if exported.is_file():
-                break
-            await page.key("Escape", 27)
-            await page.key("/", 191, "/")
-        picture = await page.call("Page.captureScreenshot", format="png")
-        (tmp_path / "page.png").write_bytes(base64.b64decode(picture["data"]))
-    assert exported.read_text().startswith("rank,item_id,title,score,capsule")
+        await page.call("Input.insertText", text="latex exam")
+        await page.until_drawn("as a new item")
+        await page.key("Enter", 13, "\r")
+        await page.until_drawn("rank 1 · score")
+        await page.key("Escape", 27)
+        await page.until_drawn("On/off")
+        await page.key("e", 69, "e")
+        await page.until_drawn("Enter writes")
+        await page.key("Enter", 13, "\r")
+        await page.until_drawn("Written:")
+    exported = json.loads((tmp_path / "miracle-run-explore.json").read_text())
+    assert [item["title"] for item in exported["history"]] == ["Latex Exam Glove"]
+    assert len(exported["items"]) == 10

@@ -55,6 +55,11 @@ class CapsulePanel(Panel):
         with VerticalScroll(id="capsule-scroll"):
             yield Static("", id="capsule-text", markup=False)
 
+    def on_resize(self) -> None:
+        """Lines are cut to the width."""
+        if isinstance(self.screen, CapsulesScreen):
+            self.screen.explain()
+
 
 class FigurePanel(Panel):
     """Figure 6."""
@@ -184,10 +189,6 @@ class CapsulesScreen(ExplorerScreen):
         )
         self.query_one("#capsule-text", Static).update(text)
         self.query_one(CapsulePanel).describe(f"{capsule.capsule}")
-
-    def fold(self) -> None:
-        """Texts follow the width."""
-        self.call_after_refresh(self.explain)
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
         """Another capsule."""

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 class RunPanel(Panel):
     """The interests that one run sees."""
 
+    def __init__(self, name: str, *, id: str) -> None:
+        super().__init__(name, "", id=id)
+        self._answer: Recommendation | None = None
+        self._empty = ""
+
     def compose_body(self) -> ComposeResult:
         """A text that scrolls."""
         with VerticalScroll():
@@ -39,7 +44,13 @@ class RunPanel(Panel):
     def show_answer(self, name: str, answer: Recommendation | None, empty: str) -> None:
         """Show a run's interests."""
         self.describe(shown(name, 40))
-        out = Text(empty)
+        self._answer, self._empty = answer, empty
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """Lines follow the width."""
+        answer = self._answer
+        out = Text(self._empty)
         width = max(self.size.width - 20, 10)
         for capsule in answer.capsules if answer is not None else ():
             out.append_text(chip(capsule.capsule))
@@ -90,8 +101,8 @@ class CompareScreen(ExplorerScreen):
     def compose_main(self) -> ComposeResult:
         """Two runs above one list."""
         with Container(id="two-runs"):
-            yield RunPanel("Left", "", id="left-run")
-            yield RunPanel("Right", "", id="right-run")
+            yield RunPanel("Left", id="left-run")
+            yield RunPanel("Right", id="right-run")
         yield ListPanel()
 
     def arrive(self) -> None:
