@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.markup import escape
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -16,6 +17,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from miracle_core.errors import MiracleError
+from tui.display import shown
 from tui.engine import Engine, Load, Stage, Stopped, load_recommender
 from tui.exploration import Exploration
 from tui.screens.base import ExplorerScreen
@@ -274,7 +276,9 @@ class ExplorerApp(App[None]):
                         self._runner(screen, binding.action),
                     )
         for name in self.session.recent:
-            yield SystemCommand(f"Open {Path(name).name}", name, self._opener(Path(name)))
+            # The palette reads both as markup; the name of a folder is none.
+            title, where = escape(shown(Path(name).name)), escape(shown(name))
+            yield SystemCommand(f"Open {title}", where, self._opener(Path(name)))
 
     def _runner(self, screen: Screen[Any], action: str) -> Callable[[], Any]:
         async def run() -> None:

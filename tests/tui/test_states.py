@@ -312,3 +312,12 @@ def test_only_its_own_page_controls_the_explorer() -> None:
         False,
         False,
     ]
+
+
+async def test_a_hostile_folder_name_is_text_in_the_palette(small_run: Path) -> None:
+    session = Session(None, recent=["/runs/[bold]it[nope]\x1b[31m"])
+    async with explorer(small_run, session=session) as driver:
+        await driver.press("escape", "ctrl+p")
+        await driver.pilot.press(*"open")
+        await driver.until(lambda: "Open [bold]it[nope] [31m" in driver.text)
+        assert "\x1b" not in driver.text
