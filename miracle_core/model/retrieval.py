@@ -64,10 +64,16 @@ def score_chunks(interests: Interests, items: Tensor) -> Iterator[tuple[slice, T
         interests.groups, max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
     ):
         scores = vectors.new_empty(users.stop - users.start, n_items)
-        width = max(BLOCK_ELEMENTS // (rows.stop - rows.start), 1)
+        n_rows = rows.stop - rows.start
+        width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
+        # One buffer for every block: fresh memory costs more than filling it.
+        buffer = vectors.new_empty(n_rows * width)
         for start in range(0, n_items, width):
-            block = slice(start, start + width)
-            max_over_interests(vectors[rows] @ items[block].T, groups, out=scores[:, block])
+            block = slice(start, min(start + width, n_items))
+            columns = block.stop - start
+            raw = buffer[: n_rows * columns].view(n_rows, columns)
+            torch.mm(vectors[rows], items[block].T, out=raw)
+            max_over_interests(raw, groups, out=scores[:, block])
         # A bad number in an item's vector spoils its score for every user: one row tells.
         if not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
@@ -93,12 +99,16 @@ def ranks(scores: Tensor, targets: Tensor, ties: Tensor) -> Tensor:
         int64 [users].
     """
     own = scores.gather(1, targets.unsqueeze(1))
-    better = (scores > own).sum(1)
-    equal = scores == own
-    crowded = (equal.sum(1) > 1).nonzero().squeeze(1)
+    # Comparisons are written as ones and zeros of the scores' own type, which sum several times
+    # faster than bytes do; float32 counts exactly up to 2^24.
+    kind = scores.dtype if scores.shape[1] < 1 << 24 else torch.float64
+    flags = torch.empty_like(scores, dtype=kind)
+    better = torch.gt(scores, own, out=flags).sum(1).long()
+    crowded = (torch.eq(scores, own, out=flags).sum(1) > 1).nonzero().squeeze(1)
     if crowded.numel():
+        equal = scores[crowded] == own[crowded]
         before = ties < ties[targets[crowded]].unsqueeze(1)
-        better[crowded] += (equal[crowded] & before).sum(1)
+        better[crowded] += (equal & before).sum(1)
     return better + 1
 
 
