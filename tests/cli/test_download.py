@@ -14,9 +14,7 @@ import pytest
 
 from miracle_cli.main import main
 from miracle_core.data import download as module
-from miracle_core.data.domains import open_domains
 from miracle_core.data.download import PublicData, RemoteFile, catalogue
-from miracle_core.errors import InputError
 
 Capture = pytest.CaptureFixture[str]
 CONTENT = b"user_id,item_id,title\n" + b"u,a,Lamp\n" * 300_000
@@ -150,19 +148,3 @@ def test_the_catalogue_is_whole() -> None:
             assert file.url.startswith("https://")
             assert "{" not in file.url
             assert file.name
-
-
-def test_domains_side_by_side(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        raw = tmp_path / f"{name}.csv"
-        raw.write_text(f"user_id,item_id,title\nu,a,{name}\nu,b,B\nv,a,\n")
-        out = ["--out", str(tmp_path / name), "--k-core", "0"]
-        assert main(["preprocess", str(raw), *out]) == 0
-    (tmp_path / "alias").symlink_to(tmp_path / "one")
-    found = open_domains([tmp_path / "one", tmp_path / "two"])
-    assert [dataset.name for dataset in found] == ["one", "two"]
-    for again in ("one", "alias"):
-        with pytest.raises(InputError, match="the same data as"):
-            open_domains([tmp_path / "one", tmp_path / "two", tmp_path / again])
-    with pytest.raises(InputError):
-        open_domains([])
