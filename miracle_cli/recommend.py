@@ -205,6 +205,7 @@ def _recommended(item: Recommended) -> dict[str, Any]:
         "capsule": item.capsule,
         "scores": list(item.scores),
         "contributions": list(item.contributions),
+        "repeat": item.repeat,
     }
 
 

@@ -51,8 +51,10 @@ class ModelSettings(_Section):
         positional: position-wise item weights (eq. 9); off is section 4.4's "w/o PW".
         sparse: items activate capsules (eq. 8); off is section 4.4's "w/o SS", all capsules active
             for every user (the paper then takes 4).
-        score: ``inner`` product as printed (eq. 17), or ``cosine``.
+        score: ``cosine``, or the ``inner`` product as printed (eq. 17).
         temperature: what scores are divided by in the losses.
+        repeat: a learned number is added to the score of each item that the history holds. Not of
+            the paper: it tells things that people take once from things they take again.
     """
 
     width: int = Field(300, ge=1)
@@ -71,8 +73,9 @@ class ModelSettings(_Section):
     agreement: Literal["h", "q"] = "h"
     positional: bool = True
     sparse: bool = True
-    score: Literal["inner", "cosine"] = "inner"
-    temperature: float = Field(1.0, gt=0)
+    score: Literal["inner", "cosine"] = "cosine"
+    temperature: float = Field(0.07, gt=0)
+    repeat: bool = True
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelSettings:
@@ -205,11 +208,22 @@ PRESETS: dict[Preset, dict[str, Any]] = {
         "model": {
             "agreement": "h",
             "text_scale": "raw",
+            "score": "inner",
+            "temperature": 1.0,
+            "repeat": False,
             "gate_noise": False,
             "adaptor_dropout": 0.0,
         }
     },
-    "reference": {"model": {"agreement": "q", "text_scale": "raw"}},
+    "reference": {
+        "model": {
+            "agreement": "q",
+            "text_scale": "raw",
+            "score": "inner",
+            "temperature": 1.0,
+            "repeat": False,
+        }
+    },
 }
 # What the kind of a run says beneath its preset.
 PRETRAINING: dict[str, Any] = {"train": {"mode": "inductive", "epochs": 3, "batch_size": 2048}}

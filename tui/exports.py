@@ -42,6 +42,7 @@ def exploration_json(exploration: Exploration) -> dict[str, Any]:
                 "capsule": item.capsule,
                 "scores": item.scores,
                 "contributions": item.contributions,
+                "repeat": item.repeat,
             }
             for item in exploration.listed
         ],

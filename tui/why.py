@@ -51,6 +51,8 @@ def why_text(
         out.append(bar(max(share, 0.0), length), colour(capsule.capsule))
         out.append(" wins" if wins else "", "bold")
         out.append("\n")
+    if item.repeat:
+        out.append(f"   {'in the history already':<19}{item.repeat:>+7.2f}\n", "dim")
     out.append_text(_builders(answer, item, width))
     out.append("\nits text\n", "underline")
     out.append(f"{shown(text, TEXT)}\n")

@@ -123,7 +123,8 @@ def evaluate(
             used = np.bincount(interests.capsules.cpu().numpy(), minlength=len(capsule_users))
             used[: len(capsule_users)] += capsule_users
             capsule_users = used
-            for users, scores in score_chunks(interests, items):
+            repeats = scorer.repeats(interests, packed)
+            for users, scores in score_chunks(interests, items, repeats):
                 rows = order[users].cpu().numpy()
                 places = batch.start + rows
                 targets = torch.from_numpy(target_items[places]).to(items.device)

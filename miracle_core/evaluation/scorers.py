@@ -12,6 +12,7 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import Packed
 from miracle_core.model.capsules import CapsuleOutput, Interests
 from miracle_core.model.miracle import Miracle
+from miracle_core.model.repeats import Repeats
 
 
 class Scorer(Protocol):
@@ -24,6 +25,9 @@ class Scorer(Protocol):
 
     def interests(self, packed: Packed) -> Interests:
         """The interests of a batch of histories."""
+
+    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
+        """What scores gain where a history holds the item, if they do."""
 
 
 class MiracleScorer:
@@ -58,6 +62,10 @@ class MiracleScorer:
             output: CapsuleOutput = self.model(self._inputs[packed.items], packed)
             return output.interests.replace_vectors(self.model.user_vectors(output))
 
+    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
+        """What scores gain where a history holds the item; None without ``model.repeat``."""
+        return self.model.repeats(interests, packed.to(self._inputs.device))
+
 
 class ConstantInterest:
     """Scores items the same for every user: popularity, chance.
@@ -84,6 +92,10 @@ class ConstantInterest:
             torch.arange(n),
             ((1, n),),
         )
+
+    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
+        """Nothing: the histories don't count."""
+        return None
 
 
 def popularity(dataset: Dataset) -> ConstantInterest:

@@ -9,6 +9,7 @@ only which items are looked at is approximate.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,11 @@ class Found:
 
     items: Tensor
     floor: float
+
+    def adding(self, items: Collection[int]) -> Found:
+        """The same and some more items, found or not."""
+        more = torch.tensor(sorted(items), dtype=torch.int64, device=self.items.device)
+        return Found(torch.cat((self.items, more)).unique(), self.floor)
 
 
 class Index:

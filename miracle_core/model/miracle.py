@@ -12,10 +12,16 @@ from torch.nn import functional as F  # noqa: N812
 from miracle_core.config import LossSettings, ModelSettings
 from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD, MoEAdaptor
-from miracle_core.model.capsules import CapsuleOutput, SparseCapsules
+from miracle_core.model.capsules import CapsuleOutput, Interests, SparseCapsules
 from miracle_core.model.context import ContextEncoder
 from miracle_core.model.losses import coverage, interest_contrast, orthogonality
+from miracle_core.model.repeats import Repeats
 from miracle_core.model.scoring import max_interest_cross_entropy
+
+# A score gains so many temperatures times its weight by being a repeat: the optimiser moves all
+# weights by steps of one size, and with this one the gain gets where it belongs within an epoch or
+# two.
+REPEAT_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Miracle(nn.Module):
         self.identity = (
             None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
         )
+        self.repeat = nn.Parameter(torch.zeros(())) if s.repeat else None
         self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
 
     def scaled_text(self, text: Tensor) -> Tensor:
@@ -115,6 +122,27 @@ class Miracle(nn.Module):
         u = output.interests.vectors
         return u if self.settings.score == "inner" else F.normalize(u, dim=-1)
 
+    def repeats(
+        self, interests: Interests, packed: Packed, candidates: Tensor | None = None
+    ) -> Repeats | None:
+        """What scores gain where the user has had the item; None without ``model.repeat``.
+
+        Args:
+            interests: of the histories.
+            packed: the histories.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        if self.repeat is None:
+            return None
+        return Repeats.of(interests, packed, self._repeat_gain(self.repeat), candidates)
+
+    def repeat_gain(self) -> float:
+        """What a score gains where the user has had the item; 0 without ``model.repeat``."""
+        return 0.0 if self.repeat is None else float(self._repeat_gain(self.repeat.detach()))
+
+    def _repeat_gain(self, weight: Tensor) -> Tensor:
+        return weight * (REPEAT_SCALE * self.settings.temperature)
+
     def finetune_losses(
         self, text: Tensor, packed: Packed, targets: Tensor, weights: LossSettings
     ) -> Losses:
@@ -136,6 +164,7 @@ class Miracle(nn.Module):
             self.candidates(x),
             targets[interests.users],
             scale=1.0 / self.settings.temperature,
+            repeats=self.repeats(interests, packed),
         )
         return self._weighted(output, weights, recommendation)
 
@@ -171,6 +200,7 @@ class Miracle(nn.Module):
             scale=1.0 / self.settings.temperature,
             item_bias=counts.to(x.dtype).log(),
             target_bias=x.new_zeros(len(own)),
+            repeats=self.repeats(interests, packed, candidates),
         )
         contrast = None if masked is None else self._contrast(items, packed, masked, output)
         return self._weighted(output, weights, recommendation, contrast)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from miracle_core.errors import MiracleError
 from miracle_core.model.capsules import Interests
+from miracle_core.model.repeats import Repeats
 from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users, max_over_interests
 
 # Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
@@ -43,12 +44,15 @@ def tie_order(n_items: int) -> Tensor:
     return torch.from_numpy(order)
 
 
-def score_chunks(interests: Interests, items: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def score_chunks(
+    interests: Interests, items: Tensor, repeats: Repeats | None = None
+) -> Iterator[tuple[slice, Tensor]]:
     """Scores (eq. 17) of all items for a chunk of users after another.
 
     Args:
         interests: the users' active interests.
         items: [items, d].
+        repeats: the items that users have had, whose scores gain by it.
 
     Yields:
         The chunk's users (places in ``interests.users``) and their scores [users, items].
@@ -77,6 +81,8 @@ def score_chunks(interests: Interests, items: Tensor) -> Iterator[tuple[slice, T
         # A bad number in an item's vector spoils its score for every user: one row tells.
         if not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
+        if repeats is not None:
+            repeats.among(users).add_to(scores)
         yield users, scores
 
 
@@ -162,19 +168,22 @@ def _topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return values, candidates.gather(1, places), crowded
 
 
-def best_items(interests: Interests, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def best_items(
+    interests: Interests, items: Tensor, k: int, repeats: Repeats | None = None
+) -> tuple[Tensor, Tensor]:
     """The K best items of every user over the whole catalogue (eq. 17).
 
     Args:
         interests: the users' active interests.
         items: [items, d].
         k: how many, at most the number of items.
+        repeats: the items that users have had, whose scores gain by it.
 
     Returns:
         Scores [users, K] and items int64 [users, K], in the order of ``interests.users``.
     """
     ties = tie_order(items.shape[0]).to(items.device)
-    found = [top_k(scores, k, ties) for _, scores in score_chunks(interests, items)]
+    found = [top_k(scores, k, ties) for _, scores in score_chunks(interests, items, repeats)]
     scores, best = zip(*found, strict=True)
     return torch.cat(scores), torch.cat(best)
 

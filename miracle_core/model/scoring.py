@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from miracle_core.model.capsules import Interests
+from miracle_core.model.repeats import Repeats
 
 Groups = tuple[tuple[int, int], ...]
 
@@ -80,6 +81,7 @@ def max_interest_cross_entropy(
     scale: float = 1.0,
     item_bias: Tensor | None = None,
     target_bias: Tensor | None = None,
+    repeats: Repeats | None = None,
 ) -> Tensor:
     """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
 
@@ -95,6 +97,8 @@ def max_interest_cross_entropy(
         item_bias: [items], added to each candidate's scaled score: the logarithm of how often it
             counts, or a correction for sampling. It gets no gradient.
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
+        repeats: the candidates that users have had, whose scores gain by it; the gain gets an
+            exact gradient.
 
     Returns:
         The loss, a scalar.
@@ -105,7 +109,15 @@ def max_interest_cross_entropy(
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias
+        interests.vectors,
+        items,
+        None if repeats is None else repeats.gain,
+        targets,
+        interests.groups,
+        scale,
+        item_bias,
+        target_bias,
+        repeats,
     )
     return loss
 
@@ -118,15 +130,18 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         ctx: Any,
         vectors: Tensor,
         items: Tensor,
+        gain: Tensor | None,
         targets: Tensor,
         groups: Groups,
         scale: float,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
+        repeats: Repeats | None,
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad[:2])
+        wanted = any(ctx.needs_input_grad[:3])
         d_vectors = torch.zeros_like(vectors) if wanted else None
         d_items = torch.zeros_like(items) if wanted else None
+        d_gain = vectors.new_zeros(())
         total = vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         buffer = vectors.new_empty(BLOCK_ELEMENTS)
@@ -139,21 +154,25 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 scale,
                 item_bias,
                 None if target_bias is None else target_bias[users],
+                None if repeats is None else repeats.among(users),
                 buffer,
             )
             total += chunk.loss()
             if d_vectors is not None and d_items is not None:
-                chunk.add_gradients(d_vectors[rows], d_items)
+                d_gain += chunk.add_gradients(d_vectors[rows], d_items)
         n_users = targets.numel()
         if d_vectors is not None and d_items is not None:
-            ctx.save_for_backward(d_vectors.mul_(scale / n_users), d_items.mul_(scale / n_users))
+            for gradient in (d_vectors, d_items, d_gain):
+                gradient.mul_(scale / n_users)
+            ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
         return total / n_users
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        d_vectors, d_items = ctx.saved_tensors
-        return d_vectors * d_loss, d_items * d_loss, None, None, None, None, None
+        d_vectors, d_items, d_gain = ctx.saved_tensors
+        d_gain = None if d_gain is None else d_gain * d_loss
+        return d_vectors * d_loss, d_items * d_loss, d_gain, None, None, None, None, None, None
 
 
 def chunk_rows(n_items: int) -> int:
@@ -178,11 +197,12 @@ class _Chunk:
         scale: float,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
+        repeats: Repeats | None,
         buffer: Tensor,
     ) -> None:
         self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
         self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
-        self.buffer = buffer
+        self.repeats, self.buffer = repeats, buffer
         width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
@@ -207,6 +227,8 @@ class _Chunk:
                 mine, column = self._targets_in(block)
                 own = best[mine, column] * self.scale + self.target_bias[mine]
                 logits[mine, column] = own
+        if self.repeats is not None:
+            logits[self.repeats.within(block)] += self.repeats.gain * self.scale
         return scores, best, logits
 
     def _targets_in(self, block: slice) -> tuple[Tensor, Tensor]:
@@ -237,8 +259,9 @@ class _Chunk:
         self.normaliser = best_so_far + total.log()
         return (self.normaliser.squeeze(1) - own).sum()
 
-    def add_gradients(self, d_vectors: Tensor, d_items: Tensor) -> None:
-        """Add d(sum of losses)/d(scores / scale) to both gradients."""
+    def add_gradients(self, d_vectors: Tensor, d_items: Tensor) -> Tensor:
+        """Add d(sum of losses)/d(scores * scale) to both gradients, and return the gain's."""
+        d_gain = d_vectors.new_zeros(())
         for block in self.blocks:
             if self.kept is not None:
                 scores, best, weights = self.kept
@@ -247,9 +270,12 @@ class _Chunk:
                 weights = logits.sub_(self.normaliser).exp_()
             mine, column = self._targets_in(block)
             weights[mine, column] -= 1.0
+            if self.repeats is not None:
+                d_gain += weights[self.repeats.within(block)].sum()
             d_scores = _to_winners(scores, best, weights, self.groups)
             d_vectors.addmm_(d_scores, self.items[block])
             d_items[block].addmm_(d_scores.T, self.vectors)
+        return d_gain
 
 
 def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> Tensor:

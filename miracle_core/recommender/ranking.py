@@ -25,6 +25,8 @@ class Ranking:
         routed: the history's interests.
         candidates: [items, d], item vectors as eq. 17 multiplies them.
         ties: int64 [items], the order of items with equal scores.
+        had: the history's items, whose scores gain by it.
+        gain: how much (``model.repeat``).
         seen: items that are left out of the ranking.
         names: ids and titles.
         found: what an index found; None ranks all items.
@@ -35,6 +37,8 @@ class Ranking:
         routed: Routed,
         candidates: Tensor,
         ties: Tensor,
+        had: Collection[int],
+        gain: float,
         seen: Collection[int],
         names: Catalogue,
         found: Found | None = None,
@@ -47,10 +51,10 @@ class Ranking:
         self._seen = frozenset(seen)
         self._scores = routed.user @ candidates.T
         self._best, self._winners = self._scores.max(0)
-        left_out = torch.tensor(sorted(self._seen), dtype=torch.int64, device=candidates.device)
-        if self._items is not None:
-            left_out = torch.isin(self._items, left_out).nonzero().squeeze(1)
-        self._best[left_out] = -torch.inf
+        self._gains = torch.zeros_like(self._best)
+        self._gains[self._rows(had)] = gain
+        self._best += self._gains
+        self._best[self._rows(self._seen)] = -torch.inf
 
     def top(self, k: int) -> tuple[Recommended, ...]:
         """The K best items, or all there are, best first."""
@@ -70,6 +74,10 @@ class Ranking:
     def of(self, item: int) -> Recommended:
         """One item with its rank among all, which must be ranked; 0 for one that is left out."""
         return self._described([item], [0] if item in self._seen else self._ranks([item]))[0]
+
+    def _rows(self, items: Collection[int]) -> Tensor:
+        rows = torch.tensor(sorted(items), dtype=torch.int64, device=self._best.device)
+        return rows if self._items is None else torch.isin(self._items, rows).nonzero().squeeze(1)
 
     def _top(self, scores: Tensor, k: int) -> list[list[int]]:
         """For each interest, the rows of the K best items but those of -inf."""
@@ -94,6 +102,7 @@ class Ranking:
             scores.tolist(),
             winners.tolist(),
             contributions.tolist(),
+            self._gains[rows].tolist(),
             strict=True,
         )
         return tuple(
@@ -102,10 +111,11 @@ class Ranking:
                 item=item,
                 item_id=self._names.item_ids[item],
                 title=self._names.titles[item],
-                score=of_item[winner],
+                score=of_item[winner] + gain,
                 capsule=self._routed.capsules[winner],
                 scores=tuple(of_item),
                 contributions=tuple(brought),
+                repeat=gain,
             )
-            for rank, item, of_item, winner, brought in table
+            for rank, item, of_item, winner, brought, gain in table
         )

@@ -226,11 +226,18 @@ class Recommender:
         given = [self._given(item) for item in history]
         first = max(len(given) - self.max_length, 0)
         routed = route(self._model, self._vectors.of(given[first:]), first)
+        had = {item for item in given[first:] if isinstance(item, int)}
         seen = {item for item in given if isinstance(item, int)} if exclude_seen else set()
         items = self._scorer.items()
-        count = top_k + len(seen)
-        found = self._index.find(routed.user, items, count) if approximate else None
-        ranking = Ranking(routed, items, self._ties, seen, self._catalogue, found)
+        # Items of the history may be pushed down or left out, or pulled up.
+        found = (
+            self._index.find(routed.user, items, top_k + len(had | seen)).adding(had)
+            if approximate
+            else None
+        )
+        ranking = Ranking(
+            routed, items, self._ties, had, self._model.repeat_gain(), seen, self._catalogue, found
+        )
         capsules = [None] * first + list(routed.activated)
         return Recommendation(
             history=tuple(map(self._history_item, given, capsules)),

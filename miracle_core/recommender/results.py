@@ -70,11 +70,12 @@ class Recommended:
         item: the catalogue item.
         item_id: its id.
         title: its title.
-        score: max over the active capsules (eq. 17).
+        score: max over the active capsules (eq. 17), plus ``repeat``.
         capsule: the capsule that won.
         scores: under each active capsule, in the order of ``Recommendation.capsules``.
         contributions: how much of ``score`` each history item brings, in the order of the rows of
-            ``Trace``; they sum to ``score``.
+            ``Trace``; with ``repeat`` they sum to ``score``.
+        repeat: what ``score`` gains because the history holds the item (``model.repeat``).
     """
 
     rank: int
@@ -85,6 +86,7 @@ class Recommended:
     capsule: int
     scores: tuple[float, ...]
     contributions: tuple[float, ...]
+    repeat: float
 
 
 @dataclass(frozen=True)

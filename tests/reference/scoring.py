@@ -20,23 +20,46 @@ def eq17_winner(u: dict[int, Array], x: Array) -> int:
     return min(u, key=lambda j: (-float(u[j] @ x), j))
 
 
-def eq16_in_batch(users: list[dict[int, Array]], targets: list[int], xs: list[Array]) -> float:
+def score(u: dict[int, Array], x: Array, item: int, history: list[int], gain: float) -> float:
+    """Eq. 17, plus what an item gains that the history holds (ours, not of the paper)."""
+    return eq17_score(u, x) + (gain if item in history else 0.0)
+
+
+def eq16_in_batch(
+    users: list[dict[int, Array]],
+    targets: list[int],
+    xs: list[Array],
+    histories: list[list[int]] | None = None,
+    gain: float = 0.0,
+) -> float:
     """The sum over users of -log softmax among the targets of the batch.
 
     Another user's target is a negative unless it is the same item. `xs[i]` is target i's vector.
     """
+    had = [[] for _ in users] if histories is None else histories
     total = 0.0
     for i, u in enumerate(users):
-        own = eq17_score(u, xs[i])
-        rivals = [eq17_score(u, xs[j]) for j in range(len(users)) if targets[j] != targets[i]]
+        own = score(u, xs[i], targets[i], had[i], gain)
+        rivals = [
+            score(u, xs[j], targets[j], had[i], gain)
+            for j in range(len(users))
+            if targets[j] != targets[i]
+        ]
         total += log_sum_exp([own, *rivals]) - own
     return total
 
 
-def eq23_full(users: list[dict[int, Array]], targets: list[int], catalogue: list[Array]) -> float:
+def eq23_full(
+    users: list[dict[int, Array]],
+    targets: list[int],
+    catalogue: list[Array],
+    histories: list[list[int]] | None = None,
+    gain: float = 0.0,
+) -> float:
     """The mean over users of -log softmax of the target among all items."""
+    had = [[] for _ in users] if histories is None else histories
     total = 0.0
-    for u, target in zip(users, targets, strict=True):
-        scores = [eq17_score(u, x) for x in catalogue]
+    for u, target, history in zip(users, targets, had, strict=True):
+        scores = [score(u, x, item, history, gain) for item, x in enumerate(catalogue)]
         total += log_sum_exp(scores) - scores[target]
     return total / len(users)
