@@ -29,6 +29,7 @@ from miracle_core.config import LossSettings, ModelSettings
 EPS = 1e-12
 COSINE_TEMPERATURE = 0.1
 NOISE_SCALE, NOISE_FLOOR = 0.2, 0.01
+REPEAT_SCALE = 50.0
 
 
 def pad(
@@ -208,25 +209,21 @@ def squash(z: Tensor) -> Tensor:
 
 
 class DenseMiracle(nn.Module):
-    """The whole method, dense. Takes the arguments of ``Miracle``.
-
-    Raises:
-        ValueError: the settings ask for scores other than the paper's inner product.
-    """
+    """The whole method, dense. Takes the arguments of ``Miracle``."""
 
     def __init__(
         self, settings: ModelSettings, text_width: int, n_items: int | None = None
     ) -> None:
         super().__init__()
         s = settings
-        if s.score != "inner" or s.temperature != 1.0:
-            raise ValueError("the dense comparison scores by the inner product, as printed")
+        self.cosine, self.temperature = s.score == "cosine", s.temperature
         self.adaptor = DenseAdaptor(text_width, s.width, s.experts, s.adaptor_dropout, s.gate_noise)
         self.context = DenseContext(s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout)
         self.capsules = DenseCapsules(s)
         self.identity = (
             None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * 0.02)
         )
+        self.repeat = nn.Parameter(torch.zeros(())) if s.repeat else None
 
     def catalogue(self, text: Tensor) -> Tensor:
         """x_v (+ e_v): [items, d_b] to [items, d]."""
@@ -239,14 +236,21 @@ class DenseMiracle(nn.Module):
         output: DenseOutput = self.capsules(H, valid)
         return output
 
-    def scores(self, output: DenseOutput, x: Tensor) -> Tensor:
+    def scores(self, output: DenseOutput, x: Tensor, items: Tensor, valid: Tensor) -> Tensor:
         """Eq. 17 for every item: [users, items], by way of [users, C, items]."""
         users, capsules, _ = output.u.shape
+        u = output.u
+        if self.cosine:
+            u, x = F.normalize(u, dim=-1), F.normalize(x, dim=-1)
         inactive = torch.zeros_like(output.active, dtype=x.dtype)
         inactive.masked_fill_(~output.active, -torch.inf)
-        full = torch.addmm(inactive.view(-1, 1), output.u.flatten(0, 1), x.T)
+        full = torch.addmm(inactive.view(-1, 1), u.flatten(0, 1), x.T)
         best: Tensor = full.view(users, capsules, -1).max(1).values
-        return best
+        if self.repeat is None:
+            return best
+        had = torch.zeros_like(best, requires_grad=False)
+        had[valid.nonzero()[:, 0], items[valid]] = 1.0
+        return best + had * (self.repeat * REPEAT_SCALE * self.temperature)
 
     def losses(
         self, text: Tensor, items: Tensor, valid: Tensor, targets: Tensor, weights: LossSettings
@@ -263,7 +267,9 @@ class DenseMiracle(nn.Module):
         x = self.catalogue(text)
         output = self(x, items, valid)
         terms = {
-            "recommendation": F.cross_entropy(self.scores(output, x), targets),
+            "recommendation": F.cross_entropy(
+                self.scores(output, x, items, valid) / self.temperature, targets
+            ),
             "coverage": coverage(output, valid),
             "orthogonality": orthogonality(self.capsules.base),
         }
@@ -326,6 +332,7 @@ def target_ranks(
     x = model.catalogue(text)
     ranks = []
     for batch in torch.arange(len(items)).split(batch_users):
-        scores = model.scores(model(x, items[batch], valid[batch]), x)
+        padded = items[batch], valid[batch]
+        scores = model.scores(model(x, *padded), x, *padded)
         ranks.append((scores > scores.gather(1, targets[batch, None])).sum(1) + 1)
     return torch.cat(ranks)

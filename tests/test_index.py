@@ -219,7 +219,7 @@ def test_the_key_changes_with_all_that_vectors_depend_on(tmp_path: Path) -> None
     keys = [
         catalogue_key(load_run(tiny_run(tmp_path / str(place), **changes)))
         for place, changes in enumerate(
-            ({}, {"model__text_scale": "raw"}, {"model__score": "cosine"}, {"train__seed": 4})
+            ({}, {"model__text_scale": "raw"}, {"model__score": "inner"}, {"train__seed": 4})
         )
     ]
     assert keys[0] == keys[3]

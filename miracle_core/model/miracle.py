@@ -21,7 +21,7 @@ from miracle_core.model.scoring import max_interest_cross_entropy
 # A score gains so many temperatures times its weight by being a repeat: the optimiser moves all
 # weights by steps of one size, and with this one the gain gets where it belongs within an epoch or
 # two.
-REPEAT_SCALE = 10.0
+REPEAT_SCALE = 50.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import ranking_metrics
 from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity
 from miracle_core.model.capsules import Interests
+from miracle_core.model.repeats import Repeats
 from miracle_core.model.retrieval import tie_order
 from tests.model.support import interests_of
 from tests.reference import metrics
@@ -56,6 +57,10 @@ class LikeTheHistory:
     """Interests = the (whole-number) vectors of the history's items, so scores are exact."""
 
     max_length = MAX_LENGTH
+
+    def __init__(self, gain: float | None = None) -> None:
+        self.gain = gain
+
     vectors = np.random.default_rng(1).integers(-2, 3, (ITEMS, 3)).astype(float)
 
     def items(self) -> torch.Tensor:
@@ -66,17 +71,26 @@ class LikeTheHistory:
         parts = packed.items.split(lengths)
         return interests_of([{int(i): self.vectors[i] for i in part} for part in parts])
 
+    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
+        if self.gain is None:
+            return None
+        return Repeats.of(interests, packed, torch.tensor(self.gain, dtype=torch.float64))
+
     def scores(self, history: list[int]) -> list[float]:
-        known = self.vectors[history[-MAX_LENGTH:]]
-        return [float(max(known @ x)) for x in self.vectors]
+        read = history[-MAX_LENGTH:]
+        scores = [float(max(self.vectors[read] @ x)) for x in self.vectors]
+        for item in set(read):
+            scores[item] += self.gain or 0.0
+        return scores
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
 @pytest.mark.parametrize("exclude_seen", [False, True])
 @pytest.mark.parametrize("batch_users", [3, 2048])
-def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_users):
+@pytest.mark.parametrize("gain", [None, -3.0, 2.0])
+def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_users, gain):
     monkeypatch.setattr(evaluate_module, "BATCH_USERS", batch_users)
-    histories, scorer, key = random_histories(), LikeTheHistory(), tie_order(ITEMS).tolist()
+    histories, scorer, key = random_histories(), LikeTheHistory(gain), tie_order(ITEMS).tolist()
     found = evaluate(
         scorer,
         dataset_of(tmp_path / "d", histories),

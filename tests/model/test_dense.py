@@ -41,11 +41,15 @@ def test_padding():
     assert valid.tolist() == [[False, True, True, True], [False, False, False, True], [True] * 4]
 
 
+PRINTED = {"score": "inner", "temperature": 1.0, "repeat": False}
+
+
+@pytest.mark.parametrize("score", [{}, PRINTED], ids=["default", "printed"])
 @pytest.mark.parametrize("agreement", ["h", "q"])
 @pytest.mark.parametrize("positional", [True, False])
 @pytest.mark.parametrize("n_items", [ITEMS, None])
-def test_losses_and_gradients_are_ours(agreement, positional, n_items):
-    ours, dense = pair(n_items, agreement=agreement, positional=positional)
+def test_losses_and_gradients_are_ours(score, agreement, positional, n_items):
+    ours, dense = pair(n_items, agreement=agreement, positional=positional, **score)
     text, histories, items, valid, targets = batch()
     packed = pack_lists(histories, N)
     mine = ours.finetune_losses(text, packed, targets[packed.order], WEIGHTS)
@@ -69,10 +73,12 @@ def test_ranks_are_ours():
     packed = pack_lists(histories, N)
     with torch.inference_mode():
         x = ours.catalogue(text)
-        interests = ours(x[packed.items], packed).interests
+        output = ours(x[packed.items], packed)
+        interests = output.interests.replace_vectors(ours.user_vectors(output))
+        x = ours.candidates(x)
         own = packed.order[interests.users]
         expected = torch.empty(USERS, dtype=torch.int64)
-        for users, scores in score_chunks(interests, x):
+        for users, scores in score_chunks(interests, x, ours.repeats(interests, packed)):
             expected[own[users]] = ranks(scores, targets[own[users]], tie_order(ITEMS))
     assert torch.equal(target_ranks(dense, text, items, valid, targets, batch_users=5), expected)
 
@@ -87,8 +93,3 @@ def test_a_step_learns():
         for _ in range(30)
     ]
     assert losses[-1] < losses[0]
-
-
-def test_other_scores_are_refused():
-    with pytest.raises(ValueError, match="inner product"):
-        DenseMiracle(ModelSettings(score="cosine"), TEXT_WIDTH)

@@ -41,7 +41,7 @@ def model_of(seed: int = 0, transductive: bool = True, **options: Any) -> Miracl
         **{
             "width": WIDTH, "capsules": 5, "experts": 3, "max_length": N, "inner": 8,
             "dropout": 0.0, "adaptor_dropout": 0.0, "gate_noise": False,
-            "activation_noise": False, **options,
+            "activation_noise": False, "score": "inner", "temperature": 1.0, **options,
         }
     )  # fmt: skip
     return randomise(Miracle(settings, TEXT_WIDTH, ITEMS if transductive else None), seed)
@@ -56,6 +56,14 @@ def losses_of(
 ) -> Any:
     packed = pack_lists(histories, N)
     return model.finetune_losses(text, packed, torch.tensor(targets)[packed.order], WEIGHTS)
+
+
+def gain_of(model: Miracle) -> float:
+    return (
+        0.0
+        if model.repeat is None
+        else 50.0 * float(model.repeat.detach()) * model.settings.temperature
+    )
 
 
 def reference_of(model: Miracle, text: torch.Tensor, histories: list[list[int]]) -> tuple:
@@ -73,9 +81,12 @@ def reference_of(model: Miracle, text: torch.Tensor, histories: list[list[int]])
     transductive=st.booleans(),
     agreement=st.sampled_from(["h", "q"]),
     capsules=st.integers(1, 6),
+    repeat=st.booleans(),
 )
-def test_interests_and_losses_equal_the_paper(seed, lengths, transductive, agreement, capsules):
-    model = model_of(seed, transductive, agreement=agreement, capsules=capsules)
+def test_interests_and_losses_equal_the_paper(
+    seed, lengths, transductive, agreement, capsules, repeat
+):
+    model = model_of(seed, transductive, agreement=agreement, capsules=capsules, repeat=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
     targets = rng.integers(0, ITEMS, len(lengths)).tolist()
@@ -88,7 +99,7 @@ def test_interests_and_losses_equal_the_paper(seed, lengths, transductive, agree
     for found, want in zip(per_user(packed, output.interests), users, strict=True):
         assert_same_interests(found, want.u)
 
-    rec = eq23_full([user.u for user in users], targets, xs)
+    rec = eq23_full([user.u for user in users], targets, xs, histories, gain_of(model))
     balance = eq21_balance([user.s for user in users], [user.choice for user in users])
     apart = eq18_orthogonality(p.A)
     losses = losses_of(model, text, histories, targets)
@@ -101,7 +112,7 @@ def test_interests_and_losses_equal_the_paper(seed, lengths, transductive, agree
 
 @pytest.mark.parametrize("temperature", [1.0, 0.07])
 def test_cosine_scores_are_those_of_directions(temperature):
-    model = model_of(1, score="cosine", temperature=temperature)
+    model = model_of(1, score="cosine", temperature=temperature, repeat=False)
     histories, targets = [[0, 1, 2], [3], [4, 5, 5, 6]], [7, 8, 0]
     xs, _, users = reference_of(model, texts(), histories)
     expected = 0.0
@@ -221,7 +232,8 @@ def test_equal_items_and_empty_texts_stay_finite():
 
 def test_a_fresh_model_starts_near_log_of_the_catalogue():
     torch.manual_seed(0)
-    model = Miracle(ModelSettings(width=32, capsules=8, max_length=N), TEXT_WIDTH, ITEMS).eval()
+    settings = ModelSettings(width=32, capsules=8, max_length=N, score="inner", temperature=1.0)
+    model = Miracle(settings, TEXT_WIDTH, ITEMS).eval()
     losses = losses_of(model, texts().float(), [[0, 1, 2], [3, 4]], [5, 6])
     assert losses.terms["recommendation"].item() == pytest.approx(np.log(ITEMS), abs=0.2)
     assert losses.total.dtype == torch.float32

@@ -29,7 +29,7 @@ from tests.model.support import (
     per_user,
     randomise,
 )
-from tests.model.test_miracle import ITEMS, TEXT_WIDTH, texts
+from tests.model.test_miracle import ITEMS, TEXT_WIDTH, gain_of, texts
 from tests.model.test_miracle import model_of as finetuned
 from tests.reference.capsules import eq7_14_interests
 from tests.reference.losses import (
@@ -78,10 +78,11 @@ def losses_of(
     agreement=st.sampled_from(["h", "q"]),
     capsules=st.integers(1, 6),
     share=st.sampled_from([0.0, 0.3, 1.0]),
+    repeat=st.booleans(),
 )
-def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share):
+def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, repeat):
     """Of histories of every length, targets shared or not, some, none or all items masked."""
-    model = model_of(seed, agreement=agreement, capsules=capsules)
+    model = model_of(seed, agreement=agreement, capsules=capsules, repeat=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
     targets = rng.integers(0, 4, len(lengths)).tolist()
@@ -98,7 +99,11 @@ def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share):
     rows = eq15_rows(users, copies, places)
     expected = {
         "recommendation": eq16_in_batch(
-            [user.u for user in users], targets, [xs[target] for target in targets]
+            [user.u for user in users],
+            targets,
+            [xs[target] for target in targets],
+            histories,
+            gain_of(model),
         )
         / len(users),
         "coverage": eq21_balance([user.s for user in users], [user.choice for user in users]),

@@ -23,7 +23,8 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 KINDS = [
     {},
     {"train__mode": "inductive"},
-    {"model__score": "cosine"},
+    {"model__score": "inner", "model__temperature": 1.0},
+    {"model__repeat": False},
     {"model__agreement": "q", "model__iterations": 1},
     {"model__positional": False, "model__text_scale": "raw"},
 ]
@@ -67,6 +68,9 @@ def test_as_the_model_says_of_all_histories_in_one_batch(run: TrainedRun) -> Non
         assert {c.capsule: c.strength for c in found.capsules} == pytest.approx(strengths, rel=1e-4)
         scores = interests.vectors[rows] @ model.candidates(x).T
         best = scores.amax(0).numpy()
+        had = sorted(set(history[-MAX_LENGTH:]))
+        best[had] += model.repeat_gain()
+        assert (model.repeat_gain() != 0.0) == model.settings.repeat
         assert [item.item for item in found.items] == list(np.argsort(-best, kind="stable"))
         for item in found.items:
             own = dict(zip(interests.capsules[rows].tolist(), scores[:, item.item], strict=True))
@@ -110,7 +114,9 @@ def test_the_trace_rebuilds_interests_and_scores(run: TrainedRun) -> None:
         np.testing.assert_allclose(trace.similarity, output.similarity, **CLOSE)
         for item in found.items:
             assert len(item.contributions) == n
-            np.testing.assert_allclose(sum(item.contributions), item.score, **CLOSE)
+            repeat = model.repeat_gain() if item.item in history[-MAX_LENGTH:] else 0.0
+            assert item.repeat == pytest.approx(repeat)
+            np.testing.assert_allclose(sum(item.contributions) + repeat, item.score, **CLOSE)
 
 
 def test_interests_are_strongest_first_and_share_the_history_out(run: TrainedRun) -> None:
@@ -198,7 +204,8 @@ def same(a: Recommendation, b: Recommendation) -> None:
 def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     dataset = make_shop(tmp_path / "data")
     text = str(dataset.items["text"][20])
-    settings = tiny_settings(data=str(tmp_path / "data"))
+    # A new item is none that the history held, so no score gains by it.
+    settings = tiny_settings(data=str(tmp_path / "data"), model__repeat=False)
     model = random_model(settings, dataset)
     transductive = Recommender.load(write_run(tmp_path / "a", dataset, settings, model))
     told = transductive.recommend([3, text], top_k=30)
@@ -215,7 +222,8 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
 
 
 def test_in_an_inductive_run_a_new_item_is_like_any_other(tmp_path: Path) -> None:
-    recommender = Recommender.load(tiny_run(tmp_path, train__mode="inductive"))
+    run = tiny_run(tmp_path, train__mode="inductive", model__repeat=False)
+    recommender = Recommender.load(run)
     text = recommender.text(11)
     same(recommender.recommend([text], top_k=30), recommender.recommend([11], top_k=30))
     assert recommender.nearest(text, 1)[0].item == 11
