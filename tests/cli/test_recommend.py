@@ -69,6 +69,7 @@ def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> 
             "capsule": item.capsule,
             "scores": list(item.scores),
             "contributions": list(item.contributions),
+            "repeat": item.repeat,
         }
         for item in found.items
     ]
