@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from miracle_core.model.capsules import Interests
+from miracle_core.model.precision import add_product, product_type
 
 Groups = tuple[tuple[int, int], ...]
 
@@ -111,7 +112,10 @@ def max_interest_cross_entropy(
 
 
 class _MaxInterestCrossEntropy(torch.autograd.Function):
-    """The loss and its gradients in one walk; the backward pass only scales them."""
+    """The loss and its gradients in one walk; the backward pass only scales them.
+
+    Under autocast scores are products in its type; what is summed, exponentials among it, is not.
+    """
 
     @staticmethod
     def forward(
@@ -129,17 +133,20 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         d_items = torch.zeros_like(items) if wanted else None
         total = vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
-        buffer = vectors.new_empty(BLOCK_ELEMENTS)
+        low = product_type(vectors)
+        buffer = vectors.new_empty(BLOCK_ELEMENTS, dtype=low)
+        low_vectors, low_items = vectors.to(low), items.to(low)
         for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0])):
             chunk = _Chunk(
-                vectors[rows],
-                items,
+                low_vectors[rows],
+                low_items,
                 targets[users],
                 part,
                 scale,
                 item_bias,
                 None if target_bias is None else target_bias[users],
                 buffer,
+                total.dtype,
             )
             total += chunk.loss()
             if d_vectors is not None and d_items is not None:
@@ -179,10 +186,11 @@ class _Chunk:
         item_bias: Tensor | None,
         target_bias: Tensor | None,
         buffer: Tensor,
+        exact: torch.dtype,
     ) -> None:
         self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
         self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
-        self.buffer = buffer
+        self.buffer, self.exact = buffer, exact
         width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
@@ -200,12 +208,12 @@ class _Chunk:
         scores = room[:n].view(shape)
         torch.mm(self.vectors, self.items[block].T, out=scores)
         best = max_over_interests(scores, self.groups)
-        logits = best * self.scale
+        logits = best.to(self.exact) * self.scale
         if self.item_bias is not None:
             logits += self.item_bias[block]
             if self.target_bias is not None:
                 mine, column = self._targets_in(block)
-                own = best[mine, column] * self.scale + self.target_bias[mine]
+                own = best[mine, column].to(self.exact) * self.scale + self.target_bias[mine]
                 logits[mine, column] = own
         return scores, best, logits
 
@@ -220,10 +228,10 @@ class _Chunk:
     def loss(self) -> Tensor:
         """Sum over the users of log-sum-exp minus the target's logit."""
         # The least finite number, not -inf: a whole block may be biased to -inf.
-        least = torch.finfo(self.vectors.dtype).min
-        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least)
+        least = torch.finfo(self.exact).min
+        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least, dtype=self.exact)
         total = torch.zeros_like(best_so_far)
-        own = self.vectors.new_empty(self.targets.numel())
+        own = best_so_far.new_empty(self.targets.numel())
         for block in self.blocks:
             scores, best, logits = self._block(block)
             mine, column = self._targets_in(block)
@@ -248,8 +256,8 @@ class _Chunk:
             mine, column = self._targets_in(block)
             weights[mine, column] -= 1.0
             d_scores = _to_winners(scores, best, weights, self.groups)
-            d_vectors.addmm_(d_scores, self.items[block])
-            d_items[block].addmm_(d_scores.T, self.vectors)
+            add_product(d_vectors, d_scores, self.items[block])
+            add_product(d_items[block], d_scores.T, self.vectors)
 
 
 def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> Tensor:
