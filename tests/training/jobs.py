@@ -16,6 +16,7 @@ from typing import Any
 import accelerate  # noqa: F401
 import numpy as np
 import torch
+import torch._dynamo  # what the first optimiser imports
 from safetensors.torch import save_file
 
 from miracle_core.config import load_settings
