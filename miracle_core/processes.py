@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from miracle_core.errors import MiracleError
+from miracle_core.errors import AnotherFailed
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Processes:
         """Do what only one may do, such as writing; the others wait until it is done.
 
         Raises:
-            MiracleError: in the others, if it failed in the first (where its own error goes on).
+            AnotherFailed: in the others, if it failed in the first (where its own error goes on).
         """
         if self.size == 1:
             work()
@@ -130,7 +130,7 @@ class Processes:
         finally:
             (failed_in_first,) = self.any(failed)
         if failed_in_first:
-            raise MiracleError("the first process failed", remedy="it says why")
+            raise AnotherFailed("the first process failed, and says why")
 
 
 ALONE = Processes()

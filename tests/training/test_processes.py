@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from miracle_core.config import Settings, dump_settings
 from miracle_core.processes import Processes
 from miracle_core.training.run_folder import RunFolder, load_run
 from miracle_core.training.tensors import load_tensors
-from tests.support.warm import Warm
+from tests.support.warm import ROOT, Warm
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 
 # Of all sizes: alike shares, one more than the other, fewer than processes, the same example often.
@@ -129,3 +134,43 @@ def test_shares_of_a_batch() -> None:
     assert all(weight == 1.0 and together.size == 3 for _, together, weight in shares)
     mine, together, weight = Processes(2, 3).share(batch[:2])
     assert (mine.tolist(), together.size, weight) == ([0, 1], 1, 1 / 3)
+
+
+def torchrun(*arguments: str) -> subprocess.Popen[str]:
+    """``torchrun --nproc-per-node 2 -m miracle_cli ...``, on a port of its own."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.Popen(
+        [*launcher, "--nproc-per-node", "2", "-m", "miracle_cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_torchrun_trains_stops_at_ctrl_c_and_goes_on(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "data", train__epochs=400, train__patience=400)
+    config, run = written(tmp_path, settings), tmp_path / "run"
+    first = torchrun("finetune", "--config", config, "--out", str(run))
+    assert first.stderr is not None
+    said = ""
+    while "epoch 3/400" not in said:
+        line = first.stderr.readline()
+        assert line, said
+        said += line
+    first.send_signal(signal.SIGINT)
+    _, rest = first.communicate(timeout=100)
+    said += rest
+    assert said.count("everything is saved; to go on:") == 1
+    assert said.count("epoch 3/400") == 1
+    done = len(RunFolder(run).history())
+    assert 3 <= done < 400
+    # Enough of it: the rest of the epoch it was stopped in, and one more.
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace("epochs = 400", f"epochs = {done + 2}"))
+    second = torchrun("finetune", "--out", str(run), "--resume", "--json")
+    out, said = second.communicate(timeout=100)
+    assert second.returncode == 0, said
+    assert json.loads(out) == json.loads((run / "result.json").read_text())
+    assert [record["epoch"] for record in RunFolder(run).history()] == list(range(1, done + 3))
