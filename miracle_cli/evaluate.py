@@ -62,6 +62,7 @@ def evaluate(
     from miracle_cli.progress import RichProgress
     from miracle_core.evaluation.metrics import DEFAULT_KS
     from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.processes import processes
     from miracle_core.text import feature_name
     from miracle_core.training.evaluate_run import evaluate_run
 
@@ -76,7 +77,7 @@ def evaluate(
         progress=RichProgress(),
     )
     if save_top_k is not None:
-        write_top_k(save_top_k, found.found, found.dataset)
+        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
         message(f"best items written to {save_top_k}")
     if as_json:
         print_json(found.summary())

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -19,7 +21,7 @@ import typer.core
 import typer.main
 
 from miracle_cli.output import message, print_error
-from miracle_core.errors import MiracleError
+from miracle_core.errors import AnotherFailed, MiracleError
 from miracle_core.version import __version__
 
 # A command is one line: its name, the module that holds its `app`, what it does.
@@ -39,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
+# Which of the processes of one training this is, as torchrun and accelerate launch say.
+RANK = int(os.environ.get("RANK", "0"))
+# By then a launcher whose first process failed has ended the others.
+PATIENCE_SECONDS = 5.0
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 # typer.BadParameter's parent: every complaint about how the command line was written.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -120,10 +126,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
     try:
-        code = typer.main.get_command(app).main(args, prog_name="miracle", standalone_mode=False)
-        sys.stdout.flush()
+        with only_first_talks():
+            command = typer.main.get_command(app)
+            code = command.main(args, prog_name="miracle", standalone_mode=False)
+            sys.stdout.flush()
     except UsageError as error:
-        error.show()
+        if RANK == 0:
+            error.show()
         return 2
     except BrokenPipeError:  # the reader of our output had enough (| head)
         with contextlib.suppress(OSError):
@@ -131,25 +140,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except AnotherFailed as error:
+        return error.exit_code
     except MiracleError as error:
+        let_first_talk()
         if debug:
             traceback.print_exc()
         print_error(error)
         return error.exit_code
     except OSError as error:
+        let_first_talk()
         if debug:
             traceback.print_exc()
         print_error(MiracleError(error.strerror or str(error), where=error.filename))
         return 1
     except Exception as error:
+        let_first_talk()
         if debug:
             traceback.print_exc()
         remedy = "report it" if debug else "run again with --debug, and report what it shows"
         print_error(MiracleError(f"a bug: {type(error).__name__}: {error}", remedy=remedy))
         return 1
-    if code == INTERRUPTED:
+    if code == INTERRUPTED and RANK == 0:
         message("stopped")
     return code if isinstance(code, int) else 0
+
+
+@contextlib.contextmanager
+def only_first_talks() -> Iterator[None]:
+    """Keep all but the first process of a training from writing to the terminal."""
+    if RANK == 0:
+        yield
+        return
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def let_first_talk() -> None:
+    """Before another process tells of an error: mostly the first one has it too, and tells it."""
+    if RANK:
+        time.sleep(PATIENCE_SECONDS)
+        message(f"process {RANK}:")
 
 
 def run() -> NoReturn:

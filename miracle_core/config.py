@@ -19,6 +19,7 @@ from miracle_core.errors import InputError
 
 Mode = Literal["transductive", "inductive"]
 Preset = Literal["default", "paper", "reference"]
+Precision = Literal["fp32", "bf16", "fp16"]
 METRIC_NAMES = ("recall", "ndcg", "mrr")
 
 
@@ -130,6 +131,10 @@ class TrainSettings(_Section):
         freeze: leave the context encoder (position embeddings and Transformer layers) as
             pre-trained.
         seed: of every random stream.
+        precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
+            (autocast; weights, sums, choices of capsules and validations stay in float32).
+        accumulation: parts that a step's examples are taken in, one after another, to save memory.
+        compile: compile the layers that treat an item alone (eq. 9, 10).
     """
 
     mode: Mode = "transductive"
@@ -142,6 +147,9 @@ class TrainSettings(_Section):
     patience: int = Field(10, ge=1)
     freeze: bool = False
     seed: int = Field(2023, ge=0, lt=2**63)
+    precision: Precision = "fp32"
+    accumulation: int = Field(1, ge=1)
+    compile: bool = False
 
     @field_validator("metric")
     @classmethod

@@ -34,3 +34,7 @@ class InputError(MiracleError):
     """What the person gave can't be used: a file, an option, a setting (exit code 2)."""
 
     exit_code = 2
+
+
+class AnotherFailed(MiracleError):
+    """Another process of the same training failed, and tells why."""

@@ -17,6 +17,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS, UNRANKED, ranking_metrics
 from miracle_core.evaluation.scorers import Scorer
 from miracle_core.model.retrieval import ranks, score_chunks, tie_order, top_k
+from miracle_core.processes import ALONE, Processes
 from miracle_core.progress import SILENT, Progress, stage
 
 BATCH_USERS = 2048
@@ -80,6 +81,7 @@ def evaluate(
     exclude_seen: bool = False,
     keep_top: int = 0,
     progress: Progress = SILENT,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Rank every item of the Dataset for every evaluated user.
 
@@ -92,6 +94,7 @@ def evaluate(
             item that the user had before is then never found.
         keep_top: keep each user's so many best items.
         progress: told of users done.
+        processes: each ranks for a share of the users; all return the whole.
 
     Raises:
         InputError: the Dataset has no user in this part.
@@ -104,6 +107,9 @@ def evaluate(
             "of three interactions)",
             where=str(dataset.folder),
         )
+    # In turn, so that all processes get histories as long.
+    share = slice(processes.rank, None, processes.size)
+    everyone, examples = examples, Examples(examples.users[share], examples.positions[share])
     items = scorer.items()
     ties = tie_order(dataset.n_items).to(items.device)
     keep_top = min(keep_top, dataset.n_items)
@@ -139,6 +145,16 @@ def evaluate(
                     top_items[places] = best.cpu().numpy()
                     top_scores[places] = best_scores.float().cpu().numpy()
             progress.advance(len(starts))
+    joined = processes.gather_array(np.arange(len(everyone))[share])
+    found, active, target_items, top_items, top_scores = (
+        processes.gather_array(each)
+        for each in (found, active, target_items, top_items, top_scores)
+    )
+    examples = Examples(everyone.users[joined], everyone.positions[joined])
+    # One process may know of more capsules than another.
+    numbers = processes.gather_array(np.arange(len(capsule_users)))
+    counts = processes.gather_array(capsule_users)
+    capsule_users = np.bincount(numbers, weights=counts).astype(np.int64)
     back = np.argsort(examples.users, kind="stable")
     return Evaluation(
         dataset=dataset.name,

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 (the name everybody knows)
 
 from miracle_core.model.dropout import Mask
+from miracle_core.model.precision import add_product, exact, product_type
 
 INIT_STD = 0.02
 # Rows of a block: enough for a matrix product's full rate, few enough to bound its memory.
@@ -62,12 +63,13 @@ class MoEAdaptor(nn.Module):
         (t - b2_k) W2_k = t W2_k - b2_k W2_k, so all experts are one matrix product with t, and the
         second term is one vector an expert.
         """
-        g = self.gate(t)
-        offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
+        with exact(t):
+            g = self.gate(t)
+            offset = g @ torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
         product: Tensor = _GatedExperts.apply(  # type: ignore[no-untyped-call]
             t, g, self.expert_weight.flatten(1), self.dropout if self.training else 0.0
         )
-        return product - g @ offset
+        return product - offset
 
 
 class _GatedExperts(torch.autograd.Function):
@@ -75,7 +77,7 @@ class _GatedExperts(torch.autograd.Function):
 
     Of the dropped-out text only the mask is kept. The experts' outputs are kept for the gate's
     gradient when the catalogue is small, and computed again when it is not, so memory beyond the
-    result stays bounded.
+    result stays bounded. Under autocast all products are made in its type and summed in float32.
     """
 
     KEEP_ELEMENTS = 1 << 25  # 128 MiB of float32
@@ -83,6 +85,9 @@ class _GatedExperts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, t: Tensor, g: Tensor, weight: Tensor, share: float) -> Tensor:
         items, experts = g.shape
+        ctx.types = g.dtype, weight.dtype
+        low = product_type(t)
+        t, g, weight = t.to(low), g.to(low), weight.to(low)
         x = t.new_empty(items, weight.shape[1] // experts)
         keep = ctx.needs_input_grad[1] and items * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
         masks: list[Tensor] = []
@@ -96,7 +101,7 @@ class _GatedExperts(torch.autograd.Function):
                 kept.append(outputs)
         ctx.save_for_backward(t, g, weight, *masks, *kept)
         ctx.share, ctx.n_masks = share, len(masks)
-        return x
+        return x.to(ctx.types[1])
 
     @staticmethod
     @once_differentiable
@@ -104,21 +109,22 @@ class _GatedExperts(torch.autograd.Function):
         t, g, weight, *rest = ctx.saved_tensors
         masks, kept = rest[: ctx.n_masks], rest[ctx.n_masks :]
         items, experts = g.shape
+        dx = dx.to(t.dtype)
         dg = torch.empty_like(g)
-        d_weight = torch.zeros_like(weight)
+        d_weight = torch.zeros_like(weight, dtype=ctx.types[1])
         # One buffer for every block: fresh memory costs more than filling it.
         buffer = t.new_empty(min(BLOCK_ROWS, items), experts, weight.shape[1] // experts)
         for number, rows in enumerate(_blocks(items)):
             text = Mask.saved(masks[number : number + 1], ctx.share).apply(t[rows])
             block = buffer[: rows.stop - rows.start]
             torch.mul(g[rows].unsqueeze(2), dx[rows].unsqueeze(1), out=block)
-            d_weight.addmm_(text.T, block.flatten(1))
+            add_product(d_weight, text.T, block.flatten(1))
             if kept:
                 block = kept[number]
             else:
                 torch.mm(text, weight, out=block.flatten(1))
             torch.bmm(block, dx[rows].unsqueeze(2), out=dg[rows].unsqueeze(2))
-        return None, dg, d_weight, None
+        return None, dg.to(ctx.types[0]), d_weight, None
 
 
 def _blocks(items: int) -> list[slice]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD
+from miracle_core.model.precision import exact
 
 Agreement = Literal["h", "q"]
 NOISE_SCALE = 0.2
@@ -170,13 +171,14 @@ class SparseCapsules(nn.Module):
                 importance = H.new_full(shape, 1.0 / length)
             else:
                 importance = scores[tokens].view(shape).softmax(-1)
-            trace, z = self._route(
-                h_g.unflatten(0, shape),
-                q_g.unflatten(0, shape),
-                s_g.unflatten(0, shape),
-                activated[tokens].view(shape),
-                importance,
-            )
+            with exact(H):
+                trace, z = self._route(
+                    h_g.unflatten(0, shape),
+                    q_g.unflatten(0, shape),
+                    s_g.unflatten(0, shape),
+                    activated[tokens].view(shape),
+                    importance,
+                )
             traces.append(trace)
             sums.append(z.flatten(0, 1))
             start = tokens.stop
@@ -188,7 +190,8 @@ class SparseCapsules(nn.Module):
 
         The noise's standard deviation is 0.2 |<h_i, a_j>| + 0.01.
         """
-        s = H @ self.base.T
+        with exact(H):
+            s = H @ self.base.T
         if self.training and self.noisy:
             s = s + torch.randn_like(s) * (s.detach().abs() * NOISE_SCALE + NOISE_FLOOR)
         return s
@@ -312,7 +315,7 @@ class PositionAttention(nn.Module):
         # (H + P~) W3 = H W3 + P~ W3, and P~ has but N rows.
         at_position = F.embedding(packed.positions, F.linear(self.position, self.hidden.weight))
         score: Tensor = self.score(torch.tanh(self.hidden(H) + at_position))
-        return score.squeeze(-1)
+        return score.squeeze(-1).to(H.dtype)
 
 
 class InterestFeatures(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from miracle_core.model.context import ContextEncoder
 from miracle_core.model.losses import coverage, interest_contrast, orthogonality
 from miracle_core.model.repeats import Repeats
 from miracle_core.model.scoring import max_interest_cross_entropy
+from miracle_core.processes import ALONE, Processes
 
 # A score gains so many temperatures times its weight by being a repeat: the optimiser moves all
 # weights by steps of one size, and with this one the gain gets where it belongs within an epoch or
@@ -28,10 +29,13 @@ REPEAT_SCALE = 50.0
 class Losses:
     """The terms of a training loss and their weighted sum, scalars.
 
+    Where several processes share a batch, these are one's contributions: they, and their gradients,
+    sum over the processes to the losses of the whole batch.
+
     Attributes:
         total: what is minimised.
         terms: each term by name, before its weight.
-        activated: int64 [tokens], the capsule each item of the batch activated.
+        activated: int64 [tokens], the capsule each item of this process's share activated.
     """
 
     total: Tensor
@@ -144,7 +148,12 @@ class Miracle(nn.Module):
         return weight * (REPEAT_SCALE * self.settings.temperature)
 
     def finetune_losses(
-        self, text: Tensor, packed: Packed, targets: Tensor, weights: LossSettings
+        self,
+        text: Tensor,
+        packed: Packed,
+        targets: Tensor,
+        weights: LossSettings,
+        processes: Processes = ALONE,
     ) -> Losses:
         """The fine-tuning loss of a batch (eq. 23-24).
 
@@ -155,6 +164,7 @@ class Miracle(nn.Module):
             packed: the batch's histories, item indices into the catalogue.
             targets: int64 [histories], the item each took next, in packed order.
             weights: theta_4 and theta_5.
+            processes: those that share the batch; ``packed`` and ``targets`` are this one's share.
         """
         x = self.catalogue(text)
         output = self(F.embedding(packed.items, x), packed)
@@ -166,7 +176,8 @@ class Miracle(nn.Module):
             scale=1.0 / self.settings.temperature,
             repeats=self.repeats(interests, packed),
         )
-        return self._weighted(output, weights, recommendation)
+        recommendation = recommendation * processes.fraction(packed.n_histories)
+        return self._weighted(output, weights, processes, recommendation)
 
     def pretrain_losses(
         self,
@@ -175,6 +186,8 @@ class Miracle(nn.Module):
         targets: Tensor,
         masked: Tensor | None,
         weights: LossSettings,
+        names: Tensor | None = None,
+        processes: Processes = ALONE,
     ) -> Losses:
         """The pre-training loss of a batch (eq. 15-22).
 
@@ -185,6 +198,9 @@ class Miracle(nn.Module):
             masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
                 out, and with it the second walk through the network.
             weights: theta_1, theta_2 and theta_3.
+            names: int64 [items], what tells the items of ``text`` from those of other processes;
+                None where there is but one.
+            processes: those that share the batch; everything else is of this one's share.
         """
         x = self.item_vectors(text)
         items = F.embedding(packed.items, x)
@@ -192,21 +208,36 @@ class Miracle(nn.Module):
         interests = output.interests.replace_vectors(self.user_vectors(output))
         # Candidates are the batch's targets (eq. 16), an item once however many took it: a user's
         # own item is then never its negative, and another counts as often as it was taken.
-        candidates, own, counts = targets.unique(return_inverse=True, return_counts=True)
+        chosen, own, counts = targets.unique(return_inverse=True, return_counts=True)
+        candidates = self.candidates(F.embedding(chosen, x))
+        named = packed
+        if names is not None:
+            named = replace(packed, items=names[packed.items])
+            chosen, candidates, own, counts = joined(
+                names[chosen], candidates, own, counts, processes
+            )
         recommendation = max_interest_cross_entropy(
             interests,
-            self.candidates(F.embedding(candidates, x)),
+            candidates,
             own[interests.users],
             scale=1.0 / self.settings.temperature,
             item_bias=counts.to(x.dtype).log(),
             target_bias=x.new_zeros(len(own)),
-            repeats=self.repeats(interests, packed, candidates),
+            repeats=self.repeats(interests, named, chosen),
         )
-        contrast = None if masked is None else self._contrast(items, packed, masked, output)
-        return self._weighted(output, weights, recommendation, contrast)
+        recommendation = recommendation * processes.fraction(packed.n_histories)
+        contrast = None
+        if masked is not None:
+            contrast = self._contrast(items, packed, masked, output, processes)
+        return self._weighted(output, weights, processes, recommendation, contrast)
 
     def _contrast(
-        self, items: Tensor, packed: Packed, masked: Tensor, output: CapsuleOutput
+        self,
+        items: Tensor,
+        packed: Packed,
+        masked: Tensor,
+        output: CapsuleOutput,
+        processes: Processes,
     ) -> Tensor:
         """l_i of a batch (eq. 15): only histories with a masked item are walked through again.
 
@@ -215,12 +246,13 @@ class Miracle(nn.Module):
             packed: the histories.
             masked: bool [tokens].
             output: what the capsules say of the histories as they are.
+            processes: those that share the batch.
         """
         if self.mask is None:
             raise ValueError("only a model made for pre-training has a [MASK] vector")
         if not masked.any():
             none = output.interests.vectors[:0]
-            return interest_contrast(none, none)
+            return interest_contrast(none, none, processes)
         history = packed.history_of_token()
         chosen = torch.zeros(packed.n_histories, dtype=torch.bool, device=masked.device)
         chosen[history[masked]] = True
@@ -234,20 +266,22 @@ class Miracle(nn.Module):
         return interest_contrast(
             F.embedding(output.interests.rows_of(users, capsules), output.interests.vectors),
             F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
+            processes,
         )
 
     def _weighted(
         self,
         output: CapsuleOutput,
         weights: LossSettings,
+        processes: Processes,
         recommendation: Tensor,
         contrast: Tensor | None = None,
     ) -> Losses:
         """All terms and their weighted sum (eq. 22, 24)."""
         terms = {
             "recommendation": recommendation,
-            "coverage": coverage(output.similarity, output.activated),
-            "orthogonality": orthogonality(self.capsules.base),
+            "coverage": coverage(output.similarity, output.activated, processes),
+            "orthogonality": orthogonality(self.capsules.base, processes),
         }
         total = (
             recommendation
@@ -258,3 +292,29 @@ class Miracle(nn.Module):
             terms["contrast"] = contrast
             total = total + weights.contrast * contrast
         return Losses(total, terms, output.activated)
+
+
+def joined(
+    names: Tensor, vectors: Tensor, own: Tensor, counts: Tensor, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The candidates of all processes, an item once however many processes have it.
+
+    Args:
+        names: int64 [candidates], what tells one item from another; each once.
+        vectors: [candidates, d].
+        own: int64 [histories], the candidate that each history took.
+        counts: int64 [candidates], by how many histories each was taken.
+        processes: those that share the batch.
+
+    Returns:
+        The same for all candidates, names rising; ``own`` is still of this process's histories.
+    """
+    names, first = processes.gather(names)
+    vectors, _ = processes.gather(vectors)
+    counts, _ = processes.gather(counts)
+    different, place = names.unique(return_inverse=True)
+    # An item that several processes have is the first one's: all would compute the same vector.
+    row = torch.arange(len(names), device=names.device)
+    chosen = row.new_full((len(different),), len(names)).scatter_reduce(0, place, row, "amin")
+    total = counts.new_zeros(len(different)).index_add(0, place, counts)
+    return different, F.embedding(chosen, vectors), place[first + own], total

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from miracle_core.model.capsules import Interests
+from miracle_core.model.precision import add_product, product_type
 from miracle_core.model.repeats import Repeats
 
 Groups = tuple[tuple[int, int], ...]
@@ -123,7 +124,10 @@ def max_interest_cross_entropy(
 
 
 class _MaxInterestCrossEntropy(torch.autograd.Function):
-    """The loss and its gradients in one walk; the backward pass only scales them."""
+    """The loss and its gradients in one walk; the backward pass only scales them.
+
+    Under autocast scores are products in its type; what is summed, exponentials among it, is not.
+    """
 
     @staticmethod
     def forward(
@@ -144,11 +148,13 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         d_gain = vectors.new_zeros(())
         total = vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
-        buffer = vectors.new_empty(BLOCK_ELEMENTS)
+        low = product_type(vectors)
+        buffer = vectors.new_empty(BLOCK_ELEMENTS, dtype=low)
+        low_vectors, low_items = vectors.to(low), items.to(low)
         for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0])):
             chunk = _Chunk(
-                vectors[rows],
-                items,
+                low_vectors[rows],
+                low_items,
                 targets[users],
                 part,
                 scale,
@@ -156,6 +162,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 None if target_bias is None else target_bias[users],
                 None if repeats is None else repeats.among(users),
                 buffer,
+                total.dtype,
             )
             total += chunk.loss()
             if d_vectors is not None and d_items is not None:
@@ -199,10 +206,11 @@ class _Chunk:
         target_bias: Tensor | None,
         repeats: Repeats | None,
         buffer: Tensor,
+        exact: torch.dtype,
     ) -> None:
         self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
         self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
-        self.repeats, self.buffer = repeats, buffer
+        self.repeats, self.buffer, self.exact = repeats, buffer, exact
         width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
@@ -220,12 +228,12 @@ class _Chunk:
         scores = room[:n].view(shape)
         torch.mm(self.vectors, self.items[block].T, out=scores)
         best = max_over_interests(scores, self.groups)
-        logits = best * self.scale
+        logits = best.to(self.exact) * self.scale
         if self.item_bias is not None:
             logits += self.item_bias[block]
             if self.target_bias is not None:
                 mine, column = self._targets_in(block)
-                own = best[mine, column] * self.scale + self.target_bias[mine]
+                own = best[mine, column].to(self.exact) * self.scale + self.target_bias[mine]
                 logits[mine, column] = own
         if self.repeats is not None:
             logits[self.repeats.within(block)] += self.repeats.gain * self.scale
@@ -242,10 +250,10 @@ class _Chunk:
     def loss(self) -> Tensor:
         """Sum over the users of log-sum-exp minus the target's logit."""
         # The least finite number, not -inf: a whole block may be biased to -inf.
-        least = torch.finfo(self.vectors.dtype).min
-        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least)
+        least = torch.finfo(self.exact).min
+        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least, dtype=self.exact)
         total = torch.zeros_like(best_so_far)
-        own = self.vectors.new_empty(self.targets.numel())
+        own = best_so_far.new_empty(self.targets.numel())
         for block in self.blocks:
             scores, best, logits = self._block(block)
             mine, column = self._targets_in(block)
@@ -273,8 +281,8 @@ class _Chunk:
             if self.repeats is not None:
                 d_gain += weights[self.repeats.within(block)].sum()
             d_scores = _to_winners(scores, best, weights, self.groups)
-            d_vectors.addmm_(d_scores, self.items[block])
-            d_items[block].addmm_(d_scores.T, self.vectors)
+            add_product(d_vectors, d_scores, self.items[block])
+            add_product(d_items[block], d_scores.T, self.vectors)
         return d_gain
 
 

@@ -2,7 +2,8 @@
 
 One safetensors file holds weights, optimiser state and the random stream as tensors, and the
 position in the training as JSON in its metadata. It is written beside and renamed, so a kill leaves
-the checkpoint before it, whole.
+the checkpoint before it, whole. All processes of a training have the same of everything but the
+random stream: the first one writes, with a stream for each.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 
 from miracle_core.errors import InputError
 from miracle_core.model.miracle import Miracle
+from miracle_core.processes import ALONE, Processes
 from miracle_core.training.tensors import load_tensors, load_weights, save_tensors
 
 VERSION = "1"
@@ -39,6 +41,7 @@ class Position:
         used: how often each capsule was activated in the epoch under way.
         seconds: time spent training before this process.
         data: hash of all that training reads.
+        scaler: the state of fp16's loss scaling, empty in another precision.
     """
 
     epoch: int = 0
@@ -49,6 +52,7 @@ class Position:
     used: list[int] = field(default_factory=list)
     seconds: float = 0.0
     data: str = ""
+    scaler: dict[str, int | float] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -57,29 +61,66 @@ def save_checkpoint(
     optimiser: Optimizer,
     position: Position,
     metadata: Mapping[str, str],
+    processes: Processes = ALONE,
 ) -> None:
-    """Write a checkpoint in place of the one before it; ``metadata`` goes beside the position."""
+    """Write a checkpoint in place of the one before it.
+
+    Args:
+        path: where to.
+        model: its weights.
+        optimiser: its state.
+        position: where the training stands.
+        metadata: goes beside the position.
+        processes: all call this; the first one writes.
+    """
+    streams = {"random.cpu": torch.get_rng_state()}
+    if processes.device.type == "cuda":
+        streams["random.cuda"] = torch.cuda.get_rng_state(processes.device)
+    gathered = {
+        name: processes.gather_array(stream.unsqueeze(0).numpy())
+        for name, stream in streams.items()
+    }
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"optimiser.{index}.{name}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for name, rows in gathered.items():
+        for rank, stream in enumerate(rows):
+            tensors[_stream(name, rank)] = torch.from_numpy(stream)
     place = orjson.dumps(asdict(position)).decode()
-    fixed = {"version": VERSION, "position": place, "data": position.data}
-    save_tensors(path, tensors, {**metadata, **fixed})
+    fixed = {
+        "version": VERSION,
+        "position": place,
+        "data": position.data,
+        "processes": str(processes.size),
+    }
+    processes.on_first(lambda: save_tensors(path, tensors, {**metadata, **fixed}))
 
 
-def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Position:
+def _stream(name: str, rank: int) -> str:
+    """What a process's random stream is called in the file."""
+    return f"{name}.{rank}" if rank else name
+
+
+def load_checkpoint(
+    path: Path, model: Miracle, optimiser: Optimizer, processes: Processes = ALONE
+) -> Position:
     """Put a checkpoint back: weights, optimiser, random stream; returns the position.
 
     Raises:
-        InputError: the file is damaged or of another version or model.
+        InputError: the file is damaged or of another version or model, or was written by another
+            number of processes, which draw other random numbers.
     """
     tensors, metadata = load_tensors(path)
     if metadata.get("version") != VERSION:
         raise InputError("is not a checkpoint of this version", where=str(path))
+    wrote = metadata.get("processes", "1")
+    if wrote != str(processes.size):
+        raise InputError(
+            f"was written by {wrote} process(es), and this is {processes.size}",
+            where=str(path),
+            remedy=f"go on with as many: torchrun --nproc-per-node {wrote} -m miracle_cli ...",
+        )
     state: dict[int, dict[str, Tensor]] = {}
     try:
         position = TypeAdapter(Position).validate_json(metadata.get("position", ""))
@@ -87,9 +128,10 @@ def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Positio
             if key.startswith("optimiser."):
                 _, index, name = key.split(".", 2)
                 state.setdefault(int(index), {})[name] = value
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random.cuda"])
+        torch.set_rng_state(tensors[_stream("random.cpu", processes.rank)])
+        cuda = tensors.get(_stream("random.cuda", processes.rank))
+        if cuda is not None and processes.device.type == "cuda":
+            torch.cuda.set_rng_state(cuda, processes.device)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError("is not a whole checkpoint", where=str(path)) from error
     weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
 from miracle_core.training.run_folder import TrainedRun, load_run
 
@@ -63,6 +62,8 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
 
+    Several processes each rank for a share of the users, and all return the whole.
+
     Args:
         run: the run folder; also one whose training was stopped or killed.
         data: a Dataset folder; None takes the run's own data.
@@ -86,7 +87,8 @@ def evaluate_run(
     other = None if data is None else Dataset.open(data)
     trained = load_run(run, other, encoder=encoder)
     dataset = trained.dataset
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    together = processes()
+    device = together.device
     scorer = MiracleScorer(trained.model.to(device), trained.text.to(device))
     found = evaluate(
         scorer,
@@ -96,6 +98,7 @@ def evaluate_run(
         exclude_seen=exclude_seen,
         keep_top=keep_top,
         progress=progress,
+        processes=together,
     )
     others = references(dataset, split, ks=ks, exclude_seen=exclude_seen)
     return RunEvaluation(

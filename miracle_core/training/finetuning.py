@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import SPLITS, Dataset
+from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
-from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.model.miracle import Losses
+from miracle_core.processes import Processes, processes
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.origin import Origin
@@ -54,7 +55,7 @@ def finetune(
             taken.
         MiracleError: the loss is no longer finite.
     """
-    folder = RunFolder(Path(out))
+    folder, together = RunFolder(Path(out)), processes()
     if resume:
         settings = folder.settings()
         pretrained = None
@@ -63,22 +64,24 @@ def finetune(
         if transfer is not None and not folder.state.is_file():
             pretrained = Pretrained.open(settings.pretrained)
             pretrained.check_unchanged(Transfer.model_validate(transfer))
-        training = Finetuning(settings, folder, folder.dataset(), pretrained)
+        training = Finetuning(settings, folder, folder.dataset(), pretrained, together)
         if folder.state.is_file():
             training.restore()
     else:
-        folder.check_free(overwrite=overwrite)
+        together.on_first(lambda: folder.check_free(overwrite=overwrite))
         if settings.datasets:
             raise InputError("these are settings of a pre-training", remedy="use: miracle pretrain")
         dataset = Dataset.open(settings.data)
         pretrained = Pretrained.open(settings.pretrained) if settings.pretrained else None
         settings = _resolved(settings, dataset, pretrained)
         # Whatever is wrong with the data shows here, before anything is written.
-        training = Finetuning(settings, folder, dataset, pretrained)
+        training = Finetuning(settings, folder, dataset, pretrained, together)
         told = None if training.transfer is None else training.transfer.model_dump(mode="json")
-        folder.create(settings, dataset, overwrite=overwrite, transfer=told)
-        for listener in listeners:
-            if told is not None:
+        together.on_first(
+            lambda: folder.create(settings, dataset, overwrite=overwrite, transfer=told)
+        )
+        if told is not None and together.first:
+            for listener in listeners:
                 listener.transferred(told)
     return training.run(listeners, should_stop)
 
@@ -102,6 +105,7 @@ class Finetuning(Training):
         folder: where it is kept.
         dataset: what it learns from.
         pretrained: whose weights it starts from, if any.
+        processes: those that train together.
 
     Attributes:
         transfer: what was taken over, None if nothing was (here).
@@ -112,7 +116,8 @@ class Finetuning(Training):
         settings: Settings,
         folder: RunFolder,
         dataset: Dataset,
-        pretrained: Pretrained | None = None,
+        pretrained: Pretrained | None,
+        processes: Processes,
     ) -> None:
         self.dataset = dataset
         self.examples = dataset.examples("train")
@@ -130,6 +135,7 @@ class Finetuning(Training):
             Origin.of([dataset], encoder),
             data_hash(settings, dataset),
             len(self.examples),
+            processes,
         )
         raw = text_vectors(dataset, settings.encoder or None)
         self.text = self.model.scaled_text(raw.to(self.device))
@@ -139,7 +145,7 @@ class Finetuning(Training):
         rng = np.random.default_rng([self.settings.train.seed, epoch])
         return rng.permutation(len(self.examples))
 
-    def losses(self, chosen: npt.NDArray[np.int64]) -> Losses:
+    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
         """Eq. 23-24: every item of the catalogue is a candidate."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
         packed = pack(
@@ -155,12 +161,22 @@ class Finetuning(Training):
             packed.to(self.device),
             ordered.to(self.device, non_blocking=True),
             self.settings.loss,
+            processes,
         )
 
     def validate(self) -> Validation:
         """Full ranking of the validation items."""
-        found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "valid", ks=self.ks)
+        found = self._evaluate("valid")
         return Validation(found.metrics, capsule_figures(found))
+
+    def _evaluate(self, split: Split) -> Evaluation:
+        return evaluate(
+            MiracleScorer(self.model, self.text),
+            self.dataset,
+            split,
+            ks=self.ks,
+            processes=self.processes,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Dataset and mode, and what was taken over."""
@@ -178,7 +194,7 @@ class Finetuning(Training):
             listener.testing()
         weights, _ = load_tensors(self.folder.weights)
         load_weights(self.model, weights, where=str(self.folder.weights))
-        found = evaluate(MiracleScorer(self.model, self.text), self.dataset, "test", ks=self.ks)
+        found = self._evaluate("test")
         result["test"] = found.metrics
         result["capsules"] = capsule_figures(found)
 

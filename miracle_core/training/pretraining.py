@@ -17,6 +17,7 @@ from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.model.masking import draw_mask
 from miracle_core.model.miracle import Losses
+from miracle_core.processes import Processes, processes
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.origin import Origin
@@ -52,17 +53,16 @@ def pretrain(
             or ``out`` is taken.
         MiracleError: the loss is no longer finite.
     """
-    folder = RunFolder(Path(out))
+    folder, together = RunFolder(Path(out)), processes()
     if resume:
         settings = folder.settings()
         _check(settings)
-        training = Pretraining(
-            settings, folder, Corpus.open(settings.datasets, settings.encoder or None)
-        )
+        corpus = Corpus.open(settings.datasets, settings.encoder or None)
+        training = Pretraining(settings, folder, corpus, together)
         if folder.state.is_file():
             training.restore()
     else:
-        folder.check_free(overwrite=overwrite)
+        together.on_first(lambda: folder.check_free(overwrite=overwrite))
         _check(settings)
         corpus = Corpus.open(settings.datasets, settings.encoder or None)
         settings = settings.model_copy(
@@ -71,8 +71,8 @@ def pretrain(
                 "encoder": corpus.encoder.name,
             }
         )
-        training = Pretraining(settings, folder, corpus)
-        folder.create(settings, None, overwrite=overwrite)
+        training = Pretraining(settings, folder, corpus, together)
+        together.on_first(lambda: folder.create(settings, None, overwrite=overwrite))
     return training.run(listeners, should_stop)
 
 
@@ -88,9 +88,12 @@ class Pretraining(Training):
         settings: the whole run.
         folder: where it is kept.
         corpus: what it learns from.
+        processes: those that train together.
     """
 
-    def __init__(self, settings: Settings, folder: RunFolder, corpus: Corpus) -> None:
+    def __init__(
+        self, settings: Settings, folder: RunFolder, corpus: Corpus, processes: Processes
+    ) -> None:
         self.corpus = corpus
         torch.manual_seed(settings.train.seed)
         super().__init__(
@@ -100,6 +103,7 @@ class Pretraining(Training):
             Origin.of(corpus.datasets, corpus.encoder),
             corpus.hash,
             len(corpus),
+            processes,
         )
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -107,7 +111,7 @@ class Pretraining(Training):
         settings = self.settings
         return self.corpus.order(settings.train.seed, epoch, settings.pretrain.mix_temperature)
 
-    def losses(self, chosen: npt.NDArray[np.int64]) -> Losses:
+    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
         """Eq. 15-22: the batch's own targets are the candidates."""
         settings = self.settings
         batch = self.corpus.batch(chosen, settings.model.max_length)
@@ -119,9 +123,14 @@ class Pretraining(Training):
             masked = draw_mask(
                 packed, settings.pretrain.mask_probability, settings.pretrain.mask_min_length
             )
-        targets = torch.from_numpy(batch.targets).to(self.device)
         return self.model.pretrain_losses(
-            self.model.scaled_text(raw), packed, targets, masked, settings.loss
+            self.model.scaled_text(raw),
+            packed,
+            torch.from_numpy(batch.targets).to(self.device),
+            masked,
+            settings.loss,
+            torch.from_numpy(batch.items).to(self.device),
+            processes,
         )
 
     def validate(self) -> Validation:
@@ -147,7 +156,7 @@ class Pretraining(Training):
         dataset = self.corpus.datasets[domain]
         raw = text_vectors(dataset, self.corpus.feature_name(domain)).to(self.device)
         scorer = MiracleScorer(self.model, self.model.scaled_text(raw))
-        return evaluate(scorer, dataset, "valid", ks=self.ks)
+        return evaluate(scorer, dataset, "valid", ks=self.ks, processes=self.processes)
 
     def summary(self) -> dict[str, Any]:
         """The Datasets."""

@@ -11,6 +11,7 @@ from typing import Any
 from miracle_core.config import Settings
 from miracle_core.errors import InputError
 from miracle_core.files import write_json
+from miracle_core.processes import processes
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.run_folder import RunFolder
 
@@ -52,9 +53,9 @@ def finetune_seeds(
     Raises:
         InputError: ``out`` is taken, or what :func:`finetune` raises.
     """
-    out = Path(out)
+    out, together = Path(out), processes()
     train = train or (lambda own, path, again: finetune(own, path, resume=again))
-    _check_free(out, resume=resume, overwrite=overwrite)
+    together.on_first(lambda: _check_free(out, resume=resume, overwrite=overwrite))
     results = []
     for seed in range(settings.train.seed, settings.train.seed + seeds):
         folder = RunFolder(seed_folder(out, seed))
@@ -68,7 +69,7 @@ def finetune_seeds(
             return result
         results.append({"seed": seed, "run": folder.path.name, **result})
     summary = summarise(results)
-    write_json(out / SUMMARY, summary)
+    together.on_first(lambda: write_json(out / SUMMARY, summary))
     return summary
 
 

@@ -1,11 +1,14 @@
 """The training loop: reads from top to bottom as one epoch after another.
 
 What is learned from a batch, and what a validation is, the two kinds of training say:
-:mod:`miracle_core.training.finetuning` and :mod:`miracle_core.training.pretraining`.
+:mod:`miracle_core.training.finetuning` and :mod:`miracle_core.training.pretraining`. With several
+processes each takes its share of every step and of every validation; sums over them make all
+processes the same after each step, and the first one writes and tells.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,13 +18,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from miracle_core.config import Settings
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.model.miracle import Losses, Miracle
+from miracle_core.processes import Processes
 from miracle_core.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from miracle_core.training.devices import (
+    autocast,
+    check_precision,
+    compile_layers,
+    grad_scaler,
+)
 from miracle_core.training.listeners import Listener
 from miracle_core.training.origin import Origin
 from miracle_core.training.run_folder import RunFolder
@@ -56,6 +67,10 @@ class Training(ABC):
         origin: what it learns from.
         data: hash of all that training reads.
         n_examples: training examples of an epoch.
+        processes: those that train together.
+
+    Raises:
+        InputError: the device can't do what ``train.precision`` or ``train.compile`` ask.
     """
 
     def __init__(
@@ -66,20 +81,30 @@ class Training(ABC):
         origin: Origin,
         data: str,
         n_examples: int,
+        processes: Processes,
     ) -> None:
         self.settings = settings
         self.folder = folder
         self.origin = origin
         self.n_examples = n_examples
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.processes = processes
+        self.device = processes.device
         self.model = model.to(self.device)
         train = settings.train
+        check_precision(train.precision, self.device)
+        if train.compile:
+            compile_layers(self.model, self.device)
+        if not processes.first:
+            # The same weights everywhere, but noise and dropout of one's own.
+            own = np.random.default_rng([train.seed, processes.rank])
+            torch.manual_seed(int(own.integers(2**63)))
         self.optimiser = torch.optim.AdamW(
             [parameter for parameter in self.model.parameters() if parameter.requires_grad],
             lr=train.learning_rate,
             weight_decay=train.weight_decay,
             fused=True,
         )
+        self.scaler = grad_scaler(train.precision, self.device)
         self.position = Position(used=[0] * settings.model.capsules, data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
         self.steps_per_epoch = -(-n_examples // train.batch_size)
@@ -89,8 +114,13 @@ class Training(ABC):
         """The examples of an epoch in the order they are taken, a function of seed and epoch."""
 
     @abstractmethod
-    def losses(self, chosen: npt.NDArray[np.int64]) -> Losses:
-        """The losses of some examples, the model in training mode."""
+    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
+        """The losses of some examples, the model in training mode.
+
+        Args:
+            chosen: this process's share.
+            processes: those that share the batch.
+        """
 
     @abstractmethod
     def validate(self) -> Validation:
@@ -114,7 +144,7 @@ class Training(ABC):
         Raises:
             InputError: the checkpoint is damaged or the data is other data.
         """
-        position = load_checkpoint(self.folder.state, self.model, self.optimiser)
+        position = load_checkpoint(self.folder.state, self.model, self.optimiser, self.processes)
         if len(position.used) != self.settings.model.capsules:
             raise InputError("is a checkpoint of other settings", where=str(self.folder.state))
         if position.data != self.position.data:
@@ -124,12 +154,15 @@ class Training(ABC):
                 remedy="train again into another folder",
             )
         self.position = position
+        self.scaler.load_state_dict(position.scaler)
         done = [r for r in self.folder.history() if r["epoch"] <= position.epoch]
-        self.folder.write_history(done)
+        self.processes.on_first(lambda: self.folder.write_history(done))
 
     def run(self, listeners: Sequence[Listener], should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Train until the epochs are done, validation stops rising, or ``should_stop``."""
         train, position = self.settings.train, self.position
+        if not self.processes.first:
+            listeners = ()
         for listener in listeners:
             listener.start(train.epochs, self.steps_per_epoch, self.n_examples)
         started = time.perf_counter() - position.seconds
@@ -171,8 +204,8 @@ class Training(ABC):
                 speed = (done - first * train.batch_size) / (now - begun)
                 for listener in listeners:
                     listener.step(epoch, position.step, self.report(speed))
-            stop = should_stop()
-            if stop or now - saved > CHECKPOINT_SECONDS:
+            stop, due = self.processes.any(should_stop(), now - saved > CHECKPOINT_SECONDS)
+            if stop or due:
                 position.seconds = now - started
                 self.save()
                 saved = now
@@ -186,22 +219,48 @@ class Training(ABC):
         Raises:
             MiracleError: the loss is not finite.
         """
-        losses = self.losses(chosen)
-        if not torch.isfinite(losses.total):
+        train, n = self.settings.train, len(chosen)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = np.array_split(chosen, min(train.accumulation, n))
+        learned = [self.learn(part, len(part) / n) for part in parts]
+        self.processes.sum_gradients(self.model.parameters())
+        names, values = learned[0][0], torch.stack([values for _, values in learned]).sum(0)
+        figures = self.processes.sum(values).tolist()
+        if not math.isfinite(figures[0]):
             raise MiracleError(
                 f"the loss is not finite in epoch {self.position.epoch + 1}",
                 remedy="lower the learning rate; the last checkpoint is whole",
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.train.clip)
-        self.optimiser.step()
-        sums, n = self.position.sums, len(chosen)
-        for name, term in {"loss": losses.total, **losses.terms}.items():
-            sums[name] = sums.get(name, 0.0) + float(term.detach()) * n
+        self.scaler.unscale_(self.optimiser)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        sums, used = self.position.sums, figures[len(names) :]
+        for name, value in zip(names, figures, strict=False):
+            sums[name] = sums.get(name, 0.0) + value
         sums["examples"] = sums.get("examples", 0.0) + n
-        used = torch.bincount(losses.activated, minlength=len(self.position.used)).tolist()
-        self.position.used = [a + b for a, b in zip(self.position.used, used, strict=True)]
+        self.position.used = [a + round(b) for a, b in zip(self.position.used, used, strict=True)]
+
+    def learn(self, part: npt.NDArray[np.int64], weight: float) -> tuple[list[str], Tensor]:
+        """Add the gradients of some of a step's examples to those that are there.
+
+        Args:
+            part: the examples, of all processes together.
+            weight: their part of the step's.
+
+        Returns:
+            The names of the loss and its terms, and float64 [names + capsules]: this process's
+            contributions to each one's sum over the examples, the loss first, and to how often each
+            capsule was activated.
+        """
+        mine, processes, share = self.processes.share(part)
+        with autocast(self.settings.train.precision, self.device):
+            losses = self.losses(mine, processes)
+        self.scaler.scale(losses.total * (weight * share)).backward()
+        terms = {"loss": losses.total, **losses.terms}
+        summed = torch.stack([term.detach().double() for term in terms.values()]) * len(part)
+        used = torch.bincount(losses.activated, minlength=len(self.position.used)).double()
+        return list(terms), torch.cat([summed, used]) * share
 
     def report(self, examples_per_second: float) -> dict[str, float]:
         """Mean loss terms of the epoch under way, capsules in use, speed."""
@@ -225,7 +284,10 @@ class Training(ABC):
         better = value > position.best
         if better:
             position.best, position.best_epoch = value, position.epoch
-            save_tensors(self.folder.weights, self.model.state_dict(), self.metadata())
+            weights = self.model.state_dict()
+            self.processes.on_first(
+                lambda: save_tensors(self.folder.weights, weights, self.metadata())
+            )
         record = {
             "epoch": position.epoch,
             "step": position.epoch * self.steps_per_epoch,
@@ -238,7 +300,7 @@ class Training(ABC):
         }
         position.step, position.sums, position.seconds = 0, {}, seconds
         position.used = [0] * settings.model.capsules
-        self.folder.write_history([*self.folder.history(), record])
+        self.processes.on_first(lambda: self.folder.write_history([*self.folder.history(), record]))
         self.save()
         return record
 
@@ -253,8 +315,14 @@ class Training(ABC):
 
     def save(self) -> None:
         """Write a checkpoint."""
+        self.position.scaler = self.scaler.state_dict()
         save_checkpoint(
-            self.folder.state, self.model, self.optimiser, self.position, self.origin.metadata()
+            self.folder.state,
+            self.model,
+            self.optimiser,
+            self.position,
+            self.origin.metadata(),
+            self.processes,
         )
 
     def finish(self, status: str, started: float, listeners: Sequence[Listener]) -> dict[str, Any]:
@@ -273,8 +341,8 @@ class Training(ABC):
             result.update({name: best[0][name] for name in ("valid", "domains") if name in best[0]})
         if status != "interrupted":
             self.conclude(result, listeners)
-        self.folder.write_result(result)
-        self.write_card(result)
+        self.processes.on_first(lambda: self.folder.write_result(result))
+        self.processes.on_first(lambda: self.write_card(result))
         return result
 
 

@@ -1,0 +1,28 @@
+"""Products of matrices in low precision (torch's autocast), and what must not be touched by it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def exact(x: Tensor) -> torch.autocast:
+    """A block without autocast: a choice, a softmax or a sum of many exponentials is made here."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def product_type(x: Tensor) -> torch.dtype:
+    """What matrices are to be multiplied in: autocast's type where it is on, else their own.
+
+    For autograd functions of our own, whose products write into buffers: autocast leaves those be.
+    """
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add the product a b to ``total`` in place; a and b may be of a lower precision."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    else:
+        total.add_(a @ b)

@@ -1,0 +1,171 @@
+"""One training in several processes, each with a share of every batch and a device of its own.
+
+``torchrun`` or ``accelerate launch`` start them and say so in the environment; without one there is
+one process, and everything here returns what it is given. What each process computes of a loss is
+its contribution: contributions, and their gradients, sum over the processes to those of the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from miracle_core.errors import AnotherFailed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """All processes of a training, seen from one of them.
+
+    Every process calls the same methods in the same order.
+
+    Attributes:
+        rank: which one this is, from 0; the first writes files and tells how it goes.
+        size: how many there are.
+        device: where this one computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and tells."""
+        return self.rank == 0
+
+    def share(self, batch: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Processes, float]:
+        """What this process takes of a batch.
+
+        Where there is less than one example for each, every process takes the whole batch by
+        itself, and its contribution is a part of that.
+
+        Returns:
+            The examples, the processes that share them, and what to multiply the losses with.
+        """
+        if len(batch) < self.size:
+            return batch, Processes(device=self.device), 1 / self.size
+        return np.array_split(batch, self.size)[self.rank], self, 1.0
+
+    def fraction(self, n: int) -> float:
+        """N as a part of its sum over the processes."""
+        return n / self.sum(torch.tensor(n)).item()
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, int]:
+        """The rows of all processes, one process after another; gradients find their way back.
+
+        Args:
+            rows: [n, ...], n may differ from one process to the next.
+
+        Returns:
+            All rows, and where this process's begin.
+        """
+        if self.size == 1:
+            return rows, 0
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        counts[self.rank] = len(rows)
+        numbers = self.sum(counts).tolist()
+        gathered: Tensor = _Gather.apply(rows, numbers, self)  # type: ignore[no-untyped-call]
+        return gathered, sum(numbers[: self.rank])
+
+    def gather_array(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """:meth:`gather` of an array."""
+        if self.size == 1:
+            return rows
+        gathered, _ = self.gather(torch.from_numpy(rows).to(self.device))
+        return gathered.cpu().numpy()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, element by element, where ``values`` are; no gradient."""
+        if self.size == 1:
+            return values
+        total = values.detach().to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(values.device)
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Whether each flag is set in any process."""
+        return [count > 0 for count in self.sum(torch.tensor(flags, dtype=torch.int64)).tolist()]
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Give each parameter the sum of its gradients over the processes, in one exchange.
+
+        A parameter that has a gradient in no process is left without one.
+        """
+        if self.size == 1:
+            return
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        have = [float(parameter.grad is not None) for parameter in learned]
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learned]
+        flat = torch.cat([*parts, torch.tensor(have, device=self.device)])
+        dist.all_reduce(flat)
+        *sums, count = flat.split([*(len(part) for part in parts), len(learned)])
+        for parameter, total, n in zip(learned, sums, count.tolist(), strict=True):
+            parameter.grad = total.view_as(parameter) if n else None
+
+    def on_first(self, work: Callable[[], object]) -> None:
+        """Do what only one may do, such as writing; the others wait until it is done.
+
+        Raises:
+            AnotherFailed: in the others, if it failed in the first (where its own error goes on).
+        """
+        if self.size == 1:
+            work()
+            return
+        failed = True
+        try:
+            self.sum(torch.zeros(1))  # nobody is still reading what may be replaced now
+            if self.first:
+                work()
+            failed = False
+        finally:
+            (failed_in_first,) = self.any(failed)
+        if failed_in_first:
+            raise AnotherFailed("the first process failed, and says why")
+
+
+ALONE = Processes()
+
+
+def processes() -> Processes:
+    """Those that the launcher started, joined; or this process alone.
+
+    Each takes a GPU of its own where there are any.
+    """
+    cuda = torch.cuda.is_available()
+    if "WORLD_SIZE" not in os.environ:
+        return Processes(device=torch.device("cuda" if cuda else "cpu"))
+    # Imported here: a training in one process needs none of it.
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not cuda)
+    return Processes(state.process_index, state.num_processes, state.device)
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows; a row's gradient is the sum of what all processes say of it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, numbers: list[int], processes: Processes) -> Tensor:
+        padded = rows.new_zeros(max(numbers), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in numbers]
+        dist.all_gather(parts, padded)
+        ctx.numbers, ctx.rank = numbers, processes.rank
+        return torch.cat([part[:n] for part, n in zip(parts, numbers, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.split(ctx.numbers)[ctx.rank], None, None

@@ -1,0 +1,71 @@
+"""What a training asks of its device: products in low precision, and compiled layers."""
+
+from __future__ import annotations
+
+import torch
+from torch.amp.grad_scaler import GradScaler
+
+from miracle_core.config import Precision
+from miracle_core.errors import InputError
+from miracle_core.model.miracle import Miracle
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """A block whose large matrix products are made in this precision."""
+    return torch.autocast(device.type, dtype=TYPES[precision], enabled=precision != "fp32")
+
+
+def grad_scaler(precision: Precision, device: torch.device) -> GradScaler:
+    """What keeps small gradients within the range of fp16; it does nothing in another precision."""
+    return GradScaler(device.type, enabled=precision == "fp16")
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Refuse a precision that the device can't multiply in.
+
+    Raises:
+        InputError: it can't, or only by emulation.
+    """
+    if precision == "fp32":
+        return
+    try:
+        able = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (
+            (8, 0) if precision == "bf16" else (7, 0)
+        )
+        matrix = torch.ones(2, 2, dtype=TYPES[precision], device=device)
+        (matrix @ matrix).softmax(-1)
+    except RuntimeError:
+        able = False
+    if not able:
+        raise InputError(
+            f"the device can't multiply in {precision}",
+            where=f"train.precision, {device}",
+            remedy="leave it at fp32",
+        )
+
+
+def compile_layers(model: Miracle, device: torch.device) -> None:
+    """Compile the layers that treat an item alone (eq. 9 and 10), for any number of items.
+
+    The rest takes other shapes in every batch, counted from the data; compiling it takes minutes
+    and saves nothing (``benchmarks/compile.py``).
+
+    Raises:
+        InputError: there is no compiler for this device.
+    """
+    capsules = model.capsules
+    for layer in (capsules.features, capsules.attention):
+        if layer is not None:
+            layer.compile(dynamic=True)
+    try:
+        capsules.features(torch.zeros(2, model.settings.width, device=device))
+    # Whatever of the compiler's many parts is missing, it says so in an error of its own kind.
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"torch can't compile here: {first}",
+            where="train.compile",
+            remedy="install a C++ compiler (on a GPU also triton), or leave train.compile out",
+        ) from error

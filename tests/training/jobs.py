@@ -1,0 +1,182 @@
+"""What the tests of several processes and of kills do in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Imported by the process that forks, so that its forks need not.
+import accelerate  # noqa: F401
+import numpy as np
+import torch
+import torch._dynamo  # what the first optimiser imports
+from safetensors.torch import save_file
+
+from miracle_core.config import load_settings
+from miracle_core.data.corpus import Corpus
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.packed import Packed
+from miracle_core.errors import InputError, MiracleError
+from miracle_core.evaluation import evaluate as evaluation
+from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.model.miracle import Miracle
+from miracle_core.processes import processes
+from miracle_core.training import pretraining, trainer
+from miracle_core.training.finetuning import Finetuning, finetune
+from miracle_core.training.pretraining import Pretraining, pretrain
+from miracle_core.training.run_folder import RunFolder, text_vectors
+from tests.support.runs import random_model
+
+torch.set_num_threads(1)
+
+
+def every_third(packed: Packed, *_: Any) -> torch.Tensor:
+    """A mask that knows nothing of the batch: by the place in the history, never the newest."""
+    newest = packed.positions.max()
+    return ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
+
+
+def unlike(model: Miracle) -> None:
+    """Weights that tell histories apart, the same each time."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(0.0, 0.3, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+
+
+def gradients(config: str, out: str, batches: list[list[int]]) -> None:
+    """Losses, capsules used and gradients of some batches, noise and dropout off."""
+    settings, together = load_settings(Path(config)), processes()
+    folder = RunFolder(Path(out))
+    training: trainer.Training
+    if settings.datasets:
+        pretraining.draw_mask = every_third  # type: ignore[assignment]
+        training = Pretraining(settings, folder, Corpus.open(settings.datasets), together)
+    else:
+        training = Finetuning(settings, folder, Dataset.open(settings.data), None, together)
+    unlike(training.model)
+    training.model.eval()
+    found: dict[str, torch.Tensor] = {}
+    for number, batch in enumerate(batches):
+        training.optimiser.zero_grad(set_to_none=True)
+        names, values = training.learn(np.array(batch), 1.0)
+        together.sum_gradients(training.model.parameters())
+        values = together.sum(values)
+        found |= {f"{number}.{name}": values[i].clone() for i, name in enumerate(names)}
+        found[f"{number}.used"] = values[len(names) :].clone()
+        for name, parameter in training.model.named_parameters():
+            if parameter.grad is not None:
+                found[f"{number}.d.{name}"] = parameter.grad.clone()
+    together.on_first(lambda: save_file(found, out))
+
+
+def ranking(config: str, out: str, exclude_seen: bool) -> None:
+    """An evaluation, every array of it; each process writes what it has."""
+    settings, together = load_settings(Path(config)), processes()
+    dataset = Dataset.open(settings.data)
+    model = random_model(settings, dataset)
+    scorer = MiracleScorer(model, model.scaled_text(text_vectors(dataset)))
+    evaluation.BATCH_USERS = 3
+    found = evaluation.evaluate(
+        scorer, dataset, exclude_seen=exclude_seen, keep_top=4, processes=together
+    )
+    arrays = ("users", "targets", "ranks", "active", "capsule_users", "top_items", "top_scores")
+    np.savez(
+        f"{out}.{together.rank}.npz",
+        metrics=np.array(list(found.metrics.values())),
+        **{name: getattr(found, name) for name in arrays},
+    )
+
+
+def train(config: str, run: str, mode: str, stops: dict[str, int]) -> int:
+    """Train, and stop after so many steps in the process that is named.
+
+    Returns:
+        0, or 3 if it was stopped.
+    """
+    settings = load_settings(Path(config))
+    start = pretrain if settings.datasets else finetune
+    stop = stops.get(str(processes().rank), 0)
+    asked = iter(range(1, 1_000_000))
+    torch.manual_seed(random.randrange(1000))  # whatever the process did before
+    result = start(settings, run, resume=mode == "resume", should_stop=lambda: next(asked) == stop)
+    return 3 if result["status"] == "interrupted" else 0
+
+
+def refused(config: str, run: str, out: str) -> None:
+    """What resuming says when it is refused; the processes end all the same."""
+    try:
+        finetune(load_settings(Path(config)), run, resume=True)
+    except MiracleError as error:
+        kind = "input" if isinstance(error, InputError) else "other"
+        Path(f"{out}.{processes().rank}").write_text(f"{kind}: {error.what}")
+
+
+# Where a training is, by the functions that Python is in.
+PHASES = {"save_checkpoint": "checkpoint", "validate": "validation", "step": "batch"}
+
+
+class Clock:
+    """Counts the calls of functions, Python's and C's, in each phase; kills at one of them.
+
+    Args:
+        phase: ``batch``, ``checkpoint``, ``validation`` or ``between``; empty to count only.
+        call: which call of that phase.
+        delay: seconds from there to the kill, so that it also comes within C code.
+    """
+
+    def __init__(self, phase: str, call: int, delay: float) -> None:
+        self.phase, self.call, self.delay = phase, call, delay
+        self.counts = dict.fromkeys((*PHASES.values(), "between"), 0)
+        self.inside: list[tuple[FrameType, str]] = []
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event == "return":
+            if self.inside and self.inside[-1][0] is frame:
+                self.inside.pop()
+            return
+        if event not in ("call", "c_call"):
+            return
+        code = frame.f_code
+        if (
+            event == "call"
+            and code.co_name in PHASES
+            and "miracle_core/training" in code.co_filename
+        ):
+            self.inside.append((frame, PHASES[code.co_name]))
+        phase = self.inside[-1][1] if self.inside else "between"
+        self.counts[phase] += 1
+        if phase == self.phase and self.counts[phase] == self.call:
+            kill_soon(self.delay)
+
+
+def kill_soon(delay: float) -> None:
+    """SIGKILL for this process from a process of its own."""
+    victim = os.getpid()
+    if os.fork() == 0:
+        time.sleep(delay)
+        os.kill(victim, signal.SIGKILL)
+        os._exit(0)
+
+
+def train_until(
+    config: str, run: str, mode: str, phase: str, call: int, delay: float, counts: str
+) -> None:
+    """Train with a checkpoint after every step, killed at a call; without one, write the counts."""
+    trainer.CHECKPOINT_SECONDS = -1.0
+    clock = Clock(phase, call, delay)
+    sys.setprofile(clock)
+    settings = load_settings(Path(config))
+    start = pretrain if settings.datasets else finetune
+    start(settings, run, resume=mode == "resume")
+    sys.setprofile(None)
+    Path(counts).write_text(json.dumps(clock.counts))
