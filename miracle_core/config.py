@@ -125,6 +125,8 @@ class TrainSettings(_Section):
         batch_size: examples a step.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
+        average: what is validated, tested and kept is a running mean of the weights, which keeps
+            this much of itself each step; 0 takes the last step's weights.
         clip: the gradient's norm is cut to this.
         metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
         patience: epochs without a better one before training stops.
@@ -142,6 +144,7 @@ class TrainSettings(_Section):
     batch_size: int = Field(1024, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    average: float = Field(0.99, ge=0, lt=1)
     clip: float = Field(1.0, gt=0)
     metric: str = "recall@10"
     patience: int = Field(10, ge=1)
@@ -221,7 +224,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "repeat": False,
             "gate_noise": False,
             "adaptor_dropout": 0.0,
-        }
+        },
+        "train": {"average": 0.0},
     },
     "reference": {
         "model": {
@@ -230,7 +234,8 @@ PRESETS: dict[Preset, dict[str, Any]] = {
             "score": "inner",
             "temperature": 1.0,
             "repeat": False,
-        }
+        },
+        "train": {"average": 0.0},
     },
 }
 # What the kind of a run says beneath its preset.

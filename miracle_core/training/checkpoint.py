@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from miracle_core.errors import InputError
 from miracle_core.model.miracle import Miracle
 from miracle_core.processes import ALONE, Processes
+from miracle_core.training.running_mean import RunningMean
 from miracle_core.training.tensors import load_tensors, load_weights, save_tensors
 
 VERSION = "1"
@@ -59,6 +60,7 @@ def save_checkpoint(
     path: Path,
     model: Miracle,
     optimiser: Optimizer,
+    mean: RunningMean,
     position: Position,
     metadata: Mapping[str, str],
     processes: Processes = ALONE,
@@ -69,6 +71,7 @@ def save_checkpoint(
         path: where to.
         model: its weights.
         optimiser: its state.
+        mean: of the weights.
         position: where the training stands.
         metadata: goes beside the position.
         processes: all call this; the first one writes.
@@ -81,6 +84,7 @@ def save_checkpoint(
         for name, stream in streams.items()
     }
     tensors: dict[str, Tensor] = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"mean.{k}": v for k, v in mean.state().items()}
     for index, state in optimiser.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"optimiser.{index}.{name}"] = value
@@ -103,9 +107,16 @@ def _stream(name: str, rank: int) -> str:
 
 
 def load_checkpoint(
-    path: Path, model: Miracle, optimiser: Optimizer, processes: Processes = ALONE
+    path: Path,
+    model: Miracle,
+    optimiser: Optimizer,
+    mean: RunningMean,
+    processes: Processes = ALONE,
 ) -> Position:
-    """Put a checkpoint back: weights, optimiser, random stream; returns the position.
+    """Put a checkpoint back: weights and their mean, optimiser, random stream.
+
+    Returns:
+        The position.
 
     Raises:
         InputError: the file is damaged or of another version or model, or was written by another
@@ -128,6 +139,7 @@ def load_checkpoint(
             if key.startswith("optimiser."):
                 _, index, name = key.split(".", 2)
                 state.setdefault(int(index), {})[name] = value
+        mean.load({k[5:]: v for k, v in tensors.items() if k.startswith("mean.")})
         torch.set_rng_state(tensors[_stream("random.cpu", processes.rank)])
         cuda = tensors.get(_stream("random.cuda", processes.rank))
         if cuda is not None and processes.device.type == "cuda":

@@ -36,6 +36,7 @@ from miracle_core.training.devices import (
 from miracle_core.training.listeners import Listener
 from miracle_core.training.origin import Origin
 from miracle_core.training.run_folder import RunFolder
+from miracle_core.training.running_mean import RunningMean
 from miracle_core.training.tensors import save_tensors
 
 CHECKPOINT_SECONDS = 60.0
@@ -104,6 +105,7 @@ class Training(ABC):
             weight_decay=train.weight_decay,
             fused=True,
         )
+        self.mean = RunningMean(self.model, train.average)
         self.scaler = grad_scaler(train.precision, self.device)
         self.position = Position(used=[0] * settings.model.capsules, data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
@@ -144,7 +146,9 @@ class Training(ABC):
         Raises:
             InputError: the checkpoint is damaged or the data is other data.
         """
-        position = load_checkpoint(self.folder.state, self.model, self.optimiser, self.processes)
+        position = load_checkpoint(
+            self.folder.state, self.model, self.optimiser, self.mean, self.processes
+        )
         if len(position.used) != self.settings.model.capsules:
             raise InputError("is a checkpoint of other settings", where=str(self.folder.state))
         if position.data != self.position.data:
@@ -235,6 +239,7 @@ class Training(ABC):
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        self.mean.update(self.position.epoch * self.steps_per_epoch + self.position.step + 1)
         sums, used = self.position.sums, figures[len(names) :]
         for name, value in zip(names, figures, strict=False):
             sums[name] = sums.get(name, 0.0) + value
@@ -275,7 +280,9 @@ class Training(ABC):
     def end_epoch(self, started: float) -> dict[str, Any]:
         """Validate, keep the best weights, write the record and a checkpoint."""
         position, settings = self.position, self.settings
-        found = self.validate()
+        with self.mean.applied():
+            found = self.validate()
+            weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         seconds = time.perf_counter() - started
         train_means = self.report(0.0)
         train_means.pop("examples_per_second")
@@ -284,7 +291,6 @@ class Training(ABC):
         better = value > position.best
         if better:
             position.best, position.best_epoch = value, position.epoch
-            weights = self.model.state_dict()
             self.processes.on_first(
                 lambda: save_tensors(self.folder.weights, weights, self.metadata())
             )
@@ -320,6 +326,7 @@ class Training(ABC):
             self.folder.state,
             self.model,
             self.optimiser,
+            self.mean,
             self.position,
             self.origin.metadata(),
             self.processes,
