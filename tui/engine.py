@@ -7,6 +7,7 @@ Textual worker; when a newer one cancels that worker, a request that has not beg
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from miracle_core.progress import Progress
+from tui.exploration import DEPTH
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -110,7 +112,11 @@ def load_recommender(run: Path, progress: Progress) -> Recommender:
     from miracle_core.recommender import Recommender
 
     progress.start("reading the run", None, "")
-    return Recommender.load(run, progress=progress)
+    recommender = Recommender.load(run, progress=progress)
+    # The first answer makes what later ones find ready.
+    recommender.recommend([0], DEPTH)
+    recommender.nearest(0)
+    return recommender
 
 
 class Engine:
@@ -146,10 +152,16 @@ class Engine:
         self._recommender = await self._answers.run(self._load_all)
 
     def _load_all(self) -> Recommender:
+        # What a run closed before has left behind may go; see below.
+        gc.unfreeze()
         recommender = self._load(self.run, self._reporter)
         self._reporter.start("reading the titles", None, "")
         recommender.complete("a", 1)
         recommender.capsules()
+        # Python looks through all objects for cycles now and then; with PyTorch's among them an
+        # edit in that moment would wait for 0.3 s. What is loaded stays, so it need not be looked
+        # through.
+        gc.freeze()
         self._reporter.finish()
         return recommender
 
@@ -164,8 +176,15 @@ class Engine:
     async def recommend(
         self, history: Sequence[int | str], top_k: int, exclude_seen: bool, target: int | None
     ) -> Recommendation:
-        """The answer to a history."""
-        return await self._answers.run(self.model.recommend, history, top_k, exclude_seen, target)
+        """The answer to a history: ``top_k`` items of each interest, more in all."""
+        return await self._answers.run(
+            self.model.recommend,
+            history,
+            max(top_k, DEPTH),
+            exclude_seen,
+            target=target,
+            of_each=top_k,
+        )
 
     async def nearest(self, item: int, limit: int) -> list[Neighbour]:
         """Catalogue items whose text is nearest."""

@@ -71,6 +71,16 @@ def save_checkpoint(
     save_tensors(path, tensors, {**metadata, **fixed})
 
 
+def epoch_of(metadata: Mapping[str, str]) -> int | None:
+    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
+    try:
+        if "position" in metadata:
+            return int(orjson.loads(metadata["position"])["epoch"])
+        return int(metadata["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def load_checkpoint(path: Path, model: Miracle, optimiser: Optimizer) -> Position:
     """Put a checkpoint back: weights, optimiser, random stream; returns the position.
 

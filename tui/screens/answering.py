@@ -87,7 +87,7 @@ class AnsweringScreen(ExplorerScreen):
         exploration = self.exploration
         history = tuple(exploration.history.entries[place] for place in exploration.countable)
         target, seen = exploration.target, exploration.hide_seen
-        return id(exploration), history, exploration.depth, seen, target
+        return id(exploration), history, exploration.top_k, seen, target
 
     def _show_history(self) -> None:
         exploration = self.exploration
@@ -124,7 +124,8 @@ class AnsweringScreen(ExplorerScreen):
             self.why_panel.clear()
             return
         self.why_panel.explain(answer, item, self.engine.model.text(item.item))
-        self.look_near(item.item)
+        # The answer is drawn first.
+        self.call_after_refresh(self.look_near, item.item)
 
     # Asking. Each worker replaces the one before it: the last edit wins.
 
@@ -141,7 +142,7 @@ class AnsweringScreen(ExplorerScreen):
         try:
             if given:
                 answer = await engine.recommend(
-                    given, exploration.depth, exploration.hide_seen, exploration.target
+                    given, exploration.top_k, exploration.hide_seen, exploration.target
                 )
         except Stopped:
             return

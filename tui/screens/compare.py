@@ -213,14 +213,14 @@ class CompareScreen(ExplorerScreen):
             self._right = None
             self.show_both()
             return
-        depth, seen = exploration.depth, exploration.hide_seen
+        top_k, seen = exploration.top_k, exploration.hide_seen
         try:
             given = [entry.given for entry in entries]
-            self._left = await engine.recommend(given, depth, seen, None)
+            self._left = await engine.recommend(given, top_k, seen, None)
             self._right = None
             if other is not None and other.ready:
                 given = await other.ask(translate, entries, engine.model, other.model)
-                self._right = await other.recommend(given, depth, seen, None)
+                self._right = await other.recommend(given, top_k, seen, None)
         except Stopped:
             return
         except MiracleError as error:

@@ -157,8 +157,6 @@ class ExploreScreen(AnsweringScreen):
     def _filter(self, capsule: int | None) -> None:
         self.exploration.capsule = capsule
         self._show_answer()
-        if self._asked != self._question():
-            self.recompute()
 
     def action_hide_seen(self) -> None:
         """Leave the history's own items out, or not."""
@@ -170,6 +168,8 @@ class ExploreScreen(AnsweringScreen):
         place = min(max(TOP_K.index(self.exploration.top_k) + by, 0), len(TOP_K) - 1)
         self.exploration.top_k = TOP_K[place]
         self._show_answer()
+        if self._asked != self._question():
+            self.recompute()
 
     def action_undo(self) -> None:
         """Take the last edit back."""
