@@ -45,6 +45,7 @@ from miracle_core.training.run_folder import RunFolder, build_model, data_hash
 from miracle_core.training.tensors import save_tensors
 from tui.app import ExplorerApp
 from tui.engine import load_recommender
+from tui.runs import Weights
 from tui.screens.explore import ExploreScreen
 
 STARTS, EDITS = 7, 20
@@ -133,7 +134,7 @@ def catalogue_of(titles: int) -> Recommender:
 async def keystrokes(titles: int) -> list[float]:
     """Seconds from each key to the completions drawn."""
     model = await asyncio.to_thread(catalogue_of, titles)
-    app = ExplorerApp(Path("made"), load=lambda _run, _progress: model)
+    app = ExplorerApp(Path("made"), load=lambda *_: model)
     seconds: list[float] = []
     async with app.run_test(size=(140, 40)) as pilot:
         while app.model is None:
@@ -170,7 +171,7 @@ async def edits(run: Path) -> list[float]:
     """Seconds from each item added to everything drawn."""
     loaded: list[Recommender] = []
 
-    def load(folder: Path, progress: Progress) -> Recommender:
+    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         loaded.append(load_recommender(folder, progress))
         return loaded[0]
 

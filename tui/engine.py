@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from miracle_core.progress import Progress
 from tui.exploration import DEPTH
+from tui.runs import Weights
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Load = Callable[[Path, Progress], "Recommender"]
+
+
+class Load(Protocol):
+    """What loads a run."""
+
+    def __call__(
+        self, run: Path, progress: Progress, weights: Weights | None = None, /
+    ) -> Recommender:
+        """Load it, with the weights asked for."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +115,13 @@ class Reporter:
         self._loop.call_soon_threadsafe(self._tell, stage)
 
 
-def load_recommender(run: Path, progress: Progress) -> Recommender:
+def load_recommender(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
     from miracle_core.recommender import Recommender
 
     progress.start("reading the run", None, "")
-    recommender = Recommender.load(run, progress=progress)
+    recommender = Recommender.load(run, progress=progress, weights=weights)
     # The first answer makes what later ones find ready.
     recommender.recommend([0], DEPTH)
     recommender.nearest(0)
@@ -126,10 +135,17 @@ class Engine:
         run: the run folder.
         tell: hears of longer work, on the interface's thread.
         load: what loads it.
+        weights: which of its two kept states; None takes the best, if there is one.
     """
 
-    def __init__(self, run: Path, tell: Callable[[Stage | None], None], load: Load) -> None:
-        self.run = run
+    def __init__(
+        self,
+        run: Path,
+        tell: Callable[[Stage | None], None],
+        load: Load,
+        weights: Weights | None = None,
+    ) -> None:
+        self.run, self._weights = run, weights
         self._load = load
         self._reporter = Reporter(tell)
         self._recommender: Recommender | None = None
@@ -154,7 +170,7 @@ class Engine:
     def _load_all(self) -> Recommender:
         # What a run closed before has left behind may go; see below.
         gc.unfreeze()
-        recommender = self._load(self.run, self._reporter)
+        recommender = self._load(self.run, self._reporter, self._weights)
         self._reporter.start("reading the titles", None, "")
         recommender.complete("a", 1)
         recommender.capsules()

@@ -12,6 +12,7 @@ from tests.support.runs import FILAMENT, GLOVES, MAX_LENGTH, SCREWS, TITLES
 from tests.tui.support import explorer
 from tui.display import shown
 from tui.engine import load_recommender
+from tui.runs import Weights
 from tui.screens.help import HelpScreen
 from tui.screens.text import TextScreen
 from tui.widgets.heatmap import Heatmap
@@ -66,7 +67,7 @@ async def test_text_that_matches_nothing_is_added_as_new(small_run: Path) -> Non
 async def test_enter_before_the_completions_are_there_means_the_typed_text(small_run: Path) -> None:
     waits = Event()
 
-    def load(run: Path, progress: Progress) -> Recommender:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         recommender = load_recommender(run, progress)
         complete = recommender.complete
 
@@ -227,14 +228,14 @@ async def test_the_last_of_many_fast_edits_wins_and_typing_goes_on(small_run: Pa
     asked: list[int] = []
     gate = Event()
 
-    def load(run: Path, progress: Progress) -> Recommender:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         recommender = load_recommender(run, progress)
         recommend = recommender.recommend
 
-        def slow(history: list[int], *rest: object) -> Recommendation:
+        def slow(history: list[int], *rest: object, **named: object) -> Recommendation:
             asked.append(len(history))
             assert gate.wait(10)
-            return recommend(history, *rest)  # type: ignore[arg-type]
+            return recommend(history, *rest, **named)  # type: ignore[arg-type]
 
         recommender.recommend = slow  # type: ignore[method-assign,assignment]
         return recommender

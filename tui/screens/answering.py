@@ -100,6 +100,8 @@ class AnsweringScreen(ExplorerScreen):
             detail = f"user {shown(exploration.user.user_id, 40)} · {detail}"
         if self.engine is not None and len(exploration.history.on) > self.engine.model.max_length:
             detail += f" · the newest {self.engine.model.max_length} count"
+        if exploration.new_titles_fail and any(entry.item is None for entry in entries):
+            detail += " · ! not encoded, t tries again"
         self.history_panel.describe(detail)
         self.history_panel.list.say(EMPTY if self.engine else "")
 
@@ -160,7 +162,7 @@ class AnsweringScreen(ExplorerScreen):
         if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
             self.notify(
-                f"{error}",
+                f"{error}\nOnce it is mended: Esc, then t.",
                 title="New items don't count",
                 severity="warning",
                 timeout=12,

@@ -26,11 +26,13 @@ WIDE, VERY_WIDE, TALL = 110, 190, 44
 class ExplorerScreen(Screen[None]):
     """A screen of the explorer.
 
-    A subclass composes its own part in :meth:`compose_main` and shows the state of things in
-    :meth:`arrive`, which is called whenever it comes into sight and when the run has been loaded.
+    Its help begins with ``about``. A subclass composes its own part in :meth:`compose_main` and
+    shows the state of things in :meth:`arrive`, which is called whenever it comes into sight and
+    when the run has been loaded.
     """
 
     mode: ClassVar[str] = ""
+    about: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
         """The frame around a screen's own part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -21,6 +22,7 @@ class ExploreScreen(AnsweringScreen):
     """The chain from a history to the reasons, edited at its start."""
 
     mode = "explore"
+    about = "Type titles; see the interests they form, what these recommend, and why."
     AUTO_FOCUS = "#search"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash,a", "search", "Search", key_display="/"),
@@ -36,6 +38,7 @@ class ExploreScreen(AnsweringScreen):
         Binding("ctrl+z,u", "undo", "Undo", key_display="u"),
         Binding("ctrl+y,U", "redo", "Redo", show=False, key_display="U"),
         Binding("x", "clear", "Clear the history", show=False),
+        Binding("t", "try_new_items", "Try to encode new items again", show=False),
         Binding("n", "step_user(1)", "Next user", show=False),
         Binding("p", "step_user(-1)", "Previous user", show=False),
     ]
@@ -190,6 +193,15 @@ class ExploreScreen(AnsweringScreen):
         self.exploration.user = None
         self.exploration.history.replace([])
         self.edit_history()
+
+    def action_try_new_items(self) -> None:
+        """Count new items again: the encoder may have been installed meanwhile."""
+        if not self.exploration.new_titles_fail:
+            self.notify("New items count; there is nothing to try again.")
+            return
+        importlib.invalidate_caches()
+        self.exploration.new_titles_fail = ""
+        self.recompute(edit=True)
 
     def action_step_user(self, by: int) -> None:
         """The next or previous user of the table."""

@@ -51,6 +51,7 @@ class RunsScreen(ExplorerScreen):
     """The runs found where the explorer was started, and those opened before."""
 
     mode = "runs"
+    about = "The run folders found here and below, and those opened before."
     AUTO_FOCUS = "#run-list"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "pick", "Open a folder"),
