@@ -33,6 +33,21 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class State:
+    """Weights that a run keeps.
+
+    Attributes:
+        weights: which.
+        epoch: the epoch that they are of, or 0 before the first validation.
+        value: what its validation found for the metric, or None.
+    """
+
+    weights: Weights
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A run folder at a glance.
 
@@ -43,6 +58,7 @@ class RunSummary:
         best: its best value, or None before the first validation.
         best_epoch: the epoch that reached it, or 0.
         epochs: validations so far.
+        last: the metric's value in the last of them.
         status: ``finished``, ``stopped early``, ``interrupted`` or ``no result yet``.
         kept: which weights there are to load.
         changed: seconds since 1970, the last sign of life.
@@ -54,6 +70,7 @@ class RunSummary:
     best: float | None
     best_epoch: int
     epochs: int
+    last: float | None
     status: str
     kept: tuple[Weights, ...]
     changed: float
@@ -64,11 +81,12 @@ class RunSummary:
         return bool(self.kept)
 
     @property
-    def states(self) -> list[tuple[Weights, int]]:
-        """The weights there are that differ, each with its epoch."""
-        epochs: dict[Weights, int] = {"best": self.best_epoch, "last": self.epochs}
+    def states(self) -> list[State]:
+        """The weights there are that differ."""
+        best = State("best", self.best_epoch, self.best)
+        last = State("last", self.epochs, self.last)
         same = len(self.kept) == 2 and 0 < self.best_epoch == self.epochs
-        return [(weights, epochs[weights]) for weights in (self.kept[:1] if same else self.kept)]
+        return [s for s in (best, last) if s.weights in self.kept and not (same and s is last)]
 
 
 def state_name(weights: Weights, epoch: int | None) -> str:
@@ -117,6 +135,7 @@ def summarise(folder: Path) -> RunSummary:
         best=best,
         best_epoch=-before,
         epochs=len(records),
+        last=values[-1][0] if values and -values[-1][1] == len(records) else None,
         status=str(read_result(folder).get("status", "no result yet")),
         kept=tuple(name for name, file in files.items() if file.is_file()),
         changed=max((path.stat().st_mtime for path in signs if path.is_file()), default=0.0),

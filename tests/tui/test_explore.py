@@ -170,6 +170,15 @@ async def test_v_goes_through_the_views(small_run: Path) -> None:
         assert seen == ["routing", "share", "similarity", "routing"]
 
 
+async def test_the_heatmap_is_drawn_before_it_hears_of_its_new_size(small_run: Path) -> None:
+    async with explorer(small_run) as driver:
+        await driver.add(GLOVES[4])
+        await driver.add(SCREWS[4])
+        heatmap = driver.explore.interests_panel.heatmap
+        heatmap.columns = heatmap.columns[:3]
+        assert len(heatmap._row(0)) == len(heatmap.head_cells(1)) == 3
+
+
 async def test_f_and_the_heatmap_filter_by_interest(small_run: Path) -> None:
     async with explorer(small_run) as driver:
         await driver.add(GLOVES[4])
@@ -263,7 +272,7 @@ async def test_a_history_longer_than_the_model_reads(small_run: Path) -> None:
         for item in range(MAX_LENGTH + 2):
             panel.post_message(panel.Add(item, "", new=False))
             await driver.settle()
-        assert f"the newest {MAX_LENGTH} count" in driver.text
+        assert f"newest {MAX_LENGTH} count" in driver.text
         assert f" 3 {TITLES[2][:6]}" in driver.text, "the heatmap keeps the history's numbers"
 
 

@@ -18,7 +18,7 @@ from tests.tui.support import explorer
 from tui.capsule_text import fault
 from tui.comparison import pairs, translate
 from tui.history import Entry
-from tui.runs import find_runs, read_metrics, summarise
+from tui.runs import State, find_runs, read_metrics, summarise
 from tui.screens.capsules import CapsulesScreen
 from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
@@ -248,6 +248,7 @@ async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Pat
         await driver.pilot.press("o")
         await driver.until(lambda: driver.app.screen is not screen)
         await driver.until(lambda: "last epoch (3)" in driver.text)
+        assert "recall@10 0.2000" in driver.text, "what the last validation found"
         assert "this run" in driver.text and "best epoch" not in choices_in(driver.text)
         await driver.pilot.press("enter")
         await driver.until(lambda: screen._right is not None)
@@ -271,14 +272,14 @@ def choices_in(text: str) -> str:
 
 def test_a_run_offers_the_epochs_that_differ(small_run: Path, tmp_path: Path) -> None:
     run = run_with_two_states(small_run, tmp_path)
-    assert summarise(run).states == [("best", 2), ("last", 3)]
-    assert summarise(small_run).states == [("best", 0)]
+    assert summarise(run).states == [State("best", 2, 0.3), State("last", 3, 0.2)]
+    assert summarise(small_run).states == [State("best", 0, None)]
     choices = choices_of([summarise(small_run), summarise(run)], run.resolve(), "last")
-    assert [(c.here, c.weights) for c in choices] == [(True, "best"), (False, "best")]
+    assert [(c.here, c.state.weights) for c in choices] == [(True, "best"), (False, "best")]
     write_metrics(run, 3)
-    assert summarise(run).states == [("best", 3)], "the last epoch is the best"
+    assert summarise(run).states == [State("best", 3, 0.13)], "the last epoch is the best"
     (run / "model.safetensors").unlink()
-    assert summarise(run).states == [("last", 3)]
+    assert summarise(run).states == [State("last", 3, 0.13)]
     (run / "checkpoints" / "last" / "state.safetensors").unlink()
     assert not summarise(run).ready
 

@@ -87,9 +87,9 @@ class ExplorerScreen(Screen[None]):
             lines = [f"The run can't be opened: {shown(error.what)}"]
             lines += [f"where: {shown(error.where)}"] if error.where else []
             lines += [f"mend: {shown(error.remedy)}"] if error.remedy else []
-            return "\n".join([*lines, "6 leads to the other runs."])
+            return "\n".join([*lines, "F6 leads to the other runs."])
         if app.engine is None:
-            return "No run is open. 6 leads to the runs."
+            return "No run is open. F6 leads to the runs."
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
 
     def on_screen_resume(self) -> None:

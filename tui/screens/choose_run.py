@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from tui.display import shown
-from tui.runs import RunSummary, Weights, state_name
+from tui.runs import RunSummary, State, Weights, state_name
 from tui.screens.modal import Dialog
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -24,14 +24,12 @@ class Choice:
 
     Attributes:
         run: the run.
-        weights: which of the states it keeps.
-        epoch: its epoch, or 0.
+        state: which of the states it keeps.
         here: whether it is the run that is open.
     """
 
     run: RunSummary
-    weights: Weights
-    epoch: int
+    state: State
     here: bool
 
 
@@ -44,10 +42,10 @@ def choices_of(runs: Sequence[RunSummary], here: Path | None, shown_now: Weights
         shown_now: which of its weights are.
     """
     found = [
-        Choice(run, weights, epoch, run.path.resolve() == here)
+        Choice(run, state, run.path.resolve() == here)
         for run in runs
-        for weights, epoch in run.states
-        if run.path.resolve() != here or weights != shown_now
+        for state in run.states
+        if run.path.resolve() != here or state.weights != shown_now
     ]
     return sorted(found, key=lambda choice: not choice.here)
 
@@ -70,7 +68,7 @@ class ChooseRunScreen(Dialog[Choice]):
                 Column("run", -3),
                 Column("weights", 17),
                 Column("data set", -2),
-                Column("best", 18),
+                Column("validation", 18),
                 id="choices",
             )
             yield Static(KEPT, markup=False, classes="label")
@@ -88,11 +86,11 @@ class ChooseRunScreen(Dialog[Choice]):
 
     def _cells(self, place: int) -> Sequence[Cell]:
         choice = self._choices[place]
-        run = choice.run
-        best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
+        run, state = choice.run, choice.state
+        found = "" if state.value is None else f"{run.metric} {state.value:.4f}"
         name = "this run" if choice.here else shown(run.path.name)
-        state = state_name(choice.weights, choice.epoch)
-        return name, state, shown(run.dataset), shown(best, 40)
+        epoch = state_name(state.weights, state.epoch)
+        return name, epoch, shown(run.dataset), shown(found, 40)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         """Choose."""

@@ -129,7 +129,7 @@ class CompareScreen(ExplorerScreen):
         engine, other = self.explorer.engine, self.other
         left = "" if self.engine else self.waiting_text()
         if self.engine is not None and self._left is None:
-            left = "The history is empty: 1 leads to Explore."
+            left = "The history is empty: F1 leads to Explore."
         self.query_one("#left-run", RunPanel).show_answer(_name(engine), self._left, left)
         right = "Press o to choose another run, or another epoch of this one."
         if self._error is not None:
@@ -181,7 +181,7 @@ class CompareScreen(ExplorerScreen):
         choices = choices_of(found, here[0] if here else None, shown_now)
         choice = await self.app.push_screen_wait(ChooseRunScreen(choices))
         if choice is not None:
-            self.open_other(choice.run.path, choice.weights)
+            self.open_other(choice.run.path, choice.state.weights)
 
     def open_other(self, folder: Path, weights: Weights | None = None) -> None:
         """Load another run, or another epoch of the one that is open."""

@@ -207,7 +207,7 @@ class ExploreScreen(AnsweringScreen):
         """The next or previous user of the table."""
         user = self.exploration.user
         if user is None:
-            self.notify("No user is open; 2 leads to the users.")
+            self.notify("No user is open; F2 leads to the users.")
             return
         place = user.place + by
         if 0 <= place < len(user.order):
