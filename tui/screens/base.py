@@ -128,6 +128,7 @@ class ExplorerScreen(Screen[None]):
         self.set_class(width < WIDE, "-narrow")
         self.set_class(width < WIDE and height >= TALL, "-stack")
         self.set_class(width < WIDE and height < TALL, "-accordion")
+        self.show_stage()
         self.fold()
 
     def fold(self) -> None:
