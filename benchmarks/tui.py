@@ -131,10 +131,15 @@ def catalogue_of(titles: int) -> Recommender:
     return cast("Recommender", stand_in)
 
 
-async def keystrokes(titles: int) -> list[float]:
-    """Seconds from each key to the completions drawn."""
+async def keystrokes(run: Path, titles: int) -> list[float]:
+    """Seconds from each key to the completions drawn.
+
+    Args:
+        run: the folder that is watched meanwhile; the titles come from elsewhere.
+        titles: how many.
+    """
     model = await asyncio.to_thread(catalogue_of, titles)
-    app = ExplorerApp(Path("made"), load=lambda *_: model)
+    app = ExplorerApp(run, load=lambda *_: model)
     seconds: list[float] = []
     async with app.run_test(size=(140, 40)) as pilot:
         while app.model is None:
@@ -203,7 +208,7 @@ def measure(run: Path | None, titles: list[int]) -> dict[str, Any]:
         run = made_run(folder) if run is None else run.resolve()
         starts = [first_paint(run, folder / "state") for _ in range(STARTS)]
         redraws = asyncio.run(edits(run))
-        typed = {size: asyncio.run(keystrokes(size)) for size in titles}
+        typed = {size: asyncio.run(keystrokes(run, size)) for size in titles}
     return {
         "machine": machine(),
         "first_paint_ms": _summary(starts),
