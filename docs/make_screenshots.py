@@ -15,6 +15,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from tui.app import ExplorerApp
+from tui.screens.compare import CompareScreen
 from tui.screens.explore import ExploreScreen
 
 TITLES = ("nitrile gloves", "pla filament", "digital caliper", "stepper motor", "latex gloves")
@@ -81,6 +82,15 @@ async def training(app: ExplorerApp, pilot: Pilot[None], titles: Sequence[str]) 
     await pilot.press("f4")
 
 
+async def compare(app: ExplorerApp, pilot: Pilot[None], titles: Sequence[str]) -> None:
+    """The run's best epoch beside its last."""
+    await type_titles(app, pilot, titles)
+    await pilot.press("f5")
+    screen = app.screen
+    assert isinstance(screen, CompareScreen) and app.engine is not None
+    screen.open_other(app.engine.run, "last")
+
+
 SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
     "explore": (explore, WIDE, "dark"),
     "explore-light": (explore, WIDE, "light"),
@@ -91,6 +101,7 @@ SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
     "capsules": (capsules, WIDE, "dark"),
     "figure-6": (figure_6, WIDE, "dark"),
     "training": (training, WIDE, "dark"),
+    "compare": (compare, WIDE, "dark"),
 }
 
 

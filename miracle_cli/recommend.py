@@ -141,7 +141,7 @@ def _asked(
         past = recommender.user_history(user, "test" if held_out else None)
         if held_out and past.held_out is None:
             raise InputError(
-                f"user {user!r} has fewer than three items: none is held out",
+                f"user {user!r} has no item in the test part: none is held out",
                 where="--held-out",
                 remedy="leave --held-out out",
             )

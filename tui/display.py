@@ -102,7 +102,7 @@ def chip(capsule: int) -> Text:
 def heat_style(level: float) -> Style:
     """The colours of a value between 0 and 1."""
     step = min(int(level * len(_HEAT)), len(_HEAT) - 1)
-    return Style(color="#ffffff" if step < 4 else "#101010", bgcolor=_HEAT[step])
+    return Style(color="#ffffff" if step < 5 else "#101010", bgcolor=_HEAT[step])
 
 
 def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:

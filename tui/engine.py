@@ -7,14 +7,17 @@ Textual worker; when a newer one cancels that worker, a request that has not beg
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from miracle_core.progress import Progress
+from tui.exploration import DEPTH
+from tui.runs import Weights
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -31,7 +34,15 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Load = Callable[[Path, Progress], "Recommender"]
+
+
+class Load(Protocol):
+    """What loads a run."""
+
+    def __call__(
+        self, run: Path, progress: Progress, weights: Weights | None = None, /
+    ) -> Recommender:
+        """Load it, with the weights asked for."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +115,17 @@ class Reporter:
         self._loop.call_soon_threadsafe(self._tell, stage)
 
 
-def load_recommender(run: Path, progress: Progress) -> Recommender:
+def load_recommender(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
     from miracle_core.recommender import Recommender
 
     progress.start("reading the run", None, "")
-    return Recommender.load(run, progress=progress)
+    recommender = Recommender.load(run, progress=progress, weights=weights)
+    # The first answer makes what later ones find ready.
+    recommender.recommend([0], DEPTH)
+    recommender.nearest(0)
+    return recommender
 
 
 class Engine:
@@ -120,10 +135,17 @@ class Engine:
         run: the run folder.
         tell: hears of longer work, on the interface's thread.
         load: what loads it.
+        weights: which of its two kept states; None takes the best, if there is one.
     """
 
-    def __init__(self, run: Path, tell: Callable[[Stage | None], None], load: Load) -> None:
-        self.run = run
+    def __init__(
+        self,
+        run: Path,
+        tell: Callable[[Stage | None], None],
+        load: Load,
+        weights: Weights | None = None,
+    ) -> None:
+        self.run, self._weights = run, weights
         self._load = load
         self._reporter = Reporter(tell)
         self._recommender: Recommender | None = None
@@ -146,10 +168,16 @@ class Engine:
         self._recommender = await self._answers.run(self._load_all)
 
     def _load_all(self) -> Recommender:
-        recommender = self._load(self.run, self._reporter)
+        # What a run closed before has left behind may go; see below.
+        gc.unfreeze()
+        recommender = self._load(self.run, self._reporter, self._weights)
         self._reporter.start("reading the titles", None, "")
         recommender.complete("a", 1)
         recommender.capsules()
+        # Python looks through all objects for cycles now and then; with PyTorch's among them an
+        # edit in that moment would wait for 0.3 s. What is loaded stays, so it need not be looked
+        # through.
+        gc.freeze()
         self._reporter.finish()
         return recommender
 
@@ -164,8 +192,15 @@ class Engine:
     async def recommend(
         self, history: Sequence[int | str], top_k: int, exclude_seen: bool, target: int | None
     ) -> Recommendation:
-        """The answer to a history."""
-        return await self._answers.run(self.model.recommend, history, top_k, exclude_seen, target)
+        """The answer to a history: ``top_k`` items of each interest, more in all."""
+        return await self._answers.run(
+            self.model.recommend,
+            history,
+            max(top_k, DEPTH),
+            exclude_seen,
+            target=target,
+            of_each=top_k,
+        )
 
     async def nearest(self, item: int, limit: int) -> list[Neighbour]:
         """Catalogue items whose text is nearest."""

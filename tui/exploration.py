@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 TOP_K = (5, 10, 20, 50, 100)
 # So many ranks are asked for beyond what is shown, so that a move from below can be told.
 DEPTH = 200
-# And so many where only one interest's items are shown.
-DEPTH_FILTERED = 1000
 
 
 @dataclass
@@ -68,11 +66,6 @@ class Exploration:
     new_titles_fail: str = ""
 
     @property
-    def depth(self) -> int:
-        """How many items the Recommender is asked for."""
-        return max(self.top_k, DEPTH if self.capsule is None else DEPTH_FILTERED)
-
-    @property
     def target(self) -> int | None:
         """The held-out item."""
         return self.user.held_out if self.user else None
@@ -98,10 +91,10 @@ class Exploration:
         if edit:
             self.moves = {}
             if self.answer is not None and answer is not None:
-                before = {item.item: item.rank for item in self.answer.items}
+                before = {item.item: item.rank for item in _ranked(self.answer)}
                 self.moves = {
                     item.item: before[item.item] - item.rank if item.item in before else None
-                    for item in answer.items
+                    for item in _ranked(answer)
                 }
         self.answer, self.places = answer, tuple(places)
         if answer is None or self.capsule not in {c.capsule for c in answer.capsules}:
@@ -112,8 +105,11 @@ class Exploration:
         """The recommendations shown: the top-K, of one interest or of all."""
         if self.answer is None:
             return []
-        wanted = [i for i in self.answer.items if self.capsule in (None, i.capsule)]
-        return wanted[: self.top_k]
+        items = self.answer.items
+        for active in self.answer.capsules:
+            if active.capsule == self.capsule:
+                items = active.best
+        return list(items[: self.top_k])
 
     @property
     def held_out_below(self) -> Recommended | None:
@@ -131,6 +127,13 @@ class Exploration:
             place: item.capsule
             for place, item in zip(self.places, self.answer.history, strict=True)
         }
+
+
+def _ranked(answer: Recommendation) -> Iterator[Recommended]:
+    """Every item whose rank is told; some come up twice."""
+    yield from answer.items
+    for active in answer.capsules:
+        yield from active.best
 
 
 def entry_of(match: Match) -> Entry:

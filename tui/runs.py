@@ -8,12 +8,15 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # How deep below a folder runs are looked for, and how many folders are looked at at most.
 DEPTH = 3
 FOLDERS = 5000
 _SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "tensorboard"}
+
+# The two states of a training that its folder keeps.
+Weights = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class State:
+    """Weights that a run keeps.
+
+    Attributes:
+        weights: which.
+        epoch: the epoch that they are of, or 0 before the first validation.
+        value: what its validation found for the metric, or None.
+    """
+
+    weights: Weights
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True)
 class RunSummary:
     """A run folder at a glance.
 
@@ -38,9 +56,11 @@ class RunSummary:
         dataset: the Dataset's name, or "" if it can't be read.
         metric: the validation metric that chooses the best epoch.
         best: its best value, or None before the first validation.
+        best_epoch: the epoch that reached it, or 0.
         epochs: validations so far.
+        last: the metric's value in the last of them.
         status: ``finished``, ``stopped early``, ``interrupted`` or ``no result yet``.
-        ready: whether there are weights to load.
+        kept: which weights there are to load.
         changed: seconds since 1970, the last sign of life.
     """
 
@@ -48,10 +68,30 @@ class RunSummary:
     dataset: str
     metric: str
     best: float | None
+    best_epoch: int
     epochs: int
+    last: float | None
     status: str
-    ready: bool
+    kept: tuple[Weights, ...]
     changed: float
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are weights to load."""
+        return bool(self.kept)
+
+    @property
+    def states(self) -> list[State]:
+        """The weights there are that differ."""
+        best = State("best", self.best_epoch, self.best)
+        last = State("last", self.epochs, self.last)
+        same = len(self.kept) == 2 and 0 < self.best_epoch == self.epochs
+        return [s for s in (best, last) if s.weights in self.kept and not (same and s is last)]
+
+
+def state_name(weights: Weights, epoch: int | None) -> str:
+    """Which state of a training some weights are, in words."""
+    return f"{weights} epoch ({epoch})" if epoch else f"{weights} epoch"
 
 
 def is_run(folder: Path) -> bool:
@@ -76,19 +116,28 @@ def summarise(folder: Path) -> RunSummary:
     metric = str(settings.get("train", {}).get("metric", ""))
     records = read_metrics(folder).records
     values = [
-        value for record in records if isinstance(value := record["valid"].get(metric), int | float)
+        (value, -epoch)
+        for epoch, record in enumerate(records, 1)
+        if isinstance(value := record["valid"].get(metric), int | float)
     ]
+    best, before = max(values, default=(None, 0))
     manifest = _json(folder / "data" / "manifest.json")
     weights = folder / "model.safetensors"
+    files: dict[Weights, Path] = {
+        "best": weights,
+        "last": folder / "checkpoints" / "last" / "state.safetensors",
+    }
     signs = [folder / "metrics.jsonl", folder / "result.json", weights, folder / "config.toml"]
     return RunSummary(
         path=folder,
         dataset=str(manifest.get("name", "")),
         metric=metric,
-        best=max(values, default=None),
+        best=best,
+        best_epoch=-before,
         epochs=len(records),
+        last=values[-1][0] if values and -values[-1][1] == len(records) else None,
         status=str(read_result(folder).get("status", "no result yet")),
-        ready=weights.is_file() or (folder / "checkpoints/last/state.safetensors").is_file(),
+        kept=tuple(name for name, file in files.items() if file.is_file()),
         changed=max((path.stat().st_mtime for path in signs if path.is_file()), default=0.0),
     )
 

@@ -29,8 +29,9 @@ _NAME = "inputs"
 def catalogue_vectors(run: TrainedRun, text: Tensor) -> Tensor:
     """x_v of the run's whole catalogue (eq. 2), read where they are kept, else computed.
 
-    On a CPU the vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in the run
-    folder, if it can be written to. Elsewhere the adaptor takes no time.
+    On a CPU the best weights' vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in
+    the run folder, if it can be written to. Elsewhere the adaptor takes no time, and the last
+    weights change with every epoch.
 
     Args:
         run: whose model and folder.
@@ -39,7 +40,8 @@ def catalogue_vectors(run: TrainedRun, text: Tensor) -> Tensor:
     Returns:
         [items, d].
     """
-    if text.device.type != "cpu" or run.dataset.n_items < KEPT_FROM:
+    small = run.dataset.n_items < KEPT_FROM
+    if text.device.type != "cpu" or small or run.weights_from == "last":
         return _computed(run, text)
     path = run.folder.path / FILE
     key = catalogue_key(run)

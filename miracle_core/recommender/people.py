@@ -20,12 +20,12 @@ BATCH_USERS = 2048
 
 
 def history_ends(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Where each user's history before the test item ends, int64 [users].
+    """Where each user's history before the test part ends, as a position, int64 [users].
 
-    A user with fewer than three items is never tested: the history is all of them.
+    A user whom the split leaves nothing to be tested on keeps all that lies before the test part:
+    of leave-one-out everything, of a temporal split perhaps nothing.
     """
-    starts, ends = dataset.offsets[:-1], dataset.offsets[1:]
-    return np.where(ends - starts >= 3, ends - 1, ends)
+    return np.asarray(dataset.cuts[:, 1])
 
 
 def capsule_use(scorer: MiracleScorer, dataset: Dataset, progress: Progress = SILENT) -> CapsuleUse:

@@ -37,7 +37,7 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.recommender.routing import route
-from miracle_core.training.run_folder import TrainedRun, load_run
+from miracle_core.training.run_folder import TrainedRun, Weights, load_run
 
 SAMPLE_USERS = 12
 
@@ -47,6 +47,13 @@ class Recommender:
 
     The catalogue's item vectors are computed once, when it is made. What needs a pass over the
     catalogue (labels) or over all users is computed when first asked for and kept.
+
+    Attributes:
+        run: the run folder.
+        dataset: the Dataset whose catalogue and users these are.
+        mode: ``transductive`` or ``inductive``.
+        weights: ``best`` or ``last``, which of the run's two kept states this is.
+        epoch: how many epochs it had behind it, or None if the file doesn't say.
 
     Args:
         run: the trained run.
@@ -64,6 +71,8 @@ class Recommender:
         self.run: Path = run.folder.path
         self.dataset: Dataset = run.dataset
         self.mode = run.settings.train.mode
+        self.weights: Weights = run.weights_from
+        self.epoch: int | None = run.epoch
         self._trained = run
         self._progress = progress
         self._model = run.model.to(device)
@@ -89,14 +98,23 @@ class Recommender:
         *,
         device: torch.device | str = "cpu",
         progress: Progress = SILENT,
+        weights: Weights | None = None,
     ) -> Recommender:
         """Load a run folder.
 
+        Args:
+            run: the folder.
+            device: where the model runs.
+            progress: hears of the longer computations.
+            weights: ``best`` for those of the epoch with the best validation, ``last`` for those of
+                the newest checkpoint (other epochs aren't kept); None takes the best, or the last
+                where there has been no validation yet.
+
         Raises:
-            InputError: no run folder, no weights in it yet, or a damaged one.
+            InputError: no run folder, no such weights in it yet, or a damaged one.
             MiracleError: the training diverged.
         """
-        return cls(load_run(run), device=device, progress=progress)
+        return cls(load_run(run, weights=weights), device=device, progress=progress)
 
     @property
     def n_items(self) -> int:
@@ -198,6 +216,7 @@ class Recommender:
         exclude_seen: bool = False,
         target: int | None = None,
         approximate: bool = False,
+        of_each: int | None = None,
     ) -> Recommendation:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
@@ -210,15 +229,21 @@ class Recommender:
             target: a catalogue item to rank besides, such as the one held out.
             approximate: look for items with the run's index (``miracle index``), not among all. An
                 interest's best are then those whose rank is certain. Scores are exact all the same.
+            of_each: how many of the items that an interest won are named for each; None takes
+                ``top_k``.
 
         Raises:
-            InputError: an empty history or title, no such item, a ``top_k`` below 1, or the encoder
-                for new titles can't be had; with ``approximate``, a target, or no fitting index.
+            InputError: an empty history or title, no such item, a ``top_k`` or ``of_each`` below 1,
+                or the encoder for new titles can't be had; with ``approximate``, a target, or no
+                fitting index.
         """
         if not len(history):
             raise InputError("the history is empty", remedy="name at least one item")
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
+        of_each = top_k if of_each is None else of_each
+        if of_each < 1:
+            raise InputError(f"of_each is {of_each}", remedy="ask for at least one item")
         if target is not None:
             self._catalogue.check(target)
             if approximate:
@@ -252,7 +277,7 @@ class Recommender:
                 for capsule, strength, best in zip(
                     routed.capsules,
                     routed.strengths,
-                    ranking.of_each_interest(top_k),
+                    ranking.of_each_interest(of_each),
                     strict=True,
                 )
             ),
@@ -266,8 +291,10 @@ class Recommender:
 
         Args:
             user_id: the id.
-            split: ``test`` or ``valid`` holds out the last or last but one item; None nothing.
-                Of a user with fewer than three items nothing is ever held out.
+            split: ``test`` or ``valid`` holds out the item that the data's split predicts there,
+                and all that came after it; None nothing. Where there is no such item (a history
+                that is too short, or in a temporal split one that ends earlier) nothing is held
+                out, and the history is what lies before that part of the split.
 
         Raises:
             InputError: no such user, or a split that holds nothing out.
@@ -276,10 +303,12 @@ class Recommender:
             raise InputError("the training split holds no item out", remedy="choose valid or test")
         user = self._catalogue.user(user_id)
         items = self.dataset.sequence(user).tolist()
-        if split is None or len(items) < 3:
+        if split is None:
             return UserHistory(user, user_id, tuple(items), None)
-        end = len(items) - (1 if split == "test" else 2)
-        return UserHistory(user, user_id, tuple(items[:end]), items[end])
+        valid, test = (self.dataset.cuts[user] - self.dataset.offsets[user]).tolist()
+        end, following = (test, len(items)) if split == "test" else (valid, test)
+        held_out = items[end] if 0 < end < following else None
+        return UserHistory(user, user_id, tuple(items[:end]), held_out)
 
     # Capsules.
 
@@ -307,7 +336,7 @@ class Recommender:
         """Every user's length, active capsules and rank of the held-out item; kept.
 
         Raises:
-            InputError: the data set has no user with three interactions.
+            InputError: the data set has no user with a held-out item.
         """
         return self._users
 

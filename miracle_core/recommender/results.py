@@ -98,7 +98,7 @@ class ActiveCapsule:
         strength: ||u||, the length of the interest vector, below 1 (eq. 13).
         label: the capsule's words.
         items: history places of the items that activate it.
-        best: the top-K of the items that it won, with their ranks among all.
+        best: the best of the items that it won, with their ranks among all.
     """
 
     capsule: int

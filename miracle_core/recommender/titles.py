@@ -21,6 +21,8 @@ NEAR = 85.0
 LENGTH_RATIO = 0.6
 # Words from this length on may hold one typing error, from the second on two.
 ONE_ERROR, TWO_ERRORS = 4, 8
+# So many words' titles are kept, a byte a title each.
+KEPT_WORDS = 16
 # How much a typed word says for a title: found whole, as a beginning, with a typing error.
 _WHOLE, _PREFIX, _ERROR = 3, 2, 1
 
@@ -44,6 +46,8 @@ class TitleIndex:
         self._standing[np.argsort(-popularity, kind="stable")] = np.arange(len(titles))
         self._by_title: npt.NDArray[np.int64] = self._folded.arg_sort().to_numpy().astype(np.int64)
         self._sorted_titles: list[str] = self._folded[self._by_title].to_list()
+        # With every letter of the last word, the words before it are asked for again.
+        self._of_word = lru_cache(maxsize=KEPT_WORDS)(self._points_of_word)
         self._misspelt = lru_cache(maxsize=256)(self._find_misspelt)
 
     def exact(self, query: str) -> list[int]:
@@ -125,15 +129,20 @@ class TitleIndex:
         hits = np.zeros(self.index.n_titles, dtype=np.int16)
         points = np.zeros(self.index.n_titles, dtype=np.int16)
         for word in wanted:
-            of_word = np.zeros(self.index.n_titles, dtype=np.int16)
-            if errors:
-                for prefix in self._misspelt(word):
-                    of_word[self.index.with_prefix(prefix)] = _ERROR
-            of_word[self.index.with_prefix(word)] = _PREFIX
-            of_word[self.index.with_word(word)] = _WHOLE
+            of_word = self._of_word(word, errors)
             points += of_word
             hits += of_word > 0
         return hits, points
+
+    def _points_of_word(self, word: str, errors: bool) -> npt.NDArray[np.int8]:
+        """How well each title holds a typed word, int8 [titles]; 0 where it doesn't."""
+        points = np.zeros(self.index.n_titles, dtype=np.int8)
+        if errors:
+            for prefix in self._misspelt(word):
+                points[self.index.with_prefix(prefix)] = _ERROR
+        points[self.index.with_prefix(word)] = _PREFIX
+        points[self.index.with_word(word)] = _WHOLE
+        return points
 
     def _find_misspelt(self, word: str) -> tuple[str, ...]:
         """Beginnings of catalogue words that ``word`` may stand for, but for its first letter.

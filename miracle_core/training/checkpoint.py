@@ -106,6 +106,16 @@ def _stream(name: str, rank: int) -> str:
     return f"{name}.{rank}" if rank else name
 
 
+def epoch_of(metadata: Mapping[str, str]) -> int | None:
+    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
+    try:
+        if "position" in metadata:
+            return int(orjson.loads(metadata["position"])["epoch"])
+        return int(metadata["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def load_checkpoint(
     path: Path,
     model: Miracle,

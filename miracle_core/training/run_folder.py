@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import torch
@@ -25,8 +25,11 @@ from miracle_core.files import (
     write_text,
 )
 from miracle_core.model.miracle import Miracle
+from miracle_core.training.checkpoint import epoch_of
 from miracle_core.training.origin import Origin
 from miracle_core.training.tensors import load_tensors, load_weights
+
+Weights = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,14 @@ class RunFolder:
         value: dict[str, Any] = read_json(self.transfer)
         return value
 
-    def read_weights(self) -> tuple[dict[str, Tensor], dict[str, str], str]:
-        """The best weights, or the last checkpoint's where no validation has been yet.
+    def read_weights(
+        self, which: Weights | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, str], Weights]:
+        """The best weights, or the last checkpoint's. No others are kept.
+
+        Args:
+            which: ``best`` or ``last``; None takes the best, or the last where no validation has
+                been yet.
 
         Returns:
             The weights, their file's metadata, and ``best`` or ``last``.
@@ -176,16 +185,16 @@ class RunFolder:
         Raises:
             InputError: there are none, or a damaged file.
         """
-        if self.weights.is_file():
+        if which != "last" and self.weights.is_file():
             return *load_tensors(self.weights), "best"
-        if not self.state.is_file():
-            raise InputError(
-                "has no weights yet",
-                where=str(self.path),
-                remedy="let the training go on: --resume",
-            )
+        if which == "best" or not self.state.is_file():
+            what = f"has no {which} weights" if which else "has no weights yet"
+            remedy = "let the training go on: --resume"
+            raise InputError(what, where=str(self.path), remedy=remedy)
         tensors, metadata = load_tensors(self.state)
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        # As a validation takes them: the mean of those that are trained.
+        weights |= {k[5:]: v for k, v in tensors.items() if k.startswith("mean.")}
         return weights, metadata, "last"
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -238,6 +247,7 @@ class TrainedRun:
         text: float32 [items, d_b], the Dataset's scaled text vectors (``Miracle.scaled_text``).
         model: with its weights, in evaluation mode.
         weights_from: ``best`` or ``last``, which weights these are.
+        epoch: how many epochs they had behind them, or None if their file doesn't say.
         origin: what the weights were learned from.
     """
 
@@ -246,7 +256,8 @@ class TrainedRun:
     dataset: Dataset
     text: Tensor
     model: Miracle
-    weights_from: str
+    weights_from: Weights
+    epoch: int | None
     origin: Origin
 
 
@@ -256,14 +267,17 @@ def load_run(
     *,
     encoder: str | None = None,
     verify: bool = True,
+    weights: Weights | None = None,
 ) -> TrainedRun:
-    """Load a run: the best weights, or the last checkpoint's where no validation has been yet.
+    """Load a run: the best weights, or the last checkpoint's.
 
     Args:
         path: the run folder.
         data: a Dataset to read in place of the run's own; a pre-trained run has none of its own.
         encoder: whose text features of ``data`` are read; None takes those of the run's encoder.
         verify: compare the run's own data with its hashes.
+        weights: which are loaded; None takes the best, or the last where there has been no
+            validation yet.
 
     Raises:
         InputError: not a run folder, no weights in it, weights that don't fit its settings, data
@@ -278,7 +292,7 @@ def load_run(
             remedy="name one: miracle evaluate RUN --data DATA, or "
             "miracle finetune --from RUN --data DATA --out NEW",
         )
-    tensors, metadata, which = folder.read_weights()
+    tensors, metadata, which = folder.read_weights(weights)
     where = str(folder.path)
     if settings.datasets:
         origin = Origin.read(metadata, where)
@@ -306,7 +320,8 @@ def load_run(
             )
         dataset, name = data, origin.features_of(data, encoder).encoder.name
     text = model.scaled_text(text_vectors(dataset, name))
-    return TrainedRun(folder, settings, dataset, text, model.eval(), which, origin)
+    epoch = epoch_of(metadata)
+    return TrainedRun(folder, settings, dataset, text, model.eval(), which, epoch, origin)
 
 
 def _copy_dataset(dataset: Dataset, target: Path, encoder: str) -> None:

@@ -138,6 +138,11 @@ def test_each_interest_names_the_items_it_won(small: Recommender) -> None:
     few = small.recommend(HISTORIES[3], top_k=2)
     assert few.items == found.items[:2]
     assert [c.best for c in few.capsules] == [c.best[:2] for c in found.capsules]
+    one = small.recommend(HISTORIES[3], top_k=5, of_each=1)
+    assert one.items == found.items[:5]
+    assert [c.best for c in one.capsules] == [c.best[:1] for c in found.capsules]
+    with pytest.raises(InputError, match="of_each is 0"):
+        small.recommend(HISTORIES[3], of_each=0)
 
 
 def test_only_the_newest_items_are_read(small: Recommender) -> None:

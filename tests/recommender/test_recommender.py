@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,25 @@ import orjson
 import pytest
 import torch
 
+from miracle_core.data.dataset import Split, write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.titles import TitleIndex
 from miracle_core.training.run_folder import RunFolder, load_run
 from miracle_core.training.tensors import load_tensors, save_tensors
-from tests.support.runs import FILAMENT, GLOVES, LENGTHS, MAX_LENGTH, TITLES, tiny_run
+from tests.support.runs import (
+    FILAMENT,
+    GLOVES,
+    LENGTHS,
+    MAX_LENGTH,
+    TITLES,
+    random_model,
+    tiny_run,
+    tiny_settings,
+    tiny_shop,
+    write_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +111,86 @@ def test_user_histories(small: Recommender) -> None:
     assert small.user_history("user-12", "valid").held_out == whole.items[-2]
     assert len(small.user_history("user-1", "test").items) == 2
     assert small.user_history("user-1", "test").held_out is None
+
+
+@pytest.fixture(scope="module")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """A run on users whose histories a temporal split cuts in every way."""
+    folder = tmp_path_factory.mktemp("temporal")
+    shop = tiny_shop(folder / "shop")
+    # Of each user: all items, where validation begins, where the test begins.
+    parts = np.array([(6, 3, 4), (4, 0, 0), (5, 5, 5), (5, 2, 2), (3, 0, 2), (4, 2, 4)])
+    starts = np.concatenate([[0], np.cumsum(parts[:, 0])])
+    write_dataset(
+        folder / "data",
+        name="temporal",
+        items=shop.items,
+        user_ids=[f"user-{place}" for place in range(len(parts))],
+        sequences=np.random.default_rng(3).integers(0, len(TITLES), starts[-1]).astype(np.int32),
+        offsets=starts,
+        sources=[],
+        settings={},
+        counts={},
+        split="temporal",
+        cuts=starts[:-1, None] + parts[:, 1:],
+        times=np.arange(starts[-1]),
+    )
+    data = write_features(folder / "data", shop.features(), shop.feature_set().encoder)
+    settings = tiny_settings(data=str(data.folder))
+    return Recommender.load(write_run(folder / "run", data, settings, random_model(settings, data)))
+
+
+def test_a_temporal_split_cuts_histories_where_it_says(temporal: Recommender) -> None:
+    def found(split: Split) -> list[tuple[int, int | None]]:
+        places = []
+        for user in range(temporal.n_users):
+            whole = temporal.user_history(f"user-{user}").items
+            past = temporal.user_history(f"user-{user}", split)
+            end = len(past.items)
+            assert past.items == whole[:end]
+            assert past.held_out in (None, *whole[end : end + 1])
+            places.append((end, None if past.held_out is None else end))
+        return places
+
+    nothing, rest = (0, None), (5, None)
+    assert found("test") == [(4, 4), nothing, rest, (2, 2), (2, 2), (4, None)]
+    assert found("valid") == [(3, 3), nothing, rest, (2, None), nothing, (2, 2)]
+    table, use = temporal.users(), temporal.capsule_use()
+    assert table.lengths.tolist() == [4, 0, 5, 2, 2, 4]
+    for user in range(temporal.n_users):
+        past = temporal.user_history(f"user-{user}", "test")
+        if past.held_out is None:
+            assert (table.held_out[user], table.ranks[user], table.active[user]) == (-1, 0, 0)
+            continue
+        answer = temporal.recommend(past.items, target=past.held_out)
+        assert answer.target is not None
+        assert table.held_out[user] == past.held_out
+        assert table.ranks[user] == answer.target.rank
+        assert table.active[user] == len(answer.capsules)
+    assert use.histogram[0] == 1, "the user with nothing before the test wakes no capsule"
+    assert sum(use.histogram.values()) == temporal.n_users
+
+
+def test_the_best_and_the_last_weights_of_a_run(small_run: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(small_run, run.path)
+    plain = Recommender.load(run.path)
+    assert (plain.weights, plain.epoch) == ("best", None)
+    with pytest.raises(InputError, match="has no last weights"):
+        Recommender.load(run.path, weights="last")
+    weights, metadata = load_tensors(run.weights)
+    changed = {f"model.{name}": tensor * 0.8 for name, tensor in weights.items()}
+    save_tensors(run.state, changed, {**metadata, "position": orjson.dumps({"epoch": 30}).decode()})
+    save_tensors(run.weights, weights, {**metadata, "epoch": "20"})
+    best, last = (Recommender.load(run.path, weights=which) for which in ("best", "last"))
+    assert (best.weights, best.epoch) == ("best", 20) == (Recommender.load(run.path).weights, 20)
+    assert (last.weights, last.epoch) == ("last", 30)
+    assert best.recommend([0]).items == plain.recommend([0]).items != last.recommend([0]).items
+    run.weights.unlink()
+    only = Recommender.load(run.path)
+    assert (only.weights, only.epoch) == ("last", 30)
+    with pytest.raises(InputError, match="has no best weights"):
+        Recommender.load(run.path, weights="best")
 
 
 def test_use_and_activations_count_what_recommend_says(small: Recommender) -> None:

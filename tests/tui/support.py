@@ -10,9 +10,8 @@ from typing import TypeVar
 from textual.pilot import Pilot
 from textual.widgets import DirectoryTree
 
-from miracle_core.progress import Progress
-from miracle_core.recommender import Recommender
 from tui.app import ExplorerApp
+from tui.engine import Load, load_recommender
 from tui.exploration import Exploration
 from tui.screens.base import ExplorerScreen
 from tui.screens.explore import ExploreScreen
@@ -100,12 +99,11 @@ async def explorer(
     *,
     size: tuple[int, int] = (140, 40),
     session: Session | None = None,
-    load: Callable[[Path, Progress], Recommender] | None = None,
+    load: Load = load_recommender,
     here: Path | None = None,
 ) -> AsyncIterator[Driver]:
     """A running explorer with its run loaded (or failed)."""
-    options = {} if load is None else {"load": load}
-    app = ExplorerApp(run, session=session, here=here or Path("/nowhere"), **options)
+    app = ExplorerApp(run, session=session, here=here or Path("/nowhere"), load=load)
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot)
         if run is not None:

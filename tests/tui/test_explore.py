@@ -12,6 +12,7 @@ from tests.support.runs import FILAMENT, GLOVES, MAX_LENGTH, SCREWS, TITLES
 from tests.tui.support import explorer
 from tui.display import shown
 from tui.engine import load_recommender
+from tui.runs import Weights
 from tui.screens.help import HelpScreen
 from tui.screens.text import TextScreen
 from tui.widgets.heatmap import Heatmap
@@ -66,7 +67,7 @@ async def test_text_that_matches_nothing_is_added_as_new(small_run: Path) -> Non
 async def test_enter_before_the_completions_are_there_means_the_typed_text(small_run: Path) -> None:
     waits = Event()
 
-    def load(run: Path, progress: Progress) -> Recommender:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         recommender = load_recommender(run, progress)
         complete = recommender.complete
 
@@ -169,6 +170,15 @@ async def test_v_goes_through_the_views(small_run: Path) -> None:
         assert seen == ["routing", "share", "similarity", "routing"]
 
 
+async def test_the_heatmap_is_drawn_before_it_hears_of_its_new_size(small_run: Path) -> None:
+    async with explorer(small_run) as driver:
+        await driver.add(GLOVES[4])
+        await driver.add(SCREWS[4])
+        heatmap = driver.explore.interests_panel.heatmap
+        heatmap.columns = heatmap.columns[:3]
+        assert len(heatmap._row(0)) == len(heatmap.head_cells(1)) == 3
+
+
 async def test_f_and_the_heatmap_filter_by_interest(small_run: Path) -> None:
     async with explorer(small_run) as driver:
         await driver.add(GLOVES[4])
@@ -227,14 +237,14 @@ async def test_the_last_of_many_fast_edits_wins_and_typing_goes_on(small_run: Pa
     asked: list[int] = []
     gate = Event()
 
-    def load(run: Path, progress: Progress) -> Recommender:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         recommender = load_recommender(run, progress)
         recommend = recommender.recommend
 
-        def slow(history: list[int], *rest: object) -> Recommendation:
+        def slow(history: list[int], *rest: object, **named: object) -> Recommendation:
             asked.append(len(history))
             assert gate.wait(10)
-            return recommend(history, *rest)  # type: ignore[arg-type]
+            return recommend(history, *rest, **named)  # type: ignore[arg-type]
 
         recommender.recommend = slow  # type: ignore[method-assign,assignment]
         return recommender
@@ -262,7 +272,7 @@ async def test_a_history_longer_than_the_model_reads(small_run: Path) -> None:
         for item in range(MAX_LENGTH + 2):
             panel.post_message(panel.Add(item, "", new=False))
             await driver.settle()
-        assert f"the newest {MAX_LENGTH} count" in driver.text
+        assert f"newest {MAX_LENGTH} count" in driver.text
         assert f" 3 {TITLES[2][:6]}" in driver.text, "the heatmap keeps the history's numbers"
 
 

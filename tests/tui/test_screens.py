@@ -11,13 +11,16 @@ import pytest
 from textual.widgets import Input
 
 from miracle_core.recommender import Recommender
+from miracle_core.training.run_folder import RunFolder
+from miracle_core.training.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, tiny_run
 from tests.tui.support import explorer
 from tui.capsule_text import fault
 from tui.comparison import pairs, translate
 from tui.history import Entry
-from tui.runs import find_runs, read_metrics, summarise
+from tui.runs import State, find_runs, read_metrics, summarise
 from tui.screens.capsules import CapsulesScreen
+from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
 from tui.screens.runs import RunsScreen
 from tui.screens.training import TrainingScreen, curves_of
@@ -212,7 +215,7 @@ async def test_two_runs_are_compared_on_one_history(small_run: Path, tmp_path: P
         await driver.add("something new")
         await driver.press("f5")
         screen = driver.on(CompareScreen)
-        assert "Press o to choose another run." in driver.text
+        assert "Press o to choose another run" in driver.text
         await driver.pilot.press("o")
         await driver.until(lambda: driver.app.screen is not screen)
         await driver.until(lambda: "run" in driver.text and "tiny" in driver.text)
@@ -228,11 +231,72 @@ async def test_two_runs_are_compared_on_one_history(small_run: Path, tmp_path: P
         in_both = sum(p.left.rank <= 10 and p.right.rank <= 10 for p in expected)  # type: ignore[union-attr]
         assert f"{in_both} of the top 10 in both" in driver.text
         exported = screen.export_json()
-        assert exported[0]["rank_left"] == expected[0].left.rank  # type: ignore[union-attr]
+        assert exported["items"][0]["rank_left"] == expected[0].left.rank  # type: ignore[union-attr]
+        assert exported["right"] == {"run": str(other), "weights": "best", "epoch": None}
         await driver.press("f1")
         await driver.add(SCREWS[4])
         await driver.press("f5")
         assert screen._right is not None and len(screen._right.history) == 3
+
+
+async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Path) -> None:
+    run = run_with_two_states(small_run, tmp_path)
+    async with explorer(run, here=tmp_path) as driver:
+        await driver.add(GLOVES[0])
+        await driver.press("f5")
+        screen = driver.on(CompareScreen)
+        await driver.pilot.press("o")
+        await driver.until(lambda: driver.app.screen is not screen)
+        await driver.until(lambda: "last epoch (3)" in driver.text)
+        assert "recall@10 0.2000" in driver.text, "what the last validation found"
+        assert "this run" in driver.text and "best epoch" not in choices_in(driver.text)
+        await driver.pilot.press("enter")
+        await driver.until(lambda: screen._right is not None)
+        given = driver.exploration.history.given
+        best = Recommender.load(run, weights="best").recommend(given, 200)
+        last = Recommender.load(run, weights="last").recommend(given, 200)
+        assert best.items != last.items
+        assert screen._left is not None and screen._left.items == best.items
+        assert screen._right is not None and screen._right.items == last.items
+        assert "trained · best epoch (2)" in driver.text
+        assert "trained · last epoch (3)" in driver.text
+        assert screen.export_json()["right"] == {"run": str(run), "weights": "last", "epoch": 3}
+        await driver.press("question_mark")
+        assert "others can't be compared" in " ".join(driver.text.split())
+
+
+def choices_in(text: str) -> str:
+    """What the dialog in sight says."""
+    return text.partition("Compare with")[2].partition("Esc closes")[0]
+
+
+def test_a_run_offers_the_epochs_that_differ(small_run: Path, tmp_path: Path) -> None:
+    run = run_with_two_states(small_run, tmp_path)
+    assert summarise(run).states == [State("best", 2, 0.3), State("last", 3, 0.2)]
+    assert summarise(small_run).states == [State("best", 0, None)]
+    choices = choices_of([summarise(small_run), summarise(run)], run.resolve(), "last")
+    assert [(c.here, c.state.weights) for c in choices] == [(True, "best"), (False, "best")]
+    write_metrics(run, 3)
+    assert summarise(run).states == [State("best", 3, 0.13)], "the last epoch is the best"
+    (run / "model.safetensors").unlink()
+    assert summarise(run).states == [State("last", 3, 0.13)]
+    (run / "checkpoints" / "last" / "state.safetensors").unlink()
+    assert not summarise(run).ready
+
+
+def run_with_two_states(small_run: Path, folder: Path) -> Path:
+    """A run whose second of three epochs was the best, and whose last weights are others."""
+    run = RunFolder(folder / "trained")
+    shutil.copytree(small_run, run.path)
+    weights, metadata = load_tensors(run.weights)
+    position = json.dumps({"epoch": 3})
+    last = {f"model.{name}": tensor * 0.8 for name, tensor in weights.items()}
+    save_tensors(run.weights, weights, {**metadata, "epoch": "2"})
+    save_tensors(run.state, last, {**metadata, "position": position})
+    values = (0.1, 0.3, 0.2)
+    lines = [json.dumps(record(n, 5 - n / 2, value)) for n, value in enumerate(values, 1)]
+    run.metrics.write_text("".join(line + "\n" for line in lines))
+    return run.path
 
 
 def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -> None:

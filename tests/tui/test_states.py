@@ -13,6 +13,7 @@ from threading import Event
 
 import pytest
 from textual.widgets import Input
+from torch import Tensor
 
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress
@@ -23,6 +24,7 @@ from tui.display import bar, chip, fitted, flexible, heat_cell, heat_scale, shap
 from tui.engine import load_recommender
 from tui.exports import csv_text
 from tui.history import Entry, History
+from tui.runs import Weights
 from tui.session import Session
 from tui.web import is_loopback, own_request
 
@@ -42,7 +44,7 @@ def test_the_first_paint_waits_for_neither_torch_nor_polars() -> None:
 async def test_while_a_run_loads_the_box_takes_text_and_progress_is_told(small_run: Path) -> None:
     go_on = Event()
 
-    def load(run: Path, progress: Progress) -> Recommender:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
         progress.start("capsules of the catalogue", 200, "items")
         progress.advance(50)
         assert go_on.wait(10)
@@ -81,16 +83,21 @@ async def test_a_run_that_cannot_be_opened_says_what_where_and_how_to_mend_it(
         assert "is not a run folder" in driver.text and "miracle finetune" in driver.text
 
 
-async def test_without_the_encoder_new_items_do_not_count_and_known_ones_do(
+async def test_without_the_encoder_new_items_do_not_count_until_it_is_installed(
     small_run: Path,
 ) -> None:
-    def load(run: Path, progress: Progress) -> Recommender:
-        recommender = load_recommender(run, progress)
+    installed: list[bool] = []
 
-        def missing(title: str) -> None:
+    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
+        recommender = load_recommender(run, progress)
+        there = recommender._vectors._new_titles.vector
+
+        def missing(title: str) -> Tensor:
+            if installed:
+                return there(title)
             raise InputError("new titles can't be encoded: no such encoder", remedy="install it")
 
-        recommender._vectors._new_titles.vector = missing  # type: ignore[method-assign,assignment]
+        recommender._vectors._new_titles.vector = missing  # type: ignore[method-assign]
         return recommender
 
     async with explorer(small_run, load=load) as driver:
@@ -105,6 +112,14 @@ async def test_without_the_encoder_new_items_do_not_count_and_known_ones_do(
         assert driver.titles == [GLOVES[4], "never seen"], "what was typed stays"
         await driver.add(TITLES[9])
         assert driver.exploration.places == (0, 2)
+        await driver.press("escape", "t")
+        await driver.until(lambda: driver.told.count("install it") == 2)
+        assert driver.exploration.places == (0, 2), "it is still missing"
+        assert "t tries again" in driver.text
+        installed.append(True)
+        await driver.press("t")
+        assert driver.exploration.places == (0, 1, 2)
+        assert "t tries again" not in driver.text
 
 
 async def test_a_run_deleted_while_open_is_told_and_goes_on_answering(

@@ -24,6 +24,7 @@ EMPTY = (
     "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; "
     "its interests show at once."
 )
+NOTHING_BEFORE = "This user has no item before the test part of the data."
 
 
 class AnsweringScreen(ExplorerScreen):
@@ -87,7 +88,7 @@ class AnsweringScreen(ExplorerScreen):
         exploration = self.exploration
         history = tuple(exploration.history.entries[place] for place in exploration.countable)
         target, seen = exploration.target, exploration.hide_seen
-        return id(exploration), history, exploration.depth, seen, target
+        return id(exploration), history, exploration.top_k, seen, target
 
     def _show_history(self) -> None:
         exploration = self.exploration
@@ -95,13 +96,16 @@ class AnsweringScreen(ExplorerScreen):
         self.history_panel.show_history(
             entries, exploration.capsules_of_history(), bool(exploration.new_titles_fail)
         )
-        detail = f"{len(entries)} item{'' if len(entries) == 1 else 's'}" if entries else ""
-        if exploration.user:
-            detail = f"user {shown(exploration.user.user_id, 40)} · {detail}"
+        parts = [f"user {shown(exploration.user.user_id, 40)}"] if exploration.user else []
+        if entries:
+            parts.append(f"{len(entries)} item{'' if len(entries) == 1 else 's'}")
         if self.engine is not None and len(exploration.history.on) > self.engine.model.max_length:
-            detail += f" · the newest {self.engine.model.max_length} count"
-        self.history_panel.describe(detail)
-        self.history_panel.list.say(EMPTY if self.engine else "")
+            parts[-1] += f", newest {self.engine.model.max_length} count"
+        if exploration.new_titles_fail and any(entry.item is None for entry in entries):
+            parts.append("! not encoded, t tries again")
+        self.history_panel.describe(" · ".join(parts))
+        empty = NOTHING_BEFORE if exploration.user else EMPTY
+        self.history_panel.list.say(empty if self.engine else "")
 
     def _show_answer(self) -> None:
         exploration = self.exploration
@@ -124,7 +128,8 @@ class AnsweringScreen(ExplorerScreen):
             self.why_panel.clear()
             return
         self.why_panel.explain(answer, item, self.engine.model.text(item.item))
-        self.look_near(item.item)
+        # The answer is drawn first.
+        self.call_after_refresh(self.look_near, item.item)
 
     # Asking. Each worker replaces the one before it: the last edit wins.
 
@@ -141,7 +146,7 @@ class AnsweringScreen(ExplorerScreen):
         try:
             if given:
                 answer = await engine.recommend(
-                    given, exploration.depth, exploration.hide_seen, exploration.target
+                    given, exploration.top_k, exploration.hide_seen, exploration.target
                 )
         except Stopped:
             return
@@ -159,7 +164,7 @@ class AnsweringScreen(ExplorerScreen):
         if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
             self.notify(
-                f"{error}",
+                f"{error}\nOnce it is mended: Esc, then t.",
                 title="New items don't count",
                 severity="warning",
                 timeout=12,
@@ -215,6 +220,7 @@ class AnsweringScreen(ExplorerScreen):
         exploration.history.replace(entries_of(user, titles))
         exploration.moves, exploration.capsule = {}, None
         self._show_history()
+        self.history_panel.list.cursor = max(len(exploration.history) - 1, 0)
         self.recompute()
 
     def edit_history(self, *added: Entry) -> None:

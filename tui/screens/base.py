@@ -26,11 +26,13 @@ WIDE, VERY_WIDE, TALL = 110, 190, 44
 class ExplorerScreen(Screen[None]):
     """A screen of the explorer.
 
-    A subclass composes its own part in :meth:`compose_main` and shows the state of things in
-    :meth:`arrive`, which is called whenever it comes into sight and when the run has been loaded.
+    Its help begins with ``about``. A subclass composes its own part in :meth:`compose_main` and
+    shows the state of things in :meth:`arrive`, which is called whenever it comes into sight and
+    when the run has been loaded.
     """
 
     mode: ClassVar[str] = ""
+    about: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
         """The frame around a screen's own part."""
@@ -85,9 +87,9 @@ class ExplorerScreen(Screen[None]):
             lines = [f"The run can't be opened: {shown(error.what)}"]
             lines += [f"where: {shown(error.where)}"] if error.where else []
             lines += [f"mend: {shown(error.remedy)}"] if error.remedy else []
-            return "\n".join([*lines, "6 leads to the other runs."])
+            return "\n".join([*lines, "F6 leads to the other runs."])
         if app.engine is None:
-            return "No run is open. 6 leads to the runs."
+            return "No run is open. F6 leads to the runs."
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
 
     def on_screen_resume(self) -> None:
@@ -126,6 +128,7 @@ class ExplorerScreen(Screen[None]):
         self.set_class(width < WIDE, "-narrow")
         self.set_class(width < WIDE and height >= TALL, "-stack")
         self.set_class(width < WIDE and height < TALL, "-accordion")
+        self.show_stage()
         self.fold()
 
     def fold(self) -> None:

@@ -76,6 +76,7 @@ class CapsulesScreen(ExplorerScreen):
     """The list on one side, one capsule on the other; or figure 6."""
 
     mode = "capsules"
+    about = "All capsules: what each stands for and who uses it. g shows the paper's figure 6."
     AUTO_FOCUS = "#capsule-list"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("g", "figure", "Figure 6"),

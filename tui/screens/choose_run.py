@@ -1,34 +1,77 @@
-"""Choosing a second run."""
+"""Choosing what to compare with: a run, and which of its epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.widgets import Static
 
 from tui.display import shown
-from tui.runs import RunSummary
+from tui.runs import RunSummary, State, Weights, state_name
 from tui.screens.modal import Dialog
 from tui.widgets.rows import Cell, Column, Rows
 
+KEPT = "A run keeps two epochs: the best on validation, and the last."
 
-class ChooseRunScreen(Dialog[Path]):
-    """A list of runs.
 
-    Args:
-        runs: what there is to choose from.
+@dataclass(frozen=True)
+class Choice:
+    """One state of one run.
+
+    Attributes:
+        run: the run.
+        state: which of the states it keeps.
+        here: whether it is the run that is open.
     """
 
-    def __init__(self, runs: Sequence[RunSummary]) -> None:
+    run: RunSummary
+    state: State
+    here: bool
+
+
+def choices_of(runs: Sequence[RunSummary], here: Path | None, shown_now: Weights) -> list[Choice]:
+    """What there is to compare with: the open run's other epoch first, then the other runs'.
+
+    Args:
+        runs: the runs found.
+        here: the run that is open.
+        shown_now: which of its weights are.
+    """
+    found = [
+        Choice(run, state, run.path.resolve() == here)
+        for run in runs
+        for state in run.states
+        if run.path.resolve() != here or state.weights != shown_now
+    ]
+    return sorted(found, key=lambda choice: not choice.here)
+
+
+class ChooseRunScreen(Dialog[Choice]):
+    """A list of runs and their epochs.
+
+    Args:
+        choices: what there is to choose from.
+    """
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
         super().__init__()
-        self._runs = runs
+        self._choices = choices
 
     def compose(self) -> ComposeResult:
         """The list."""
         with Vertical(id="dialog"):
-            yield Rows(Column("run", -2), Column("data set", -1), Column("best", 22), id="choices")
+            yield Rows(
+                Column("run", -3),
+                Column("weights", 17),
+                Column("data set", -2),
+                Column("validation", 18),
+                id="choices",
+            )
+            yield Static(KEPT, markup=False, classes="label")
 
     def on_mount(self) -> None:
         """Fill it."""
@@ -36,16 +79,19 @@ class ChooseRunScreen(Dialog[Path]):
         dialog.border_title = "Compare with"
         dialog.border_subtitle = "Enter chooses · Esc closes"
         rows = self.query_one("#choices", Rows)
-        rows.say("No other run was found. Open one on the Runs screen first.")
-        rows.styles.height = min(max(len(self._runs) + 1, 2), 14)
-        rows.show(len(self._runs), self._cells)
+        rows.say("Nothing else to compare with was found. Open a run on the Runs screen first.")
+        rows.styles.height = min(max(len(self._choices) + 1, 2), 14)
+        rows.show(len(self._choices), self._cells)
         rows.focus()
 
     def _cells(self, place: int) -> Sequence[Cell]:
-        run = self._runs[place]
-        best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
-        return shown(run.path.name), shown(run.dataset), shown(best, 40)
+        choice = self._choices[place]
+        run, state = choice.run, choice.state
+        found = "" if state.value is None else f"{run.metric} {state.value:.4f}"
+        name = "this run" if choice.here else shown(run.path.name)
+        epoch = state_name(state.weights, state.epoch)
+        return name, epoch, shown(run.dataset), shown(found, 40)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         """Choose."""
-        self.dismiss(self._runs[event.place].path)
+        self.dismiss(self._choices[event.place])

@@ -1,4 +1,4 @@
-"""Compare: one history, two runs."""
+"""Compare: one history, two runs, or two epochs of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tui.comparison import Pair, pairs, translate
 from tui.display import bar, chip, colour, fitted, shown
 from tui.engine import Engine, Stage, Stopped
 from tui.exports import Table
-from tui.runs import find_runs
+from tui.runs import Weights, find_runs, state_name
 from tui.screens.base import ExplorerScreen
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
@@ -83,11 +83,18 @@ class ListPanel(Panel):
 
 
 class CompareScreen(ExplorerScreen):
-    """The history of Explore, as the open run and another one see it."""
+    """The history of Explore, as the open run and another one see it, or another epoch of it.
+
+    A run keeps two epochs, the best and the last; others can't be compared.
+    """
 
     mode = "compare"
+    about = (
+        "The history of Explore as two runs see it, or two epochs of one run. A run keeps two "
+        "epochs, the best on validation and the last; others can't be compared."
+    )
     AUTO_FOCUS = "#both-list"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("o", "choose", "Other run")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("o", "choose", "Other run or epoch")]
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,17 +129,15 @@ class CompareScreen(ExplorerScreen):
         engine, other = self.explorer.engine, self.other
         left = "" if self.engine else self.waiting_text()
         if self.engine is not None and self._left is None:
-            left = "The history is empty: 1 leads to Explore."
-        self.query_one("#left-run", RunPanel).show_answer(
-            engine.run.name if engine else "", self._left, left
-        )
-        right = "Press o to choose another run."
+            left = "The history is empty: F1 leads to Explore."
+        self.query_one("#left-run", RunPanel).show_answer(_name(engine), self._left, left)
+        right = "Press o to choose another run, or another epoch of this one."
         if self._error is not None:
             right = f"It can't be opened: {shown(str(self._error))}"
         elif other is not None:
             right = "" if other.ready else f"Loading: {self._stage or 'starting'}"
         self.query_one("#right-run", RunPanel).show_answer(
-            other.run.name if other else "", self._right, "" if self._right else right
+            _name(other), self._right, "" if self._right else right
         )
         self._pairs = []
         if self._left is not None and self._right is not None:
@@ -165,22 +170,24 @@ class CompareScreen(ExplorerScreen):
 
     @work(exclusive=True, group="choose")
     async def action_choose(self) -> None:
-        """Choose another run."""
-        from tui.screens.choose_run import ChooseRunScreen
+        """Choose another run, or another epoch of this one."""
+        from tui.screens.choose_run import ChooseRunScreen, choices_of
 
         recent = [Path(name) for name in self.explorer.session.recent]
-        here = self.explorer.engine.run.resolve() if self.explorer.engine else None
-        found = await asyncio.to_thread(find_runs, [self.explorer.here, *recent])
-        runs = [run for run in found if run.path.resolve() != here and run.ready]
-        folder = await self.app.push_screen_wait(ChooseRunScreen(runs))
-        if folder is not None:
-            self.open_other(folder)
+        open_now = self.explorer.engine
+        here = [open_now.run.resolve()] if open_now else []
+        found = await asyncio.to_thread(find_runs, [*here, self.explorer.here, *recent])
+        shown_now = self.engine.model.weights if self.engine else "best"
+        choices = choices_of(found, here[0] if here else None, shown_now)
+        choice = await self.app.push_screen_wait(ChooseRunScreen(choices))
+        if choice is not None:
+            self.open_other(choice.run.path, choice.state.weights)
 
-    def open_other(self, folder: Path) -> None:
-        """Load another run."""
+    def open_other(self, folder: Path, weights: Weights | None = None) -> None:
+        """Load another run, or another epoch of the one that is open."""
         self.close_other()
         self._error = self._right = None
-        self.other = Engine(folder, self._tell, self.explorer.load_run)
+        self.other = Engine(folder, self._tell, self.explorer.load_run, weights)
         self.show_both()
         self.load_other(self.other)
 
@@ -213,14 +220,14 @@ class CompareScreen(ExplorerScreen):
             self._right = None
             self.show_both()
             return
-        depth, seen = exploration.depth, exploration.hide_seen
+        top_k, seen = exploration.top_k, exploration.hide_seen
         try:
             given = [entry.given for entry in entries]
-            self._left = await engine.recommend(given, depth, seen, None)
+            self._left = await engine.recommend(given, top_k, seen, None)
             self._right = None
             if other is not None and other.ready:
                 given = await other.ask(translate, entries, engine.model, other.model)
-                self._right = await other.recommend(given, depth, seen, None)
+                self._right = await other.recommend(given, top_k, seen, None)
         except Stopped:
             return
         except MiracleError as error:
@@ -239,9 +246,13 @@ class CompareScreen(ExplorerScreen):
     # Exports.
 
     def export_json(self) -> Any:
-        """Both lists."""
+        """Both lists, and what they are of."""
         table = self.export_table()
-        return table and [dict(zip(table[0], row, strict=True)) for row in table[1]]
+        return table and {
+            "left": _identity(self.engine),
+            "right": _identity(self.other),
+            "items": [dict(zip(table[0], row, strict=True)) for row in table[1]],
+        }
 
     def export_table(self) -> Table | None:
         """Both lists."""
@@ -251,6 +262,21 @@ class CompareScreen(ExplorerScreen):
             (p.item_id, p.title, p.left and p.left.rank, p.right and p.right.rank, p.move)
             for p in self._pairs
         ]
+
+
+def _name(engine: Engine | None) -> str:
+    """Which run, and which epoch of it once that is known."""
+    if engine is None:
+        return ""
+    if not engine.ready:
+        return engine.run.name
+    return f"{engine.run.name} · {state_name(engine.model.weights, engine.model.epoch)}"
+
+
+def _identity(engine: Engine | None) -> dict[str, Any]:
+    assert engine is not None
+    model = engine.model
+    return {"run": str(engine.run), "weights": model.weights, "epoch": model.epoch}
 
 
 def _rank(item: Recommended | None, top_k: int) -> tuple[Text, Cell]:

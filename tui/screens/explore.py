@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -21,6 +22,7 @@ class ExploreScreen(AnsweringScreen):
     """The chain from a history to the reasons, edited at its start."""
 
     mode = "explore"
+    about = "Type titles; see the interests they form, what these recommend, and why."
     AUTO_FOCUS = "#search"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash,a", "search", "Search", key_display="/"),
@@ -36,6 +38,7 @@ class ExploreScreen(AnsweringScreen):
         Binding("ctrl+z,u", "undo", "Undo", key_display="u"),
         Binding("ctrl+y,U", "redo", "Redo", show=False, key_display="U"),
         Binding("x", "clear", "Clear the history", show=False),
+        Binding("t", "try_new_items", "Try to encode new items again", show=False),
         Binding("n", "step_user(1)", "Next user", show=False),
         Binding("p", "step_user(-1)", "Previous user", show=False),
     ]
@@ -157,8 +160,6 @@ class ExploreScreen(AnsweringScreen):
     def _filter(self, capsule: int | None) -> None:
         self.exploration.capsule = capsule
         self._show_answer()
-        if self._asked != self._question():
-            self.recompute()
 
     def action_hide_seen(self) -> None:
         """Leave the history's own items out, or not."""
@@ -170,6 +171,8 @@ class ExploreScreen(AnsweringScreen):
         place = min(max(TOP_K.index(self.exploration.top_k) + by, 0), len(TOP_K) - 1)
         self.exploration.top_k = TOP_K[place]
         self._show_answer()
+        if self._asked != self._question():
+            self.recompute()
 
     def action_undo(self) -> None:
         """Take the last edit back."""
@@ -191,11 +194,20 @@ class ExploreScreen(AnsweringScreen):
         self.exploration.history.replace([])
         self.edit_history()
 
+    def action_try_new_items(self) -> None:
+        """Count new items again: the encoder may have been installed meanwhile."""
+        if not self.exploration.new_titles_fail:
+            self.notify("New items count; there is nothing to try again.")
+            return
+        importlib.invalidate_caches()
+        self.exploration.new_titles_fail = ""
+        self.recompute(edit=True)
+
     def action_step_user(self, by: int) -> None:
         """The next or previous user of the table."""
         user = self.exploration.user
         if user is None:
-            self.notify("No user is open; 2 leads to the users.")
+            self.notify("No user is open; F2 leads to the users.")
             return
         place = user.place + by
         if 0 <= place < len(user.order):

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.screens.base import ExplorerScreen
 from tui.screens.modal import Dialog
 
 # Lists move alike everywhere; said once.
@@ -52,6 +53,8 @@ class HelpScreen(Dialog[None]):
         dialog.border_subtitle = "Esc closes"
         below = self.app.screen_stack[-2]
         text = Text()
+        if isinstance(below, ExplorerScreen):
+            text.append(f"{below.about}\n\n", "italic")
         for heading, keys in keys_of(below):
             text.append(f"{heading}\n", "bold underline")
             for binding in keys:

@@ -37,20 +37,27 @@ class RunsPanel(Panel):
     def compose_body(self) -> ComposeResult:
         """The list."""
         yield Rows(
-            Column("run", -5),
-            Column("data set", -3),
-            Column("best on validation", 22),
-            Column("epochs", 8, right=True),
-            Column("state", -3),
-            Column("changed", 17),
             id="run-list",
         )
+
+    def share_room(self, *, narrow: bool) -> None:
+        """Where there is little room, the names of runs need it more than numbers do."""
+        self.query_one(Rows).columns = (
+            Column("run", -5),
+            Column("data set", -3),
+            Column("best" if narrow else "best on validation", 17 if narrow else 22),
+            Column("state", 14 if narrow else -3),
+            Column("changed", 11 if narrow else 17),
+            *([] if narrow else [Column("epochs", 7, right=True)]),
+        )
+        self.query_one(Rows).refresh()
 
 
 class RunsScreen(ExplorerScreen):
     """The runs found where the explorer was started, and those opened before."""
 
     mode = "runs"
+    about = "The run folders found here and below, and those opened before."
     AUTO_FOCUS = "#run-list"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "pick", "Open a folder"),
@@ -73,6 +80,10 @@ class RunsScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Look for runs."""
         self.look()
+
+    def fold(self) -> None:
+        """Fewer columns where there is little room."""
+        self.query_one(RunsPanel).share_room(narrow=self.has_class("-narrow"))
 
     def action_search(self) -> None:
         """Look again."""
@@ -103,23 +114,25 @@ class RunsScreen(ExplorerScreen):
     def _cells(self, place: int) -> Sequence[Cell]:
         run = self._runs[place]
         best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
-        changed = datetime.fromtimestamp(run.changed).strftime("%Y-%m-%d %H:%M")
+        changed = datetime.fromtimestamp(run.changed)
+        name, folder = self._shown_path(run.path)
         engine = self.explorer.engine
         here = engine is not None and engine.run.resolve() == run.path.resolve()
         return (
-            Text(
-                ("● " if here else "  ") + shown(self._shown_path(run.path)), "bold" if here else ""
-            ),
+            Text.assemble(("● " if here else "  ") + shown(name), (f"  {shown(folder)}", "dim")),
             shown(run.dataset) or Text("unreadable", "dim"),
             shown(best, 40) or Text("none yet", "dim"),
-            f"{run.epochs}",
             shown(run.status, 40) if run.ready else "no weights yet",
-            changed,
+            f"{changed:%Y-%m-%d}" if self.has_class("-narrow") else f"{changed:%Y-%m-%d %H:%M}",
+            f"{run.epochs}",
         )
 
-    def _shown_path(self, path: Path) -> str:
+    def _shown_path(self, path: Path) -> tuple[str, str]:
+        """A run's name and, of one from elsewhere, the folder that it lies in."""
         here, real = self.explorer.here.resolve(), path.resolve()
-        return str(real.relative_to(here) if real.is_relative_to(here) else path)
+        if real.is_relative_to(here):
+            return str(real.relative_to(here)), ""
+        return path.name, str(path.parent)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         """Open a run."""

@@ -54,6 +54,7 @@ class TrainingScreen(ExplorerScreen):
     """Four curves; `m` brings the others."""
 
     mode = "training"
+    about = "What each validation found. A run that is still going is followed."
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "next_curves(1)", "More curves"),

@@ -51,6 +51,7 @@ class UsersScreen(ExplorerScreen):
     """Every user: items, interests, and where the item that came next is ranked."""
 
     mode = "users"
+    about = "The data set's users. Enter opens one in Explore, where n and p step to the next."
     AUTO_FOCUS = "#user-list"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/"),

@@ -72,7 +72,10 @@ class Curve(Widget):
         lines = braille(values, width, height)
         out = Text(no_wrap=True)
         for number, line in enumerate(lines):
-            mark = high if number == 0 else low if number == height - 1 else None
+            if high > low:
+                mark = high if number == 0 else low if number == height - 1 else None
+            else:
+                mark = low if number == (height * 2 - 1) // 4 else None
             out.append("" if mark is None else f"{mark:>{_AXIS - 2}.4g}", "dim")
             out.append(" " * (_AXIS - (0 if mark is None else _AXIS - 2)))
             out.append(f"{line}\n", "bold")

@@ -70,7 +70,7 @@ class Heatmap(Rows):
         """Interests for which there is no room."""
         if self._answer is None:
             return 0
-        return len(self._answer.capsules) - self._n_shown()
+        return len(self._answer.capsules) - self._n_shown
 
     @property
     def n_heads(self) -> int:
@@ -80,7 +80,7 @@ class Heatmap(Rows):
     def head_cells(self, line: int) -> Sequence[Cell]:
         """Who the columns are."""
         assert self._answer is not None
-        active = self._answer.capsules[self._first : self._first + self._n_shown()]
+        active = self._answer.capsules[self._first : self._first + self._n_shown]
         if line == 0:
             marks = []
             for number, capsule in enumerate(active, start=self._first):
@@ -91,7 +91,7 @@ class Heatmap(Rows):
             return ["item", "weight", *(shown(capsule.label) for capsule in active)]
         width = self.columns[2].width - 7 if len(self.columns) > 2 else 0
         return [
-            "strength of interest",
+            "strength",
             "",
             *(f"{c.strength:.2f} {bar(c.strength, max(width, 0))}" for c in active),
         ]
@@ -108,7 +108,7 @@ class Heatmap(Rows):
             Text(f"{place + 1:>2} {shown(item.title)}"),
             f"{float(trace.importance[row]):.2f}",
         ]
-        for number in range(self._first, self._first + self._n_shown()):
+        for number in range(self._first, self._first + self._n_shown):
             value = float(values[number])
             mine = answer.capsules[number].capsule == item.capsule
             text = f"{value:.2f}" + (" ◆" if mine and self._view == "similarity" else "")
@@ -137,14 +137,19 @@ class Heatmap(Rows):
         """As many interests as there is room for."""
         self._choose_columns()
 
+    @property
     def _n_shown(self) -> int:
+        """Interests that have a column; after a change of size the same until it is told."""
+        return max(len(self.columns) - 2, 0)
+
+    def _n_fitting(self) -> int:
         if self._answer is None:
             return 0
         room = (self.size.width - _TITLE - _WEIGHT) // _CELL
         return min(max(room, 1), len(self._answer.capsules))
 
     def _choose_columns(self) -> None:
-        n = self._n_shown()
+        n = self._n_fitting()
         if self.column_cursor < self._first:
             self._first = self.column_cursor
         elif self.column_cursor >= self._first + n:

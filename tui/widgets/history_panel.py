@@ -120,7 +120,8 @@ class HistoryPanel(Panel):
 
         Args:
             entries: the history.
-            capsules: place to the capsule activated; places that don't count are missing.
+            capsules: place to the capsule activated, None for an item that is too old to be read;
+                places that don't count are missing.
             failing: whether new items can't be encoded.
         """
 
@@ -128,7 +129,8 @@ class HistoryPanel(Panel):
             entry = entries[place]
             capsule = capsules.get(place)
             new = entry.item is None
-            style = "" if entry.on else "dim strike"
+            too_old = place in capsules and capsule is None
+            style = "dim" if too_old else "" if entry.on else "dim strike"
             mark = "new" if new and not failing else "!" if new else ""
             return (
                 f"{place + 1}",

@@ -51,6 +51,8 @@ class InterestsPanel(Panel):
         self._draw_legend()
 
     def _draw_legend(self) -> None:
+        if self.heatmap.count == 0:
+            return
         meaning, low, high = self.heatmap.legend
         scale = heat_scale(low, high, colours=not self.app.no_color)
         hidden = self.heatmap.hidden

@@ -59,9 +59,11 @@ class TopBar(Horizontal):
             yield Tab(number, mode, here=mode == self._here)
 
     def show(self, run: str, busy: str) -> None:
-        """Say which run is open and what is under way."""
+        """Say which run is open and what is under way; where there is little room, the latter."""
         name = Text.assemble(" ", ("miracle", "bold"), f"  {shown(run, 80)}" if run else "")
-        if busy:
+        if busy and self.screen.has_class("-narrow"):
+            name = Text(f" {busy}", "italic")
+        elif busy:
             name.append(f"  {busy}", "italic")
         name.no_wrap = True
         name.overflow = "ellipsis"
