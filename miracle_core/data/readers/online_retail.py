@@ -20,18 +20,13 @@ import polars as pl
 
 from miracle_core.data.interactions import Interactions, count_step
 from miracle_core.data.readers.clean import clean_text
-from miracle_core.data.readers.delimited import (
-    Layout,
-    Places,
-    Table,
-    read_header,
-    read_rows,
-    require_columns,
-)
+from miracle_core.data.readers.delimited import read_header, read_rows, require_columns
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.movielens import encoding_of
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -64,8 +59,8 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     files = expand(paths)
     tables: list[Table] = []
     for raw in files:
-        with stage(progress, f"reading {raw.name}"):
-            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips)]
+        with stage(progress, f"reading {raw.name}", unit="rows"):
+            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips, progress)]
     frame = pl.concat([table.rows for table in tables])
     places = Places(tables)
     with stage(progress, "sorting out invoices"):
@@ -144,11 +139,11 @@ def _columns(names: Sequence[str], place: str) -> dict[str, str]:
     return ours
 
 
-def _csv(raw: RawFile, skips: Skips) -> Table:
+def _csv(raw: RawFile, skips: Skips, progress: Progress) -> Table:
     layout = Layout(",", quoted=True, encoding=encoding_of(raw))
     names, place = read_header(raw, layout)
     ours = _columns(names, place)
-    table = read_rows(raw, layout, names, wanted=list(ours), skips=skips)
+    table = read_rows(raw, layout, names, wanted=list(ours), skips=skips, progress=progress)
     rows = _tidy(table.rows.rename(ours))
     return Table(raw, rows, layout, header=table.header, lines=table.lines)
 
