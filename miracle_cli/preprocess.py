@@ -205,14 +205,14 @@ def preprocess(
     if encoder is not None:
         from miracle_core.text import encode_dataset, load_encoder
 
-        load_encoder(encoder, progress)
+        loaded = load_encoder(encoder, progress)
     interactions = read(form, source, options, progress)
     for note in interactions.notes:
         message(note)
     dataset = prepare(interactions, settings, out, progress)
     if encoder is not None:
         try:
-            dataset = encode_dataset(out, encoder, progress)
+            dataset = encode_dataset(out, loaded, progress)
         except BaseException:
             message(
                 f"the Dataset is in {out}, without these text features; "

@@ -15,12 +15,12 @@ Index 0 is a real item: padding never appears here. Equal input gives equal byte
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 ITEM_COLUMNS = ("item_id", "title", "text", "domain")
 FILES = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")  # but the features
 TEMPORAL_FILES = ("cuts.npy", "times.npy")  # more of them, for a temporal split
+_LONGEST_NAME = 200  # bytes; file systems take 255 with all that stands around it
 
 
 class _Strict(BaseModel):
@@ -417,8 +418,17 @@ def check_features(
 
 
 def feature_file(encoder: str) -> str:
-    """The file name for an encoder's features; all but letters, digits, ``.-_`` becomes ``-``."""
-    return f"features.{re.sub(r'[^A-Za-z0-9._-]+', '-', encoder).strip('-.') or 'encoder'}.npy"
+    """The file name for an encoder's features: no two encoders share one, none leaves the folder.
+
+    All but letters, digits and ``._-~`` is percent-encoded; a name that gets too long for a file
+    is replaced by its hash.
+    """
+    quoted = quote(encoder, safe="")
+    return f"features.{quoted if len(quoted) <= _LONGEST_NAME else _hash_of(encoder)}.npy"
+
+
+def _hash_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def write_dataset(
@@ -497,6 +507,9 @@ def write_features(
     """
     manifest = _parse_manifest(folder / "manifest.json")
     file = feature_file(encoder.name)
+    others = {entry.file for name, entry in manifest.features.items() if name != encoder.name}
+    if file in others:  # written before file names told all encoders apart
+        file = f"features.{_hash_of(encoder.name)}.npy"
     check_features(array, int(manifest.counts["items"]), encoder.width, where=file)
     dtype: Literal["float16", "float32"] = "float16" if array.dtype == np.float16 else "float32"
     with replacing(folder / file) as beside, beside.open("wb") as out:
@@ -505,6 +518,10 @@ def write_features(
     features = {**manifest.features, encoder.name: entry}
     updated = manifest.model_copy(update={"features": dict(sorted(features.items()))})
     write_json(folder / "manifest.json", updated.model_dump(mode="json"))
+    if encoder.name in manifest.features:
+        before = manifest.features[encoder.name].file
+        if before not in {file, *others}:
+            (folder / before).unlink(missing_ok=True)
     return Dataset.open(folder, verify=False)
 
 

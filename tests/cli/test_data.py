@@ -68,7 +68,7 @@ def test_verify(folder: Path, capsys: Capture) -> None:
     assert len(found["checks"]) == 8
 
 
-@pytest.mark.parametrize("name", ["sequences.npy", "items.parquet", "features.hashing-4.npy"])
+@pytest.mark.parametrize("name", ["sequences.npy", "items.parquet", "features.hashing%3A4.npy"])
 def test_verify_finds_one_changed_bit(folder: Path, name: str, capsys: Capture) -> None:
     content = bytearray((folder / name).read_bytes())
     content[-6] ^= 1

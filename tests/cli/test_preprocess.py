@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -104,6 +105,24 @@ def test_an_encoder_that_is_not_there_stops_before_reading(
     assert main(arguments(shop, tmp_path / "out", "--encoder", "./nowhere")) == 2
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_encoder_is_loaded_once(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from miracle_core.text import load_encoder
+
+    names = []
+
+    def counted(name: str, *more: Any) -> Any:
+        names.append(name)
+        return load_encoder(name, *more)
+
+    monkeypatch.setattr("miracle_core.text.load_encoder", counted)
+    monkeypatch.setattr("miracle_core.text.encode.load_encoder", counted)
+    more = ("--k-core", "2", "--encoder", "hashing:16")
+    assert main(arguments(shop, tmp_path / "out", *more)) == 0
+    assert names == ["hashing:16"]
 
 
 def test_an_encoding_that_fails_can_go_on(

@@ -293,7 +293,7 @@ def test_a_checkpoint_with_something_wrong(
     assert caught.value.where == str(folder.state)
 
 
-@pytest.mark.parametrize("name", ["sequences.npy", "features.hashing-32.npy"])
+@pytest.mark.parametrize("name", ["sequences.npy", "features.hashing%3A32.npy"])
 def test_changed_data_is_noticed(stopped: tuple[Settings, RunFolder], name: str) -> None:
     settings, folder = stopped
     file = folder.data / name
