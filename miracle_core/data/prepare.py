@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.data.dataset import Dataset
 from miracle_core.data.filters import (
     Log,
     by_user_and_time,
@@ -35,6 +35,7 @@ from miracle_core.data.temporal import (
     first_of_test,
     later_parts,
 )
+from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
 from miracle_core.files import read_json
 from miracle_core.progress import SILENT, Progress, stage

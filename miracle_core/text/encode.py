@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.text.base import TextEncoder, require_finite

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from miracle_cli.main import main
-from miracle_core.data.dataset import EncoderIdentity, write_features
+from miracle_core.data.dataset import EncoderIdentity
+from miracle_core.data.writing import write_features
 
 Capture = pytest.CaptureFixture[str]
 

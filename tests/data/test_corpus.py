@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_core.data.corpus import Corpus, shares
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from tests.support.runs import other_shop, reencode, tiny_shop
 

@@ -11,15 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from miracle_core.data.dataset import (
-    Dataset,
-    EncoderIdentity,
-    SourceFile,
-    feature_file,
-    write_dataset,
-    write_features,
-)
+from miracle_core.data.dataset import Dataset, EncoderIdentity, SourceFile
+from miracle_core.data.manifest import feature_file
 from miracle_core.data.verify import verify
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError
 
 SEQUENCES = [[0, 1, 2, 3, 1], [4, 0, 4], [2, 3], [1]]

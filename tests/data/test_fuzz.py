@@ -25,7 +25,7 @@ from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import ReadOptions, read
 from miracle_core.data.verify import verify
 from miracle_core.errors import InputError
-from tests.data.test_releases import (
+from tests.data.support import (
     META_2023,
     MOVIES,
     RETAIL,

@@ -169,7 +169,7 @@ def test_a_failed_write_leaves_the_old_dataset(
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("miracle_core.data.dataset.np.save", fail)
+    monkeypatch.setattr("miracle_core.data.writing.np.save", fail)
     with pytest.raises(OSError, match="disk full"):
         prepare(interactions([("u", "c", 1)]), ALL, out)
     assert files(out) == before

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 
 from miracle_cli.main import main
 from miracle_core.config import Settings
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from miracle_core.training import trainer
 from miracle_core.training.evaluate_run import evaluate_run
