@@ -81,6 +81,7 @@ class Manifest(_Strict):
         split: the protocol of the split: ``leave-one-out`` or ``temporal``.
         files: SHA-256 of each file but the features.
         features: one entry an encoder.
+        split_hash: the fingerprint when the Dataset was written; empty in older ones.
     """
 
     format: Literal[1]
@@ -91,6 +92,7 @@ class Manifest(_Strict):
     split: Literal["leave-one-out", "temporal"]
     files: dict[str, str]
     features: dict[str, FeatureSet] = {}
+    split_hash: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -87,6 +87,7 @@ def write_dataset(
             split=split,
             files={file: sha256_file(beside / file) for file in names},
         )
+        manifest = manifest.model_copy(update={"split_hash": manifest.fingerprint})
         write_json(beside / "manifest.json", manifest.model_dump(mode="json"))
     return Dataset.open(folder, verify=False)
 

@@ -139,6 +139,27 @@ def test_an_encoding_that_fails_can_go_on(
 
 
 @pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        (["--since", "soon"], "--since"),
+        (["--until", "2024-13-01"], "--until"),
+        (["--split", "temporal", "--valid-from", "then"], "--valid-from"),
+        (["--test-from", "3"], "--valid-from, --test-from"),
+        (["--split", "temporal", "--repeats", "last"], "--repeats last"),
+        (["--encoder", "hashing:x"], None),
+    ],
+)
+def test_what_fits_no_data_stops_before_reading(
+    shop: Path, tmp_path: Path, capsys: Capture, more: list[str], where: str | None
+) -> None:
+    assert main(arguments(shop, tmp_path / "out", *more)) == 2
+    err = capsys.readouterr().err
+    assert "reading" not in err
+    assert where is None or f"where: {where}\n" in err
+    assert "mend: " in err
+
+
+@pytest.mark.parametrize(
     ("file", "old", "new", "where", "what"),
     [
         ("sales.csv", "customer", "client", "sales.csv:1", "no column 'customer'"),

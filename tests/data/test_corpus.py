@@ -120,6 +120,9 @@ def test_one_dataset_twice(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is the same Dataset as") as caught:
         Corpus.open([*folders, folders[0]])
     assert str(folders[0]) in str(caught.value)
+    opened = Dataset.open(folders[0])
+    with pytest.raises(InputError, match="is the same Dataset as"):
+        Corpus([opened, opened])
     copy = tiny_shop(tmp_path / "copy")
     with pytest.raises(InputError, match="is the same Dataset as") as caught:
         Corpus.open([*folders, copy.folder])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ class TestOnlineRetail:
         path.write_bytes(workbook(RETAIL))
         for form in ("online-retail", "auto"):
             self.check(read(form, [path]))
+
+    def test_the_published_archive_holds_the_workbook(self, tmp_path: Path) -> None:
+        path = tmp_path / "online-retail.zip"
+        bad = (*RETAIL[0][:3], "many", *RETAIL[0][4:])
+        for rows in (RETAIL, [*RETAIL, bad]):
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("Online Retail.xlsx", workbook(rows))
+            if rows is RETAIL:
+                for form in ("online-retail", "auto"):
+                    self.check(read(form, [path]))
+        where = refused("online-retail", [path]).where
+        assert where == f"{path}!Online Retail.xlsx!Sheet1:9"
 
     def test_a_bad_cell_of_a_workbook(self, tmp_path: Path) -> None:
         path = tmp_path / "Online Retail.xlsx"

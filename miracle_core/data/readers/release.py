@@ -117,7 +117,7 @@ def refuse_unknown(raw: RawFile, form: Form) -> None:
         raise InputError(
             f"is neither a file of interactions ({events}) nor of items ({items})",
             where=str(raw),
-            remedy="leave it out, or read it with --format table",
+            remedy="leave it out, or name another --format (auto looks into it)",
         )
 
 
