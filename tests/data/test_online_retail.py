@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from miracle_core.data.interactions import Interactions
+from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import ReadOptions, read
+from miracle_core.data.verify import verify
 from tests.data.support import (
     HEADER,
     RETAIL,
@@ -93,6 +95,20 @@ class TestOnlineRetail:
         path.write_bytes(workbook(RETAIL, padding=33 << 20))
         assert path.stat().st_size < 1 << 18
         assert "unpacks to more than" in refused("online-retail", [path]).what
+
+    def test_skipped_rows_are_a_step_after_those_that_were_counted(self, tmp_path: Path) -> None:
+        text = retail_csv().replace("536380,85123A", "536380,")
+        paths = write(tmp_path, retail__csv=text.encode())
+        found = read("online-retail", paths, ReadOptions(on_error="skip"))
+        (skipped,) = found.skipped
+        assert (skipped["reason"], skipped["rows"], skipped["first"]) == (
+            "no item_id",
+            1,
+            "retail.csv:5",
+        )
+        assert found.steps[-1]["interactions"] == found.events.height
+        prepare(found, PrepareSettings(k_core=0), tmp_path / "out")
+        verify(tmp_path / "out")
 
     @pytest.mark.parametrize(
         ("old", "new", "line", "what"),
