@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 from benchmarks.dense import DenseMiracle, pad, target_ranks
 from miracle_core.config import ModelSettings
-from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_dataset
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.model.miracle import Miracle

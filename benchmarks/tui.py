@@ -37,7 +37,8 @@ import torch
 from benchmarks.harness import ROOT, SCIENTIFIC_ITEMS, SCIENTIFIC_TEXT_WIDTH, machine, median
 from benchmarks.text import generated_texts
 from miracle_core.config import make_settings
-from miracle_core.data.dataset import EncoderIdentity, write_dataset, write_features
+from miracle_core.data.dataset import EncoderIdentity
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.titles import TitleIndex

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,8 @@ def show(folder: Folder, as_json: AsJson = False) -> None:
     print_popularity(dataset)
     sources = [[s.file, s.bytes, s.sha256[:12]] for s in dataset.manifest.sources]
     print_table(["source", "bytes", "sha256"], sources)
+    print_fields(_flat(dataset.manifest.settings), title="settings")
+    print_fields({"split hash": dataset.manifest.fingerprint})
 
 
 @app.command()
@@ -174,6 +177,18 @@ def print_popularity(dataset: Dataset) -> None:
         for items, share in describe(dataset).popularity
     ]
     print_table(["most popular items", "interactions", ""], rows, right=("interactions",))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Settings one a line: those inside others get these others' names before their own."""
+    found: dict[str, object] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            found[prefix + name] = shown
+    return found
 
 
 def _span(length: LengthClass) -> str:

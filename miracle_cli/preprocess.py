@@ -168,7 +168,7 @@ def preprocess(
     training, one for validation and one for the test.
     """
     from miracle_cli.progress import RichProgress
-    from miracle_core.data.prepare import PrepareSettings, check_out, prepare
+    from miracle_core.data.prepare import PrepareSettings, check_out, check_settings, prepare
     from miracle_core.data.readers import ReadOptions, read
 
     given: dict[str, Any] = {
@@ -202,17 +202,18 @@ def preprocess(
     progress = RichProgress()
     # First whatever can fail at once: reading may take long.
     check_out(out)
+    check_settings(settings)
     if encoder is not None:
         from miracle_core.text import encode_dataset, load_encoder
 
-        load_encoder(encoder, progress)
+        loaded = load_encoder(encoder, progress)
     interactions = read(form, source, options, progress)
     for note in interactions.notes:
         message(note)
     dataset = prepare(interactions, settings, out, progress)
     if encoder is not None:
         try:
-            dataset = encode_dataset(out, encoder, progress)
+            dataset = encode_dataset(out, loaded, progress)
         except BaseException:
             message(
                 f"the Dataset is in {out}, without these text features; "

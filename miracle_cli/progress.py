@@ -32,7 +32,9 @@ class RichProgress:
         if self._bars is None:
             self._bars = _bars()
             self._bars.start()
-        self._tasks.append(self._bars.add_task(plain(what), total=total, unit=plain(unit)))
+        self._tasks.append(
+            self._bars.add_task(plain(what), total=total, unit=plain(unit), of=total)
+        )
 
     def advance(self, amount: int) -> None:
         """Move the bar begun last."""
@@ -45,7 +47,8 @@ class RichProgress:
             return
         task = self._tasks.pop()
         if self._bars.tasks[task].total is None:  # it never had an end: now it does
-            self._bars.update(task, total=1, completed=1)
+            done = self._bars.tasks[task].completed or 1
+            self._bars.update(task, total=done, completed=done)
         self._bars.stop_task(task)
         if not self._tasks:
             self._bars.stop()
@@ -71,11 +74,12 @@ def _bars() -> Bars:
 
         def render(self, task: Task) -> Text:
             unit = task.fields["unit"]
-            if not unit or task.total is None:
+            if not unit:
                 return Text("")
             speed = task.finished_speed or task.speed
             rate = f", {speed:,.0f}/s" if speed else ""
-            return Text(f"{task.completed:,.0f}/{task.total:,.0f} {unit}{rate}", style="dim")
+            of = "" if task.fields["of"] is None else f"/{task.fields['of']:,.0f}"
+            return Text(f"{task.completed:,.0f}{of} {unit}{rate}", style="dim")
 
     return Progress(
         SpinnerColumn(finished_text="✓"),

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from miracle_core.errors import InputError
 _CHUNK = 1 << 20
 
 
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as hexadecimal."""
+def sha256_file(path: Path, told: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file's bytes, as hexadecimal; ``told`` hears of the bytes, bit by bit."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            if told is not None:
+                told(len(chunk))
     return digest.hexdigest()
 
 

@@ -164,8 +164,9 @@ class Corpus:
     def _check_distinct(self) -> None:
         seen: dict[str, Path] = {}
         for dataset in self.datasets:
-            before = seen.setdefault(dataset.manifest.fingerprint, dataset.folder)
-            if before is not dataset.folder:
+            before = seen.get(dataset.manifest.fingerprint)
+            seen[dataset.manifest.fingerprint] = dataset.folder
+            if before is not None:
                 raise InputError(
                     f"is the same Dataset as {before}",
                     where=str(dataset.folder),

@@ -14,130 +14,40 @@ Index 0 is a real item: padding never appears here. Equal input gives equal byte
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from miracle_core.data.examples import SPLITS, Examples, Split, leave_one_out, split_examples
+from miracle_core.data.manifest import (
+    EncoderIdentity,
+    FeatureSet,
+    Manifest,
+    SourceFile,
+    read_manifest,
+)
+from miracle_core.data.storage import check_features, load_array, read_parquet
 from miracle_core.errors import InputError
-from miracle_core.files import read_json, replacing, replacing_folder, sha256_file, write_json
+from miracle_core.files import sha256_file
 
-FORMAT = 1
-Split = Literal["train", "valid", "test"]
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+# The parts have modules of their own; who works with Datasets needs this one only.
+__all__ = [
+    "ITEM_COLUMNS",
+    "SPLITS",
+    "Dataset",
+    "EncoderIdentity",
+    "Examples",
+    "FeatureSet",
+    "Manifest",
+    "SourceFile",
+    "Split",
+]
+
 ITEM_COLUMNS = ("item_id", "title", "text", "domain")
-FILES = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")  # but the features
-TEMPORAL_FILES = ("cuts.npy", "times.npy")  # more of them, for a temporal split
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceFile(_Strict):
-    """A raw file that went into a Dataset: its name (no folder), size in bytes and SHA-256."""
-
-    file: str
-    bytes: int
-    sha256: str
-
-
-class EncoderIdentity(_Strict):
-    """All that decides what a text's vector is.
-
-    Attributes:
-        name: what the person typed: ``minilm``, ``hashing``, a Hugging Face id or a folder's name.
-        revision: a hash of the weights (or of the algorithm's version, for ``hashing``).
-        pooling: ``cls``, ``mean`` or ``none``.
-        max_length: tokens read of each text (0: all).
-        width: numbers a vector has.
-    """
-
-    name: str
-    revision: str
-    pooling: str
-    max_length: int
-    width: int
-
-    def same_vectors(self, other: EncoderIdentity) -> bool:
-        """Whether both give a text the same vector: one model may be had under two names."""
-        return self.model_dump(exclude={"name"}) == other.model_dump(exclude={"name"})
-
-    def describe(self) -> str:
-        """All of it in one phrase, for an error."""
-        return (
-            f"{self.name!r} ({self.width} wide, {self.pooling} pooling, "
-            f"{self.max_length or 'all'} tokens, revision {self.revision[:12]})"
-        )
-
-
-class FeatureSet(_Strict):
-    """One ``features.<encoder>.npy`` of a Dataset and the encoder that made it."""
-
-    file: str
-    dtype: Literal["float16", "float32"]
-    sha256: str
-    encoder: EncoderIdentity
-
-
-class Manifest(_Strict):
-    """The contents of ``manifest.json``; no time, path or machine in it, so bytes repeat.
-
-    Attributes:
-        format: version of the folder's format.
-        name: what the Dataset is called (the source's own name unless the person gave another;
-            never the folder's, so that the same source gives the same bytes anywhere).
-        sources: the raw files.
-        settings: every option that decided the result.
-        counts: users, items, interactions, and what each step of preparation left.
-        split: the protocol of the split: ``leave-one-out`` or ``temporal``.
-        files: SHA-256 of each file but the features.
-        features: one entry an encoder.
-    """
-
-    format: Literal[1]
-    name: str
-    sources: list[SourceFile]
-    settings: dict[str, Any]
-    counts: dict[str, Any]
-    split: Literal["leave-one-out", "temporal"]
-    files: dict[str, str]
-    features: dict[str, FeatureSet] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """One hash for the catalogue, the sequences and the split: what a run was trained on."""
-        parts = [self.split, *(f"{name} {digest}" for name, digest in sorted(self.files.items()))]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Histories with the item that came next, as positions in a Dataset's sequences.
-
-    Example i is: given ``sequences[offsets[users[i]] : positions[i]]``, predict
-    ``sequences[positions[i]]``.
-
-    Attributes:
-        users: int64 [examples], user indices.
-        positions: int64 [examples], absolute positions of the targets in ``sequences``.
-    """
-
-    users: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.users)
 
 
 class Dataset:
@@ -153,8 +63,8 @@ class Dataset:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.sequences: npt.NDArray[np.int32] = _load_array(folder / "sequences.npy", 1, "<i4")
-        self.offsets: npt.NDArray[np.int64] = _load_array(folder / "offsets.npy", 1, "<i8")
+        self.sequences: npt.NDArray[np.int32] = load_array(folder / "sequences.npy", 1, "<i4")
+        self.offsets: npt.NDArray[np.int64] = load_array(folder / "offsets.npy", 1, "<i8")
 
     @classmethod
     def open(cls, folder: str | Path, *, verify: bool = True) -> Dataset:
@@ -175,7 +85,7 @@ class Dataset:
                 where=str(folder),
                 remedy="make one with: miracle preprocess SOURCE --format FORMAT --out DIR",
             )
-        manifest = _parse_manifest(manifest_path)
+        manifest = read_manifest(manifest_path)
         for name, digest in manifest.files.items():
             path = folder / name
             if not path.is_file():
@@ -232,7 +142,7 @@ class Dataset:
     @cached_property
     def items(self) -> pl.DataFrame:
         """The catalogue: item_id, title, text, domain; row number = item index."""
-        table = _read_parquet(self.folder / "items.parquet")
+        table = read_parquet(self.folder / "items.parquet")
         if table.columns != list(ITEM_COLUMNS) or table.height != self.n_items:
             raise InputError("does not fit the manifest", where=str(self.folder / "items.parquet"))
         return table
@@ -240,7 +150,7 @@ class Dataset:
     @cached_property
     def users(self) -> pl.DataFrame:
         """The users: user_id; row number = user index."""
-        table = _read_parquet(self.folder / "users.parquet")
+        table = read_parquet(self.folder / "users.parquet")
         if "user_id" not in table.columns or table.height != self.n_users:
             raise InputError("does not fit the manifest", where=str(self.folder / "users.parquet"))
         return table
@@ -255,7 +165,7 @@ class Dataset:
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if self.manifest.split == "temporal":
             path = self.folder / "cuts.npy"
-            cuts: npt.NDArray[np.int64] = _load_array(path, 2, "<i8")
+            cuts: npt.NDArray[np.int64] = load_array(path, 2, "<i8")
             shape = cuts.shape == (self.n_users, 2)
             if not shape or bool(
                 np.any((starts > cuts[:, 0]) | (cuts[:, 0] > cuts[:, 1]) | (cuts[:, 1] > ends))
@@ -266,8 +176,7 @@ class Dataset:
                     remedy="preprocess the data again",
                 )
             return cuts
-        evaluated = (ends - starts >= 3)[:, None]
-        return ends[:, None] - np.where(evaluated, np.array([2, 1]), 0)
+        return leave_one_out(self.offsets)
 
     def times(self) -> npt.NDArray[Any]:
         """When each interaction happened, int64 or float64 [interactions]; temporal splits only.
@@ -278,7 +187,7 @@ class Dataset:
         path = self.folder / "times.npy"
         if self.manifest.split != "temporal":
             raise InputError("has no times", where=str(self.folder))
-        times = _load_array(path, 1, "<i8", "<f8")
+        times = load_array(path, 1, "<i8", "<f8")
         if len(times) != self.n_interactions:
             raise InputError("does not fit the sequences", where=str(path))
         return times
@@ -299,18 +208,7 @@ class Dataset:
         Either way every item of the training part but the first is a training target, with all
         that came before it as its history.
         """
-        starts, ends = self.offsets[:-1], self.offsets[1:]
-        valid, test = self.cuts[:, 0], self.cuts[:, 1]
-        if split == "test":
-            users = np.flatnonzero((starts < test) & (test < ends))
-            return Examples(users, test[users])
-        if split == "valid":
-            users = np.flatnonzero((starts < valid) & (valid < test))
-            return Examples(users, valid[users])
-        counts = np.maximum(valid - starts - 1, 0)
-        users = np.repeat(np.arange(self.n_users), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return Examples(users, starts[users] + 1 + within)
+        return split_examples(self.offsets, self.cuts, split)
 
     def require_examples(self, *splits: Split) -> None:
         """Refuse a Dataset with nothing in a part of its split.
@@ -380,7 +278,7 @@ class Dataset:
         """
         entry = self.feature_set(encoder)
         path = self.folder / entry.file
-        array = _load_array(path, 2, "<f2" if entry.dtype == "float16" else "<f4")
+        array = load_array(path, 2, "<f2" if entry.dtype == "float16" else "<f4")
         check_features(array, self.n_items, entry.encoder.width, where=str(path))
         if verify and sha256_file(path) != entry.sha256:
             raise InputError(
@@ -389,181 +287,3 @@ class Dataset:
                 remedy="encode the items again",
             )
         return array
-
-
-def check_features(
-    array: npt.NDArray[np.floating[Any]], items: int, width: int, *, where: str
-) -> None:
-    """Refuse features of the wrong shape or with a number that is not finite.
-
-    Raises:
-        InputError: naming the file and the first bad row.
-    """
-    if array.shape != (items, width):
-        raise InputError(
-            f"has shape {list(array.shape)}, expected [{items}, {width}]",
-            where=where,
-            remedy="encode the items again",
-        )
-    for start in range(0, items, 65536):
-        finite = np.isfinite(array[start : start + 65536]).all(axis=1)
-        if not finite.all():
-            row = start + int(np.argmin(finite))
-            raise InputError(
-                f"row {row} holds a number that is not finite (NaN or infinity)",
-                where=where,
-                remedy="encode the items again",
-            )
-
-
-def feature_file(encoder: str) -> str:
-    """The file name for an encoder's features; all but letters, digits, ``.-_`` becomes ``-``."""
-    return f"features.{re.sub(r'[^A-Za-z0-9._-]+', '-', encoder).strip('-.') or 'encoder'}.npy"
-
-
-def write_dataset(
-    folder: Path,
-    *,
-    name: str,
-    items: pl.DataFrame,
-    user_ids: Sequence[str] | pl.Series,
-    sequences: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    sources: Sequence[SourceFile],
-    settings: Mapping[str, Any],
-    counts: Mapping[str, Any],
-    split: Literal["leave-one-out", "temporal"] = "leave-one-out",
-    cuts: npt.NDArray[np.int64] | None = None,
-    times: npt.NDArray[Any] | None = None,
-) -> Dataset:
-    """Write a Dataset folder whole or not at all, and open it.
-
-    Args:
-        folder: where to; an existing Dataset there is replaced once the new one is whole.
-        name: what the Dataset is called.
-        items: the catalogue in index order, columns item_id, title, text, domain.
-        user_ids: the users in index order.
-        sequences: int32 [interactions].
-        offsets: int64 [users + 1].
-        sources: the raw files.
-        settings: every option that decided the result.
-        counts: what each step of preparation left; users, items, interactions are added.
-        split: the protocol of the split.
-        cuts: a temporal split: int64 [users, 2], where validation and test begin.
-        times: a temporal split: [interactions].
-    """
-    counts = {
-        **counts,
-        "users": len(user_ids),
-        "items": items.height,
-        "interactions": len(sequences),
-    }
-    with replacing_folder(folder) as beside:
-        _write_parquet(beside / "items.parquet", items.select(ITEM_COLUMNS))
-        _write_parquet(
-            beside / "users.parquet", pl.DataFrame({"user_id": user_ids}, {"user_id": pl.String})
-        )
-        np.save(beside / "sequences.npy", np.ascontiguousarray(sequences, dtype="<i4"))
-        np.save(beside / "offsets.npy", np.ascontiguousarray(offsets, dtype="<i8"))
-        names: tuple[str, ...] = FILES
-        if cuts is not None and times is not None:
-            np.save(beside / "cuts.npy", np.ascontiguousarray(cuts, dtype="<i8"))
-            np.save(
-                beside / "times.npy", np.ascontiguousarray(times, dtype=f"<{times.dtype.kind}8")
-            )
-            names = (*FILES, *TEMPORAL_FILES)
-        manifest = Manifest(
-            format=FORMAT,
-            name=name,
-            sources=list(sources),
-            settings=dict(settings),
-            counts=counts,
-            split=split,
-            files={file: sha256_file(beside / file) for file in names},
-        )
-        write_json(beside / "manifest.json", manifest.model_dump(mode="json"))
-    return Dataset.open(folder, verify=False)
-
-
-def write_features(
-    folder: Path, array: npt.NDArray[np.floating[Any]], encoder: EncoderIdentity
-) -> Dataset:
-    """Add (or replace) one encoder's features in a Dataset folder, and open it again.
-
-    The file is written first and the manifest after it, each beside and renamed.
-
-    Raises:
-        InputError: the array does not fit the Dataset or is not finite.
-    """
-    manifest = _parse_manifest(folder / "manifest.json")
-    file = feature_file(encoder.name)
-    check_features(array, int(manifest.counts["items"]), encoder.width, where=file)
-    dtype: Literal["float16", "float32"] = "float16" if array.dtype == np.float16 else "float32"
-    with replacing(folder / file) as beside, beside.open("wb") as out:
-        np.save(out, np.ascontiguousarray(array, dtype="<f2" if dtype == "float16" else "<f4"))
-    entry = FeatureSet(file=file, dtype=dtype, sha256=sha256_file(folder / file), encoder=encoder)
-    features = {**manifest.features, encoder.name: entry}
-    updated = manifest.model_copy(update={"features": dict(sorted(features.items()))})
-    write_json(folder / "manifest.json", updated.model_dump(mode="json"))
-    return Dataset.open(folder, verify=False)
-
-
-def _parse_manifest(path: Path) -> Manifest:
-    value = read_json(path)
-    if isinstance(value, dict) and value.get("format") != FORMAT:
-        raise InputError(
-            f"has format {value.get('format')!r}, this version reads format {FORMAT}",
-            where=str(path),
-            remedy="preprocess the data again with this version",
-        )
-    try:
-        manifest = Manifest.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"is not a manifest: {place}: {first['msg']}",
-            where=str(path),
-            remedy="preprocess the data again",
-        ) from error
-    for name in (*manifest.files, *(entry.file for entry in manifest.features.values())):
-        if Path(name).name != name:
-            raise InputError(f"names a file outside its folder: {name!r}", where=str(path))
-    counts = [manifest.counts.get(name) for name in ("users", "items", "interactions")]
-    expected = {*FILES, *(TEMPORAL_FILES if manifest.split == "temporal" else ())}
-    if set(manifest.files) != expected or not all(type(n) is int and n >= 0 for n in counts):
-        raise InputError(
-            "does not name the files of a Dataset and how much is in them",
-            where=str(path),
-            remedy="preprocess the data again",
-        )
-    return manifest
-
-
-def _load_array(path: Path, dimensions: int, *dtypes: str) -> npt.NDArray[Any]:
-    try:
-        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"is not a plain NumPy array: {error}", where=str(path)) from error
-    if array.ndim != dimensions or array.dtype not in map(np.dtype, dtypes):
-        raise InputError(
-            f"holds {array.dtype} with {array.ndim} dimensions, "
-            f"expected {np.dtype(dtypes[0])} with {dimensions}",
-            where=str(path),
-        )
-    return array
-
-
-def _write_parquet(path: Path, table: pl.DataFrame) -> None:
-    """Write with fixed settings and no file metadata of ours: equal tables give equal bytes."""
-    arrow: pa.Table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-    pq.write_table(arrow, path, compression="zstd", row_group_size=1 << 17)
-
-
-def _read_parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"can't be read as parquet: {error}", where=str(path)) from error

@@ -162,6 +162,8 @@ class Interactions:
             keep(skips.refuse(textless, "an item without text", place, remedy=mend))
         if not events.height:
             raise _no_interactions(name, skips)
+        if steps and steps[-1]["interactions"] != events.height:
+            steps.append(count_step("rows that can't be used skipped", events))
         return cls(
             events,
             items,

@@ -8,14 +8,13 @@ input gives equal bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
 
-from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.data.dataset import Dataset
 from miracle_core.data.filters import (
     Log,
     by_user_and_time,
@@ -25,7 +24,13 @@ from miracle_core.data.filters import (
     one_of_each_pair,
 )
 from miracle_core.data.interactions import Interactions, encode, ids_of
-from miracle_core.data.readers.times import parse_moment, unit_of
+from miracle_core.data.readers.times import unit_of
+from miracle_core.data.settings import (
+    DEFAULT_K_CORE,
+    PrepareSettings,
+    check_settings,
+    moment,
+)
 from miracle_core.data.temporal import (
     TEST_SHARE,
     VALID_SHARE,
@@ -35,53 +40,12 @@ from miracle_core.data.temporal import (
     first_of_test,
     later_parts,
 )
+from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
 from miracle_core.files import read_json
 from miracle_core.progress import SILENT, Progress, stage
 
-DEFAULT_K_CORE = 5
-
-
-class PrepareSettings(BaseModel):
-    """What decides a Dataset, given the interactions.
-
-    Attributes:
-        name: what the Dataset is called; None takes the interactions' own name.
-        k_core: users and items with fewer interactions than this are removed, over and over until
-            nothing changes; 0 keeps all. None is 5, but keeps a published benchmark split, which
-            was filtered before it was split and capped, as it is.
-        user_core: the least for users, where it is another one than ``k_core``.
-        item_core: the least for items, where it is another one than ``k_core``.
-        min_rating: interactions rated lower are left out.
-        since: interactions before this moment are left out: a date (ISO 8601, UTC) or a number in
-            the unit of the data.
-        until: interactions from this moment on are left out.
-        repeats: whether a user's repeated interactions with an item are kept, or only the
-            ``first`` or ``last`` of them.
-        min_length: users with fewer interactions than this are left out, once, before the k-core.
-        max_length: only a user's latest so many interactions are kept, before the k-core.
-        split: ``leave-one-out``, or ``temporal``: see :mod:`miracle_core.data.temporal`. With it
-            the lengths and the k-core are those of the training part.
-        valid_from: when the validation part of a temporal split begins, as ``since``; None: after
-            80 % of all interactions.
-        test_from: when the test part begins; None: after 90 %.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str | None = None
-    k_core: int | None = Field(default=None, ge=0)
-    user_core: int | None = Field(default=None, ge=0)
-    item_core: int | None = Field(default=None, ge=0)
-    min_rating: float | None = None
-    since: str | None = None
-    until: str | None = None
-    repeats: Literal["keep", "first", "last"] = "keep"
-    min_length: int | None = Field(default=None, ge=1)
-    max_length: int | None = Field(default=None, ge=1)
-    split: Literal["leave-one-out", "temporal"] = "leave-one-out"
-    valid_from: str | None = None
-    test_from: str | None = None
+__all__ = ["PrepareSettings", "check_out", "check_settings", "prepare"]
 
 
 def check_out(out: Path) -> None:
@@ -191,26 +155,14 @@ def prepare(
 
 def _check(settings: PrepareSettings, interactions: Interactions) -> None:
     """Refuse settings that don't fit each other or what was read."""
-    temporal = settings.split == "temporal"
+    check_settings(settings)
     if settings.min_rating is not None and "rating" not in interactions.events.columns:
         raise InputError(
             "the source has no ratings (or they were not read)",
             where="--min-rating",
             remedy="leave it out, or name the column of ratings",
         )
-    if (settings.valid_from or settings.test_from) and not temporal:
-        raise InputError(
-            "moments are for a temporal split",
-            where="--valid-from, --test-from",
-            remedy="add --split temporal",
-        )
-    if temporal and settings.repeats == "last":
-        raise InputError(
-            "the last of several interactions is known only later: that would look ahead",
-            where="--repeats last",
-            remedy="keep the first, or split by leave-one-out",
-        )
-    if temporal and interactions.benchmark:
+    if settings.split == "temporal" and interactions.benchmark:
         raise InputError(
             "a published split has no times to split by",
             where="--split temporal",
@@ -245,11 +197,11 @@ def _filter(
         log.count(f"rated {settings.min_rating:g} or more")
     unit = unit_of(interactions.events["time"]) if settings.since or settings.until else ""
     if settings.since:
-        decided["since"] = _moment(settings.since, unit, "--since")
+        decided["since"] = moment(settings.since, unit, "--since")
         log.keep(log.time >= decided["since"])
         log.count(f"since {settings.since}")
     if settings.until:
-        decided["until"] = _moment(settings.until, unit, "--until")
+        decided["until"] = moment(settings.until, unit, "--until")
         log.keep(log.time < decided["until"])
         log.count(f"until {settings.until}")
     if settings.repeats != "keep" and len(log):
@@ -282,17 +234,10 @@ def _shorten(
             )
 
 
-def _moment(text: str, unit: str, option: str) -> int | float:
-    try:
-        return parse_moment(text, unit)
-    except InputError as error:
-        raise InputError(error.what, where=option, remedy=error.remedy) from error
-
-
 def _moments(log: Log, interactions: Interactions, settings: PrepareSettings) -> Moments:
     unit = unit_of(interactions.events["time"])
     valid, test = (
-        _moment(text, unit, option) if text else default_moment(log.time, share)
+        moment(text, unit, option) if text else default_moment(log.time, share)
         for text, option, share in (
             (settings.valid_from, "--valid-from", VALID_SHARE),
             (settings.test_from, "--test-from", TEST_SHARE),

@@ -1,4 +1,9 @@
-"""Whether a Dataset folder is still what was written, and holds together."""
+"""Whether a Dataset folder is still what was written, and holds together.
+
+Hashes find what changed by itself. What somebody changed, hashes and all, is found as far as the
+files contradict each other: figures that can be counted are counted again, and settings that leave
+a trace in the sequences are looked for there.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.interactions import check_unique
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
 from miracle_core.progress import SILENT, Progress, stage
+
+_A = {"user": "a user", "item": "an item"}
 
 
 def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
@@ -34,6 +42,7 @@ def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
         f"{dataset.n_users} users, {dataset.n_items} items, {dataset.n_interactions} interactions: "
         "the arrays fit the manifest"
     )
+    good.append(_split_hash(dataset))
     for table, column, kind in (
         (dataset.items, "item_id", "item"),
         (dataset.users, "user_id", "user"),
@@ -41,6 +50,9 @@ def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
         path = dataset.folder / f"{kind}s.parquet"
         check_unique(table[column], kind, partial(_row_of, path))
         good.append(f"{path.name}: every {column} once")
+    with stage(progress, "counting again"):
+        good.append(_counts(dataset))
+        good += _settings(dataset)
     if dataset.manifest.split == "temporal":
         with stage(progress, "checking that nothing looks ahead"):
             good.append(_nothing_looks_ahead(dataset))
@@ -57,6 +69,78 @@ def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
                 )
             dataset.features(name)
         good.append(f"{entry.file}: as written, [{dataset.n_items}, {entry.encoder.width}], finite")
+    return good
+
+
+def _contradicts(dataset: Dataset, what: str) -> InputError:
+    return InputError(
+        what, where=str(dataset.folder / "manifest.json"), remedy="preprocess the data again"
+    )
+
+
+def _split_hash(dataset: Dataset) -> str:
+    """That the hashes of the files, and the split, are those that were written together."""
+    manifest = dataset.manifest
+    if manifest.split_hash and manifest.split_hash != manifest.fingerprint:
+        raise _contradicts(
+            dataset, "its split hash is not that of its files: hashes in it were changed"
+        )
+    return f"split hash: {manifest.fingerprint}"
+
+
+def _counts(dataset: Dataset) -> str:
+    """That the counts of the manifest are those of the sequences.
+
+    Raises:
+        InputError: repeats, or what the last step left, are other numbers.
+    """
+    counts = dataset.manifest.counts
+    owners = np.repeat(np.arange(dataset.n_users), np.diff(dataset.offsets))
+    pairs = pl.Series(owners * dataset.n_items + dataset.sequences).n_unique()
+    repeats = dataset.n_interactions - pairs
+    if counts.get("repeats", repeats) != repeats:
+        raise _contradicts(
+            dataset, f"says {counts['repeats']} repeated interactions, but there are {repeats}"
+        )
+    left = (dataset.n_users, dataset.n_items, dataset.n_interactions)
+    for step in counts.get("steps", [])[-1:]:
+        said = tuple(step.get(name) for name in ("users", "items", "interactions"))
+        if said != left:
+            raise _contradicts(
+                dataset, f"says that its last step left {said}, but there are {left}"
+            )
+    return f"{repeats} repeated interactions, and what the last step left: as the manifest says"
+
+
+def _settings(dataset: Dataset) -> list[str]:
+    """That cores and lengths are kept; of a temporal split they are those of the training part.
+
+    Raises:
+        InputError: a user or an item with too few interactions, or a user with too many.
+    """
+    settings = dataset.manifest.settings
+    if dataset.manifest.split == "temporal":
+        lengths, taken = dataset.cuts[:, 0] - dataset.offsets[:-1], dataset.training_counts()
+        taken = taken[taken > 0]  # the others are new in a later part
+    else:
+        lengths = np.diff(dataset.offsets)
+        taken = np.bincount(dataset.sequences, minlength=dataset.n_items)
+    good = []
+    for name, kind, found, above in (
+        ("user_core", "user", lengths, False),
+        ("item_core", "item", taken, False),
+        ("max_length", "user", lengths, True),
+    ):
+        bound = settings.get(name)
+        if type(bound) is not int:
+            continue
+        wrong = found > bound if above else found < bound
+        if wrong.any():
+            number = int(found[wrong.argmax()])
+            raise _contradicts(
+                dataset, f"says {name} {bound}, but {_A[kind]} has {number} interactions"
+            )
+        good.append(f"{name} {bound}: kept by every {kind}")
     return good
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.text.base import TextEncoder, require_finite
@@ -19,14 +20,16 @@ from miracle_core.text.load import load_encoder
 CHUNK = 512
 
 
-def encode_dataset(folder: Path, name: str, progress: Progress = SILENT) -> Dataset:
+def encode_dataset(
+    folder: Path, encoder: str | TextEncoder, progress: Progress = SILENT
+) -> Dataset:
     """Encode every item's text and add the vectors to the Dataset, as float16.
 
     The same Dataset and encoder give the same bytes, however often the encoding was interrupted.
 
     Args:
         folder: the Dataset's folder.
-        name: the encoder, as :func:`miracle_core.text.load.load_encoder` takes it.
+        encoder: the encoder, or its name as :func:`miracle_core.text.load.load_encoder` takes it.
         progress: hears of the texts encoded.
 
     Returns:
@@ -38,7 +41,8 @@ def encode_dataset(folder: Path, name: str, progress: Progress = SILENT) -> Data
     """
     dataset = Dataset.open(folder)
     texts = item_texts(dataset)
-    encoder = load_encoder(name, progress)
+    if isinstance(encoder, str):
+        encoder = load_encoder(encoder, progress)
     return write_features(folder, encode_texts(texts, encoder, progress), encoder.identity)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
 from miracle_cli.main import main
-from miracle_core.data.dataset import EncoderIdentity, write_features
+from miracle_core.data.dataset import Dataset, EncoderIdentity
+from miracle_core.data.writing import write_features
 
 Capture = pytest.CaptureFixture[str]
 
@@ -60,15 +63,14 @@ def test_show_json(folder: Path, capsys: Capture) -> None:
 def test_verify(folder: Path, capsys: Capture) -> None:
     assert main(["data", "verify", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert len(out.splitlines()) == 8
     assert all(line.startswith("good  ") for line in out.splitlines())
     assert main(["data", "verify", str(folder), "--json"]) == 0
     found = orjson.loads(capsys.readouterr().out)
     assert found["good"] is True
-    assert len(found["checks"]) == 8
+    assert [f"good  {check}" for check in found["checks"]] == out.splitlines()
 
 
-@pytest.mark.parametrize("name", ["sequences.npy", "items.parquet", "features.hashing-4.npy"])
+@pytest.mark.parametrize("name", ["sequences.npy", "items.parquet", "features.hashing%3A4.npy"])
 def test_verify_finds_one_changed_bit(folder: Path, name: str, capsys: Capture) -> None:
     content = bytearray((folder / name).read_bytes())
     content[-6] ^= 1
@@ -78,6 +80,48 @@ def test_verify_finds_one_changed_bit(folder: Path, name: str, capsys: Capture) 
     assert out == ""
     assert f"where: {folder / name}" in err
     assert "has changed" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda m: m["settings"].update(user_core=9), "says user_core 9, but a user has"),
+        (lambda m: m["settings"].update(item_core=9), "says item_core 9, but an item has"),
+        (lambda m: m["settings"].update(max_length=3), "says max_length 3, but a user has"),
+        (lambda m: m["counts"].update(repeats=1), "says 1 repeated interactions, but there are 0"),
+        (lambda m: m["counts"]["steps"][-1].update(users=99), "says that its last step left (99,"),
+        (lambda m: m.update(split_hash="0" * 64), "its split hash is not that of its files"),
+    ],
+)
+def test_verify_finds_a_manifest_that_says_something_else(
+    folder: Path, change: Callable[[dict[str, Any]], object], what: str, capsys: Capture
+) -> None:
+    path = folder / "manifest.json"
+    manifest = orjson.loads(path.read_bytes())
+    change(manifest)
+    path.write_bytes(orjson.dumps(manifest))
+    assert main(["data", "verify", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert what in err
+    assert f"where: {path}" in err
+
+
+def test_datasets_without_a_split_hash_are_older(folder: Path, capsys: Capture) -> None:
+    path = folder / "manifest.json"
+    manifest = orjson.loads(path.read_bytes())
+    del manifest["split_hash"]
+    path.write_bytes(orjson.dumps(manifest))
+    assert main(["data", "verify", str(folder)]) == 0
+    assert "split hash" in capsys.readouterr().out
+
+
+def test_show_tells_every_setting_and_the_split_hash(folder: Path, capsys: Capture) -> None:
+    assert main(["data", "show", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert Dataset.open(folder).manifest.fingerprint in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["repeats", "keep"] in rows
+    assert ["read.format", "table"] in rows
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])

@@ -32,7 +32,7 @@ def test_json_and_nothing_else(data: Path, capsys: pytest.CaptureFixture[str]) -
     assert shown == {
         "dataset": "shop",
         "items": 40,
-        "file": "features.hashing-32.npy",
+        "file": "features.hashing%3A32.npy",
         "dtype": "float16",
         "encoder": identity.model_dump(),
     }
@@ -45,7 +45,7 @@ def test_a_folder_is_named_by_its_last_part(
     bert = save_tiny_bert(tmp_path / "models" / "tiny")
     assert main(["encode", str(data), "--encoder", f"{bert}:mean"]) == 0
     said = capsys.readouterr()
-    assert "features.tiny-mean.npy" in said.out
+    assert "features.tiny%3Amean.npy" in said.out
     assert str(tmp_path) not in said.out
     assert "encode with tiny:mean (40 texts)" in said.err
     assert Dataset.open(data).features("tiny:mean").shape == (40, 16)

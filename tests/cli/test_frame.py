@@ -251,8 +251,11 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="x"), stage(progress, "outer [red]stage[/red]"):
         with stage(progress, "reading", 4, "rows"):
             progress.advance(4)
+        with stage(progress, "counting", unit="rows"):  # nobody knows how many there are
+            progress.advance(1500)
         raise ValueError("x")
     shown = terminal.getvalue()
     assert "outer [red]stage[/red]" in shown
     assert "4/4 rows" in shown
+    assert "1,500 rows" in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor comes back

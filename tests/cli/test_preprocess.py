@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -106,6 +107,24 @@ def test_an_encoder_that_is_not_there_stops_before_reading(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_encoder_is_loaded_once(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from miracle_core.text import load_encoder
+
+    names = []
+
+    def counted(name: str, *more: Any) -> Any:
+        names.append(name)
+        return load_encoder(name, *more)
+
+    monkeypatch.setattr("miracle_core.text.load_encoder", counted)
+    monkeypatch.setattr("miracle_core.text.encode.load_encoder", counted)
+    more = ("--k-core", "2", "--encoder", "hashing:16")
+    assert main(arguments(shop, tmp_path / "out", *more)) == 0
+    assert names == ["hashing:16"]
+
+
 def test_an_encoding_that_fails_can_go_on(
     shop: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +136,27 @@ def test_an_encoding_that_fails_can_go_on(
     assert main(arguments(shop, out, "--k-core", "2", "--encoder", "hashing:16")) == 130
     assert f"to go on: miracle encode {out} --encoder hashing:16" in capsys.readouterr().err
     assert Dataset.open(out).manifest.features == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [
+        (["--since", "soon"], "--since"),
+        (["--until", "2024-13-01"], "--until"),
+        (["--split", "temporal", "--valid-from", "then"], "--valid-from"),
+        (["--test-from", "3"], "--valid-from, --test-from"),
+        (["--split", "temporal", "--repeats", "last"], "--repeats last"),
+        (["--encoder", "hashing:x"], None),
+    ],
+)
+def test_what_fits_no_data_stops_before_reading(
+    shop: Path, tmp_path: Path, capsys: Capture, more: list[str], where: str | None
+) -> None:
+    assert main(arguments(shop, tmp_path / "out", *more)) == 2
+    err = capsys.readouterr().err
+    assert "reading" not in err
+    assert where is None or f"where: {where}\n" in err
+    assert "mend: " in err
 
 
 @pytest.mark.parametrize(

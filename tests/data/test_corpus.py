@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_core.data.corpus import Corpus, shares
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from tests.support.runs import other_shop, reencode, tiny_shop
 
@@ -119,6 +120,9 @@ def test_one_dataset_twice(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is the same Dataset as") as caught:
         Corpus.open([*folders, folders[0]])
     assert str(folders[0]) in str(caught.value)
+    opened = Dataset.open(folders[0])
+    with pytest.raises(InputError, match="is the same Dataset as"):
+        Corpus([opened, opened])
     copy = tiny_shop(tmp_path / "copy")
     with pytest.raises(InputError, match="is the same Dataset as") as caught:
         Corpus.open([*folders, copy.folder])

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from miracle_core.data.dataset import (
-    Dataset,
-    EncoderIdentity,
-    SourceFile,
-    feature_file,
-    write_dataset,
-    write_features,
-)
+from miracle_core.data.dataset import Dataset, EncoderIdentity, SourceFile
+from miracle_core.data.manifest import feature_file
 from miracle_core.data.verify import verify
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError
 
 SEQUENCES = [[0, 1, 2, 3, 1], [4, 0, 4], [2, 3], [1]]
@@ -116,12 +112,46 @@ def test_features_that_do_not_fit_are_refused(folder: Path) -> None:
 
 
 def test_feature_files_stay_in_the_folder() -> None:
-    assert feature_file("org/model:cls") == "features.org-model-cls.npy"
-    assert feature_file("../../etc/x") == "features.etc-x.npy"
-    assert feature_file("///") == "features.encoder.npy"
+    assert feature_file("minilm") == "features.minilm.npy"
+    assert feature_file("org/model:cls") == "features.org%2Fmodel%3Acls.npy"
+    odd = [
+        "../../etc/x",
+        "/",
+        "-",
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a-b",
+        "a:b",
+        "a%2Fb",
+        "A/b",
+        "é",
+        "e\u0301",
+    ]
+    odd += ["long" * 99, "long" * 99 + "/"]
+    files = [feature_file(name) for name in odd]
+    assert len(set(files)) == len(odd)
+    assert all(Path(name).name == name and len(name) < 255 for name in files)
 
 
-def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+def test_a_file_of_an_older_name_gives_way_and_is_never_taken(folder: Path) -> None:
+    write_features(folder, vectors(), identity("org/a"))
+    old, new = folder / "features.org-a.npy", folder / "features.org%2Fa.npy"
+    new.rename(old)
+    edit(folder / "manifest.json", lambda m: m["features"]["org/a"].update(file=old.name))
+    assert np.array_equal(Dataset.open(folder).features("org/a", verify=True), vectors())
+    # The name of another encoder leads to the same file: both stay.
+    dataset = write_features(folder, vectors() + 1, identity("org-a"))
+    assert np.array_equal(dataset.features("org/a", verify=True), vectors())
+    assert np.array_equal(dataset.features("org-a", verify=True), vectors() + 1)
+    dataset = write_features(folder, vectors() + 2, identity("org/a"))
+    assert np.array_equal(dataset.features("org/a", verify=True), vectors() + 2)
+    assert not old.exists()
+    verify(folder)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))
@@ -205,7 +235,9 @@ def test_tables_are_checked_when_they_are_read(folder: Path) -> None:
 
 def test_verify_looks_at_features_and_ids(folder: Path) -> None:
     write_features(folder, vectors(), identity())
-    assert len(verify(folder)) == 8
+    good = "\n".join(verify(folder))
+    assert f"split hash: {Dataset.open(folder).manifest.fingerprint}" in good
+    assert "features.hashing.npy: as written, [5, 3], finite" in good
     path = folder / "features.hashing.npy"
     good = path.read_bytes()
     path.write_bytes(good[:-1] + b"\x7f")

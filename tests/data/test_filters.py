@@ -242,7 +242,7 @@ def test_default_moments_and_cold_items(tmp_path: Path) -> None:
 def test_a_split_that_was_tampered_with(tmp_path: Path) -> None:
     import numpy as np
 
-    from miracle_core.data.dataset import write_dataset
+    from miracle_core.data.writing import write_dataset
 
     rows = [(user, "abcd"[n % 4], n) for n in range(20) for user in "uv"]
     good = prepared(tmp_path / "good", rows, split="temporal")

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.filters import k_core
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.prepare import PrepareSettings, k_core, prepare
+from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import read
 from miracle_core.data.statistics import describe
 from miracle_core.errors import InputError
@@ -169,7 +170,7 @@ def test_a_failed_write_leaves_the_old_dataset(
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("miracle_core.data.dataset.np.save", fail)
+    monkeypatch.setattr("miracle_core.data.writing.np.save", fail)
     with pytest.raises(OSError, match="disk full"):
         prepare(interactions([("u", "c", 1)]), ALL, out)
     assert files(out) == before

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from miracle_core.data.dataset import Dataset, Split, write_dataset
+from miracle_core.data.dataset import Dataset, Split
+from miracle_core.data.writing import write_dataset
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import constant_ranks, references
 from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity

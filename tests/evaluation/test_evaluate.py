@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from miracle_core.data.dataset import Dataset, write_dataset
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
 from miracle_core.evaluation import evaluate as evaluate_module
 from miracle_core.evaluation import metrics as metrics_module

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from miracle_core.data.dataset import EncoderIdentity, write_dataset, write_features
+from miracle_core.data.dataset import EncoderIdentity
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import Reference, references

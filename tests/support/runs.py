@@ -11,7 +11,8 @@ import polars as pl
 import torch
 
 from miracle_core.config import Settings, make_settings, nested
-from miracle_core.data.dataset import Dataset, EncoderIdentity, write_dataset, write_features
+from miracle_core.data.dataset import Dataset, EncoderIdentity
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.model.miracle import Miracle
 from miracle_core.text import load_encoder
 from miracle_core.training.run_folder import RunFolder, build_model, data_hash

@@ -11,7 +11,8 @@ import polars as pl
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from miracle_core.data.dataset import Dataset, EncoderIdentity, write_dataset
+from miracle_core.data.dataset import Dataset, EncoderIdentity
+from miracle_core.data.writing import write_dataset
 from miracle_core.progress import SILENT, Progress
 
 WORDS = [

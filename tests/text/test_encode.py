@@ -137,10 +137,10 @@ def test_a_dataset_gets_its_features(tmp_path: Path) -> None:
     assert features.shape == (50, 32)
     assert features.dtype == np.float16
     np.testing.assert_allclose(np.linalg.norm(features.astype(float), axis=1), 1, atol=1e-3)
-    written = (tmp_path / "data" / "features.hashing-32.npy").read_bytes()
+    written = (tmp_path / "data" / "features.hashing%3A32.npy").read_bytes()
     manifest = (tmp_path / "data" / "manifest.json").read_bytes()
     encode_dataset(tmp_path / "data", "hashing:32")
-    assert (tmp_path / "data" / "features.hashing-32.npy").read_bytes() == written
+    assert (tmp_path / "data" / "features.hashing%3A32.npy").read_bytes() == written
     assert (tmp_path / "data" / "manifest.json").read_bytes() == manifest
 
 

@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 
 from miracle_cli.main import main
 from miracle_core.config import Settings
-from miracle_core.data.dataset import Dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from miracle_core.training import trainer
 from miracle_core.training.evaluate_run import evaluate_run
@@ -293,7 +294,7 @@ def test_a_checkpoint_with_something_wrong(
     assert caught.value.where == str(folder.state)
 
 
-@pytest.mark.parametrize("name", ["sequences.npy", "features.hashing-32.npy"])
+@pytest.mark.parametrize("name", ["sequences.npy", "features.hashing%3A32.npy"])
 def test_changed_data_is_noticed(stopped: tuple[Settings, RunFolder], name: str) -> None:
     settings, folder = stopped
     file = folder.data / name

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from miracle_core.config import load_settings
-from miracle_core.data.dataset import Dataset, write_dataset, write_features
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer

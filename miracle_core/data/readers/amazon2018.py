@@ -13,11 +13,13 @@ from pathlib import Path
 import polars as pl
 
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.readers.delimited import Layout, Table, read_rows
+from miracle_core.data.readers.delimited import read_rows
 from miracle_core.data.readers.json_lines import first_object
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, Sorted, joined, read_form, refuse_unknown
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -71,7 +73,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             continue
         with stage(progress, f"reading {raw.name}", unit="rows"):
             if kind is None:
-                table, order = read_ratings(raw, options, skips)
+                table, order = read_ratings(raw, options, skips, progress)
                 found.notes.append(f"{raw.name}: ratings, {order.replace('-', ' ')}")
             else:
                 table = read_form(raw, kind, FORM, options, skips, progress)
@@ -101,7 +103,9 @@ def looks_like_ratings(raw: RawFile) -> bool:
         return False
 
 
-def read_ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> tuple[Table, str]:
+def read_ratings(
+    raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress
+) -> tuple[Table, str]:
     """Ratings without a header, and which order their columns have.
 
     Raises:
@@ -118,6 +122,7 @@ def read_ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> tuple[Tabl
         skips=skips,
         coded=_IDS,
         whole=_TIME,
+        progress=progress,
     )
     rows = table.rows.with_columns(parse_times(table.rows["time"], table.place, skips))
     if options.with_ratings:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.readers.delimited import Layout, Table, read_header, read_rows
+from miracle_core.data.readers.delimited import read_header, read_rows
 from miracle_core.data.readers.json_lines import first_object
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, Sorted, joined, read_form, refuse_unknown
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -57,7 +59,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             continue
         with stage(progress, f"reading {raw.name}", unit="rows"):
             if kind is None:
-                table = _ratings(raw, header, options, skips)
+                table = _ratings(raw, header, options, skips, progress)
             else:
                 table = read_form(raw, kind, FORM, options, skips, progress)
         (found.items if kind == "items" else found.events).append(table)
@@ -73,10 +75,12 @@ def header_of(raw: RawFile) -> list[str]:
         return []
 
 
-def _ratings(raw: RawFile, header: Sequence[str], options: ReadOptions, skips: Skips) -> Table:
+def _ratings(
+    raw: RawFile, header: Sequence[str], options: ReadOptions, skips: Skips, progress: Progress
+) -> Table:
     wanted = ["user_id", "parent_asin", "timestamp"]
     wanted += ["rating"] if options.with_ratings else []
-    table = read_rows(raw, _RATINGS, header, wanted=wanted, skips=skips)
+    table = read_rows(raw, _RATINGS, header, wanted=wanted, skips=skips, progress=progress)
     rows = table.rows.rename({"parent_asin": "item_id", "timestamp": "time"})
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:

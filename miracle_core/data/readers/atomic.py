@@ -18,20 +18,20 @@ import polars as pl
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
-    TAB,
-    Table,
     read_header,
     read_rows,
     require_columns,
     require_distinct,
 )
+from miracle_core.data.readers.lines import TAB
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
-from miracle_core.progress import Progress, stage
+from miracle_core.progress import SILENT, Progress, stage
 
 # The longer endings first: NAME.test.inter is no NAME.inter.
 _ENDINGS = (
@@ -143,6 +143,7 @@ def typed_rows(
     required: Sequence[str],
     optional: Sequence[str] = (),
     skips: Skips | None = None,
+    progress: Progress = SILENT,
 ) -> Table:
     """Rows of an atomic file, with columns named without their types.
 
@@ -151,6 +152,7 @@ def typed_rows(
         required: columns that must be there.
         optional: columns to keep where they are there.
         skips: counts broken rows, if these may be left out.
+        progress: hears of the rows.
 
     Raises:
         InputError: as :func:`read_header` and :func:`read_rows`; or a missing column.
@@ -158,7 +160,7 @@ def typed_rows(
     types, place = _typed_header(path)
     require_columns(list(types), required, place)
     wanted = [*required, *(name for name in optional if name in types)]
-    return read_rows(path, TAB, list(types), wanted=wanted, skips=skips)
+    return read_rows(path, TAB, list(types), wanted=wanted, skips=skips, progress=progress)
 
 
 def _typed_header(path: RawFile) -> tuple[dict[str, str], str]:
@@ -168,7 +170,9 @@ def _typed_header(path: RawFile) -> tuple[dict[str, str], str]:
     return {column.partition(":")[0]: column.partition(":")[2] for column in header}, place
 
 
-def read_items(path: RawFile, skips: Skips | None = None) -> tuple[Table, pl.DataFrame]:
+def read_items(
+    path: RawFile, skips: Skips | None = None, progress: Progress = SILENT
+) -> tuple[Table, pl.DataFrame]:
     """The items' text from NAME.item or NAME.text.
 
     A column ``text`` is the text, whole. Otherwise the text is title, categories and brand, those
@@ -196,7 +200,7 @@ def read_items(path: RawFile, skips: Skips | None = None) -> tuple[Table, pl.Dat
     if not parts:
         require_columns(list(types), ["title"], place)
     wanted = list(dict.fromkeys(["item_id", *([title] if title else []), *parts]))
-    table = read_rows(path, TAB, list(types), wanted=wanted, skips=skips)
+    table = read_rows(path, TAB, list(types), wanted=wanted, skips=skips, progress=progress)
     texts = {name: clean_text(table.rows[name]) for name in wanted[1:]}
     text = join_texts([texts[name] for name in parts], "text")
     titles = texts[title].alias("title") if title else titles_of(text)
@@ -207,11 +211,11 @@ def read_items(path: RawFile, skips: Skips | None = None) -> tuple[Table, pl.Dat
 def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Interactions:
     path = found.files["inter"]
     skips = Skips(options.on_error == "skip")
-    with stage(progress, f"reading {found.item_file.name}"):
-        item_table, items = read_items(found.item_file, skips)
-    with stage(progress, f"reading {path.name}"):
+    with stage(progress, f"reading {found.item_file.name}", unit="rows"):
+        item_table, items = read_items(found.item_file, skips, progress)
+    with stage(progress, f"reading {path.name}", unit="rows"):
         more = ["timestamp", *(["rating"] if options.with_ratings else [])]
-        table = typed_rows(path, ["user_id", "item_id"], more, skips)
+        table = typed_rows(path, ["user_id", "item_id"], more, skips, progress)
         if "timestamp" in table.rows.columns:
             time = parse_times(table.rows["timestamp"], table.place, skips)
         else:

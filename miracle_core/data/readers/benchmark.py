@@ -19,10 +19,12 @@ import polars as pl
 
 from miracle_core.data.interactions import Interactions, check_unique, encode
 from miracle_core.data.readers.atomic import Found, read_items, typed_rows
-from miracle_core.data.readers.delimited import TAB, Table, read_rows
+from miracle_core.data.readers.delimited import read_rows
+from miracle_core.data.readers.lines import TAB
 from miracle_core.data.readers.opening import RawFile
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Table
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
 
@@ -62,8 +64,8 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
             remedy="leave --on-error skip out",
         )
     used = [found.item_file]
-    with stage(progress, f"reading {found.item_file.name}"):
-        item_table, items = read_items(found.item_file)
+    with stage(progress, f"reading {found.item_file.name}", unit="rows"):
+        item_table, items = read_items(found.item_file, progress=progress)
         check_unique(items["item_id"], "item", item_table.place)
         item_index = _item_index(found, items["item_id"])
         rows = encode(item_index.ids, items["item_id"])
@@ -81,8 +83,8 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
     tables = {}
     for split in _SPLITS:
         if (path := found.files.get(f"{split}.inter")) is not None:
-            with stage(progress, f"reading {path.name}"):
-                tables[split] = typed_rows(path, _HEADER)
+            with stage(progress, f"reading {path.name}", unit="rows"):
+                tables[split] = typed_rows(path, _HEADER, progress=progress)
             used.append(path)
     with stage(progress, "joining the rows of each user"):
         user_index = _user_index(found, tables["test"])

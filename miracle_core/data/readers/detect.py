@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from miracle_core.data.readers import amazon2018, amazon2023, movielens, online_retail, steam
-from miracle_core.data.readers.delimited import Layout, read_header
+from miracle_core.data.readers.delimited import read_header
 from miracle_core.data.readers.json_lines import first_object
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.errors import InputError

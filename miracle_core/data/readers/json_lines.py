@@ -17,9 +17,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from miracle_core.data.readers.delimited import Table, require_file
+from miracle_core.data.readers.delimited import require_file
 from miracle_core.data.readers.literal import is_literal, to_json
 from miracle_core.data.readers.opening import MARK, RawFile, line_blocks
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress

@@ -16,16 +16,12 @@ import polars as pl
 
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.clean import clean_text, join_texts
-from miracle_core.data.readers.delimited import (
-    Layout,
-    Table,
-    read_header,
-    read_rows,
-    require_columns,
-)
+from miracle_core.data.readers.delimited import read_header, read_rows, require_columns
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -56,11 +52,11 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     skips = Skips(options.on_error == "skip")
     files = expand([*paths, *([options.items] if options.items else [])])
     ratings, movies = _find(files, ", ".join(map(str, paths)))
-    with stage(progress, f"reading {movies.name}"):
-        item_table = _movies(movies, skips)
+    with stage(progress, f"reading {movies.name}", unit="rows"):
+        item_table = _movies(movies, skips, progress)
         title, genres = (clean_text(item_table.rows[name]) for name in ("title", "genres"))
-    with stage(progress, f"reading {ratings.name}"):
-        table = _ratings(ratings, options, skips)
+    with stage(progress, f"reading {ratings.name}", unit="rows"):
+        table = _ratings(ratings, options, skips, progress)
     folder = Path(ratings.member).parent.name if ratings.member else ratings.path.parent.name
     return Interactions.checked(
         table.rows,
@@ -102,18 +98,27 @@ def encoding_of(raw: RawFile) -> str:
     return "utf-8"
 
 
-def _ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> Table:
+def _ratings(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress) -> Table:
     wanted = [name for name in _RATINGS if name != "rating" or options.with_ratings]
     if raw.name == "ratings.csv":
         layout = Layout(",", quoted=True)
         names, place = read_header(raw, layout)
         theirs = dict(zip(_RATINGS, ("userId", "movieId", "rating", "timestamp"), strict=True))
         require_columns(names, list(theirs.values()), place)
-        table = read_rows(raw, layout, names, wanted=[theirs[name] for name in wanted], skips=skips)
+        table = read_rows(
+            raw,
+            layout,
+            names,
+            wanted=[theirs[name] for name in wanted],
+            skips=skips,
+            progress=progress,
+        )
         rows = table.rows.rename({theirs[name]: name for name in wanted})
     else:
         layout = Layout("\t" if raw.name == "u.data" else "::", quoted=False)
-        table = read_rows(raw, layout, _RATINGS, header=False, wanted=wanted, skips=skips)
+        table = read_rows(
+            raw, layout, _RATINGS, header=False, wanted=wanted, skips=skips, progress=progress
+        )
         rows = table.rows
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
@@ -121,24 +126,31 @@ def _ratings(raw: RawFile, options: ReadOptions, skips: Skips) -> Table:
     return Table(raw, rows, layout, header=table.header, lines=table.lines)
 
 
-def _movies(raw: RawFile, skips: Skips) -> Table:
+def _movies(raw: RawFile, skips: Skips, progress: Progress) -> Table:
     """item_id, title and genres, the genres separated by spaces."""
     encoding = encoding_of(raw)
     if raw.name == "movies.csv":
         layout = Layout(",", quoted=True, encoding=encoding)
         names, place = read_header(raw, layout)
         require_columns(names, ["movieId", "title", "genres"], place)
-        table = read_rows(raw, layout, names, wanted=["movieId", "title", "genres"], skips=skips)
+        table = read_rows(
+            raw,
+            layout,
+            names,
+            wanted=["movieId", "title", "genres"],
+            skips=skips,
+            progress=progress,
+        )
         rows = table.rows.rename({"movieId": "item_id"})
     elif raw.name == "movies.dat":
         layout = Layout("::", quoted=False, encoding=encoding)
         names = ["item_id", "title", "genres"]
-        table = read_rows(raw, layout, names, header=False, skips=skips)
+        table = read_rows(raw, layout, names, header=False, skips=skips, progress=progress)
         rows = table.rows
     else:
         layout = Layout("|", quoted=False, encoding=encoding)
         names = ["item_id", "title", "released", "video", "url", *_GENRES]
-        table = read_rows(raw, layout, names, header=False, skips=skips)
+        table = read_rows(raw, layout, names, header=False, skips=skips, progress=progress)
         flags = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES[1:]]
         rows = table.rows.select(
             "item_id",

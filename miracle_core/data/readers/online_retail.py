@@ -11,6 +11,7 @@ session, and lines without a customer stay.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,18 +21,13 @@ import polars as pl
 
 from miracle_core.data.interactions import Interactions, count_step
 from miracle_core.data.readers.clean import clean_text
-from miracle_core.data.readers.delimited import (
-    Layout,
-    Places,
-    Table,
-    read_header,
-    read_rows,
-    require_columns,
-)
+from miracle_core.data.readers.delimited import read_header, read_rows, require_columns
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.movielens import encoding_of
-from miracle_core.data.readers.opening import RawFile, expand
+from miracle_core.data.readers.opening import DAMAGE, RawFile, expand, guarded
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -64,8 +60,8 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     files = expand(paths)
     tables: list[Table] = []
     for raw in files:
-        with stage(progress, f"reading {raw.name}"):
-            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips)]
+        with stage(progress, f"reading {raw.name}", unit="rows"):
+            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips, progress)]
     frame = pl.concat([table.rows for table in tables])
     places = Places(tables)
     with stage(progress, "sorting out invoices"):
@@ -144,11 +140,11 @@ def _columns(names: Sequence[str], place: str) -> dict[str, str]:
     return ours
 
 
-def _csv(raw: RawFile, skips: Skips) -> Table:
+def _csv(raw: RawFile, skips: Skips, progress: Progress) -> Table:
     layout = Layout(",", quoted=True, encoding=encoding_of(raw))
     names, place = read_header(raw, layout)
     ours = _columns(names, place)
-    table = read_rows(raw, layout, names, wanted=list(ours), skips=skips)
+    table = read_rows(raw, layout, names, wanted=list(ours), skips=skips, progress=progress)
     rows = _tidy(table.rows.rename(ours))
     return Table(raw, rows, layout, header=table.header, lines=table.lines)
 
@@ -169,14 +165,12 @@ def _sheets(raw: RawFile) -> list[Table]:
     """
     import fastexcel
 
-    if not raw.plain:
-        raise InputError(
-            "is a packed workbook", where=str(raw), remedy="unpack it: a workbook is packed itself"
-        )
-    _refuse_bomb(raw)
+    # The published archive holds the workbook, which is an archive itself.
+    content = raw.path if raw.plain else raw.read()
+    _refuse_bomb(raw, content)
     tables = []
     try:
-        workbook = fastexcel.read_excel(raw.path)
+        workbook = fastexcel.read_excel(content)
         sheets = [
             (name, workbook.load_sheet(name, dtypes="string").to_polars())
             for name in workbook.sheet_names
@@ -194,7 +188,7 @@ def _sheets(raw: RawFile) -> list[Table]:
         if known_header(frame.columns):
             rows = _tidy(frame.rename(_columns(frame.columns, f"{raw}!{name}:1"), strict=False))
             numbers = pl.int_range(2, rows.height + 2, eager=True)
-            place = RawFile(raw.path, member=name)
+            place = RawFile(Path(str(raw)), member=name)
             tables.append(Table(place, rows, layout=None, lines=numbers))
     if not tables:
         names = sheets[0][1].columns if sheets else []
@@ -203,22 +197,25 @@ def _sheets(raw: RawFile) -> list[Table]:
     return tables
 
 
-def _refuse_bomb(raw: RawFile) -> None:
+def _refuse_bomb(raw: RawFile, content: Path | bytes) -> None:
     """Unpack a workbook once with an eye on its size, before the library takes it whole."""
     try:
-        with zipfile.ZipFile(raw.path) as archive:
-            members = [entry.filename for entry in archive.infolist()]
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        whole = content if isinstance(content, Path) else io.BytesIO(content)
+        with zipfile.ZipFile(whole) as archive:
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    # The archive's own word is not trusted beyond the archive's size.
+                    packed = min(entry.compress_size, size)
+                    with guarded(raw, archive.open(entry), packed) as file:
+                        while file.read(_CHUNK):
+                            pass
+    except (OSError, *DAMAGE) as error:
         raise InputError(
             f"can't be read as a workbook: {error}",
             where=str(raw),
             remedy="save it as .xlsx again, or as CSV",
         ) from error
-    for member in members:
-        if not member.endswith("/"):
-            with RawFile(raw.path, "zip", member).open() as file:
-                while file.read(_CHUNK):
-                    pass
 
 
 def _dates(values: pl.Series, places: Places, skips: Skips) -> pl.Series:

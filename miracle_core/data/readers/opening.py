@@ -94,10 +94,9 @@ class RawFile:
             raise InputError(
                 "does not exist", where=str(self), remedy="check the spelling of the path"
             ) from error
-        except (OSError, *_DAMAGE) as error:
+        except (OSError, *DAMAGE) as error:
             raise self._damaged(error) from error
-        guarded = _Guarded(self, stream, self._packed_size())
-        return cast(BinaryIO, io.BufferedReader(guarded, _BUFFER))
+        return guarded(self, stream, self._packed_size())
 
     def read(self) -> bytes:
         """All of it.
@@ -133,7 +132,7 @@ class RawFile:
 
 
 # What zipfile and its decoders raise for archives that are broken, encrypted or of an odd kind.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -170,7 +169,7 @@ class _Guarded(io.RawIOBase):
             data = self._stream.read(len(view))
         except InputError:
             raise
-        except (OSError, *_DAMAGE) as error:
+        except (OSError, *DAMAGE) as error:
             raise self._raw._damaged(error) from error
         self._count += len(data)
         if self._count > self._limit:
@@ -187,6 +186,17 @@ class _Guarded(io.RawIOBase):
         if not self.closed:
             self._stream.close()
         super().close()
+
+
+def guarded(raw: RawFile, stream: Any, packed: int) -> BinaryIO:
+    """An unpacking stream that is read no further than any real data goes.
+
+    Args:
+        raw: the file, for messages.
+        stream: where unpacked bytes come from.
+        packed: how many bytes there are before unpacking.
+    """
+    return cast(BinaryIO, io.BufferedReader(_Guarded(raw, stream, packed), _BUFFER))
 
 
 def line_blocks(raw: RawFile, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -280,7 +290,7 @@ def _members(path: Path, named: bool) -> list[RawFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, *_DAMAGE) as error:
+    except (OSError, *DAMAGE) as error:
         raise whole._damaged(error) from error
     if len(members) > _MAX_MEMBERS:
         raise InputError(

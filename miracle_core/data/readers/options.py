@@ -9,6 +9,18 @@ from pydantic import BaseModel, ConfigDict
 
 from miracle_core.errors import InputError
 
+# What the command line calls the options.
+_FLAGS = {
+    "user": "--user-column",
+    "item": "--item-column",
+    "time": "--time-column",
+    "title": "--title-column",
+    "text": "--text-column",
+    "rating": "--rating-column",
+    "items": "--items",
+    "order": "--order",
+}
+
 
 class ReadOptions(BaseModel):
     """Options of the readers. A format refuses those that it has no use for.
@@ -52,8 +64,8 @@ class ReadOptions(BaseModel):
         given = self.model_fields_set - {"name", "with_ratings", "on_error", *known}
         if given:
             raise InputError(
-                f"files of this format name their columns themselves; {', '.join(sorted(given))} "
-                "can't be set",
+                "files of this format say themselves what their columns are: "
+                f"{', '.join(_FLAGS.get(name, name) for name in sorted(given))} can't be set",
                 where=f"--format {format}",
-                remedy="leave these options out, or read with --format table",
+                remedy="leave it out, or read with --format table",
             )

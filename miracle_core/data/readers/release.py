@@ -16,11 +16,11 @@ import polars as pl
 
 from miracle_core.data.interactions import Interactions, ids_of
 from miracle_core.data.readers.clean import clean_text, join_texts
-from miracle_core.data.readers.delimited import Places, Table
 from miracle_core.data.readers.json_lines import Kind, first_object, read_json_lines
 from miracle_core.data.readers.opening import RawFile
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
@@ -117,7 +117,7 @@ def refuse_unknown(raw: RawFile, form: Form) -> None:
         raise InputError(
             f"is neither a file of interactions ({events}) nor of items ({items})",
             where=str(raw),
-            remedy="leave it out, or read it with --format table",
+            remedy="leave it out, or name another --format (auto looks into it)",
         )
 
 

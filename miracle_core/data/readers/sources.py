@@ -15,8 +15,10 @@ def describe_sources(files: Iterable[RawFile], progress: Progress) -> list[Sourc
 
     An archive is named once, whatever was read of it.
     """
-    with stage(progress, "hashing the sources"):
+    paths = list(dict.fromkeys(raw.path for raw in files))
+    sizes = [path.stat().st_size for path in paths]
+    with stage(progress, "hashing the sources", sum(sizes), "bytes"):
         return [
-            SourceFile(file=path.name, bytes=path.stat().st_size, sha256=sha256_file(path))
-            for path in dict.fromkeys(raw.path for raw in files)
+            SourceFile(file=path.name, bytes=size, sha256=sha256_file(path, progress.advance))
+            for path, size in zip(paths, sizes, strict=True)
         ]

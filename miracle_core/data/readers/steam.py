@@ -12,10 +12,10 @@ from pathlib import Path
 import polars as pl
 
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.readers.delimited import Table
 from miracle_core.data.readers.opening import expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, joined, sort_json
+from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError

@@ -14,17 +14,16 @@ import pyarrow.parquet as pq
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
-    Layout,
-    Places,
-    Table,
     read_header,
     read_rows,
     require_columns,
     require_file,
 )
+from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
+from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -67,11 +66,11 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         item_rows, rows = _first_texts(frame, options.item, columns)
         item_place = Places(tables, rows)
     else:
-        with stage(progress, f"reading {options.items.name}"):
+        with stage(progress, f"reading {options.items.name}", unit="rows"):
             (item_file,) = _only(expand([options.items]))
             names, place = _columns(item_file)
             columns = _text_columns(names, options, place)
-            item_table = _rows(item_file, names, [options.item, *columns], skips)
+            item_table = _rows(item_file, names, [options.item, *columns], skips, progress)
         raw.append(item_file)
         item_rows, item_place = item_table.rows, Places([item_table])
     ratings = _ratings(frame, options, places, skips)
@@ -133,13 +132,15 @@ def _read_events(
     texts: list[str] = []
     tables: list[Table] = []
     for path in files:
-        with stage(progress, f"reading {path.name}"):
+        with stage(progress, f"reading {path.name}", unit="rows"):
             names, place = _columns(path)
             require_columns(names, keys, place)
             if options.items is None and not tables:
                 texts = _text_columns(names, options, place)
             require_columns(names, texts, place)
-            table = _rows(path, names, list(dict.fromkeys([*keys, *texts])), skips, options.time)
+            table = _rows(
+                path, names, list(dict.fromkeys([*keys, *texts])), skips, progress, options.time
+            )
             tables.append(table)
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
         as_text = pl.col(options.time).cast(pl.String)
@@ -187,23 +188,37 @@ def _rows(
     names: Sequence[str],
     wanted: Sequence[str],
     skips: Skips,
+    progress: Progress,
     typed: str | None = None,
 ) -> Table:
     """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type."""
     if path.suffix not in _PARQUET:
-        return read_rows(path, _layout(path), names, wanted=wanted, skips=skips)
+        return read_rows(path, _layout(path), names, wanted=wanted, skips=skips, progress=progress)
     try:
-        rows = pl.read_parquet(_seekable(path), columns=list(wanted))
+        rows = _read_parquet(path, wanted, progress)
         lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
         rows = rows.with_columns(pl.col(lists).list.join(" "))
         rows = rows.select(
             pl.col(name) if name == typed else pl.col(name).cast(pl.String) for name in wanted
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise _no_parquet(path, error) from error
     if not rows.height:
         raise InputError("has no rows", where=str(path), remedy="give a file with rows in it")
     return Table(path, rows, layout=None)
+
+
+def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> pl.DataFrame:
+    """The wanted columns, group of rows by group of rows."""
+    file = pq.ParquetFile(_seekable(path))
+    groups = []
+    for group in range(file.num_row_groups):
+        groups.append(file.read_row_group(group, columns=list(wanted)))
+        progress.advance(groups[-1].num_rows)
+    schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
+    rows = pl.from_arrow(pa.concat_tables(groups) if groups else schema.empty_table())
+    assert isinstance(rows, pl.DataFrame)
+    return rows.select(wanted)
 
 
 def _text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list[str]:

@@ -1,0 +1,71 @@
+"""Which interactions are trained on, validated and tested: the examples of each part of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Histories with the item that came next, as positions in a Dataset's sequences.
+
+    Example i is: given ``sequences[offsets[users[i]] : positions[i]]``, predict
+    ``sequences[positions[i]]``.
+
+    Attributes:
+        users: int64 [examples], user indices.
+        positions: int64 [examples], absolute positions of the targets in ``sequences``.
+    """
+
+    users: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def leave_one_out(offsets: Positions) -> Positions:
+    """Where each user's validation and test parts begin when the last two items are held out.
+
+    A user with fewer than three items has neither part.
+
+    Args:
+        offsets: int64 [users + 1].
+
+    Returns:
+        int64 [users, 2], positions in the sequences.
+    """
+    starts, ends = offsets[:-1], offsets[1:]
+    evaluated = (ends - starts >= 3)[:, None]
+    cuts: Positions = ends[:, None] - np.where(evaluated, np.array([2, 1]), 0)
+    return cuts
+
+
+def split_examples(offsets: Positions, cuts: Positions, split: Split) -> Examples:
+    """The examples of one part: of validation and test the first item, of training all but it.
+
+    Args:
+        offsets: int64 [users + 1].
+        cuts: int64 [users, 2], where validation and test begin.
+        split: which part.
+    """
+    starts, ends = offsets[:-1], offsets[1:]
+    valid, test = cuts[:, 0], cuts[:, 1]
+    if split == "test":
+        users = np.flatnonzero((starts < test) & (test < ends))
+        return Examples(users, test[users])
+    if split == "valid":
+        users = np.flatnonzero((starts < valid) & (valid < test))
+        return Examples(users, valid[users])
+    counts = np.maximum(valid - starts - 1, 0)
+    users = np.repeat(np.arange(len(starts)), counts)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return Examples(users, starts[users] + 1 + within)
