@@ -12,7 +12,8 @@ import orjson
 import pytest
 import torch
 
-from miracle_core.data.dataset import Split, write_dataset, write_features
+from miracle_core.data.dataset import Split
+from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
