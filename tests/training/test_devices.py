@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 
 from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
@@ -171,3 +173,21 @@ def test_without_a_compiler_compiling_is_refused(
     with pytest.raises(InputError, match=r"can't compile here: Compiler: g\+\+ is not found\. \("):
         finetune(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="compiling needs a C++ compiler")
+def test_compiled_layers_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)
+    found = []
+    for compiled in (False, True):
+        # One layer (eq. 10) is enough: each takes seconds to compile.
+        settings = quick_settings(
+            tmp_path / "data", train__compile=compiled, model__positional=False
+        )
+        training = training_of(settings, tmp_path)
+        assert (training.model.capsules.features._compiled_call_impl is not None) == compiled
+        found.append([learned(training, batch) for batch in ([1, 5, 9], list(range(20)))])
+    for (losses, gradients), (others, their_gradients) in zip(*found, strict=True):
+        assert others == pytest.approx(losses, rel=1e-5)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(their_gradients[name], gradient, rtol=1e-4, atol=1e-5)
