@@ -21,7 +21,7 @@ import typer.core
 import typer.main
 
 from miracle_cli.output import message, print_error
-from miracle_core.errors import AnotherFailed, MiracleError
+from miracle_core.errors import MiracleError, OtherProcessError
 from miracle_core.version import __version__
 
 # A command is one line: its name, the module that holds its `app`, what it does.
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except AnotherFailed as error:
+    except OtherProcessError as error:
         return error.exit_code
     except MiracleError as error:
         let_first_talk()

@@ -36,5 +36,5 @@ class InputError(MiracleError):
     exit_code = 2
 
 
-class AnotherFailed(MiracleError):
+class OtherProcessError(MiracleError):
     """Another process of the same training failed, and tells why."""

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from miracle_core.errors import AnotherFailed
+from miracle_core.errors import OtherProcessError
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Processes:
         """Do what only one may do, such as writing; the others wait until it is done.
 
         Raises:
-            AnotherFailed: in the others, if it failed in the first (where its own error goes on).
+            OtherProcessError: in the others, if it failed in the first, where its error goes on.
         """
         if self.size == 1:
             work()
@@ -130,7 +130,7 @@ class Processes:
         finally:
             (failed_in_first,) = self.any(failed)
         if failed_in_first:
-            raise AnotherFailed("the first process failed, and says why")
+            raise OtherProcessError("the first process failed, and says why")
 
 
 ALONE = Processes()

@@ -10,6 +10,8 @@ from miracle_core.errors import InputError
 from miracle_core.model.miracle import Miracle
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# The compute capability from which on a GPU has circuits for it.
+LEAST = {"bf16": (8, 0), "fp16": (7, 0)}
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
@@ -28,22 +30,23 @@ def check_precision(precision: Precision, device: torch.device) -> None:
     Raises:
         InputError: it can't, or only by emulation.
     """
-    if precision == "fp32":
-        return
-    try:
-        able = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (
-            (8, 0) if precision == "bf16" else (7, 0)
-        )
-        matrix = torch.ones(2, 2, dtype=TYPES[precision], device=device)
-        (matrix @ matrix).softmax(-1)
-    except RuntimeError:
-        able = False
-    if not able:
+    if precision != "fp32" and not _able(precision, device):
         raise InputError(
             f"the device can't multiply in {precision}",
             where=f"train.precision, {device}",
             remedy="leave it at fp32",
         )
+
+
+def _able(precision: Precision, device: torch.device) -> bool:
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < LEAST[precision]:
+        return False
+    try:
+        matrix = torch.ones(2, 2, dtype=TYPES[precision], device=device)
+        (matrix @ matrix).softmax(-1)
+    except RuntimeError:
+        return False
+    return True
 
 
 def compile_layers(model: Miracle, device: torch.device) -> None:

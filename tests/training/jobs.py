@@ -43,12 +43,12 @@ def every_third(packed: Packed, *_: Any) -> torch.Tensor:
     return ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
 
 
-def unlike(model: Miracle) -> None:
+def unlike(model: Miracle, scale: float = 0.3) -> None:
     """Weights that tell histories apart, the same each time."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.normal_(0.0, 0.3, generator=generator)
+            parameter.normal_(0.0, scale, generator=generator)
             if "norm" in name and name.endswith("weight"):
                 parameter.add_(1.0)
 

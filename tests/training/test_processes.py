@@ -160,7 +160,7 @@ def test_torchrun_trains_stops_at_ctrl_c_and_goes_on(tmp_path: Path) -> None:
         assert line, said
         said += line
     first.send_signal(signal.SIGINT)
-    _, rest = first.communicate(timeout=100)
+    _, rest = first.communicate(timeout=300)
     said += rest
     assert said.count("everything is saved; to go on:") == 1
     assert said.count("epoch 3/400") == 1
@@ -170,7 +170,7 @@ def test_torchrun_trains_stops_at_ctrl_c_and_goes_on(tmp_path: Path) -> None:
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace("epochs = 400", f"epochs = {done + 2}"))
     second = torchrun("finetune", "--out", str(run), "--resume", "--json")
-    out, said = second.communicate(timeout=100)
+    out, said = second.communicate(timeout=300)
     assert second.returncode == 0, said
     assert json.loads(out) == json.loads((run / "result.json").read_text())
     assert [record["epoch"] for record in RunFolder(run).history()] == list(range(1, done + 3))
