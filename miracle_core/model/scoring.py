@@ -7,13 +7,14 @@ depend on the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from miracle_core.errors import MiracleError
 from miracle_core.model.capsules import Interests
 from miracle_core.model.precision import add_product, product_type
 
@@ -83,6 +84,7 @@ def max_interest_cross_entropy(
     scale: float = 1.0,
     item_bias: Tensor | None = None,
     target_bias: Tensor | None = None,
+    triton: bool = False,
 ) -> Tensor:
     """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
 
@@ -98,19 +100,33 @@ def max_interest_cross_entropy(
         item_bias: [items], added to each candidate's scaled score: the logarithm of how often it
             counts, or a correction for sampling. It gets no gradient.
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
+        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which have been checked
+            in Triton's interpreter only and never on a GPU.
 
     Returns:
         The loss, a scalar.
 
     Raises:
         ValueError: ``target_bias`` without ``item_bias``.
+        MiracleError: Triton's kernels are asked for, and it is not installed.
     """
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
-    loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
+    function = _triton() if triton else _MaxInterestCrossEntropy.apply
+    loss: Tensor = function(
         interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias
     )
     return loss
+
+
+def _triton() -> Callable[..., Tensor]:
+    try:
+        from miracle_core.model.kernels import cross_entropy
+    except ImportError as error:
+        raise MiracleError(
+            "Triton is not installed", remedy="install triton, or leave its kernels out"
+        ) from error
+    return cross_entropy
 
 
 class _MaxInterestCrossEntropy(torch.autograd.Function):
@@ -217,19 +233,20 @@ class _Chunk:
 
     def loss(self, d_vectors: Tensor | None, d_items: Tensor | None) -> Tensor:
         """Sum of the users' losses; adds d(sum)/d(scores / scale) to both gradients where given."""
-        wanted = d_vectors is not None and d_items is not None
         once = len(self.blocks) == 1
+        wanted = d_vectors is not None
         for block in self.blocks:
             scores = self._scores(block)
             for piece in self.pieces:
                 piece.look(scores, block, gradient=once and wanted)
-        for block in self.blocks if wanted else ():
-            if not once:
-                scores = self._scores(block)
-                for piece in self.pieces:
-                    piece.look_again(scores, block)
-            add_product(d_vectors, scores, self.items[block])
-            add_product(d_items[block], scores.T, self.vectors)
+        if d_vectors is not None and d_items is not None:
+            for block in self.blocks:
+                if not once:
+                    scores = self._scores(block)
+                    for piece in self.pieces:
+                        piece.look_again(scores, block)
+                add_product(d_vectors, scores, self.items[block])
+                add_product(d_items[block], scores.T, self.vectors)
         return torch.stack([piece.loss() for piece in self.pieces]).sum()
 
     def _scores(self, block: slice) -> Tensor:
