@@ -40,15 +40,14 @@ def why_text(
     out.append("\nscore under each interest", "underline")
     out.append("\n")
     best = max(item.scores)
-    space = max(width - 35, 4)
+    space = max(width - 42, 4)
     for capsule, score in zip(answer.capsules, item.scores, strict=True):
         out.append_text(chip(capsule.capsule))
         out.append_text(fitted(f" {shown(capsule.label)}", 19))
         wins = capsule.capsule == item.capsule
         share = score / best if best > 0 else 0.0
         out.append(f"{score:>7.2f} ")
-        length = space - 7 if wins else space
-        out.append(bar(max(share, 0.0), length), colour(capsule.capsule))
+        out.append(bar(max(share, 0.0), space), colour(capsule.capsule))
         out.append(" wins" if wins else "", "bold")
         out.append("\n")
     if item.repeat:

@@ -65,11 +65,12 @@ class MoEAdaptor(nn.Module):
         """
         with exact(t):
             g = self.gate(t)
-            offset = g @ torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
+            offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
         product: Tensor = _GatedExperts.apply(  # type: ignore[no-untyped-call]
             t, g, self.expert_weight.flatten(1), self.dropout if self.training else 0.0
         )
-        return product - offset
+        with exact(t):
+            return torch.addmm(product, g, offset, alpha=-1.0)
 
 
 class _GatedExperts(torch.autograd.Function):

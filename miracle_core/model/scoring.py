@@ -7,21 +7,24 @@ depend on the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from miracle_core.errors import MiracleError
 from miracle_core.model.capsules import Interests
 from miracle_core.model.precision import add_product, product_type
 from miracle_core.model.repeats import Repeats
 
 Groups = tuple[tuple[int, int], ...]
 
-# Scores held at a time: 8 MiB of float32, so that the passes over a block stay in a cache.
+# Scores made by one matrix product: 8 MiB of float32.
 BLOCK_ELEMENTS = 1 << 21
+# Of these, looked at together: 4 MiB, which two cores' own caches hold through all passes.
+PIECE_ELEMENTS = 1 << 20
 # With fewer interests than this in a chunk of users a matrix product reads more than it computes.
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 4096
@@ -83,6 +86,7 @@ def max_interest_cross_entropy(
     item_bias: Tensor | None = None,
     target_bias: Tensor | None = None,
     repeats: Repeats | None = None,
+    triton: bool = False,
 ) -> Tensor:
     """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
 
@@ -100,27 +104,38 @@ def max_interest_cross_entropy(
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
         repeats: the candidates that users have had, whose scores gain by it; the gain gets an
             exact gradient.
+        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which have been checked
+            in Triton's interpreter only and never on a GPU. They know no repeats.
 
     Returns:
         The loss, a scalar.
 
     Raises:
-        ValueError: ``target_bias`` without ``item_bias``.
+        ValueError: ``target_bias`` without ``item_bias``, or ``triton`` with ``repeats``.
+        MiracleError: Triton's kernels are asked for, and it is not installed.
     """
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
+    given = (interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias)
+    if triton:
+        if repeats is not None:
+            raise ValueError("the Triton kernels know no repeats")
+        return _triton()(*given)
+    gain = None if repeats is None else repeats.gain
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        interests.vectors,
-        items,
-        None if repeats is None else repeats.gain,
-        targets,
-        interests.groups,
-        scale,
-        item_bias,
-        target_bias,
-        repeats,
+        *given, repeats, gain
     )
     return loss
+
+
+def _triton() -> Callable[..., Tensor]:
+    try:
+        from miracle_core.model.kernels import cross_entropy
+    except ImportError as error:
+        raise MiracleError(
+            "Triton is not installed", remedy="install triton, or leave its kernels out"
+        ) from error
+    return cross_entropy
 
 
 class _MaxInterestCrossEntropy(torch.autograd.Function):
@@ -134,19 +149,24 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         ctx: Any,
         vectors: Tensor,
         items: Tensor,
-        gain: Tensor | None,
         targets: Tensor,
         groups: Groups,
         scale: float,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
         repeats: Repeats | None,
+        gain: Tensor | None,
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad[:3])
+        wanted = any(ctx.needs_input_grad)
         d_vectors = torch.zeros_like(vectors) if wanted else None
-        d_items = torch.zeros_like(items) if wanted else None
-        d_gain = vectors.new_zeros(())
-        total = vectors.new_zeros(())
+        d_items = None
+        if wanted and BLOCK_ELEMENTS // max(items.shape[0], 1) >= MIN_CHUNK_ROWS:
+            # Column by column: a product with as many columns as there are items is a tenth faster
+            # than one with d. (A catalogue of many blocks is not worth turning over.)
+            d_items = items.new_zeros(items.shape[::-1]).T
+        elif wanted:
+            d_items = torch.zeros_like(items)
+        total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         low = product_type(vectors)
         buffer = vectors.new_empty(BLOCK_ELEMENTS, dtype=low)
@@ -164,22 +184,21 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 buffer,
                 total.dtype,
             )
-            total += chunk.loss()
-            if d_vectors is not None and d_items is not None:
-                d_gain += chunk.add_gradients(d_vectors[rows], d_items)
-        n_users = targets.numel()
+            total += chunk.loss(None if d_vectors is None else d_vectors[rows], d_items)
+            if gain is not None:
+                d_gain += chunk.d_gain()
+        ctx.scale = scale / targets.numel()
         if d_vectors is not None and d_items is not None:
-            for gradient in (d_vectors, d_items, d_gain):
-                gradient.mul_(scale / n_users)
-            ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
-        return total / n_users
+            ctx.save_for_backward(d_vectors, d_items.contiguous(), None if gain is None else d_gain)
+        return total / targets.numel()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_vectors, d_items, d_gain = ctx.saved_tensors
-        d_gain = None if d_gain is None else d_gain * d_loss
-        return d_vectors * d_loss, d_items * d_loss, d_gain, None, None, None, None, None, None
+        d_scores = d_loss * ctx.scale
+        d_gain = None if d_gain is None else d_gain * d_scores
+        return d_vectors * d_scores, d_items * d_scores, *(None,) * 6, d_gain
 
 
 def chunk_rows(n_items: int) -> int:
@@ -191,8 +210,9 @@ def chunk_rows(n_items: int) -> int:
 class _Chunk:
     """Some users' walk over the catalogue: running log-sum-exp, then gradients.
 
-    A catalogue of one block keeps its scores for the gradients; a larger one computes each
-    block's again.
+    A block's scores are made by one product and looked at in pieces, a few users at a time, that
+    stay in a core's own cache through all passes. A catalogue of one block needs one look at each
+    piece; a larger one computes each block's scores again for the gradients.
     """
 
     def __init__(
@@ -208,85 +228,137 @@ class _Chunk:
         buffer: Tensor,
         exact: torch.dtype,
     ) -> None:
-        self.vectors, self.items, self.targets, self.groups = vectors, items, targets, groups
-        self.scale, self.item_bias, self.target_bias = scale, item_bias, target_bias
-        self.repeats, self.buffer, self.exact = repeats, buffer, exact
-        width = max(BLOCK_ELEMENTS // vectors.shape[0], 1)
+        self.vectors, self.items, self.buffer = vectors, items, buffer
+        width = min(max(BLOCK_ELEMENTS // vectors.shape[0], 1), items.shape[0])
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
             for start in range(0, items.shape[0], width)
         ]
-        self.everyone = torch.arange(targets.numel(), device=targets.device)
-        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
+        self.pieces = [
+            _Piece(
+                rows,
+                targets[users].unsqueeze(1),
+                part,
+                scale,
+                item_bias,
+                None if target_bias is None else target_bias[users].unsqueeze(1),
+                None if repeats is None else repeats.among(users),
+                exact,
+            )
+            for rows, users, part in chunks_of_users(groups, max(PIECE_ELEMENTS // width, 1))
+        ]
 
-    def _block(self, block: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw scores [interests, block], their max [users, block], and logits in a new tensor."""
+    def loss(self, d_vectors: Tensor | None, d_items: Tensor | None) -> Tensor:
+        """Sum of the users' losses; adds d(sum)/d(scores / scale) to both gradients where given."""
+        once = len(self.blocks) == 1
+        wanted = d_vectors is not None
+        for block in self.blocks:
+            scores = self._scores(block)
+            for piece in self.pieces:
+                piece.look(scores, block, gradient=once and wanted)
+        if d_vectors is not None and d_items is not None:
+            for block in self.blocks:
+                if not once:
+                    scores = self._scores(block)
+                    for piece in self.pieces:
+                        piece.look_again(scores, block)
+                add_product(d_vectors, scores, self.items[block])
+                add_product(d_items[block], scores.T, self.vectors)
+        return torch.stack([piece.loss() for piece in self.pieces]).sum()
+
+    def d_gain(self) -> Tensor:
+        """d(sum of the losses)/d(gain of repeats / scale), once the gradients are there."""
+        return torch.stack([piece.d_gain for piece in self.pieces]).sum()
+
+    def _scores(self, block: slice) -> Tensor:
+        """Raw scores [interests, block]."""
         shape = (self.vectors.shape[0], block.stop - block.start)
         n = shape[0] * shape[1]
         # A single user with more interests than a block holds is the one case beyond the buffer.
         room = self.buffer if n <= self.buffer.numel() else self.vectors.new_empty(n)
-        scores = room[:n].view(shape)
-        torch.mm(self.vectors, self.items[block].T, out=scores)
-        best = max_over_interests(scores, self.groups)
-        logits = best.to(self.exact) * self.scale
-        if self.item_bias is not None:
-            logits += self.item_bias[block]
-            if self.target_bias is not None:
-                mine, column = self._targets_in(block)
-                own = best[mine, column].to(self.exact) * self.scale + self.target_bias[mine]
-                logits[mine, column] = own
-        if self.repeats is not None:
-            logits[self.repeats.within(block)] += self.repeats.gain * self.scale
-        return scores, best, logits
+        return torch.mm(self.vectors, self.items[block].T, out=room[:n].view(shape))
 
-    def _targets_in(self, block: slice) -> tuple[Tensor, Tensor]:
-        """Users whose target lies in the block, and its column there."""
-        if len(self.blocks) == 1:
-            return self.everyone, self.targets
-        inside = (self.targets >= block.start) & (self.targets < block.stop)
-        mine = self.everyone[inside]
-        return mine, self.targets[mine] - block.start
+
+class _Piece:
+    """A chunk's users some at a time: what their scores so far say of their losses."""
+
+    def __init__(
+        self,
+        rows: slice,
+        targets: Tensor,
+        groups: Groups,
+        scale: float,
+        item_bias: Tensor | None,
+        target_bias: Tensor | None,
+        repeats: Repeats | None,
+        exact: torch.dtype,
+    ) -> None:
+        self.rows, self.targets, self.groups, self.scale = rows, targets, groups, scale
+        self.item_bias, self.target_bias, self.repeats = item_bias, target_bias, repeats
+        # The least finite number, not -inf: a whole block may be biased to -inf.
+        least = torch.finfo(exact).min
+        self.high = torch.full_like(targets, least, dtype=exact)
+        self.total = torch.zeros_like(self.high)
+        self.own = torch.zeros_like(self.high)
+        self.d_gain = self.high.new_zeros(())
+
+    def look(self, scores: Tensor, block: slice, gradient: bool) -> None:
+        """Take a block's scores into the log-sum-exp.
+
+        Args:
+            scores: the chunk's, [interests, block].
+            block: the items.
+            gradient: this block is the whole catalogue: leave the scores' gradients in their place.
+        """
+        part = scores[self.rows]
+        best, logits, column, inside = self._logits(part, block)
+        self.own = torch.where(inside, logits.gather(1, column), self.own)
+        high = torch.maximum(self.high, logits.amax(1, keepdim=True))
+        powers = logits.sub_(high).exp_()
+        self.total = self.total * (self.high - high).exp() + powers.sum(1, keepdim=True)
+        self.high = high
+        if gradient:
+            weights = powers.div_(self.total).scatter_add_(1, column, -inside.to(powers.dtype))
+            self._spread(part, best, weights, block)
+
+    def look_again(self, scores: Tensor, block: slice) -> None:
+        """Leave the gradients of a block's scores in their place, all blocks having been seen."""
+        part = scores[self.rows]
+        best, logits, column, inside = self._logits(part, block)
+        weights = logits.sub_(self.high + self.total.log()).exp_()
+        weights.scatter_add_(1, column, -inside.to(weights.dtype))
+        self._spread(part, best, weights, block)
+
+    def _spread(self, part: Tensor, best: Tensor, weights: Tensor, block: slice) -> None:
+        if self.repeats is not None:
+            self.d_gain += weights[self.repeats.within(block)].sum()
+        _to_winners(part, best, weights, self.groups)
 
     def loss(self) -> Tensor:
         """Sum over the users of log-sum-exp minus the target's logit."""
-        # The least finite number, not -inf: a whole block may be biased to -inf.
-        least = torch.finfo(self.exact).min
-        best_so_far = self.vectors.new_full((self.targets.numel(), 1), least, dtype=self.exact)
-        total = torch.zeros_like(best_so_far)
-        own = best_so_far.new_empty(self.targets.numel())
-        for block in self.blocks:
-            scores, best, logits = self._block(block)
-            mine, column = self._targets_in(block)
-            own[mine] = logits[mine, column]
-            high = torch.maximum(best_so_far, logits.amax(1, keepdim=True))
-            powers = logits.sub_(high).exp_()
-            total = total * (best_so_far - high).exp() + powers.sum(1, keepdim=True)
-            best_so_far = high
-            if len(self.blocks) == 1:
-                self.kept = (scores, best, powers.div_(total))
-        self.normaliser = best_so_far + total.log()
-        return (self.normaliser.squeeze(1) - own).sum()
+        return (self.high + self.total.log() - self.own).sum()
 
-    def add_gradients(self, d_vectors: Tensor, d_items: Tensor) -> Tensor:
-        """Add d(sum of losses)/d(scores * scale) to both gradients, and return the gain's."""
-        d_gain = d_vectors.new_zeros(())
-        for block in self.blocks:
-            if self.kept is not None:
-                scores, best, weights = self.kept
-            else:
-                scores, best, logits = self._block(block)
-                weights = logits.sub_(self.normaliser).exp_()
-            mine, column = self._targets_in(block)
-            weights[mine, column] -= 1.0
-            if self.repeats is not None:
-                d_gain += weights[self.repeats.within(block)].sum()
-            d_scores = _to_winners(scores, best, weights, self.groups)
-            add_product(d_vectors, d_scores, self.items[block])
-            add_product(d_items[block], d_scores.T, self.vectors)
-        return d_gain
+    def _logits(self, part: Tensor, block: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Best scores [users, block], logits in a new tensor, and targets [users, 1].
+
+        Targets are columns of the block, and whether each lies in it at all.
+        """
+        best = max_over_interests(part, self.groups)
+        logits = best.to(self.own.dtype) * self.scale
+        if self.item_bias is not None:
+            logits += self.item_bias[block]
+        column = self.targets - block.start
+        inside = (column >= 0) & (column < logits.shape[1])
+        column = column.clamp_(0, logits.shape[1] - 1)
+        if self.target_bias is not None:
+            own = best.gather(1, column).to(self.own.dtype) * self.scale + self.target_bias
+            logits.scatter_(1, column, torch.where(inside, own, logits.gather(1, column)))
+        if self.repeats is not None:
+            logits[self.repeats.within(block)] += self.repeats.gain * self.scale
+        return best, logits, column, inside
 
 
-def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> Tensor:
+def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> None:
     """Give each (user, item) weight to the interest that won, in place of ``scores``.
 
     Interests that tie for an item share its weight evenly, as the gradient of ``amax`` does. (Among
@@ -303,4 +375,3 @@ def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -
             part.ge_(best[user : user + n].unsqueeze(1))
             part.mul_(weight / part.sum(1, keepdim=True))
         row, user = row + k * n, user + n
-    return scores

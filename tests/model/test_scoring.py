@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miracle_core.errors import MiracleError
 from miracle_core.model import scoring
 from miracle_core.model.scoring import (
     chunks_of_users,
@@ -22,9 +24,18 @@ from tests.reference.scoring import eq16_in_batch, eq17_score, eq17_winner, eq23
 
 WIDTH = 4
 COUNTS = st.lists(st.integers(1, 6), min_size=1, max_size=7)
-# (scores in a block, fewest and most interests in a chunk): one block, chunks of users with the
-# whole catalogue, several blocks a chunk, a block of one item.
-BLOCKS = [(1 << 22, 256, 4096), (48, 2, 8), (30, 8, 5), (3, 99, 2), (1, 99, 1)]
+# (scores in a block, fewest and most interests in a chunk, scores looked at together): one block,
+# as a whole and in pieces; chunks of users with the whole catalogue; several blocks a chunk, as
+# wholes and in pieces; a block of one item.
+BLOCKS = [
+    (1 << 22, 256, 4096, 1 << 20),
+    (1 << 22, 256, 4096, 20),
+    (48, 2, 8, 9),
+    (30, 8, 5, 1 << 20),
+    (30, 8, 5, 1),
+    (3, 99, 2, 3),
+    (1, 99, 1, 1),
+]
 
 
 @pytest.fixture(params=BLOCKS)
@@ -32,8 +43,8 @@ def blocks(request, monkeypatch):
     set_blocks(monkeypatch, request.param)
 
 
-def set_blocks(monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int]) -> None:
-    names = ("BLOCK_ELEMENTS", "MIN_CHUNK_ROWS", "MAX_CHUNK_ROWS")
+def set_blocks(monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int, int]) -> None:
+    names = ("BLOCK_ELEMENTS", "MIN_CHUNK_ROWS", "MAX_CHUNK_ROWS", "PIECE_ELEMENTS")
     for name, size in zip(names, sizes, strict=True):
         monkeypatch.setattr(scoring, name, size)
 
@@ -267,3 +278,11 @@ def test_chunks_cover_every_user_once_and_never_cut_one(groups, max_rows):
         row, user = rows.stop, users.stop
         pieces += [k for k, n in part for _ in range(n)]
     assert pieces == [k for k, n in groups for _ in range(n)]
+
+
+def test_triton_is_named_where_it_is_asked_for_and_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "miracle_core.model.kernels", raising=False)
+    users, items, targets = case(12, [1], 2)
+    with pytest.raises(MiracleError, match="Triton is not installed"):
+        full_loss(users, items, targets, triton=True)
