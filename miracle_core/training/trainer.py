@@ -26,13 +26,8 @@ from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.model.miracle import Losses, Miracle
 from miracle_core.processes import Processes
+from miracle_core.training import devices
 from miracle_core.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from miracle_core.training.devices import (
-    autocast,
-    check_precision,
-    compile_layers,
-    grad_scaler,
-)
 from miracle_core.training.listeners import Listener
 from miracle_core.training.origin import Origin
 from miracle_core.training.run_folder import RunFolder
@@ -92,9 +87,9 @@ class Training(ABC):
         self.device = processes.device
         self.model = model.to(self.device)
         train = settings.train
-        check_precision(train.precision, self.device)
+        devices.check_precision(train.precision, self.device)
         if train.compile:
-            compile_layers(self.model, self.device)
+            devices.compile_layers(self.model, self.device)
         if not processes.first:
             # The same weights everywhere, but noise and dropout of one's own.
             own = np.random.default_rng([train.seed, processes.rank])
@@ -106,7 +101,7 @@ class Training(ABC):
             fused=True,
         )
         self.mean = RunningMean(self.model, train.average)
-        self.scaler = grad_scaler(train.precision, self.device)
+        self.scaler = devices.grad_scaler(train.precision, self.device)
         self.position = Position(used=[0] * settings.model.capsules, data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
         self.steps_per_epoch = -(-n_examples // train.batch_size)
@@ -259,7 +254,7 @@ class Training(ABC):
             capsule was activated.
         """
         mine, processes, share = self.processes.share(part)
-        with autocast(self.settings.train.precision, self.device):
+        with devices.autocast(self.settings.train.precision, self.device):
             losses = self.losses(mine, processes)
         self.scaler.scale(losses.total * (weight * share)).backward()
         terms = {"loss": losses.total, **losses.terms}
