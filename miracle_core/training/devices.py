@@ -10,6 +10,9 @@ from miracle_core.errors import InputError
 from miracle_core.model.miracle import Miracle
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Gradients here have norms of up to some hundreds, and torch's own first scale of 65,536 would
+# overflow until some steps had been skipped.
+FIRST_SCALE = 1024.0
 # The compute capability from which on a GPU has circuits for it.
 LEAST = {"bf16": (8, 0), "fp16": (7, 0)}
 
@@ -21,7 +24,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 def grad_scaler(precision: Precision, device: torch.device) -> GradScaler:
     """What keeps small gradients within the range of fp16; it does nothing in another precision."""
-    return GradScaler(device.type, enabled=precision == "fp16")
+    return GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "fp16")
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:

@@ -69,8 +69,8 @@ def test_low_precision_is_close_to_float32(
         if kind == "pretrain":
             settings = pretrain_settings(tmp_path, **changes)
         else:
-            score = "cosine" if kind == "cosine" else "inner"
-            settings = quick_settings(tmp_path / "data", model__score=score, **changes)
+            score = {} if kind == "cosine" else {"model__score": "inner", "model__temperature": 1.0}
+            settings = quick_settings(tmp_path / "data", **score, **changes)
         found.append(learned(training_of(settings, tmp_path), list(range(24))))
     (exact, d_exact), (low, d_low) = found
     for name, value in exact.items():

@@ -229,7 +229,7 @@ def test_before_the_first_validation_the_checkpoint_is_evaluated(
     assert found.run.weights_from == "last"
     tensors, _ = load_tensors(folder.state)
     for name, value in found.run.model.state_dict().items():
-        assert torch.equal(value, tensors[f"model.{name}"])
+        assert torch.equal(value, tensors[f"mean.{name}"])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
