@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
 # Which of the processes of one training this is, as torchrun and accelerate launch say.
-RANK = int(os.environ.get("RANK", "0"))
+RANK = int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else 0
 # By then a launcher whose first process failed has ended the others.
 PATIENCE_SECONDS = 5.0
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
