@@ -148,13 +148,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad[:2])
         d_vectors = torch.zeros_like(vectors) if wanted else None
-        d_items = None
-        if wanted and BLOCK_ELEMENTS // max(items.shape[0], 1) >= MIN_CHUNK_ROWS:
-            # Column by column: a product with as many columns as there are items is a tenth faster
-            # than one with d. (A catalogue of many blocks is not worth turning over.)
-            d_items = items.new_zeros(items.shape[::-1]).T
-        elif wanted:
-            d_items = torch.zeros_like(items)
+        d_items = torch.zeros_like(items) if wanted else None
         total = vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         low = product_type(vectors)
@@ -175,7 +169,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
             total += chunk.loss(None if d_vectors is None else d_vectors[rows], d_items)
         ctx.scale = scale / targets.numel()
         if d_vectors is not None and d_items is not None:
-            ctx.save_for_backward(d_vectors, d_items.contiguous())
+            ctx.save_for_backward(d_vectors, d_items)
         return total / targets.numel()
 
     @staticmethod
