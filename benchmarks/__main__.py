@@ -1,10 +1,11 @@
 """Every benchmark, one after another, and one table at the end.
 
-    python -m benchmarks [NAME ...] [--json]
+    python -m benchmarks [NAME ...] [--json] [--quick]
 
-The quick ones come first; scripts that no line below describes come last. A benchmark that fails is
-named in the table, the others go on, and the exit code is 1. Nothing else should run on the machine
-meanwhile.
+The quick ones come first; scripts that no line below describes come after them, preprocessing of
+20 million ratings last. A benchmark that fails is named in the table, the others go on, and the
+exit code is 1. Nothing else should run on the machine meanwhile. ``--quick`` takes small settings
+and one round: it says that all of them run, and its figures say nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -90,6 +91,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         speedup="{:.1f}",
         memory_ratio="{:.3f}",
         floor_ratio="{:.2f}",
+        square_floor_ratio="{:.2f}",
         loss_error="{:.1e}",
         gradient_error="{:.1e}",
         ours_seconds="{:.3f}",
@@ -98,7 +100,11 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         dense_mib="{:.0f}",
     ),
     "evaluation": numbers(
-        speedup="{:.1f}", floor_ratio="{:.2f}", ours_seconds="{:.2f}", dense_seconds="{:.2f}"
+        speedup="{:.1f}",
+        floor_ratio="{:.2f}",
+        square_floor_ratio="{:.2f}",
+        ours_seconds="{:.2f}",
+        dense_seconds="{:.2f}",
     ),
     "index": index_rows,
     "compile": numbers(
@@ -114,19 +120,31 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "scaling": scaling_rows,
     "catalogue": catalogue_rows,
 }
+LAST = "preprocess"
+QUICK: dict[str, tuple[str, ...]] = {
+    "step": ("--rounds", "1", "--batch", "64"),
+    "evaluation": ("--rounds", "1"),
+    "index": ("--items", "1500"),
+    "compile": ("--rounds", "1", "--limit", "5"),
+    "text": ("--items", "32", "--rounds", "1"),
+    "scaling": ("--rounds", "1", "--quick"),
+    "catalogue": ("--items", "5000", "10000", "--users", "200"),
+    "tui": ("--titles", "2000"),
+    "preprocess": ("--rows", "50000"),
+}
 
 
 def scripts() -> list[str]:
     """The names of all benchmarks in this folder, in the order they are run."""
     there = {path.stem for path in Path(__file__).parent.glob("*.py")} - SHARED
-    return [*BENCHMARKS, *sorted(there - BENCHMARKS.keys())]
+    return [*BENCHMARKS, *sorted(there - BENCHMARKS.keys() - {LAST}), LAST]
 
 
-def run(name: str) -> tuple[dict[str, Any] | None, float]:
+def run(name: str, settings: Sequence[str] = ()) -> tuple[dict[str, Any] | None, float]:
     """One benchmark's JSON, or None if it failed, and its seconds."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     begun = perf_counter()
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json"]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *settings]
     done = subprocess.run(command, stdout=subprocess.PIPE, cwd=harness.ROOT)
     seconds = perf_counter() - begun
     return (None if done.returncode else orjson.loads(done.stdout)), seconds
@@ -137,6 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(scripts()))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="only see that all of them run")
     options = parser.parse_args()
     for name in options.names:
         if name not in scripts():
@@ -144,7 +163,7 @@ def main() -> int:
     results: dict[str, Any] = {}
     rows: list[Row] = []
     for name in options.names or scripts():
-        result, seconds = run(name)
+        result, seconds = run(name, QUICK.get(name, ()) if options.quick else ())
         results[name] = result
         rows.append((f"{name} ({seconds:.0f} s)", "FAILED" if result is None else ""))
         if result is not None:

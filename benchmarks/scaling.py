@@ -28,6 +28,7 @@ from benchmarks.dense import DenseMiracle, pad
 from benchmarks.step import Problem, dense_step, optimiser_of, ours_step
 from miracle_core.config import ModelSettings
 from miracle_core.data.packed import pack
+from miracle_core.memory import keep_freed_memory
 from miracle_core.model.miracle import Miracle
 
 LENGTH, CAPSULES, BATCH = 20, 32, 256
@@ -77,11 +78,11 @@ def point(length: int, capsules: int, batch: int, rounds: int) -> dict[str, Any]
     }
 
 
-def sweep(name: str, rounds: int) -> list[dict[str, Any]]:
-    """A step at each value of one of the three."""
+def sweep(name: str, rounds: int, values: Sequence[int]) -> list[dict[str, Any]]:
+    """A step at some values of one of the three."""
     usual = {"length": LENGTH, "capsules": CAPSULES, "batch": BATCH}
     points = []
-    for value in SWEEPS[name]:
+    for value in values:
         points.append(point(**{**usual, name: value}, rounds=rounds))
         print(f"{name} {value}", file=sys.stderr, flush=True)
     return points
@@ -120,9 +121,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="an SVG to write")
+    parser.add_argument("--quick", action="store_true", help="only the least of each")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sweeps = {name: sweep(name, options.rounds) for name in SWEEPS}
+    keep_freed_memory()
+    sweeps = {
+        name: sweep(name, options.rounds, values[:1] if options.quick else values)
+        for name, values in SWEEPS.items()
+    }
     if options.plot:
         plot(options.plot, sweeps)
     result = {"sweeps": sweeps, "machine": harness.machine()}

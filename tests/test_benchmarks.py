@@ -41,7 +41,7 @@ def test_a_benchmark_that_fails_is_named_and_the_others_go_on(
 ) -> None:
     results = {"text": None, "tea": {"cups": 3, "heat": 71.25, "kind": "green"}}
     monkeypatch.setattr(every, "scripts", lambda: list(results))
-    monkeypatch.setattr(every, "run", lambda name: (results[name], 1.0))
+    monkeypatch.setattr(every, "run", lambda name, settings: (results[name], 1.0))
     monkeypatch.setattr(sys, "argv", ["benchmarks"])
     assert every.main() == 1
     lines = capsys.readouterr().out.splitlines()

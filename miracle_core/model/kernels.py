@@ -1,6 +1,6 @@
 """The max-over-interests cross-entropy as Triton kernels (eq. 17, 23), for CUDA.
 
-**Checked in Triton's interpreter only, on a CPU: never yet compiled for, run on or timed on a GPU.**
+**Checked in Triton's interpreter only, on a CPU: never yet compiled for, run or timed on a GPU.**
 So nothing uses it unless asked (``max_interest_cross_entropy(..., triton=True)``), and the blocked
 PyTorch version stays the tested default.
 
@@ -14,7 +14,7 @@ Importing this module needs triton.
 """
 
 # A kernel's arguments are pointers and numbers of Triton's own, which have no Python types.
-# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators, allow-untyped-calls
 
 from __future__ import annotations
 

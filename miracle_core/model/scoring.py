@@ -159,13 +159,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
         d_vectors = torch.zeros_like(vectors) if wanted else None
-        d_items = None
-        if wanted and BLOCK_ELEMENTS // max(items.shape[0], 1) >= MIN_CHUNK_ROWS:
-            # Column by column: a product with as many columns as there are items is a tenth faster
-            # than one with d. (A catalogue of many blocks is not worth turning over.)
-            d_items = items.new_zeros(items.shape[::-1]).T
-        elif wanted:
-            d_items = torch.zeros_like(items)
+        d_items = torch.zeros_like(items) if wanted else None
         total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         low = product_type(vectors)
@@ -189,7 +183,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 d_gain += chunk.d_gain()
         ctx.scale = scale / targets.numel()
         if d_vectors is not None and d_items is not None:
-            ctx.save_for_backward(d_vectors, d_items.contiguous(), None if gain is None else d_gain)
+            ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
         return total / targets.numel()
 
     @staticmethod

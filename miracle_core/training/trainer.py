@@ -24,6 +24,7 @@ from miracle_core.config import Settings
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.memory import keep_freed_memory
 from miracle_core.model.miracle import Losses, Miracle
 from miracle_core.processes import Processes
 from miracle_core.training import devices
@@ -159,6 +160,7 @@ class Training(ABC):
 
     def run(self, listeners: Sequence[Listener], should_stop: Callable[[], bool]) -> dict[str, Any]:
         """Train until the epochs are done, validation stops rising, or ``should_stop``."""
+        keep_freed_memory()
         train, position = self.settings.train, self.position
         if not self.processes.first:
             listeners = ()
