@@ -137,7 +137,7 @@ def useful_products(settings: ModelSettings, p: Problem, active: int) -> dict[ha
 
 
 def ours_step(model: Miracle, optimiser: torch.optim.Optimizer, p: Problem) -> Callable[[], Tensor]:
-    """A whole step of ours, as the trainer takes it."""
+    """A whole step of ours, as the trainer takes it before it averages the weights."""
 
     def step() -> Tensor:
         losses = model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
