@@ -35,7 +35,8 @@ def machine() -> str:
                 name = line.split(":", 1)[1].strip()
                 break
     threads = torch.get_num_threads()
-    return f"{name}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}"
+    used = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"{name}, {os.cpu_count()} cores, {used}, torch {torch.__version__}"
 
 
 def alternate(

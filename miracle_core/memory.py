@@ -13,8 +13,9 @@ def keep_freed_memory() -> None:
     """Let freed memory be used again instead of being given back to the system at once.
 
     A training step frees what the next step takes again; fetched from the system each time, every
-    page of it has to be cleared first, which costs some hundredths of a step. The process's peak
-    does not change. Where the C library is not glibc, nothing happens.
+    page of it has to be cleared first, which costs up to some hundredths of a step. Blocks beyond
+    32 MiB still come from the system. The process's peak does not change. Where the C library is
+    not glibc, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
