@@ -47,8 +47,8 @@ def write_model_card(
         f"- Text vectors: `{encoder.name}` ({encoder.width} wide, {encoder.pooling} pooling).",
         f"- Model: {model.capsules} capsules, width {model.width}, {model.experts} experts, "
         f"{model.layers} layers; {train.mode}.",
-        f"- Score: {model.score}"
-        + (", plus a learned gain of items the history holds (not of the paper)." * model.repeat or "."),
+        f"- Score: {model.score}, the best interest counts"
+        f"{'; items the history holds get a learned gain (not of the paper)' * model.repeat}.",
         f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
         f"{result['best_epoch']} by validation {train.metric}, seed {train.seed}.",
     ]
