@@ -2,8 +2,8 @@
 
     python -m benchmarks [NAME ...] [--json] [--quick]
 
-The quick ones come first; scripts that no line below describes come after them, preprocessing of
-20 million ratings last. A benchmark that fails is named in the table, the others go on, and the
+The quick ones come first; scripts that no line below describes come after them, preprocessing
+of 20 million ratings last. A benchmark that fails is named in the table, the others go on, and the
 exit code is 1. Nothing else should run on the machine meanwhile. ``--quick`` takes small settings
 and one round: it says that all of them run, and its figures say nothing.
 """
@@ -78,6 +78,15 @@ def scaling_rows(result: dict[str, Any]) -> Iterator[Row]:
             yield f"{name} {p[name]}", f"{p['ours_seconds']:.3f} s (dense {dense})"
 
 
+def tui_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """How long the explorer takes to answer."""
+    times = {"first paint": result["first_paint_ms"], "edit to redraw": result["edit_ms"]}
+    for size, found in result["completion_ms"].items():
+        times[f"key to completion, {int(size):,} titles"] = found
+    for label, found in times.items():
+        yield label, f"{found['median']:.1f} ms (slowest {found['slowest']:.1f})"
+
+
 def plain_rows(result: dict[str, Any]) -> Iterator[Row]:
     """Every number at the top of a result."""
     for name, value in result.items():
@@ -119,6 +128,10 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "text": text_rows,
     "scaling": scaling_rows,
     "catalogue": catalogue_rows,
+    "tui": tui_rows,
+    "preprocess": numbers(
+        rows_per_second="{:,.0f}", speedup="{:.1f}", cpu_speedup="{:.1f}", peak_gib="{:.2f}"
+    ),
 }
 LAST = "preprocess"
 QUICK: dict[str, tuple[str, ...]] = {
@@ -137,7 +150,7 @@ QUICK: dict[str, tuple[str, ...]] = {
 def scripts() -> list[str]:
     """The names of all benchmarks in this folder, in the order they are run."""
     there = {path.stem for path in Path(__file__).parent.glob("*.py")} - SHARED
-    return [*BENCHMARKS, *sorted(there - BENCHMARKS.keys() - {LAST}), LAST]
+    return [*(n for n in BENCHMARKS if n != LAST), *sorted(there - BENCHMARKS.keys()), LAST]
 
 
 def run(name: str, settings: Sequence[str] = ()) -> tuple[dict[str, Any] | None, float]:
