@@ -34,6 +34,10 @@ import orjson
 import polars as pl
 import torch
 
+if not __package__:
+    # Run as a file: its folder comes first on the path, and there this file itself is `tui`.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from benchmarks.harness import ROOT, SCIENTIFIC_ITEMS, SCIENTIFIC_TEXT_WIDTH, machine, median
 from benchmarks.text import generated_texts
 from miracle_core.config import make_settings
