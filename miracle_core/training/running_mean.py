@@ -14,7 +14,8 @@ class RunningMean:
 
     The last step's weights are one draw from around where the training is; their mean is nearer to
     the middle. It starts short: after n steps it reaches over about n / 9 of them, and at last over
-    1 / (1 - decay).
+    1 / (1 - decay). (torch's ``AveragedModel`` copies the whole model, and is no part of the model
+    that is validated.)
 
     Args:
         model: whose trained weights are averaged.

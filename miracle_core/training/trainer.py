@@ -279,18 +279,18 @@ class Training(ABC):
         position, settings = self.position, self.settings
         with self.mean.applied():
             found = self.validate()
-            weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+            position.epoch += 1
+            value = found.metrics[settings.train.metric]
+            better = value > position.best
+            if better:
+                position.best, position.best_epoch = value, position.epoch
+                weights = self.model.state_dict()
+                self.processes.on_first(
+                    lambda: save_tensors(self.folder.weights, weights, self.metadata())
+                )
         seconds = time.perf_counter() - started
         train_means = self.report(0.0)
         train_means.pop("examples_per_second")
-        value = found.metrics[settings.train.metric]
-        position.epoch += 1
-        better = value > position.best
-        if better:
-            position.best, position.best_epoch = value, position.epoch
-            self.processes.on_first(
-                lambda: save_tensors(self.folder.weights, weights, self.metadata())
-            )
         record = {
             "epoch": position.epoch,
             "step": position.epoch * self.steps_per_epoch,
