@@ -11,6 +11,9 @@ For each of fp32, bf16 and fp16 that the GPU can multiply in (``train.precision`
     PRECISION_examples_per_second  of whole steps in training, the batch at hand (best of 3 rounds)
     PRECISION_peak_mib             of GPU memory, in the same steps
 
+and PRECISION_triton_... is the same with the loss of the next item by Triton (``train.kernels``).
+What the device can't do is left out, and PRECISION_left_out or PRECISION_triton_left_out says why.
+
 It fails (exit code 1) where a loss error is above 1e-5 in fp32 or 1e-2 otherwise, or the gradient
 error above 1e-3 in fp32. (In low precision a few items in a thousand activate another capsule at
 the first weights, where all capsules are nearly alike; that moves gradients far more than rounding
@@ -23,6 +26,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
@@ -34,10 +38,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
 from benchmarks.step import CLIP, WEIGHTS, Problem, optimiser_of, problem
-from miracle_core.config import ModelSettings, Precision
+from miracle_core.config import Kernels, ModelSettings, Precision
 from miracle_core.errors import InputError
 from miracle_core.model.miracle import Losses, Miracle
-from miracle_core.training.devices import autocast, check_precision, grad_scaler
+from miracle_core.training.devices import autocast, check_precision, grad_scaler, use_triton
 
 ROUNDS = 3
 ALLOWED = {
@@ -46,6 +50,7 @@ ALLOWED = {
     "bf16_loss_error": 1e-2,
     "fp16_loss_error": 1e-2,
 }
+ALLOWED |= {name.replace("_", "_triton_", 1): allowed for name, allowed in ALLOWED.items()}
 CPU = torch.device("cpu")
 
 
@@ -56,10 +61,21 @@ def at(p: Problem, device: torch.device) -> Problem:
     )
 
 
-def model_for(settings: ModelSettings, p: Problem) -> Miracle:
-    """The same weights each time, drawn on the processor."""
+def model_for(
+    settings: ModelSettings, p: Problem, precision: Precision, kernels: Kernels
+) -> Miracle:
+    """The same weights each time, drawn on the processor.
+
+    Raises:
+        InputError: the device can't do it in this precision, or by these kernels.
+    """
     torch.manual_seed(0)
-    return Miracle(settings, p.text.shape[1], p.n_items).to(p.text.device)
+    device = p.text.device
+    model = Miracle(settings, p.text.shape[1], p.n_items).to(device)
+    check_precision(precision, device)
+    if kernels == "triton":
+        use_triton(model, precision, device)
+    return model
 
 
 def losses_of(model: Miracle, p: Problem, precision: Precision) -> Losses:
@@ -68,9 +84,9 @@ def losses_of(model: Miracle, p: Problem, precision: Precision) -> Losses:
         return model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
 
 
-def learned(settings: ModelSettings, p: Problem, precision: Precision) -> tuple[Tensor, ...]:
+def learned(model: Miracle, p: Problem, precision: Precision) -> tuple[Tensor, ...]:
     """Loss, all gradients in one row, and the capsules activated; on the processor."""
-    model = model_for(settings, p).eval()
+    model.eval()
     scaler = grad_scaler(precision, p.text.device)
     losses = losses_of(model, p, precision)
     scaler.scale(losses.total).backward()
@@ -79,13 +95,11 @@ def learned(settings: ModelSettings, p: Problem, precision: Precision) -> tuple[
     return losses.total.detach().cpu(), gradient.cpu(), losses.activated.cpu()
 
 
-def speed(
-    settings: ModelSettings, p: Problem, precision: Precision, steps: int
-) -> dict[str, float]:
+def speed(model: Miracle, p: Problem, precision: Precision, steps: int) -> dict[str, float]:
     """Examples a second of whole steps, and on a GPU their memory."""
     device = p.text.device
     cuda = device.type == "cuda"
-    model = model_for(settings, p).train()
+    model.train()
     optimiser, scaler = optimiser_of(model), grad_scaler(precision, device)
 
     def step() -> None:
@@ -115,30 +129,33 @@ def speed(
 
 def measure(
     device: torch.device, batch: int, steps: int, settings: ModelSettings | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """All figures of a device."""
     settings = settings or ModelSettings()
     p = problem(settings, batch)
     there = at(p, device)
-    loss, gradient, activated = learned(settings, p, "fp32")
-    found: dict[str, float] = {}
-    for precision in get_args(Precision):
+    reference = model_for(settings, p, "fp32", "torch")
+    loss, gradient, activated = learned(reference, p, "fp32")
+    found: dict[str, Any] = {}
+    for precision, kernels in product(get_args(Precision), get_args(Kernels)):
+        name = precision if kernels == "torch" else f"{precision}_{kernels}"
         try:
-            check_precision(precision, device)
-        except InputError:
+            model = model_for(settings, there, precision, kernels)
+        except InputError as error:
+            found[f"{name}_left_out"] = error.what
             continue
-        other, other_gradient, other_activated = learned(settings, there, precision)
+        other, other_gradient, other_activated = learned(model, there, precision)
         figures = {
             "loss_error": (abs(other - loss) / abs(loss)).item(),
             "gradient_error": ((other_gradient - gradient).norm() / gradient.norm()).item(),
             "capsule_changes": (other_activated != activated).float().mean().item(),
-            **speed(settings, there, precision, steps),
+            **speed(model, there, precision, steps),
         }
-        found |= {f"{precision}_{name}": value for name, value in figures.items()}
+        found |= {f"{name}_{figure}": value for figure, value in figures.items()}
     return found
 
 
-def too_far(found: dict[str, float]) -> list[str]:
+def too_far(found: dict[str, Any]) -> list[str]:
     """The errors that are larger than promised."""
     return [name for name, allowed in ALLOWED.items() if not found.get(name, 0.0) <= allowed]
 

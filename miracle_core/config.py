@@ -20,6 +20,7 @@ from miracle_core.errors import InputError
 Mode = Literal["transductive", "inductive"]
 Preset = Literal["default", "paper", "reference"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Kernels = Literal["torch", "triton"]
 METRIC_NAMES = ("recall", "ndcg", "mrr")
 
 
@@ -137,6 +138,8 @@ class TrainSettings(_Section):
             (autocast; weights, sums, choices of capsules and validations stay in float32).
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
         compile: compile the layers that treat an item alone (eq. 9, 10).
+        kernels: what computes the loss of the next item (eq. 16, 23): ``torch``, or on a GPU
+            ``triton``.
     """
 
     mode: Mode = "transductive"
@@ -153,6 +156,7 @@ class TrainSettings(_Section):
     precision: Precision = "fp32"
     accumulation: int = Field(1, ge=1)
     compile: bool = False
+    kernels: Kernels = "torch"
 
     @field_validator("metric")
     @classmethod

@@ -51,6 +51,13 @@ def test_toml_out_and_in_is_the_same(tmp_path: Path) -> None:
             place = place[part]
 
 
+def test_a_run_from_before_the_choice_of_kernels_loads(tmp_path: Path) -> None:
+    text = dump_settings(Settings())
+    older = text.replace('kernels = "torch"\n', "")
+    assert older != text
+    assert load_settings(write(tmp_path / "c.toml", older)) == Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "place", "says"),
     [
@@ -69,6 +76,7 @@ def test_toml_out_and_in_is_the_same(tmp_path: Path) -> None:
         ("train.learning_rate", float("inf"), "train.learning_rate", "finite"),
         ("train.seed", 2**63, "train.seed", "less than"),
         ("train.mode", "both", "train.mode", "'transductive' or 'inductive'"),
+        ("train.kernels", "cuda", "train.kernels", "'torch' or 'triton'"),
         ("train.metric", "recall", "train.metric", "recall@K"),
         ("train.metric", "recall@0", "train.metric", "recall@K"),
         ("train.metric", "recall@²", "train.metric", "recall@K"),

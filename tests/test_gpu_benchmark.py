@@ -21,12 +21,16 @@ def test_every_precision_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for precision in ("bf16", "fp16"):
         assert found[f"{precision}_gradient_error"] > 0
         assert found[f"{precision}_examples_per_second"] > 0
+        assert "riton" in found[f"{precision}_triton_left_out"]
     assert gpu.too_far(found) == []
 
 
 def test_an_error_beyond_what_is_promised_is_named() -> None:
     found = {"fp32_loss_error": 2e-5, "bf16_loss_error": 2e-5, "fp16_loss_error": float("nan")}
-    assert gpu.too_far(found) == ["fp32_loss_error", "fp16_loss_error"]
+    found |= {"fp32_triton_gradient_error": 1.0, "bf16_triton_gradient_error": 1.0}
+    assert gpu.too_far(found) == [
+        "fp32_loss_error", "fp16_loss_error", "fp32_triton_gradient_error",
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

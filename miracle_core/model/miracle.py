@@ -82,6 +82,8 @@ class Miracle(nn.Module):
         )
         self.repeat = nn.Parameter(torch.zeros(())) if s.repeat else None
         self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
+        # Whether Triton kernels compute eq. 16 and 23 (``train.kernels``).
+        self.triton = False
 
     def scaled_text(self, text: Tensor) -> Tensor:
         """Text vectors as the methods below take them: [items, d_b] to [items, d_b].
@@ -175,6 +177,7 @@ class Miracle(nn.Module):
             targets[interests.users],
             scale=1.0 / self.settings.temperature,
             repeats=self.repeats(interests, packed),
+            triton=self.triton,
         )
         recommendation = recommendation * processes.fraction(packed.n_histories)
         return self._weighted(output, weights, processes, recommendation)
@@ -224,6 +227,7 @@ class Miracle(nn.Module):
             item_bias=counts.to(x.dtype).log(),
             target_bias=x.new_zeros(len(own)),
             repeats=self.repeats(interests, named, chosen),
+            triton=self.triton,
         )
         recommendation = recommendation * processes.fraction(packed.n_histories)
         contrast = None

@@ -104,23 +104,21 @@ def max_interest_cross_entropy(
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
         repeats: the candidates that users have had, whose scores gain by it; the gain gets an
             exact gradient.
-        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which have been checked
-            in Triton's interpreter only and never on a GPU. They know no repeats.
+        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which have been run
+            in Triton's interpreter only and never on a GPU.
 
     Returns:
         The loss, a scalar.
 
     Raises:
-        ValueError: ``target_bias`` without ``item_bias``, or ``triton`` with ``repeats``.
+        ValueError: ``target_bias`` without ``item_bias``.
         MiracleError: Triton's kernels are asked for, and it is not installed.
     """
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
     given = (interests.vectors, items, targets, interests.groups, scale, item_bias, target_bias)
     if triton:
-        if repeats is not None:
-            raise ValueError("the Triton kernels know no repeats")
-        return _triton()(*given)
+        return _triton()(*given, repeats)
     gain = None if repeats is None else repeats.gain
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
         *given, repeats, gain

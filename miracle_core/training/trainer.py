@@ -67,7 +67,8 @@ class Training(ABC):
         processes: those that train together.
 
     Raises:
-        InputError: the device can't do what ``train.precision`` or ``train.compile`` ask.
+        InputError: the device can't do what ``train.precision``, ``train.compile`` or
+            ``train.kernels`` ask.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class Training(ABC):
         devices.check_precision(train.precision, self.device)
         if train.compile:
             devices.compile_layers(self.model, self.device)
+        if train.kernels == "triton":
+            devices.use_triton(self.model, train.precision, self.device)
         if not processes.first:
             # The same weights everywhere, but noise and dropout of one's own.
             own = np.random.default_rng([train.seed, processes.rank])

@@ -11,11 +11,12 @@ import pytest
 import torch
 import torch._inductor.config
 
-from miracle_core.config import Settings
+from miracle_core.config import ModelSettings, Settings
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.model import scoring
+from miracle_core.model.miracle import Miracle
 from miracle_core.processes import ALONE
 from miracle_core.training import devices, pretraining
 from miracle_core.training.finetuning import Finetuning, finetune
@@ -173,6 +174,50 @@ def test_without_a_compiler_compiling_is_refused(
     with pytest.raises(InputError, match=r"can't compile here: Compiler: g\+\+ is not found\. \("):
         finetune(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_without_triton_its_kernels_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda _: None)
+    settings = quick_settings(tmp_path / "data", train__kernels="triton")
+    with pytest.raises(InputError, match=r"train\.kernels: Triton is not installed \(leave it at"):
+        finetune(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "error", "says"),
+    [
+        ("cpu", 0.0, "need a GPU of CUDA, and this is cpu"),
+        ("cuda", 0.01, "compute something else here .relative error 1.0e-02"),
+        ("cuda", float("nan"), "compute something else here .relative error nan"),
+        ("cuda", RuntimeError("PTX is too new.\nmore"), r"don't run here: PTX is too new. \("),
+    ],
+)
+def test_kernels_that_do_not_work_here_are_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, error: Any, says: str
+) -> None:
+    def triton_error(*_: Any) -> Any:
+        if isinstance(error, Exception):
+            raise error
+        return error
+
+    monkeypatch.setattr(devices, "find_spec", lambda _: object())
+    monkeypatch.setattr(devices, "triton_error", triton_error)
+    model = Miracle(ModelSettings(width=4, heads=1), 3)
+    with pytest.raises(InputError, match=says) as caught:
+        devices.use_triton(model, "fp32", torch.device(device))
+    assert caught.value.where == "train.kernels"
+    assert not model.triton
+
+
+def test_kernels_that_work_here_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda _: object())
+    monkeypatch.setattr(devices, "triton_error", lambda *_: 1e-6)
+    model = Miracle(ModelSettings(width=4, heads=1), 3)
+    devices.use_triton(model, "fp32", torch.device("cuda"))
+    assert model.triton
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="compiling needs a C++ compiler")
