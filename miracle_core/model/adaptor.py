@@ -51,81 +51,120 @@ class MoEAdaptor(nn.Module):
 
     def gate(self, t: Tensor) -> Tensor:
         """The experts' weights g (eq. 3): [items, d_b] to [items, G]."""
-        logits = torch.addmm(self.gate_bias, t, self.gate_weight)
-        if self.training and self.noise_weight is not None:
-            scale = F.softplus(t @ self.noise_weight) + 0.01
-            logits = logits + torch.randn_like(logits) * scale
+        if not self.training or self.noise_weight is None:
+            return torch.addmm(self.gate_bias, t, self.gate_weight).softmax(-1)
+        # So narrow a product takes no longer with twice the columns, and its gradient less this way
+        # round.
+        both = F.linear(t, torch.cat([self.gate_weight, self.noise_weight], 1).T)
+        logits, spread = both.tensor_split(2, 1)
+        logits = logits + self.gate_bias
+        logits = logits + torch.randn_like(logits) * (F.softplus(spread) + 0.01)
         return logits.softmax(-1)
 
-    def forward(self, t: Tensor) -> Tensor:
+    def forward(self, t: Tensor, identity: Tensor | None = None) -> Tensor:
         """Item vectors of text vectors (eq. 2, 4): [items, d_b] to [items, d].
 
         (t - b2_k) W2_k = t W2_k - b2_k W2_k, so all experts are one matrix product with t, and the
         second term is one vector an expert.
+
+        Args:
+            t: [items, d_b].
+            identity: [items, d], added to the result.
         """
         with exact(t):
             g = self.gate(t)
-            offset = torch.einsum("kb,bkd->kd", self.expert_bias, self.expert_weight)
-        product: Tensor = _GatedExperts.apply(  # type: ignore[no-untyped-call]
-            t, g, self.expert_weight.flatten(1), self.dropout if self.training else 0.0
+        x: Tensor = _GatedExperts.apply(  # type: ignore[no-untyped-call]
+            t,
+            g,
+            self.expert_bias,
+            self.expert_weight,
+            identity,
+            self.dropout if self.training else 0.0,
         )
-        with exact(t):
-            return torch.addmm(product, g, offset, alpha=-1.0)
+        return x
 
 
 class _GatedExperts(torch.autograd.Function):
-    """sum_k g_k (dropout(t) W_k) in blocks of rows, with no gradient for t, which never changes.
+    """e + sum_k g_k (dropout(t) W_k - b_k W_k) in blocks of rows; t never changes: no gradient.
 
     Of the dropped-out text only the mask is kept. The experts' outputs are kept for the gate's
     gradient when the catalogue is small, and computed again when it is not, so memory beyond the
-    result stays bounded. Under autocast all products are made in its type and summed in float32.
+    result stays bounded. Under autocast the products with t are made in its type and summed in
+    float32.
     """
 
     KEEP_ELEMENTS = 1 << 25  # 128 MiB of float32
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor, g: Tensor, weight: Tensor, share: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        t: Tensor,
+        g: Tensor,
+        bias: Tensor,
+        weight: Tensor,
+        identity: Tensor | None,
+        share: float,
+    ) -> Tensor:
         items, experts = g.shape
-        ctx.types = g.dtype, weight.dtype
         low = product_type(t)
-        t, g, weight = t.to(low), g.to(low), weight.to(low)
-        x = t.new_empty(items, weight.shape[1] // experts)
-        keep = ctx.needs_input_grad[1] and items * weight.shape[1] <= _GatedExperts.KEEP_ELEMENTS
+        with exact(t):
+            offset = torch.bmm(bias.unsqueeze(1), weight.transpose(0, 1)).squeeze(1)
+        x = weight.new_empty(items, weight.shape[2])
+        keep = ctx.needs_input_grad[1] and items * weight[0].numel() <= _GatedExperts.KEEP_ELEMENTS
+        low_t, low_weight = t.to(low), weight.to(low).flatten(1)
         masks: list[Tensor] = []
         kept: list[Tensor] = []
         for rows in _blocks(items):
-            mask = Mask.draw(t[rows], share)
-            outputs = (mask.apply(t[rows]) @ weight).unflatten(1, (experts, -1))
-            torch.bmm(g[rows].unsqueeze(1), outputs, out=x[rows].unsqueeze(1))
+            mask = Mask.draw(low_t[rows], share)
+            outputs = (mask.keep(low_t[rows]) @ low_weight).unflatten(1, (experts, -1))
+            # The experts' few weights are scaled in place of the text.
+            weights = (g[rows] * mask.scale).to(low).unsqueeze(1)
+            if low == x.dtype:
+                torch.bmm(weights, outputs, out=x[rows].unsqueeze(1))
+            else:
+                x[rows] = torch.bmm(weights, outputs).squeeze(1)
+            x[rows].addmm_(g[rows], offset, alpha=-1)
+            if identity is not None:
+                x[rows] += identity[rows]
             masks += mask.tensors
             if keep:
                 kept.append(outputs)
-        ctx.save_for_backward(t, g, weight, *masks, *kept)
+        ctx.save_for_backward(low_t, g, bias, weight, offset, *masks, *kept)
         ctx.share, ctx.n_masks = share, len(masks)
-        return x.to(ctx.types[1])
+        return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dx: Tensor) -> tuple[None, Tensor, Tensor, None]:
-        t, g, weight, *rest = ctx.saved_tensors
+    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor | None, ...]:
+        t, g, bias, weight, offset, *rest = ctx.saved_tensors
         masks, kept = rest[: ctx.n_masks], rest[ctx.n_masks :]
-        items, experts = g.shape
-        dx = dx.to(t.dtype)
+        items = len(g)
+        low = t.dtype
+        low_weight = weight.to(low).flatten(1)
+        d_offset = (g.T @ dx).neg_()
+        d_bias = torch.bmm(weight.transpose(0, 1), d_offset.unsqueeze(2)).squeeze(2)
+        # What the offset's gradient adds to the weights' is written first, in place of zeros.
+        d_weight = torch.empty_like(weight)
+        torch.mul(bias.T.unsqueeze(2), d_offset, out=d_weight)
         dg = torch.empty_like(g)
-        d_weight = torch.zeros_like(weight, dtype=ctx.types[1])
         # One buffer for every block: fresh memory costs more than filling it.
-        buffer = t.new_empty(min(BLOCK_ROWS, items), experts, weight.shape[1] // experts)
+        buffer = t.new_empty(min(BLOCK_ROWS, items), *weight.shape[1:])
         for number, rows in enumerate(_blocks(items)):
-            text = Mask.saved(masks[number : number + 1], ctx.share).apply(t[rows])
+            mask = Mask.saved(masks[number : number + 1], ctx.share)
+            text = mask.keep(t[rows])
+            low_dx = dx[rows].to(low)
             block = buffer[: rows.stop - rows.start]
-            torch.mul(g[rows].unsqueeze(2), dx[rows].unsqueeze(1), out=block)
-            add_product(d_weight, text.T, block.flatten(1))
+            weights = (g[rows] * mask.scale).to(low)
+            torch.mul(weights.unsqueeze(2), low_dx.unsqueeze(1), out=block)
+            add_product(d_weight.flatten(1), text.T, block.flatten(1))
             if kept:
                 block = kept[number]
             else:
-                torch.mm(text, weight, out=block.flatten(1))
-            torch.bmm(block, dx[rows].unsqueeze(2), out=dg[rows].unsqueeze(2))
-        return None, dg.to(ctx.types[0]), d_weight, None
+                torch.mm(text, low_weight, out=block.flatten(1))
+            products = torch.bmm(block, low_dx.unsqueeze(2)).squeeze(2).to(g.dtype)
+            dg[rows] = products.mul_(mask.scale).addmm_(dx[rows], offset.T, alpha=-1)
+        d_identity = dx if ctx.needs_input_grad[4] else None
+        return None, dg, d_bias, d_weight, d_identity, None
 
 
 def _blocks(items: int) -> list[slice]:

@@ -50,6 +50,16 @@ def _walk(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]
         token, weight = token + tokens, weight + weights
 
 
+def _by_head(x: Tensor, rows: slice, histories: int, heads: int) -> tuple[Tensor, ...]:
+    """A group's part of [tokens, parts d] as views [histories, length, d / heads].
+
+    Those of the first part head by head, then those of the next. One call makes them all: a view
+    taken by an index costs as much as a small product.
+    """
+    parts: tuple[Tensor, ...] = x[rows].view(histories, -1, heads, x.shape[1] // heads).unbind(2)
+    return parts
+
+
 class _PackedAttention(torch.autograd.Function):
     """A group's weights lie as [heads, histories, length, length] in one flat array of all."""
 
@@ -58,10 +68,10 @@ class _PackedAttention(torch.autograd.Function):
         tokens, width = qkv.shape[0], qkv.shape[1] // 3
         scores = qkv.new_empty(sum(heads * b * n * n for n, b in groups))
         for n, b, rows, places in _walk(groups, heads):
-            x = qkv[rows].view(b, n, 3, heads, -1)
-            logits = scores[places].view(heads, b, n, n)
+            q_k_v = _by_head(qkv, rows, b, 3 * heads)
+            logits = scores[places].view(heads, b, n, n).unbind()
             for head in range(heads):
-                torch.bmm(x[:, :, 0, head], x[:, :, 1, head].transpose(1, 2), out=logits[head])
+                torch.bmm(q_k_v[head], q_k_v[heads + head].transpose(1, 2), out=logits[head])
         scores.mul_(1.0 / math.sqrt(width // heads))
         weights = torch.empty_like(scores)
         for n, b, _, places in _walk(groups, heads):
@@ -71,11 +81,11 @@ class _PackedAttention(torch.autograd.Function):
         used = mask.apply(weights)
         attended = qkv.new_empty(tokens, width)
         for n, b, rows, places in _walk(groups, heads):
-            v = qkv[rows].view(b, n, 3, heads, -1)[:, :, 2]
-            out = attended[rows].view(b, n, heads, -1)
-            a = used[places].view(heads, b, n, n)
+            v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
+            out = _by_head(attended, rows, b, heads)
+            a = used[places].view(heads, b, n, n).unbind()
             for head in range(heads):
-                out[:, :, head] = torch.bmm(a[head], v[:, :, head])
+                out[head].copy_(torch.bmm(a[head], v[head]))
         ctx.save_for_backward(qkv, weights, used, *mask.tensors)
         ctx.groups, ctx.heads, ctx.share = groups, heads, share
         return attended
@@ -89,13 +99,13 @@ class _PackedAttention(torch.autograd.Function):
         d_used = torch.empty_like(used)
         gradient = gradient.contiguous()
         for n, b, rows, places in _walk(ctx.groups, heads):
-            v = qkv[rows].view(b, n, 3, heads, -1)[:, :, 2]
-            d_v = d_qkv[rows].view(b, n, 3, heads, -1)[:, :, 2]
-            d_out = gradient[rows].view(b, n, heads, -1)
-            a, d_a = (t[places].view(heads, b, n, n) for t in (used, d_used))
+            v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
+            d_v = _by_head(d_qkv, rows, b, 3 * heads)[2 * heads :]
+            d_out = _by_head(gradient, rows, b, heads)
+            a, d_a = (t[places].view(heads, b, n, n).unbind() for t in (used, d_used))
             for head in range(heads):
-                d_v[:, :, head] = torch.bmm(a[head].transpose(1, 2), d_out[:, :, head])
-                torch.bmm(d_out[:, :, head], v[:, :, head].transpose(1, 2), out=d_a[head])
+                d_v[head].copy_(torch.bmm(a[head].transpose(1, 2), d_out[head]))
+                torch.bmm(d_out[head], v[head].transpose(1, 2), out=d_a[head])
         d_weights = Mask.saved(kept, ctx.share).apply(d_used)
         # The softmax's gradient: a (da - sum a da), over each row of weights.
         d_weights.mul_(weights)
@@ -104,10 +114,11 @@ class _PackedAttention(torch.autograd.Function):
             rows_of.addcmul_(weights[places].view(-1, n), rows_of.sum(1, keepdim=True), value=-1)
         d_weights.mul_(1.0 / math.sqrt(qkv.shape[1] // 3 // heads))
         for n, b, rows, places in _walk(ctx.groups, heads):
-            x = qkv[rows].view(b, n, 3, heads, -1)
-            d_x = d_qkv[rows].view(b, n, 3, heads, -1)
-            d_logits = d_weights[places].view(heads, b, n, n)
+            q_k_v = _by_head(qkv, rows, b, 3 * heads)
+            d_q_k_v = _by_head(d_qkv, rows, b, 3 * heads)
+            d_logits = d_weights[places].view(heads, b, n, n).unbind()
             for head in range(heads):
-                d_x[:, :, 0, head] = torch.bmm(d_logits[head], x[:, :, 1, head])
-                d_x[:, :, 1, head] = torch.bmm(d_logits[head].transpose(1, 2), x[:, :, 0, head])
+                q, k = q_k_v[head], q_k_v[heads + head]
+                d_q_k_v[head].copy_(torch.bmm(d_logits[head], k))
+                d_q_k_v[heads + head].copy_(torch.bmm(d_logits[head].transpose(1, 2), q))
         return d_qkv, None, None, None

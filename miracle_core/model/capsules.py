@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from miracle_core.data.packed import Packed
 from miracle_core.model.adaptor import INIT_STD
 from miracle_core.model.precision import exact
+from miracle_core.model.radial import squash
 
 Agreement = Literal["h", "q"]
 NOISE_SCALE = 0.2
@@ -236,15 +237,6 @@ class SparseCapsules(nn.Module):
                 b = b + torch.bmm(agreeing, w) * _squash_scale(squared)
         z = torch.bmm(w.transpose(1, 2), q)
         return GroupTrace(slots, valid, c, o), z
-
-
-def squash(z: Tensor) -> Tensor:
-    """Squash: u = ||z||^2 / (||z||^2 + 1) z / ||z|| (eq. 13), with no division by ||z||.
-
-    At z = 0 both the value and the gradient are 0.
-    """
-    norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    return z * (norm / (norm * norm + 1))
 
 
 def _squash_scale(squared: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from miracle_core.model.adaptor import INIT_STD, MoEAdaptor
 from miracle_core.model.capsules import CapsuleOutput, Interests, SparseCapsules
 from miracle_core.model.context import ContextEncoder
 from miracle_core.model.losses import coverage, interest_contrast, orthogonality
+from miracle_core.model.radial import directions, rows_and_directions
 from miracle_core.model.repeats import Repeats
 from miracle_core.model.scoring import max_interest_cross_entropy
 from miracle_core.processes import ALONE, Processes
@@ -101,8 +102,8 @@ class Miracle(nn.Module):
             text: [items, d_b], scaled.
             identity: [items, d], the items' rows of ``self.identity``.
         """
-        x: Tensor = self.adaptor(text)
-        return x if identity is None else x + identity
+        x: Tensor = self.adaptor(text, identity)
+        return x
 
     def catalogue(self, text: Tensor) -> Tensor:
         """x_v of the whole catalogue from its scaled text: [items, d_b] to [items, d]."""
@@ -110,7 +111,7 @@ class Miracle(nn.Module):
 
     def candidates(self, items: Tensor) -> Tensor:
         """Item vectors as eq. 17 multiplies them: as they are, or their directions (cosine)."""
-        return items if self.settings.score == "inner" else F.normalize(items, dim=-1)
+        return items if self.settings.score == "inner" else directions(items)
 
     def forward(self, items: Tensor, packed: Packed) -> CapsuleOutput:
         """Interests of histories (eq. 5-14).
@@ -126,7 +127,7 @@ class Miracle(nn.Module):
     def user_vectors(self, output: CapsuleOutput) -> Tensor:
         """Interests as eq. 17 multiplies them: as they are, or their directions (cosine)."""
         u = output.interests.vectors
-        return u if self.settings.score == "inner" else F.normalize(u, dim=-1)
+        return u if self.settings.score == "inner" else directions(u)
 
     def repeats(
         self, interests: Interests, packed: Packed, candidates: Tensor | None = None
@@ -169,11 +170,15 @@ class Miracle(nn.Module):
             processes: those that share the batch; ``packed`` and ``targets`` are this one's share.
         """
         x = self.catalogue(text)
-        output = self(F.embedding(packed.items, x), packed)
+        if self.settings.score == "inner":
+            tokens, candidates = F.embedding(packed.items, x), x
+        else:
+            tokens, candidates = rows_and_directions(x, packed.items)
+        output = self(tokens, packed)
         interests = output.interests.replace_vectors(self.user_vectors(output))
         recommendation = max_interest_cross_entropy(
             interests,
-            self.candidates(x),
+            candidates,
             targets[interests.users],
             scale=1.0 / self.settings.temperature,
             repeats=self.repeats(interests, packed),

@@ -20,9 +20,18 @@ def product_type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add the product a b to ``total`` in place; a and b may be of a lower precision."""
+def add_product(total: Tensor, a: Tensor, b: Tensor, *, first: bool = False) -> None:
+    """Add the product a b to ``total`` in place; a and b may be of a lower precision.
+
+    Args:
+        total: [rows, columns].
+        a: [rows, n].
+        b: [n, columns].
+        first: write the product over whatever ``total`` holds.
+    """
     if a.dtype == total.dtype:
-        total.addmm_(a, b)
+        torch.addmm(total, a, b, beta=0 if first else 1, out=total)
+    elif first:
+        total.copy_(a @ b)
     else:
         total.add_(a @ b)

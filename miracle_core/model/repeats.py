@@ -10,6 +10,7 @@ positive, where people buy again what they have used up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -26,11 +27,14 @@ class Repeats:
         users: int64 [pairs], places in ``Interests.users``, rising.
         items: int64 [pairs], the candidates' rows; no (user, item) twice.
         gain: a scalar, what each pair's score gains.
+        before: [users + 1], how many pairs come before each user's, and how many there are. Known
+            here, so that nothing is read back from the device for each part of the users.
     """
 
     users: Tensor
     items: Tensor
     gain: Tensor
+    before: list[int]
 
     @classmethod
     def of(
@@ -51,13 +55,21 @@ class Repeats:
             users, items = users[had], rows[had]
         width = int(items.max()) + 1 if len(items) else 1
         pairs = (users * width + items).unique()
-        return cls(pairs // width, pairs % width, gain)
+        users = pairs // width
+        return cls.of_pairs(users, pairs - users * width, gain, interests.n_users)
+
+    @classmethod
+    def of_pairs(cls, users: Tensor, items: Tensor, gain: Tensor, n_users: int) -> Repeats:
+        """Repeats of ``n_users`` users from their pairs."""
+        counts = torch.bincount(users, minlength=n_users)
+        return cls(users, items, gain, list(accumulate(counts.tolist(), initial=0)))
 
     def among(self, users: slice) -> Repeats:
         """The pairs of some users, who are then counted from 0."""
-        bounds = torch.tensor([users.start, users.stop], device=self.users.device)
-        first, last = torch.searchsorted(self.users, bounds).tolist()
-        return Repeats(self.users[first:last] - users.start, self.items[first:last], self.gain)
+        first, last = self.before[users.start], self.before[users.stop]
+        before = [pairs - first for pairs in self.before[users.start : users.stop + 1]]
+        own = self.users[first:last] - users.start
+        return Repeats(own, self.items[first:last], self.gain, before)
 
     def within(self, block: slice) -> tuple[Tensor, Tensor]:
         """Users and columns of the pairs whose item lies in a block of the candidates."""

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from miracle_core.errors import MiracleError
 from miracle_core.model.capsules import Interests
+from miracle_core.model.pieces import max_over_interests
 from miracle_core.model.repeats import Repeats
-from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users, max_over_interests
+from miracle_core.model.scoring import BLOCK_ELEMENTS, chunks_of_users
 
 # Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
 # which is less than the catalogue itself takes.

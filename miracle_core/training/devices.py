@@ -156,7 +156,7 @@ def _small_loss(
         items,
         targets,
         scale=8.0,
-        repeats=Repeats(users, had, gain),
+        repeats=Repeats.of_pairs(users, had, gain, 80),
         triton=triton,
     )
     gradients = torch.autograd.grad(loss, (vectors, items, gain))

@@ -74,7 +74,7 @@ def test_gate_noise_has_the_learned_scale_in_training_only():
 
 
 def test_dropout_meets_the_experts_and_not_the_gate(monkeypatch):
-    monkeypatch.setattr(adaptor_module.Mask, "apply", lambda mask, t: t * 0)
+    monkeypatch.setattr(adaptor_module.Mask, "keep", lambda mask, t: t * 0)
     module = randomise(MoEAdaptor(4, 3, 2, noisy=False), 3).train()
     t = texts(5, 4)
     p = paper_parameters(adaptor=module)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 
 from miracle_core.data.packed import Packed, pack_lists
-from miracle_core.model.capsules import CapsuleOutput, SparseCapsules, active_capsules, squash
+from miracle_core.model.capsules import CapsuleOutput, SparseCapsules, active_capsules
+from miracle_core.model.radial import squash
 from tests.model.support import (
     LENGTHS,
     SEEDS,

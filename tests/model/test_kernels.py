@@ -75,7 +75,7 @@ def repeats_of(order, had, gain):
     """Users rising, as promised; a user's items falling, since nothing is promised of these."""
     pairs = [(u, i) for u, user in enumerate(order) for i in sorted(had[user], reverse=True)]
     users, items = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    return Repeats(users, items, gain)
+    return Repeats.of_pairs(users, items, gain, len(order))
 
 
 def some_of(seed: int, n_users: int, targets, n_items: int):

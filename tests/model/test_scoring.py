@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from miracle_core.errors import MiracleError
 from miracle_core.model import scoring
+from miracle_core.model.pieces import max_over_interests
 from miracle_core.model.scoring import (
     chunks_of_users,
     max_interest_cross_entropy,
-    max_over_interests,
 )
 from tests.model.support import SEEDS, SETTINGS, TOLERANCE, interests_of, random_users
 from tests.reference.scoring import eq16_in_batch, eq17_score, eq17_winner, eq23_full

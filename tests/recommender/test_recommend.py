@@ -12,7 +12,7 @@ from miracle_core.data.packed import pack_lists
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.capsules import squash
+from miracle_core.model.radial import squash
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Recommendation
 from miracle_core.training.run_folder import TrainedRun, load_run
