@@ -51,7 +51,8 @@ def evaluate(
 ) -> None:
     """Rank all items for every user of a run's data, the held-out item among them.
 
-    Popularity and chance stand beside the run.
+    Popularity and chance stand beside the run; for a catalogue it never saw also nearness of text
+    alone.
     """
     if split not in ("test", "valid"):
         raise InputError(

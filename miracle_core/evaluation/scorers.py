@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import Packed
@@ -65,6 +66,44 @@ class MiracleScorer:
     def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
         """What scores gain where a history holds the item; None without ``model.repeat``."""
         return self.model.repeats(interests, packed.to(self._inputs.device))
+
+
+class TextSimilarity:
+    """What the text encoder knows by itself: an item is as good as its text is near to one had.
+
+    Each item of a history is an interest, and eq. 17 takes the cosine of their texts. Items that
+    the history holds come last, since every one is nearest to itself.
+
+    Args:
+        text: [items, d_b], the catalogue's text vectors.
+        max_length: the newest items of a history that count.
+    """
+
+    # Two cosines are at most 2 apart.
+    GAIN = -3.0
+
+    def __init__(self, text: Tensor, max_length: int) -> None:
+        self.max_length = max_length
+        self._items = F.normalize(text, dim=-1)
+
+    def items(self) -> Tensor:
+        """The directions of the text vectors, [items, d_b]."""
+        return self._items
+
+    def interests(self, packed: Packed) -> Interests:
+        """Every item of a history."""
+        packed = packed.to(self._items.device)
+        return Interests(
+            self._items[packed.items],
+            torch.zeros_like(packed.items),
+            torch.arange(packed.n_histories, device=self._items.device),
+            packed.groups,
+        )
+
+    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
+        """Items of the history lose more than any cosine gains."""
+        gain = self._items.new_tensor(self.GAIN)
+        return Repeats.of(interests, packed.to(self._items.device), gain)
 
 
 class ConstantInterest:

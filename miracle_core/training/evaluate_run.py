@@ -12,7 +12,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
-from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.evaluation.scorers import MiracleScorer, TextSimilarity
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
 from miracle_core.training.run_folder import TrainedRun, load_run
@@ -28,7 +28,9 @@ class RunEvaluation:
         zero_shot: whether that is another catalogue than the one it was trained on.
         exclude_seen: whether history items were left out of the candidates.
         found: the run's own figures.
-        references: ``popularity`` and ``chance`` on the same users.
+        references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
+            ``text``, nearness of texts alone (:class:`TextSimilarity`), which is what is left of a
+            pre-trained model if its pre-training is of no use.
     """
 
     run: TrainedRun
@@ -101,6 +103,15 @@ def evaluate_run(
         processes=together,
     )
     others = references(dataset, split, ks=ks, exclude_seen=exclude_seen)
-    return RunEvaluation(
-        trained, dataset, not trained.origin.knows(dataset), exclude_seen, found, others
-    )
+    zero_shot = not trained.origin.knows(dataset)
+    if zero_shot:
+        text = evaluate(
+            TextSimilarity(trained.text.to(device), scorer.max_length),
+            dataset,
+            split,
+            ks=ks,
+            exclude_seen=exclude_seen,
+            processes=together,
+        )
+        others = {"text": Reference(text.ranks, text.metrics), **others}
+    return RunEvaluation(trained, dataset, zero_shot, exclude_seen, found, others)

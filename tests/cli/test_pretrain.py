@@ -52,7 +52,7 @@ def test_from_pretraining_to_zero_shot_and_fine_tuning(
     assert main(["evaluate", str(run), "--data", new, "--json"]) == 0
     zero_shot = json.loads(capsys.readouterr().out)
     assert zero_shot["zero_shot"] and zero_shot["dataset"] == "new"
-    assert zero_shot["references"].keys() == {"popularity", "chance"}
+    assert zero_shot["references"].keys() == {"text", "popularity", "chance"}
     assert main(["evaluate", str(run), "--data", new]) == 0
     assert "trained on tiny, other" in capsys.readouterr().out
     assert main(["evaluate", str(run)]) == 2
