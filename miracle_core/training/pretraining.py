@@ -106,6 +106,16 @@ class Pretraining(Training):
             processes,
         )
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The adaptor and the context encoder learn at a rate of their own."""
+        train, pretrain = self.settings.train, self.settings.pretrain
+        slow = [*self.model.adaptor.parameters(), *self.model.context.parameters()]
+        apart = {id(parameter) for parameter in slow}
+        return [
+            {"params": [p for p in self.model.parameters() if id(p) not in apart]},
+            {"params": slow, "lr": train.learning_rate * pretrain.encoder_rate},
+        ]
+
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Domains mixed as ``pretrain.mix_temperature`` says."""
         settings = self.settings

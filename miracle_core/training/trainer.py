@@ -99,7 +99,7 @@ class Training(ABC):
             own = np.random.default_rng([train.seed, processes.rank])
             torch.manual_seed(int(own.integers(2**63)))
         self.optimiser = torch.optim.AdamW(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            self.parameter_groups(),
             lr=train.learning_rate,
             weight_decay=train.weight_decay,
             fused=True,
@@ -109,6 +109,10 @@ class Training(ABC):
         self.position = Position(used=[0] * settings.model.capsules, data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
         self.steps_per_epoch = -(-n_examples // train.batch_size)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser learns, and how fast where it isn't ``train.learning_rate``."""
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
 
     @abstractmethod
     def order(self, epoch: int) -> npt.NDArray[np.int64]:

@@ -103,6 +103,29 @@ def test_every_weight_learns_the_mask_vector_and_positions_too(
             assert not torch.equal(value, weights[name]), name
 
 
+@pytest.mark.parametrize("rate", [0.03, 1.0])
+def test_what_makes_item_vectors_of_text_learns_at_a_rate_of_its_own(
+    tmp_path: Path, rate: float
+) -> None:
+    """Adam's first step moves every weight with a gradient by its learning rate."""
+    settings = pretrain_settings(
+        tmp_path,
+        pretrain__encoder_rate=rate,
+        train__epochs=1,
+        train__batch_size=100_000,
+        train__average=0.0,
+    )
+    torch.manual_seed(settings.train.seed)
+    corpus = pretraining.Corpus.open(settings.datasets)
+    fresh = pretraining.build_pretraining_model(settings, corpus.encoder.width).state_dict()
+    pretrain(settings, tmp_path / "run")
+    weights, _ = load_tensors(tmp_path / "run" / "model.safetensors")
+    lr = settings.train.learning_rate
+    for part, expected in (("adaptor.", rate), ("context.", rate), ("capsules.", 1), ("mask", 1)):
+        moved = max((weights[n] - fresh[n]).abs().max() for n in fresh if n.startswith(part))
+        assert float(moved) == pytest.approx(lr * expected, rel=0.01), part
+
+
 @pytest.mark.parametrize("changes", [{}, {"pretrain__mix_temperature": 0.3}])
 @pytest.mark.parametrize("seed", range(2))
 def test_stopped_at_random_steps_it_ends_with_the_same_weights(
@@ -172,7 +195,7 @@ def test_zero_shot(pretrained: tuple[Settings, Path], tmp_path: Path) -> None:
     third = other_shop(tmp_path / "third", items=25, name="third")
     found = evaluate_run(run, third.folder)
     assert found.zero_shot and found.run.origin.names == "tiny, other"
-    assert found.summary()["references"].keys() == {"popularity", "chance"}
+    assert found.summary()["references"].keys() == {"text", "popularity", "chance"}
     assert not evaluate_run(run, settings.datasets[0]).zero_shot
     renamed = reencode(third, name="mine")
     assert evaluate_run(run, renamed.folder).found.metrics == found.found.metrics
