@@ -16,9 +16,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from miracle_core.errors import InputError
+from miracle_core.presets import FROM_PRETRAINED, PRESETS, PRETRAINING, Preset
 
 Mode = Literal["transductive", "inductive"]
-Preset = Literal["default", "paper", "reference"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Kernels = Literal["torch", "triton"]
 METRIC_NAMES = ("recall", "ndcg", "mrr")
@@ -218,40 +218,6 @@ class Settings(_Section):
                 "train.freeze keeps pre-trained weights, and there are none: name a run with --from"
             )
         return self
-
-
-# What each preset says that the defaults above don't; docs/pretraining.md has the whole table.
-PRESETS: dict[Preset, dict[str, Any]] = {
-    "default": {},
-    # Equations as printed: no noise on the gate (eq. 3), no dropout before the experts (eq. 4).
-    "paper": {
-        "model": {
-            "agreement": "h",
-            "text_scale": "raw",
-            "score": "inner",
-            "temperature": 1.0,
-            "repeat": False,
-            "gate_noise": False,
-            "adaptor_dropout": 0.0,
-        },
-        "pretrain": {"encoder_rate": 1.0},
-        "train": {"average": 0.0},
-    },
-    "reference": {
-        "model": {
-            "agreement": "q",
-            "text_scale": "raw",
-            "score": "inner",
-            "temperature": 1.0,
-            "repeat": False,
-        },
-        "pretrain": {"encoder_rate": 1.0},
-        "train": {"average": 0.0},
-    },
-}
-# What the kind of a run says beneath its preset.
-PRETRAINING: dict[str, Any] = {"train": {"mode": "inductive", "epochs": 3, "batch_size": 2048}}
-FROM_PRETRAINED: dict[str, Any] = {"train": {"freeze": True}}
 
 
 def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settings:
