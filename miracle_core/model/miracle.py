@@ -169,11 +169,11 @@ class Miracle(nn.Module):
             weights: theta_4 and theta_5.
             processes: those that share the batch; ``packed`` and ``targets`` are this one's share.
         """
-        x = self.catalogue(text)
         if self.settings.score == "inner":
-            tokens, candidates = F.embedding(packed.items, x), x
+            candidates = self.catalogue(text)
+            tokens = F.embedding(packed.items, candidates)
         else:
-            tokens, candidates = rows_and_directions(x, packed.items)
+            tokens, candidates = rows_and_directions(self.catalogue(text), packed.items)
         output = self(tokens, packed)
         interests = output.interests.replace_vectors(self.user_vectors(output))
         recommendation = max_interest_cross_entropy(

@@ -7,7 +7,6 @@ that don't fit a cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +14,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
-# From lengths [rows, 1] to what rows are multiplied with, f, and f' / length.
-Factor = Callable[[Tensor], tuple[Tensor, Tensor]]
 # Shorter vectors are divided by this, as torch's normalize does.
 SHORTEST = 1e-12
 ROWS = 512
@@ -24,7 +21,7 @@ ROWS = 512
 
 def directions(x: Tensor) -> Tensor:
     """Rows of length 1: x / max(||x||, 1e-12), [rows, d] to [rows, d]. A row of zeros stays one."""
-    y: Tensor = _Radial.apply(x, _one_over_length)  # type: ignore[no-untyped-call]
+    y: Tensor = _Directions.apply(x)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -33,7 +30,7 @@ def squash(z: Tensor) -> Tensor:
 
     At z = 0 both the value and the gradient are 0. [rows, d] to [rows, d].
     """
-    u: Tensor = _Radial.apply(z, _squash_factor)  # type: ignore[no-untyped-call]
+    u: Tensor = _Squash.apply(z)  # type: ignore[no-untyped-call]
     return u
 
 
@@ -55,58 +52,81 @@ def rows_and_directions(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return both
 
 
-def _one_over_length(length: Tensor) -> tuple[Tensor, Tensor]:
-    factor = length.clamp_min(SHORTEST).reciprocal_()
-    return factor, torch.where(length < SHORTEST, 0.0, -(factor**3))
+def _lengths(x: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return lengths
 
 
-def _squash_factor(length: Tensor) -> tuple[Tensor, Tensor]:
-    square = length * length
-    # Of a length of 0 the gradient is 0 whatever it is divided by.
-    slope = (1 - square) / (square + 1) ** 2 / length.clamp_min(torch.finfo(length.dtype).tiny)
-    return length / (square + 1), slope
-
-
-def _forward(ctx: Any, x: Tensor, factor_of: Factor, *more: Tensor) -> Tensor:
-    factor, slope = factor_of(torch.linalg.vector_norm(x, dim=-1, keepdim=True))
-    ctx.save_for_backward(x, factor, slope, *more)
-    return x * factor
-
-
-def _gradient(x: Tensor, factor: Tensor, slope: Tensor, dy: Tensor) -> Tensor:
-    """Of y = f(||x||) x: f dy + (f' / ||x||) <x, dy> x."""
+def _gradient(v: Tensor, factor: Tensor, slope: Tensor, dy: Tensor) -> Tensor:
+    """The gradient factor dy + slope <v, dy> v, factor and slope [rows, 1]."""
     dx = torch.empty_like(dy)
     # Some rows at a time, so that the second and third look find them in the cache.
-    for start in range(0, len(x), ROWS):
+    for start in range(0, len(v), ROWS):
         rows = slice(start, start + ROWS)
-        own, given, to = x[rows], dy[rows], dx[rows]
+        own, given, to = v[rows], dy[rows], dx[rows]
         along = torch.mul(own, given, out=to).sum(1, keepdim=True)
         torch.mul(given, factor[rows], out=to).addcmul_(own, along.mul_(slope[rows]))
     return dx
 
 
-class _Radial(torch.autograd.Function):
+def _directions(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions y, and what their gradient is made of: dx = (dy - <y, dy> y) / ||x||.
+
+    Of x nothing is kept: where a catalogue's vectors are many, theirs and their directions' memory
+    counts.
+    """
+    length = _lengths(x)
+    factor = length.clamp_min(SHORTEST).reciprocal_()
+    # What is too short is only multiplied.
+    return x * factor, factor, torch.where(length < SHORTEST, 0.0, -factor)
+
+
+class _Directions(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor_of: Factor) -> Tensor:
-        return _forward(ctx, x, factor_of)
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y, factor, slope = _directions(x)
+        ctx.save_for_backward(y, factor, slope)
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
-        x, factor, slope = ctx.saved_tensors
-        return _gradient(x, factor, slope, dy), None
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        y, factor, slope = ctx.saved_tensors
+        return _gradient(y, factor, slope, dy)
+
+
+class _Squash(torch.autograd.Function):
+    """u = f(||z||) z: dz = f du + (f' / ||z||) <z, du> z."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        length = _lengths(z)
+        square = length * length
+        factor = length / (square + 1)
+        # Of a length of 0 the gradient is 0 whatever it is divided by.
+        slope = (1 - square) / (square + 1) ** 2 / length.clamp_min(torch.finfo(z.dtype).tiny)
+        ctx.save_for_backward(z, factor, slope)
+        return z * factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, du: Tensor) -> Tensor:
+        z, factor, slope = ctx.saved_tensors
+        return _gradient(z, factor, slope, du)
 
 
 class _RowsAndDirections(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return F.embedding(rows, x), _forward(ctx, x, _one_over_length, rows)
+        y, factor, slope = _directions(x)
+        ctx.save_for_backward(y, factor, slope, rows)
+        return F.embedding(rows, x), y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_taken: Tensor, dy: Tensor) -> tuple[Tensor, None]:
-        x, factor, slope, rows = ctx.saved_tensors
-        dx = _gradient(x, factor, slope, dy)
+        y, factor, slope, rows = ctx.saved_tensors
+        dx = _gradient(y, factor, slope, dy)
         # Each in the form that adds up in a fixed order on its device.
         if dx.is_cpu:
             dx.index_add_(0, rows, d_taken)

@@ -161,6 +161,8 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 d_gain += chunk.d_gain()
         ctx.scale, ctx.users = scale, targets.numel()
         if d_vectors is not None and d_items is not None:
+            # The items' were made with scaled vectors.
+            d_items.mul_(1.0 / targets.numel())
             ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
         return total / targets.numel()
 
@@ -168,11 +170,12 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_vectors, d_items, d_gain = ctx.saved_tensors
-        d_logits = d_loss / ctx.users
-        d_scores = d_logits * ctx.scale
+        d_scores = d_loss * (ctx.scale / ctx.users)
         d_gain = None if d_gain is None else d_gain * d_scores
-        # The items' were made with scaled vectors.
-        return d_vectors * d_scores, d_items * d_logits, *(None,) * 6, d_gain
+        # Mostly the loss counts once, which saves a copy of the catalogue's size; on a GPU it would
+        # have to be waited for to see that.
+        once = d_loss.is_cpu and float(d_loss) == 1.0
+        return d_vectors * d_scores, d_items if once else d_items * d_loss, *(None,) * 6, d_gain
 
 
 def chunk_rows(n_items: int) -> int:

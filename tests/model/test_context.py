@@ -57,7 +57,7 @@ def test_only_the_newest_n_items_count():
     module, x = encoder(), catalogue()
     long, short = [0, 1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6]
     first, second = encode(module, x, [long, short])
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, second, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("length", range(1, N + 1))
