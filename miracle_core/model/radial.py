@@ -81,21 +81,25 @@ def _directions(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x * factor, factor, torch.where(length < SHORTEST, 0.0, -factor)
 
 
-class _Directions(torch.autograd.Function):
+class _Radial(torch.autograd.Function):
+    """A function whose gradient is :func:`_gradient` of what its forward pass keeps."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        v, factor, slope = ctx.saved_tensors
+        return _gradient(v, factor, slope, dy)
+
+
+class _Directions(_Radial):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y, factor, slope = _directions(x)
         ctx.save_for_backward(y, factor, slope)
         return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
-        y, factor, slope = ctx.saved_tensors
-        return _gradient(y, factor, slope, dy)
 
-
-class _Squash(torch.autograd.Function):
+class _Squash(_Radial):
     """u = f(||z||) z: dz = f du + (f' / ||z||) <z, du> z."""
 
     @staticmethod
@@ -107,12 +111,6 @@ class _Squash(torch.autograd.Function):
         slope = (1 - square) / (square + 1) ** 2 / length.clamp_min(torch.finfo(z.dtype).tiny)
         ctx.save_for_backward(z, factor, slope)
         return z * factor
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, du: Tensor) -> Tensor:
-        z, factor, slope = ctx.saved_tensors
-        return _gradient(z, factor, slope, du)
 
 
 class _RowsAndDirections(torch.autograd.Function):
