@@ -51,6 +51,28 @@ def tie_order(n_items: int) -> Tensor:
     return torch.from_numpy(order)
 
 
+def inner_products(vectors: Tensor, items: Tensor, room: Tensor | None = None) -> Tensor:
+    """Of every interest with every item; of few interests as fast as items can be read.
+
+    Args:
+        vectors: [interests, d].
+        items: [items, d].
+        room: at least (interests + FEW_STEP) * items numbers to write to; None for new memory.
+
+    Returns:
+        [interests, items].
+    """
+    rows, columns = len(vectors), len(items)
+    few = rows <= FEW_ROWS
+    missing = -rows % FEW_STEP if few else 0
+    size = (rows + missing) * columns
+    room = vectors.new_empty(size) if room is None else room[:size]
+    if not few:
+        return torch.mm(vectors, items.T, out=room.view(rows, columns))
+    filled = F.pad(vectors, (0, 0, 0, missing))
+    return torch.mm(items, filled.T, out=room.view(columns, len(filled))).T[:rows]
+
+
 def score_chunks(
     interests: Interests, items: Tensor, repeats: Repeats | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
@@ -76,33 +98,19 @@ def score_chunks(
     ):
         scores = vectors.new_empty(users.stop - users.start, n_items)
         n_rows = rows.stop - rows.start
-        few = n_rows <= FEW_ROWS
-        left = _filled_up(vectors[rows]) if few else vectors[rows]
-        width = min(max(BLOCK_ELEMENTS // len(left), 1), n_items)
+        width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
         # One buffer for every block: fresh memory costs more than filling it.
-        buffer = vectors.new_empty(len(left) * width)
+        buffer = vectors.new_empty((n_rows + FEW_STEP) * width)
         for start in range(0, n_items, width):
             block = slice(start, min(start + width, n_items))
-            columns = block.stop - start
-            part = buffer[: len(left) * columns]
-            if few:
-                raw = part.view(columns, len(left)).T
-                torch.mm(items[block], left.T, out=raw.T)
-            else:
-                raw = part.view(len(left), columns)
-                torch.mm(left, items[block].T, out=raw)
-            max_over_interests(raw[:n_rows], groups, out=scores[:, block])
+            raw = inner_products(vectors[rows], items[block], buffer)
+            max_over_interests(raw, groups, out=scores[:, block])
         # A bad number in an item's vector spoils its score for every user: one row tells.
         if not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
         if repeats is not None:
             repeats.among(users).add_to(scores)
         yield users, scores
-
-
-def _filled_up(vectors: Tensor) -> Tensor:
-    """Rows of zeros added up to a whole number of FEW_STEP."""
-    return F.pad(vectors, (0, 0, 0, -len(vectors) % FEW_STEP))
 
 
 def _not_finite(what: str) -> MiracleError:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from miracle_core.index.search import Found
-from miracle_core.model.retrieval import ranks, top_k
+from miracle_core.model.retrieval import inner_products, ranks, top_k
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.results import Recommended
 from miracle_core.recommender.routing import Routed
@@ -49,7 +49,7 @@ class Ranking:
             candidates, ties = candidates[found.items], ties[found.items]
         self._routed, self._candidates, self._ties, self._names = routed, candidates, ties, names
         self._seen = frozenset(seen)
-        self._scores = routed.user @ candidates.T
+        self._scores = inner_products(routed.user, candidates)
         self._best, self._winners = self._scores.max(0)
         self._gains = torch.zeros_like(self._best)
         self._gains[self._rows(had)] = gain

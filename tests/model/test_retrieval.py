@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from miracle_core.errors import MiracleError
 from miracle_core.model import retrieval
-from miracle_core.model.retrieval import ranks, score_chunks, tie_order, top_k
+from miracle_core.model.retrieval import inner_products, ranks, score_chunks, tie_order, top_k
 from tests.model.support import SEEDS, SETTINGS, interests_of
 from tests.reference.metrics import rank_of, ranking
 from tests.reference.scoring import eq17_score
@@ -27,6 +27,18 @@ def whole_numbers(seed: int, counts: list[int], n_items: int, spread: int = 2):
     return users, rng.integers(-spread, spread + 1, (n_items, 3)).astype(float)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3, 4, 5, 16, 17])
+def test_inner_products(rows):
+    """From the left and from the right, into new memory and into old."""
+    generator = torch.Generator().manual_seed(rows)
+    vectors, items = (
+        torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (rows, 9)
+    )
+    room = torch.full(((rows + retrieval.FEW_STEP) * 9 + 1,), torch.nan, dtype=torch.float64)
+    for found in (inner_products(vectors, items), inner_products(vectors, items, room)):
+        torch.testing.assert_close(found, vectors @ items.T, rtol=1e-12, atol=1e-12)
+
+
 @SETTINGS
 @given(
     seed=SEEDS,
@@ -34,8 +46,9 @@ def whole_numbers(seed: int, counts: list[int], n_items: int, spread: int = 2):
     n_items=st.integers(1, 12),
     shape=st.sampled_from(SHAPES),
     k=st.integers(1, 12),
+    few=st.sampled_from([0, 16]),
 )
-def test_equals_plain_sorting(seed, counts, n_items, shape, k):
+def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
     users, items = whole_numbers(seed, counts, n_items)
     targets = np.random.default_rng(seed).integers(0, n_items, len(users)).tolist()
     interests = interests_of(users)
@@ -46,6 +59,7 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k):
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
             patch.setattr(retrieval, name, size)
+        patch.setattr(retrieval, "FEW_ROWS", few)
         for places, scores in score_chunks(interests, torch.tensor(items)):
             own = order[places]
             expected = [[eq17_score(users[i], x) for x in items] for i in own]
