@@ -140,8 +140,8 @@ def ours_step(model: Miracle, optimiser: torch.optim.Optimizer, p: Problem) -> C
     """A whole step of ours, as the trainer takes it before it averages the weights."""
 
     def step() -> Tensor:
-        losses = model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
         optimiser.zero_grad(set_to_none=True)
+        losses = model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()

@@ -112,10 +112,11 @@ class _GatedExperts(torch.autograd.Function):
         x = weight.new_empty(items, weight.shape[2])
         keep = ctx.needs_input_grad[1] and items * weight[0].numel() <= _GatedExperts.KEEP_ELEMENTS
         low_t, low_weight = t.to(low), weight.to(low).flatten(1)
-        masks: list[Tensor] = []
         kept: list[Tensor] = []
-        for rows in _blocks(items):
-            mask = Mask.draw(low_t[rows], share)
+        # All of them first: what stays, taken between what is freed, would leave holes in memory of
+        # twenty times its size.
+        masks = [Mask.draw(low_t[rows], share) for rows in _blocks(items)]
+        for rows, mask in zip(_blocks(items), masks, strict=True):
             outputs = (mask.keep(low_t[rows]) @ low_weight).unflatten(1, (experts, -1))
             # The experts' few weights are scaled in place of the text.
             weights = (g[rows] * mask.scale).to(low).unsqueeze(1)
@@ -126,11 +127,11 @@ class _GatedExperts(torch.autograd.Function):
             x[rows].addmm_(g[rows], offset, alpha=-1)
             if identity is not None:
                 x[rows] += identity[rows]
-            masks += mask.tensors
             if keep:
                 kept.append(outputs)
-        ctx.save_for_backward(low_t, g, bias, weight, offset, *masks, *kept)
-        ctx.share, ctx.n_masks = share, len(masks)
+        drawn = [tensor for mask in masks for tensor in mask.tensors]
+        ctx.save_for_backward(low_t, g, bias, weight, offset, *drawn, *kept)
+        ctx.share, ctx.n_masks = share, len(drawn)
         return x
 
     @staticmethod
