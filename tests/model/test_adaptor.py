@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +136,28 @@ def test_every_parameter_learns(noisy):
     assert ("noise_weight" in dict(module.named_parameters())) == noisy
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+PEAK = """
+import resource, torch
+from miracle_core.memory import keep_freed_memory
+from miracle_core.model.adaptor import MoEAdaptor
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+keep_freed_memory()
+torch.manual_seed(0)
+module, text = MoEAdaptor(384, 300, 8), torch.randn(40_000, 384)
+module(text[:2000]).sum().backward()
+before = peak()
+x = module(text)
+print((peak() - before) / len(text))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is counted in KiB on Linux only")
+def test_what_blocks_free_leaves_no_holes():
+    """An item takes its vector and mask (1.6 kB), not its experts' outputs (9.6 kB) too."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 4500
