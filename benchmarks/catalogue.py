@@ -6,9 +6,10 @@ Training memory: two steps (batch 1024, transductive) in a fresh process for eac
 optimiser has its moments from the first one's end.
 `growth_bytes_per_item` is how much more the peak takes for each item from one size to the next;
 `held_bytes_per_item` counts the arrays with a row an item that a step can't do without: the text
-vectors and the mask of their dropout, the experts' weights and their gradient, the identity
-embeddings with their gradient and two moments, the item vectors (of a cosine their directions) and
-their gradient. Growth beyond it would be scores.
+vectors and the mask of their dropout, the experts' weights with their gradient and what they are
+made of, the identity embeddings with their gradient and two moments, the item vectors (of a cosine
+their directions and lengths) and their gradient. Growth beyond it would be scores. The running mean
+of a training's weights (``train.average``) is left out on both sides.
 
 Retrieval on the largest size: top-100 for many users against the matrix-product rate, and one user
 against the time to read the catalogue's bytes once.
@@ -57,11 +58,10 @@ def training(n_items: int) -> dict[str, Any]:
 def held_bytes_per_item(settings: ModelSettings, text_width: int) -> int:
     """Bytes an item takes in the arrays that a step can't do without (float32, byte masks)."""
     width_arrays = 4 + 2  # e_v, its gradient, two moments; x_v and its gradient
-    gate_arrays = 2  # g and its gradient
-    return (
-        4 * (width_arrays * settings.width + gate_arrays * settings.experts + text_width)
-        + text_width
-    )
+    gate_arrays = 2 + 2  # g and its gradient; its logits and their noise's scale
+    lengths = 2  # factors of a direction and of its gradient
+    floats = width_arrays * settings.width + gate_arrays * settings.experts + lengths + text_width
+    return 4 * floats + text_width
 
 
 def retrieval(n_items: int, n_users: int, rate: float) -> dict[str, Any]:
