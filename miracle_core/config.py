@@ -113,12 +113,15 @@ class PretrainSettings(_Section):
             context encoder, times ``train.learning_rate``. At their first weights they keep texts
             as near to each other as the text encoder has them, in any domain; trained as fast as
             the capsules they give that up for the domains at hand.
+        log_q: candidates are corrected for how often they are drawn (logQ): a batch's targets are
+            mostly popular items, which as its only negatives would learn to score too low.
     """
 
     mask_probability: float = Field(0.2, ge=0, le=1)
     mask_min_length: int = Field(5, ge=2)
     mix_temperature: float = Field(1.0, ge=0)
     encoder_rate: float = Field(0.03, gt=0, le=1)
+    log_q: bool = False
 
 
 class TrainSettings(_Section):

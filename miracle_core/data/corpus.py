@@ -124,6 +124,27 @@ class Corpus:
                 parts.append(rng.permutation(size)[:rest] + first)
         return rng.permutation(np.concatenate(parts))
 
+    def target_frequencies(self, temperature: float) -> npt.NDArray[np.float64]:
+        """How often an item is the target of an example that an epoch takes.
+
+        Args:
+            temperature: as for :meth:`order`.
+
+        Returns:
+            float64 [items], by global index; they sum to 1.
+        """
+        parts = []
+        for dataset, examples, size, share in zip(
+            self.datasets,
+            self._examples,
+            self.sizes,
+            shares(self.sizes, temperature),
+            strict=True,
+        ):
+            taken = np.bincount(dataset.sequences[examples.positions], minlength=dataset.n_items)
+            parts.append(taken * (share / size / len(self)))
+        return np.concatenate(parts)
+
     def batch(self, chosen: Integers, max_length: int) -> CorpusBatch:
         """Gather examples by number, of whatever domains.
 

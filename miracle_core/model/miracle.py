@@ -196,6 +196,7 @@ class Miracle(nn.Module):
         weights: LossSettings,
         names: Tensor | None = None,
         processes: Processes = ALONE,
+        frequencies: Tensor | None = None,
     ) -> Losses:
         """The pre-training loss of a batch (eq. 15-22).
 
@@ -209,6 +210,8 @@ class Miracle(nn.Module):
             names: int64 [items], what tells the items of ``text`` from those of other processes;
                 None where there is but one.
             processes: those that share the batch; everything else is of this one's share.
+            frequencies: [all items, by their names], how often an item is the target of an example
+                that is drawn: corrects the candidates' scores for it (logQ). None leaves them.
         """
         x = self.item_vectors(text)
         items = F.embedding(packed.items, x)
@@ -224,12 +227,17 @@ class Miracle(nn.Module):
             chosen, candidates, own, counts = joined(
                 names[chosen], candidates, own, counts, processes
             )
+        item_bias = counts.to(x.dtype).log()
+        if frequencies is not None:
+            # Drawn so often for every time expected: the exponentials of the batch's candidates
+            # then sum, on average, to those of all items, each once.
+            item_bias = item_bias - (counts.sum() * frequencies[chosen]).to(x.dtype).log()
         recommendation = max_interest_cross_entropy(
             interests,
             candidates,
             own[interests.users],
             scale=1.0 / self.settings.temperature,
-            item_bias=counts.to(x.dtype).log(),
+            item_bias=item_bias,
             target_bias=x.new_zeros(len(own)),
             repeats=self.repeats(interests, named, chosen),
             triton=self.triton,

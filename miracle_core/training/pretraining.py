@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
@@ -105,6 +106,10 @@ class Pretraining(Training):
             len(corpus),
             processes,
         )
+        self.frequencies: Tensor | None = None
+        if settings.pretrain.log_q:
+            shares = corpus.target_frequencies(settings.pretrain.mix_temperature)
+            self.frequencies = torch.from_numpy(shares).to(self.device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The adaptor and the context encoder learn at a rate of their own."""
@@ -141,6 +146,7 @@ class Pretraining(Training):
             settings.loss,
             torch.from_numpy(batch.items).to(self.device),
             processes,
+            self.frequencies,
         )
 
     def validate(self) -> Validation:

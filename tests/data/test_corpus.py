@@ -93,6 +93,22 @@ def test_a_temperature_changes_how_often_domains_come(corpus: Corpus, temperatur
     assert np.array_equal(order, corpus.order(5, 1, temperature))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_how_often_an_item_is_a_target(
+    folders: list[Path], corpus: Corpus, temperature: float
+) -> None:
+    frequencies = corpus.target_frequencies(temperature)
+    assert len(frequencies) == sum(Dataset.open(folder).n_items for folder in folders)
+    targets = [target for _, target in expected_examples(folders)]
+    drawn = np.zeros(len(frequencies))
+    epochs = 300
+    for epoch in range(epochs):
+        drawn += np.bincount(np.array(targets)[corpus.order(5, epoch, temperature)],
+                             minlength=len(drawn))  # fmt: skip
+    drawn /= epochs * len(corpus)
+    assert np.allclose(drawn, frequencies, rtol=0.0 if temperature == 1.0 else 0.15, atol=1e-12)
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(1, 10_000_000), min_size=1, max_size=8),

@@ -65,10 +65,12 @@ def losses_of(
     histories: list[list[int]],
     targets: list[int],
     places: list[list[int]] | None,
+    frequencies: torch.Tensor | None = None,
 ) -> Any:
     packed = pack_lists(histories, N)
     masked = None if places is None else mask_of(packed, places)
-    return model.pretrain_losses(text, packed, torch.tensor(targets)[packed.order], masked, WEIGHTS)
+    wanted = torch.tensor(targets)[packed.order]
+    return model.pretrain_losses(text, packed, wanted, masked, WEIGHTS, frequencies=frequencies)
 
 
 @SETTINGS
@@ -79,14 +81,16 @@ def losses_of(
     capsules=st.integers(1, 6),
     share=st.sampled_from([0.0, 0.3, 1.0]),
     repeat=st.booleans(),
+    log_q=st.booleans(),
 )
-def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, repeat):
+def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, repeat, log_q):
     """Of histories of every length, targets shared or not, some, none or all items masked."""
     model = model_of(seed, agreement=agreement, capsules=capsules, repeat=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
     targets = rng.integers(0, 4, len(lengths)).tolist()
     places = [np.flatnonzero(rng.random(length) < share).tolist() for length in lengths]
+    often = rng.dirichlet(np.ones(ITEMS)) if log_q else None
 
     p = paper_parameters(model.adaptor, model.context, model.capsules)
     xs = item_vectors(f64(text), p)
@@ -104,18 +108,36 @@ def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, re
             [xs[target] for target in targets],
             histories,
             gain_of(model),
+            None if often is None else dict(enumerate(often)),
         )
         / len(users),
         "coverage": eq21_balance([user.s for user in users], [user.choice for user in users]),
         "orthogonality": eq18_orthogonality(p.A),
         "contrast": eq15_contrast(rows) / max(len(rows), 1),
     }
-    losses = losses_of(model, text, histories, targets, places)
+    frequencies = None if often is None else torch.from_numpy(often)
+    losses = losses_of(model, text, histories, targets, places, frequencies)
     assert losses.terms.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(f64(losses.terms[name]), value, **TOLERANCE)
     theta = (WEIGHTS.coverage, WEIGHTS.orthogonality, WEIGHTS.contrast)
     np.testing.assert_allclose(f64(losses.total), eq22_pretrain(*expected.values(), theta))
+
+
+def test_corrected_a_batch_stands_for_all_items():
+    """Each target drawn as often as expected: the loss is that of the whole catalogue."""
+    model, text = model_of(1), texts()
+    targets = [*range(ITEMS), 2, 2, 3]
+    histories = histories_of(
+        [1 + i % N for i in range(len(targets))], np.random.default_rng(0), ITEMS
+    )
+    counts = np.bincount(targets, minlength=ITEMS)
+    frequencies = torch.from_numpy(counts / counts.sum())
+    corrected = losses_of(model, text, histories, targets, None, frequencies)
+    packed = pack_lists(histories, N)
+    whole = model.finetune_losses(text, packed, torch.tensor(targets)[packed.order], WEIGHTS)
+    torch.testing.assert_close(corrected.total, whole.total)
+    assert losses_of(model, text, histories, targets, None).total > corrected.total + 1e-3
 
 
 def test_without_a_mask_there_is_no_contrast():

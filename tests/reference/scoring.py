@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tests.reference.basics import log_sum_exp
@@ -31,10 +32,13 @@ def eq16_in_batch(
     xs: list[Array],
     histories: list[list[int]] | None = None,
     gain: float = 0.0,
+    frequencies: dict[int, float] | None = None,
 ) -> float:
     """The sum over users of -log softmax among the targets of the batch.
 
     Another user's target is a negative unless it is the same item. `xs[i]` is target i's vector.
+    With `frequencies`, how likely an item is to be drawn as a target, a negative counts once for
+    every time it is expected in a batch (logQ; ours, not of the paper).
     """
     had = [[] for _ in users] if histories is None else histories
     total = 0.0
@@ -42,6 +46,7 @@ def eq16_in_batch(
         own = score(u, xs[i], targets[i], had[i], gain)
         rivals = [
             score(u, xs[j], targets[j], had[i], gain)
+            - (math.log(len(users) * frequencies[targets[j]]) if frequencies else 0.0)
             for j in range(len(users))
             if targets[j] != targets[i]
         ]
