@@ -1,6 +1,6 @@
 """A GPU against this machine's processor: the same losses, examples a second, memory.
 
-    python benchmarks/gpu.py [--json] [--batch 1024] [--steps 20]
+    python benchmarks/gpu.py [--json] [--batch 1024] [--steps 10]
 
 For each of fp32, bf16 and fp16 that the GPU can multiply in (``train.precision``):
 
@@ -165,7 +165,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     result: dict[str, Any] = {"device": None}
     bad: list[str] = []

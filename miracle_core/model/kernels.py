@@ -1,8 +1,8 @@
 """The max-over-interests cross-entropy by Triton kernels (eq. 17, 23), for CUDA.
 
-**Run in Triton's interpreter only, on a CPU, and compiled for GPUs; never run or timed on one.** So
-nothing uses it unless asked (``train.kernels``, or ``max_interest_cross_entropy(...,
-triton=True)``), and the blocked PyTorch version stays the tested default.
+**Right on the GPU they were tried on, and slower there than the blocked PyTorch version**
+(docs/performance.md), which is the default; these are used where asked for (``train.kernels``, or
+``max_interest_cross_entropy(..., triton=True)``).
 
 There are no atomic sums, so results repeat. Beyond the inputs and their gradients three numbers a
 user are kept. Products are made in autocast's type where it is on, and summed in float32 or better.

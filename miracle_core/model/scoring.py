@@ -25,6 +25,9 @@ from miracle_core.model.repeats import Repeats
 BLOCK_ELEMENTS = 1 << 21
 # Of these, looked at together: 4 MiB, which two cores' own caches hold through all passes.
 PIECE_ELEMENTS = 1 << 20
+# On a GPU a block is looked at whole, and large, 128 MiB of float32: each look is a few launches,
+# and it is these that a GPU waits for (docs/performance.md).
+GPU_ELEMENTS = 1 << 25
 # With fewer interests than this in a chunk of users a matrix product reads more than it computes.
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 4096
@@ -81,8 +84,8 @@ def max_interest_cross_entropy(
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
         repeats: the candidates that users have had, whose scores gain by it; the gain gets an
             exact gradient.
-        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which have been run
-            in Triton's interpreter only and never on a GPU.
+        triton: use the Triton kernels of :mod:`miracle_core.model.kernels`, which need a GPU of
+            CUDA and are slower on the one they have run on (docs/performance.md).
 
     Returns:
         The loss, a scalar.
@@ -138,12 +141,13 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         low = product_type(vectors)
-        buffer = vectors.new_empty(BLOCK_ELEMENTS, dtype=low)
+        block, piece = block_and_piece(vectors.device)
+        buffer = vectors.new_empty(min(block, vectors.shape[0] * items.shape[0]), dtype=low)
         # Scaled vectors have scaled scores, which saves a pass over these.
         low_vectors, low_items = (vectors * scale).to(low), items.to(low)
         if repeats is not None:
             repeats = replace(repeats, gain=repeats.gain.detach() * scale)
-        for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0])):
+        for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0], block)):
             chunk = _Chunk(
                 low_vectors[rows],
                 low_items,
@@ -153,6 +157,8 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 None if target_bias is None else target_bias[users],
                 None if repeats is None else repeats.among(users),
                 buffer,
+                block,
+                piece,
                 total.dtype,
             )
             d_rows = None if d_vectors is None else d_vectors[rows]
@@ -178,9 +184,16 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         return d_vectors * d_scores, d_items if once else d_items * d_loss, *(None,) * 6, d_gain
 
 
-def chunk_rows(n_items: int) -> int:
+def block_and_piece(device: torch.device) -> tuple[int, int]:
+    """Scores made by one product, and looked at together."""
+    if device.type == "cuda":
+        return GPU_ELEMENTS, GPU_ELEMENTS
+    return BLOCK_ELEMENTS, PIECE_ELEMENTS
+
+
+def chunk_rows(n_items: int, block: int) -> int:
     """Interests in a chunk: as many as let the whole catalogue be one block, else the most."""
-    rows = BLOCK_ELEMENTS // max(n_items, 1)
+    rows = block // max(n_items, 1)
     return rows if rows >= MIN_CHUNK_ROWS else MAX_CHUNK_ROWS
 
 
@@ -202,10 +215,12 @@ class _Chunk:
         target_bias: Tensor | None,
         repeats: Repeats | None,
         buffer: Tensor,
+        block: int,
+        piece: int,
         exact: torch.dtype,
     ) -> None:
         self.vectors, self.items, self.buffer = vectors, items, buffer
-        width = min(max(BLOCK_ELEMENTS // vectors.shape[0], 1), items.shape[0])
+        width = min(max(block // vectors.shape[0], 1), items.shape[0])
         self.blocks = [
             slice(start, min(start + width, items.shape[0]))
             for start in range(0, items.shape[0], width)
@@ -220,7 +235,7 @@ class _Chunk:
                 None if repeats is None else repeats.among(users),
                 exact,
             )
-            for rows, users, part in chunks_of_users(groups, max(PIECE_ELEMENTS // width, 1))
+            for rows, users, part in chunks_of_users(groups, max(piece // width, 1))
         ]
 
     def loss(self, d_vectors: Tensor | None, d_items: Tensor | None, first: bool) -> Tensor:

@@ -89,7 +89,7 @@ def compile_layers(model: Miracle, device: torch.device) -> None:
 def use_triton(model: Miracle, precision: Precision, device: torch.device) -> None:
     """Let Triton kernels compute the loss of the next item, where they show that they can.
 
-    Nobody has run them on a GPU before, so a small loss and its gradients are compared first.
+    They have run on few GPUs, so a small loss and its gradients are compared first.
 
     Raises:
         InputError: Triton is not installed, the device is no GPU of CUDA, or there the kernels

@@ -49,6 +49,11 @@ def set_blocks(monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int, int]
         monkeypatch.setattr(scoring, name, size)
 
 
+def test_a_gpu_looks_at_large_blocks_whole():
+    block, piece = scoring.block_and_piece(torch.device("cuda"))
+    assert block == piece > scoring.block_and_piece(torch.device("cpu"))[0]
+
+
 def case(seed: int, counts: list[int], n_items: int):
     rng = np.random.default_rng(seed)
     users = random_users(rng, counts, WIDTH)
