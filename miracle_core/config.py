@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from miracle_core.errors import InputError
-from miracle_core.presets import FROM_PRETRAINED, PRESETS, PRETRAINING, Preset
+from miracle_core.presets import FROM_PRETRAINED, PRESETS, Preset, pretraining
 
 Mode = Literal["transductive", "inductive"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -120,8 +120,8 @@ class PretrainSettings(_Section):
     mask_probability: float = Field(0.2, ge=0, le=1)
     mask_min_length: int = Field(5, ge=2)
     mix_temperature: float = Field(1.0, ge=0)
-    encoder_rate: float = Field(0.03, gt=0, le=1)
-    log_q: bool = False
+    encoder_rate: float = Field(0.3, gt=0, le=1)
+    log_q: bool = True
 
 
 class TrainSettings(_Section):
@@ -246,7 +246,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         )
     kind: dict[str, Any] = {}
     if any(layer.get("datasets") for layer in layers):
-        kind = PRETRAINING
+        kind = pretraining(chosen)
     elif any(layer.get("pretrained") for layer in layers):
         kind = FROM_PRETRAINED
     merged: dict[str, Any] = {}

@@ -24,6 +24,15 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_a_pre_training_has_its_preset_s_method() -> None:
+    ours = make_settings({"datasets": ["a"]})
+    assert (ours.pretrain.log_q, ours.train.epochs, ours.train.batch_size) == (True, 5, 2048)
+    for preset in ("paper", "reference"):
+        theirs = make_settings({"datasets": ["a"], "preset": preset})
+        assert (theirs.pretrain.log_q, theirs.pretrain.encoder_rate) == (False, 1.0)
+        assert (theirs.train.epochs, theirs.train.batch_size) == (3, 2048)
+
+
 def test_flags_beat_the_file_and_the_file_beats_the_preset(tmp_path: Path) -> None:
     file = write(
         tmp_path / "c.toml",

@@ -28,7 +28,7 @@ def quick_settings(folder: Path, **changes: Any) -> Settings:
 
 
 def pretrain_settings(folder: Path, **changes: Any) -> Settings:
-    """Settings over two shops in ``folder``: 3 epochs of 8 steps, noise and dropout on."""
+    """Settings over two shops in ``folder``: 5 epochs of 8 steps, noise and dropout on."""
     if not (folder / "b").exists():
         tiny_shop(folder / "a")
         other_shop(folder / "b")
