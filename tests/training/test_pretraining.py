@@ -161,8 +161,11 @@ def test_killed_before_its_validation_is_written(
     assert_same_run(run, whole)
 
 
-def test_the_mix_of_domains_is_part_of_the_settings(tmp_path: Path) -> None:
-    for name, changes in (("a", {}), ("b", {"pretrain__mix_temperature": 0.0})):
+@pytest.mark.parametrize("change", [{"pretrain__mix_temperature": 0.0}, {"pretrain__log_q": False}])
+def test_mix_and_correction_are_part_of_the_settings(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    for name, changes in (("a", {}), ("b", change)):
         pretrain(pretrain_settings(tmp_path / "data", train__epochs=1, **changes), tmp_path / name)
     assert not same_tensors(tmp_path / "a/model.safetensors", tmp_path / "b/model.safetensors")
 
