@@ -274,18 +274,17 @@ def test_the_default_models_step_is_the_same(pretraining):
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-7)
 
 
-def test_the_check_before_a_training_passes(request):
-    tiles = request.node.callspec.params["tiles"]
-    if tiles != (16, 16, 16):
-        pytest.skip("tiny tiles take the interpreter too long, and are looked at above")
+# In tiny tiles the interpreter takes too long for it.
+@pytest.mark.parametrize("tiles", [(16, 16, 16)], indirect=True)
+def test_the_check_before_a_training_passes():
     assert devices.triton_error(8, "fp32", CPU) < 1e-6
     assert 1e-5 < devices.triton_error(8, "fp16", CPU) < devices.TRITON_ALLOWED["fp16"]
 
 
-def test_a_compiler_for_gpus_takes_them(request, tmp_path):
+# A compiler has products of tiles of 16 and more, of a size that the other process sets.
+@pytest.mark.parametrize("tiles", [(16, 16, 16)], indirect=True)
+def test_a_compiler_for_gpus_takes_them(tmp_path):
     """Of all kinds that a training has; in a process without the interpreter, with no GPU."""
-    if request.node.callspec.params["tiles"] != (16, 16, 16):
-        pytest.skip("products of tiles below 16 are for the interpreter only")
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     del environment["TRITON_INTERPRET"]
     done = subprocess.run(
