@@ -32,7 +32,10 @@ def pretrain(
             "[default: 1]."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many [default: 3].")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="At most so many [default: 2; 3 with --preset paper or reference]."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples a step [default: 2048].")] = None,
     learning_rate: training.LearningRate = None,
     patience: training.Patience = None,

@@ -120,7 +120,7 @@ class PretrainSettings(_Section):
     mask_probability: float = Field(0.2, ge=0, le=1)
     mask_min_length: int = Field(5, ge=2)
     mix_temperature: float = Field(1.0, ge=0)
-    encoder_rate: float = Field(0.3, gt=0, le=1)
+    encoder_rate: float = Field(1.0, gt=0, le=1)
     log_q: bool = True
 
 

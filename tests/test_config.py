@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_a_pre_training_has_its_preset_s_method() -> None:
     ours = make_settings({"datasets": ["a"]})
-    assert (ours.pretrain.log_q, ours.train.epochs, ours.train.batch_size) == (True, 5, 2048)
+    assert (ours.pretrain.log_q, ours.train.epochs, ours.train.batch_size) == (True, 2, 2048)
     for preset in ("paper", "reference"):
         theirs = make_settings({"datasets": ["a"], "preset": preset})
         assert (theirs.pretrain.log_q, theirs.pretrain.encoder_rate) == (False, 1.0)

@@ -41,12 +41,12 @@ def test_from_pretraining_to_zero_shot_and_fine_tuning(
     run = pretrain(tmp_path, data, "--json")
     said = capsys.readouterr()
     assert json.loads(said.out) == json.loads((run / "result.json").read_text())
-    assert "epoch 5/5" in said.err and "contrast" in said.err
+    assert "epoch 2/2" in said.err and "contrast" in said.err
     assert "valid, tiny" in said.err and "valid, other" in said.err
     assert f"next: miracle finetune --from {run} --data DATA" in said.err
     used = tomllib.loads((run / "config.toml").read_text())
     assert used["datasets"] == [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert (used["train"]["mode"], used["train"]["epochs"]) == ("inductive", 5)
+    assert (used["train"]["mode"], used["train"]["epochs"]) == ("inductive", 2)
 
     new = str(tmp_path / "new")
     assert main(["evaluate", str(run), "--data", new, "--json"]) == 0
