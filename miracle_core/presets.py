@@ -42,6 +42,6 @@ FROM_PRETRAINED: dict[str, Any] = {"train": {"freeze": True}}
 def pretraining(preset: Preset) -> dict[str, Any]:
     """What a pre-training says beneath its preset."""
     # 3 are the authors'. With the correction of candidates (log_q) more than 2 serve the domains
-    # themselves and not what is fine-tuned from them.
+    # themselves; what is fine-tuned gains no more than seeds make (docs/decisions/0023).
     epochs = 2 if preset == "default" else 3
     return {"train": {"mode": "inductive", "epochs": epochs, "batch_size": 2048}}
