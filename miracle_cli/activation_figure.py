@@ -25,7 +25,7 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() not in KINDS or path.is_dir():
         raise InputError(
-            "is no image file that can be written",
+            "is not an image format that can be written",
             where=f"--figure {path}",
             remedy=f"end its name in {' or '.join(KINDS)}",
         )

@@ -56,7 +56,7 @@ def evaluate(
     """
     if split not in ("test", "valid"):
         raise InputError(
-            "is no split to evaluate", where=f"--split {split}", remedy="test or valid"
+            "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
     if save_top_k is not None and save_top_k.is_dir():
         raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")

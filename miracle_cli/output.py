@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError
 
-_PIPE_WIDTH = 120  # columns where stdout is no terminal
+_PIPE_WIDTH = 120  # columns where stdout is not a terminal
 _JOINERS = "\u200c\u200d"  # invisible, but they shape real scripts
 
 
@@ -46,12 +46,12 @@ def message(text: str) -> None:
 
 
 def print_error(error: MiracleError) -> None:
-    """Three lines: what is wrong, where, how to mend it."""
+    """Three lines: what is wrong, where, how to fix it."""
     message(f"error: {error.what}")
     if error.where:
         message(f"where: {error.where}")
     if error.remedy:
-        message(f"mend:  {error.remedy}")
+        message(f"fix:   {error.remedy}")
 
 
 def print_json(value: Any) -> None:

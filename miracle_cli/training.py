@@ -108,7 +108,9 @@ def _assigned(assignments: Sequence[str], options: Mapping[str, Any]) -> dict[st
         name = name.strip()
         if not equals or not name:
             raise InputError(
-                "is no assignment", where=f"--set {assignment}", remedy="write --set model.width=64"
+                "is not an assignment",
+                where=f"--set {assignment}",
+                remedy="write --set model.width=64",
             )
         if name in settings:
             raise InputError(f"{name} is given twice", where=f"--set {assignment}")

@@ -29,7 +29,7 @@ def tui(
     """Explore a run: type titles and see interests form."""
     if run is not None and not run.is_dir():
         raise InputError(
-            "is no folder",
+            "is not a folder",
             where=str(run),
             remedy="name a run folder, or none to choose among those found",
         )

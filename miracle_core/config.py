@@ -25,7 +25,7 @@ METRIC_NAMES = ("recall", "ndcg", "mrr")
 
 
 class _Section(BaseModel):
-    # Strict: "5" is no number and true is no 1; TOML says what a value is.
+    # Strict: "5" is not a number and true is no 1; TOML says what a value is.
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False
     )
@@ -172,7 +172,7 @@ class TrainSettings(_Section):
         name, at, k = value.partition("@")
         number = int(k) if k.isascii() and k.isdigit() else 0
         if name not in METRIC_NAMES or not at or number < 1:
-            raise ValueError("is no metric; write one of recall@K, ndcg@K, mrr@K")
+            raise ValueError("is not a metric; write one of recall@K, ndcg@K, mrr@K")
         return f"{name}@{number}"
 
 

@@ -90,12 +90,12 @@ class DemoFolder:
         """Refuse a folder that holds anything but an earlier demo.
 
         Raises:
-            InputError: it does, or it is no folder.
+            InputError: it does, or it is not a folder.
         """
         remedy = "choose another --out, or an earlier demo to replace"
         if not self.path.is_dir():
             if self.path.exists():
-                raise InputError("is no folder", where=str(self.path), remedy=remedy)
+                raise InputError("is not a folder", where=str(self.path), remedy=remedy)
             return
         if any(self.path.iterdir()):
             said = read_json(self.marker) if self.marker.is_file() else None

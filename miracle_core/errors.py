@@ -1,6 +1,6 @@
 """The errors a person is meant to read.
 
-Every error says what was wrong, where, and how to mend it. The command line prints these three
+Every error says what was wrong, where, and how to fix it. The command line prints these three
 lines and exits with :attr:`MiracleError.exit_code`; a notebook sees an ordinary exception.
 """
 
@@ -13,7 +13,7 @@ class MiracleError(Exception):
     Args:
         what: one sentence saying what was wrong.
         where: the place: a file, ``file:line``, ``file:line:column``, an id or a setting's name.
-        remedy: how to mend it, as an instruction.
+        remedy: how to fix it, as an instruction.
     """
 
     exit_code = 1
@@ -26,8 +26,8 @@ class MiracleError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        mend = f" ({self.remedy})" if self.remedy else ""
-        return f"{place}{self.what}{mend}"
+        fix = f" ({self.remedy})" if self.remedy else ""
+        return f"{place}{self.what}{fix}"
 
 
 class InputError(MiracleError):

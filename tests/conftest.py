@@ -16,7 +16,7 @@ def real_data() -> Path:
         pytest.skip("MIRACLE_REAL_DATA names no folder of public data sets")
     folder = Path(name)
     if not folder.is_dir():
-        pytest.fail(f"MIRACLE_REAL_DATA={name} is no folder")
+        pytest.fail(f"MIRACLE_REAL_DATA={name} is not a folder")
     return folder.resolve()
 
 

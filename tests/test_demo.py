@@ -108,6 +108,6 @@ def test_what_is_no_demo_is_left_alone(tmp_path: Path, name: str) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     out.write_text("mine")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         demo(out)
     assert out.read_text() == "mine"

@@ -92,7 +92,7 @@ def find(name: str) -> PublicData:
     known = catalogue()
     if name not in known:
         raise InputError(
-            f"is no data set this program knows (it knows: {', '.join(sorted(known))})",
+            f"is not a data set this program knows (it knows: {', '.join(sorted(known))})",
             where=name,
             remedy="name one of them",
         )

@@ -57,7 +57,7 @@ def export_atomic(
                 f"the {column} {table[column][int(odd.arg_max() or 0)]!r} holds a tab or a line "
                 "end, which no atomic file can hold",
                 where=str(dataset.folder),
-                remedy="mend the id in the raw data",
+                remedy="fix the id in the raw data",
             )
     name = re.sub(r"[^\w.-]+", "-", dataset.name).strip("-.") or "dataset"
     with replacing_folder(out) as folder:

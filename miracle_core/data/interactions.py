@@ -84,12 +84,12 @@ class Interactions:
                 files; they are left out as a step of its own.
 
         Raises:
-            InputError: no events, an empty id, a time that is no finite number, an item that is
+            InputError: no events, an empty id, a time that is not a finite number, an item that is
                 there twice, or an event of an item without a row or without text.
         """
         skips = skips or Skips()
         steps = list(steps)
-        mend = "mend or remove it"
+        fix = "fix or remove it"
         if "domain" not in items.columns:
             items = items.with_columns(pl.lit(name).alias("domain"))
         events = events.select(
@@ -120,12 +120,12 @@ class Interactions:
             raise _no_interactions(name, skips)
         for column in ("user_id", "item_id"):
             empty = _empty(events[column])
-            keep(skips.refuse(empty, f"no {column}", place, remedy=mend))
+            keep(skips.refuse(empty, f"no {column}", place, remedy=fix))
         infinite = (~_finite(events["time"])).to_numpy()
-        keep(skips.refuse(infinite, "a time that is no finite number", place, remedy=mend))
+        keep(skips.refuse(infinite, "a time that is not a finite number", place, remedy=fix))
         if "rating" in events.columns:
             unrated = events["rating"].is_null().to_numpy()
-            keep(skips.refuse(unrated, "no rating", place, remedy=mend))
+            keep(skips.refuse(unrated, "no rating", place, remedy=fix))
         items = _distinct_items(items, item_place, skips)
         codes = encode(events["item_id"], items["item_id"])
         wordless = (items["text"] == "").to_numpy()
@@ -151,7 +151,7 @@ class Interactions:
             )
             textless, codes = textless[codes >= 0], codes[codes >= 0]
             if textless.any() and not skips.allowed:
-                # The first in the item file: that is where it is mended.
+                # The first in the item file: that is where it is fixed.
                 row = int(codes[textless].min())
                 raise InputError(
                     f"the item {items['item_id'][row]!r} has no text",
@@ -159,7 +159,7 @@ class Interactions:
                     remedy="give it a title or a description, or remove the item and its "
                     "interactions",
                 )
-            keep(skips.refuse(textless, "an item without text", place, remedy=mend))
+            keep(skips.refuse(textless, "an item without text", place, remedy=fix))
         if not events.height:
             raise _no_interactions(name, skips)
         if steps and steps[-1]["interactions"] != events.height:
@@ -199,7 +199,7 @@ def _no_interactions(name: str, skips: Skips) -> InputError:
 def _distinct_items(items: pl.DataFrame, place: Place, skips: Skips) -> pl.DataFrame:
     """Items with an id, each once; others are refused, or left out where that is allowed."""
     nameless = (items["item_id"] == "").to_numpy()
-    stays = skips.refuse(nameless, "no item_id", place, remedy="mend or remove it")
+    stays = skips.refuse(nameless, "no item_id", place, remedy="fix or remove it")
     if not skips.allowed:
         check_unique(items["item_id"], "item", place)
         return items

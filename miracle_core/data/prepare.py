@@ -66,7 +66,7 @@ def check_out(out: Path) -> None:
                     remedy=remedy,
                 )
     elif out.exists():
-        raise InputError("is no folder", where=str(out), remedy=remedy)
+        raise InputError("is not a folder", where=str(out), remedy=remedy)
 
 
 def prepare(

@@ -46,7 +46,7 @@ class Skips:
             reason: what is wrong with them, as a count is told: ``no user_id``.
             place: where a row stands.
             what: the message for one row; None says ``has REASON``.
-            remedy: how to mend it.
+            remedy: how to fix it.
 
         Returns:
             bool [rows], those that stay.

@@ -222,7 +222,7 @@ def _record(path: Path, again: str) -> IndexRecord:
     try:
         record = IndexRecord.model_validate(value)
     except ValidationError as error:
-        raise InputError("is no record of an index", where=str(path), remedy=again) from error
+        raise InputError("is not an index record", where=str(path), remedy=again) from error
     if record.layout != LAYOUT:
         raise InputError(f"has layout {record.layout}", where=str(path), remedy=again)
     return record

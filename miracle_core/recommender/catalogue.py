@@ -20,7 +20,7 @@ def clean_title(typed: str) -> str:
     """A typed title on one line.
 
     Raises:
-        InputError: there is nothing to see in it, or it is no valid text.
+        InputError: there is nothing to see in it, or it is not valid text.
     """
     try:
         typed.encode()

@@ -69,7 +69,7 @@ class TitleIndex:
             limit: how many at most.
 
         Returns:
-            Items, the nearest first; empty where the query is no title, however much it is about
+            Items, the nearest first; empty where the query is not a title, however much it is about
             the same things.
         """
         typed = folded_words(query)

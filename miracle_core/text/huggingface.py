@@ -190,7 +190,7 @@ def load_hub(
             folder = Path(snapshot_download(hub_id, allow_patterns=list(_DOWNLOADED)))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"text encoder {hub_id!r} is no local folder and can't be had from the Hugging Face "
+            f"text encoder {hub_id!r} is not a folder and can't be loaded from the Hugging Face "
             f"Hub: {_first_line(error)}",
             remedy=INSTEAD,
         ) from error

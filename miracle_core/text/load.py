@@ -105,7 +105,7 @@ def _load_hashing(name: str) -> TextEncoder:
         return HashingEncoder(DEFAULT_WIDTH, name)
     if not (width.isascii() and width.isdigit() and 0 < int(width) <= _MAX_WIDTH):
         raise InputError(
-            f"text encoder {name!r}: {width!r} is no width",
+            f"text encoder {name!r}: {width!r} is not a width",
             remedy=f"give a whole number from 1 to {_MAX_WIDTH}, as in hashing:768",
         )
     return HashingEncoder(int(width), name)
@@ -121,7 +121,7 @@ def _split_pooling(name: str) -> tuple[str, PoolingName | None]:
     if suffix == "mean":
         return base, "mean"
     raise InputError(
-        f"text encoder {name!r}: {suffix!r} is no pooling", remedy=f"name one of: {_NAMES}"
+        f"text encoder {name!r}: {suffix!r} is not a pooling", remedy=f"name one of: {_NAMES}"
     )
 
 

@@ -131,7 +131,7 @@ def triton_error(width: int, precision: Precision, device: torch.device) -> floa
     with autocast(precision, device):
         found = _small_loss(width, torch.float32, device, triton=True)
     errors = [(a - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)]
-    # A comparison would pass over what is no number; max of a tensor doesn't.
+    # A comparison would pass over what is not a number; max of a tensor doesn't.
     return float(torch.stack(errors).max())
 
 

@@ -79,7 +79,7 @@ def pretrain(
 
 def _check(settings: Settings) -> None:
     if not settings.datasets:
-        raise InputError("these are no settings of a pre-training", remedy="use: miracle finetune")
+        raise InputError("these are not pre-training settings", remedy="use: miracle finetune")
 
 
 class Pretraining(Training):

@@ -109,7 +109,7 @@ class RunFolder:
         """Refuse a path that a new run may not take.
 
         Raises:
-            InputError: it holds something already; with ``overwrite``, something that is no run.
+            InputError: it holds something already; with ``overwrite``, something that is not a run.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not overwrite:
@@ -120,7 +120,7 @@ class RunFolder:
                 )
             if not self.config.is_file():
                 raise InputError(
-                    "is no run folder, so it will not be overwritten",
+                    "is not a run folder, so it will not be overwritten",
                     where=str(self.path),
                     remedy="choose another --out",
                 )

@@ -53,7 +53,7 @@ def test_a_folder_is_named_by_its_last_part(
 
 @pytest.mark.parametrize(
     ("encoder", "expected"),
-    [("hashing:x", "is no width"), ("./nowhere", "no such folder"), ("a:b", "is no pooling")],
+    [("hashing:x", "is not a width"), ("./nowhere", "no such folder"), ("a:b", "is not a pooling")],
 )
 def test_a_bad_encoder_exits_2_and_writes_nothing(
     data: Path, encoder: str, expected: str, capsys: pytest.CaptureFixture[str]

@@ -116,13 +116,13 @@ def test_an_input_error_is_three_lines(
     assert main(["try"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "error: is  [31mred\nwhere: file.csv:3\nmend:  paint [bold]it\n"
+    assert err == "error: is  [31mred\nwhere: file.csv:3\nfix:   paint [bold]it\n"
 
 
 def test_a_failed_run(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    install(throwing(MiracleError("the loss is no number")))
+    install(throwing(MiracleError("the loss is not a number")))
     assert main(["try"]) == 1
-    assert capsys.readouterr().err == "error: the loss is no number\n"
+    assert capsys.readouterr().err == "error: the loss is not a number\n"
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "try"], ["try", "--debug"]])

@@ -156,7 +156,7 @@ def test_what_fits_no_data_stops_before_reading(
     err = capsys.readouterr().err
     assert "reading" not in err
     assert where is None or f"where: {where}\n" in err
-    assert "mend: " in err
+    assert "fix: " in err
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_fits_no_data_stops_before_reading(
     [
         ("sales.csv", "customer", "client", "sales.csv:1", "no column 'customer'"),
         ("sales.csv", "u2,i3,49", "u2,i3", "sales.csv:15", "has 2 fields"),
-        ("sales.csv", "u2,i3,49", "u2,i3,late", "sales.csv:15", "'late' is no time"),
+        ("sales.csv", "u2,i3,49", "u2,i3,late", "sales.csv:15", "'late' is not a time"),
         ("sales.csv", "u2,i3,49", "u2,i99,49", "sales.csv:15", "'i99'"),
         ("goods.csv", "[red]Thing[/red] 3,Shelf &amp; 3", " ,", "goods.csv:5", "has no text"),
         ("goods.csv", "i4,", "i3,", "goods.csv:6", "'i3' is there twice"),
@@ -192,7 +192,7 @@ def test_bad_input_is_named_and_writes_nothing(
     error = next(line for line in lines if line.startswith("error: "))
     assert what in error
     assert f"where: {shop / where}" in lines
-    assert lines[-1].startswith("mend:  ")
+    assert lines[-1].startswith("fix:   ")
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == ["raw"]
 
 

@@ -122,16 +122,16 @@ class TestAmazon2018:
     @pytest.mark.parametrize(
         ("line", "what"),
         [
-            (b'{"reviewerID": "u", "asin"', "is no JSON"),
-            (b"[1, 2]", "is no JSON object"),
+            (b'{"reviewerID": "u", "asin"', "is not JSON"),
+            (b"[1, 2]", "is not a JSON object"),
             (b'{"reviewerID": "u\xff", "asin": "a", "unixReviewTime": 3}', "is no"),
             (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": "soon"}', "'unixReviewTime'"),
             (b'{"reviewerID": "u", "asin": "a", "unixReviewTime": 3.5}', "'unixReviewTime'"),
             (b'{"reviewerID": "u", "asin": {"a": 1}, "unixReviewTime": 3}', "'asin'"),
             (b'{"reviewerID": "u", "asin": "a"}', "has a time that is no"),
             (b'{"asin": "a", "unixReviewTime": 3}', "has no user_id"),
-            (b'{"reviewerID": "u\0", "asin": "a", "unixReviewTime": 3', "is no JSON"),
-            (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"," + b'"asin": 1', "is no JSON"),
+            (b'{"reviewerID": "u\0", "asin": "a", "unixReviewTime": 3', "is not JSON"),
+            (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"," + b'"asin": 1', "is not JSON"),
         ],
     )
     def test_bad_lines_are_named_or_counted(self, tmp_path: Path, line: bytes, what: str) -> None:

@@ -114,8 +114,8 @@ class TestOnlineRetail:
         ("old", "new", "line", "what"),
         [
             ("Quantity", "Amount", 1, "no column 'Quantity'"),
-            ("12/13/2010 9:41", "yesterday", 5, "'yesterday' is no time"),
-            (",56,", ",x,", 7, "'x' is no number"),
+            ("12/13/2010 9:41", "yesterday", 5, "'yesterday' is not a time"),
+            (",56,", ",x,", 7, "'x' is not a number"),
             ("22139", "", 7, "has no item_id"),
         ],
     )

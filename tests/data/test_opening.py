@@ -54,7 +54,7 @@ def test_packed_or_not_is_all_the_same(tmp_path: Path, kind: str, name: str) -> 
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "zip"])
 def test_places_are_those_of_the_unpacked_file(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / "s.csv", packed(kind, CSV.replace(b"v,a,3", b"v,a,soon")))
-    with pytest.raises(InputError, match="'soon' is no time") as caught:
+    with pytest.raises(InputError, match="'soon' is not a time") as caught:
         read("table", [path], TIMED)
     where = f"{path}!shop.csv:4" if kind == "zip" else f"{path}:4"
     assert caught.value.where == where

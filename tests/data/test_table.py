@@ -130,7 +130,7 @@ def test_times(tmp_path: Path, values: list[str], later: list[float]) -> None:
         (CSV.replace("title", "name"), ":1", "no column 'title'"),
         (CSV.replace("about", "title"), ":1", "twice"),
         (CSV + "u,a\n", ":6", "has 2 fields, expected 5"),
-        (CSV + 'u,a,5,"two\nlines",\n\nu,a,x,,\n', ":9", "'x' is no time"),
+        (CSV + 'u,a,5,"two\nlines",\n\nu,a,x,,\n', ":9", "'x' is not a time"),
         (CSV + 'u,a,5,"never closed,\nu,a,6,,\n', ":6", "can't be read"),
         (CSV + "u,c,5,,\n", ":6", "'c' has no text"),
         (CSV + ",a,5,,\n", ":6", "has no user_id"),

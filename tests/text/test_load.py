@@ -24,7 +24,7 @@ def test_hashing_by_name(name: str, width: int) -> None:
     "name", ["hashing:", "hashing:0", "hashing:-3", "hashing:1e3", "hashing:cls", "hashing:²"]
 )
 def test_a_bad_width_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is no width"):
+    with pytest.raises(InputError, match="is not a width"):
         load_encoder(name)
 
 
@@ -35,7 +35,7 @@ def test_no_name(name: str) -> None:
 
 
 def test_an_unknown_pooling_is_refused() -> None:
-    with pytest.raises(InputError, match="'max' is no pooling") as caught:
+    with pytest.raises(InputError, match="'max' is not a pooling") as caught:
         load_encoder("bert-base-uncased:max")
     assert ":mean" in caught.value.remedy
 
@@ -60,7 +60,7 @@ def test_an_id_that_can_not_be_had_names_the_others(
     monkeypatch.setattr(
         huggingface, "snapshot_download", lambda *a, **k: fetch(*a, cache_dir=tmp_path, **k)
     )
-    with pytest.raises(InputError, match="'some/model' is no local folder and can't be had") as e:
+    with pytest.raises(InputError, match="'some/model' is not a folder and can't be loaded") as e:
         load_encoder("some/model:mean")
     assert "minilm" in e.value.remedy
     assert "hashing" in e.value.remedy

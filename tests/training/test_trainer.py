@@ -220,7 +220,7 @@ def test_a_folder_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
     for taken in (folder, file):
         with pytest.raises(InputError, match="already holds something"):
             finetune(settings, taken)
-        with pytest.raises(InputError, match="is no run folder"):
+        with pytest.raises(InputError, match="is not a run folder"):
             finetune(settings, taken, overwrite=True)
     assert (folder / "mine.txt").read_text() == file.read_text() == "keep"
 

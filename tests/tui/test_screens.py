@@ -350,7 +350,7 @@ async def test_a_folder_is_picked_by_its_path(trained: Path, tmp_path: Path) -> 
         field = driver.app.screen.query_one("#folder", Input)
         field.value = str(tmp_path)
         await driver.press("enter")
-        assert "is no run" in driver.text
+        assert "is not a run" in driver.text
         field.value = str(trained)
         await driver.press("enter")
         await driver.until(lambda: driver.app.model is not None)

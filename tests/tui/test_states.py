@@ -68,7 +68,7 @@ async def test_while_a_run_loads_the_box_takes_text_and_progress_is_told(small_r
         assert "Vinyl Glove Box" in driver.text, "what was typed is completed once it can be"
 
 
-async def test_a_run_that_cannot_be_opened_says_what_where_and_how_to_mend_it(
+async def test_a_run_that_cannot_be_opened_says_what_where_and_how_to_fix_it(
     small_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

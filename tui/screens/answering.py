@@ -164,7 +164,7 @@ class AnsweringScreen(ExplorerScreen):
         if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
             self.notify(
-                f"{error}\nOnce it is mended: Esc, then t.",
+                f"{error}\nOnce it is fixed: Esc, then t.",
                 title="New items don't count",
                 severity="warning",
                 timeout=12,

@@ -86,7 +86,7 @@ class ExplorerScreen(Screen[None]):
             error = app.load_error
             lines = [f"The run can't be opened: {shown(error.what)}"]
             lines += [f"where: {shown(error.where)}"] if error.where else []
-            lines += [f"mend: {shown(error.remedy)}"] if error.remedy else []
+            lines += [f"fix: {shown(error.remedy)}"] if error.remedy else []
             return "\n".join([*lines, "F6 leads to the other runs."])
         if app.engine is None:
             return "No run is open. F6 leads to the runs."

@@ -69,5 +69,7 @@ class PickFolderScreen(Dialog[Path]):
         if is_run(folder):
             self.dismiss(folder)
             return
-        what = "is no run: it has no config.toml and data" if folder.is_dir() else "is no folder"
+        what = (
+            "is not a run: it has no config.toml and data" if folder.is_dir() else "is not a folder"
+        )
         self.query_one("#export-says", Static).update(f"{shown(str(folder))} {what}.")

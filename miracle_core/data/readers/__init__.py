@@ -48,7 +48,7 @@ def read(
     """
     if format not in FORMATS and format != "auto":
         raise InputError(
-            f"is no format this program reads (it reads: auto, {', '.join(sorted(FORMATS))})",
+            f"is not a format this program reads (it reads: auto, {', '.join(sorted(FORMATS))})",
             where=f"--format {format}",
             remedy="name one of them",
         )

@@ -106,7 +106,7 @@ def find(paths: Sequence[Path]) -> Found:
         else:
             if raw.named:
                 raise InputError(
-                    "is no atomic file (NAME.inter, NAME.item, NAME.test.inter, ...)",
+                    "is not an atomic file (NAME.inter, NAME.item, NAME.test.inter, ...)",
                     where=str(raw),
                     remedy="rename it, or read it with --format table",
                 )

@@ -131,7 +131,7 @@ def _read_index(path: RawFile, kind: str) -> _Index:
     if numbers.null_count():
         row = int(numbers.is_null().arg_max() or 0)
         raise InputError(
-            f"{table.rows['token'][row]!r} is no index (a whole number from 0)",
+            f"{table.rows['token'][row]!r} is not an index (a whole number from 0)",
             where=table.place(row),
             remedy="each line is an id, a tab and its index; there is no header",
         )
@@ -225,7 +225,7 @@ def _check_split(rows: pl.DataFrame, tables: dict[str, Table]) -> None:
         table = tables[_SPLITS[found["split"]]]
         raise InputError(
             f"this row's item is number {found['position'] + 1} of its user's, the test item is "
-            f"number {found['last'] + 1}: that is no leave-one-out split",
+            f"number {found['last'] + 1}: that is not a leave-one-out split",
             where=table.place(found["row"]),
             remedy="the last item belongs to the test, the one before it to the validation split",
         )
@@ -257,7 +257,7 @@ def _sequences(rows: pl.DataFrame, tables: dict[str, Table], items: _Index) -> p
         raise InputError(
             f"names the item {found['tokens']!r}, which is not in {items.path.name}",
             where=tables[_SPLITS[found["split"]]].place(found["row"]),
-            remedy=f"add the item to {items.path.name}, or mend the row",
+            remedy=f"add the item to {items.path.name}, or fix the row",
         )
     # The latest split first: the test row is the one that others are measured by.
     said = said.sort("user", "position", "split", "row", descending=[False, False, True, False])
@@ -275,7 +275,7 @@ def _sequences(rows: pl.DataFrame, tables: dict[str, Table], items: _Index) -> p
             f"has the item {found['tokens']!r} as its user's number {found['position'] + 1}, where "
             f"{other} has {witness['tokens']!r}",
             where=tables[_SPLITS[found["split"]]].place(found["row"]),
-            remedy="the rows of one user must be pieces of one sequence: mend one of the two, or "
+            remedy="the rows of one user must be pieces of one sequence: fix one of the two, or "
             "add the rows between them",
         )
     # Nothing is missing in between: every row begins at the beginning or one after the other.

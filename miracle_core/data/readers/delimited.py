@@ -36,7 +36,7 @@ _LINE = "\n"  # the column of line numbers; no header can hold this name
 
 
 def require_file(path: RawFile) -> None:
-    """Refuse a path that is no file, can't be read or holds nothing.
+    """Refuse a path that is not a file, can't be read or holds nothing.
 
     Raises:
         InputError: with the path.
@@ -141,7 +141,7 @@ def read_rows(
         with path.open() as file:
             table = _parse(file, layout, columns, keep, skip, {}, reached)
     except pa.ArrowInvalid as error:
-        # Arrow says what, but not on which line; a file that ends in its header is no error to
+        # Arrow says what, but not on which line; a file that ends in its header is not an error to
         # us yet.
         if skips is not None and skips.allowed:
             return _read_tolerantly(path, layout, columns, keep, skip, skips, reached)

@@ -81,7 +81,7 @@ def read_json_lines(
         progress: hears of each line.
 
     Raises:
-        InputError: a line that is no object or holds something else than its fields should, with
+        InputError: a line that is not an object, or a field of the wrong kind, with
             its number; or a file that can't be read.
     """
     require_file(raw)
@@ -171,7 +171,7 @@ def _slow(
             reason = str(error)
             if not skips.allowed:
                 raise InputError(
-                    reason, where=f"{raw}:{number}", remedy="mend or remove the line"
+                    reason, where=f"{raw}:{number}", remedy="fix or remove the line"
                 ) from error
             skips.add(reason.split(":")[0], 1, f"{raw}:{number}")
             continue
@@ -188,9 +188,9 @@ def _parse(line: bytes, literal: bool) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _BadLineError("is not UTF-8") from error
     except orjson.JSONDecodeError as error:
-        raise _BadLineError(f"is no JSON: {error.msg}, character {error.colno}") from error
+        raise _BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
     if not isinstance(found, dict):
-        raise _BadLineError("is no JSON object")
+        raise _BadLineError("is not a JSON object")
     return found
 
 

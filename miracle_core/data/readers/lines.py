@@ -110,7 +110,7 @@ def diagnose(path: RawFile, layout: Layout, expected: int) -> None:
             raise InputError(
                 f"has {len(fields)} field{'s' * (len(fields) != 1)}, expected {expected}",
                 where=f"{path}:{line}",
-                remedy="mend the line: a separator is missing, too many, or not quoted",
+                remedy="fix the line: a separator is missing, too many, or not quoted",
             )
         if not layout.quoted and any("\r" in field for field in fields):
             raise InputError(

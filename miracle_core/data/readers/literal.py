@@ -2,7 +2,7 @@
 
 Older releases of the Amazon and Steam data were written with Python's ``repr``. Strings, ``None``,
 ``True`` and ``False`` are rewritten token by token; whatever else is in a line stays as it is, and
-a line that is no JSON after that is a bad line.
+a line that is not JSON after that is a bad line.
 """
 
 from __future__ import annotations

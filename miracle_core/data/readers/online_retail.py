@@ -74,7 +74,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         steps = [count_step("as found in the files", frame)]
         for step, keep in (
             ("cancelled invoices dropped", ~pl.col("invoice").str.starts_with("C")),
-            # A quantity that is none is no sale either; where that is no error it was skipped.
+            # A quantity that is none is no sale either; where that is not an error it was skipped.
             ("quantities below 1 dropped", pl.col("quantity").fill_null(0) > 0),
             (f"rows without a {user} dropped", pl.col("user_id") != ""),
         ):
@@ -103,7 +103,7 @@ def _user(options: ReadOptions) -> str:
     name = _NAMES.get(_key(options.user))
     if name not in ("customer", "invoice"):
         raise InputError(
-            f"{options.user!r} is no column of users",
+            f"{options.user!r} is not a user column",
             where="--user-column",
             remedy="name CustomerID or InvoiceNo",
         )

@@ -221,7 +221,7 @@ def line_blocks(raw: RawFile, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
                 raise InputError(
                     f"holds a line of more than {_LONGEST >> 20} MiB",
                     where=f"{raw}:{longest}",
-                    remedy="mend or remove it",
+                    remedy="fix or remove it",
                 )
         elif block and not block.endswith(b"\n"):
             block += b"\n"
@@ -249,7 +249,7 @@ def expand(paths: Sequence[Path]) -> list[RawFile]:
             real = path.resolve()
             exists, folder = path.exists(), path.is_dir()
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"is no path: {error}", where=str(path)) from error
+            raise InputError(f"is not a valid path: {error}", where=str(path)) from error
         if real in seen:
             raise InputError("is named twice", where=str(path), remedy="name every source once")
         seen.add(real)
@@ -270,7 +270,7 @@ def expand(paths: Sequence[Path]) -> list[RawFile]:
 def _opened(path: Path, *, named: bool) -> list[RawFile]:
     try:
         if not path.is_file():
-            raise InputError("is no file", where=str(path), remedy="name a file or a folder")
+            raise InputError("is not a file", where=str(path), remedy="name a file or a folder")
         with path.open("rb") as file:
             first = file.read(4)
     except OSError as error:

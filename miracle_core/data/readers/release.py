@@ -33,7 +33,7 @@ class Form:
     Attributes:
         events: what user_id, item_id, time and rating are called; several names are tried in turn.
         items: what item_id, title, categories and brand are called.
-        kinds: what a field holds, where it is no text.
+        kinds: what a field holds, where it is not text.
     """
 
     events: Mapping[str, tuple[str, ...]]

@@ -51,9 +51,9 @@ def parse_times(values: pl.Series, place: Place, skips: Skips | None = None) -> 
         return best
     row = int(best.is_null().arg_max() or 0)
     raise InputError(
-        f"{values[row]!r} is no time: neither a number nor a date like 2024-01-31",
+        f"{values[row]!r} is not a time: neither a number nor a date like 2024-01-31",
         where=place(row),
-        remedy="mend the value, or leave the time out to keep the order of the file",
+        remedy="fix the value, or leave the time out to keep the order of the file",
     )
 
 
@@ -66,22 +66,22 @@ def parse_numbers(
         values: String [n].
         name: what they are, for the message and as the name of the result.
         place: where row i stands.
-        skips: where rows may be left out: what is no number becomes null.
+        skips: where rows may be left out: what is not a number becomes null.
 
     Returns:
         Float64 [n] named ``name``.
 
     Raises:
-        InputError: a value that is no finite number, with its place.
+        InputError: a value that is not a finite number, with its place.
     """
     numbers = values.str.strip_chars().cast(pl.Float64, strict=False)
     numbers = numbers.set(~numbers.is_finite().fill_null(False), None).alias(name)
     if numbers.null_count() and not (skips is not None and skips.allowed):
         row = int(numbers.is_null().arg_max() or 0)
         raise InputError(
-            f"{values[row]!r} is no number, and can't be a {name}",
+            f"{values[row]!r} is not a number, and can't be a {name}",
             where=place(row),
-            remedy="mend the value, or name the right column",
+            remedy="fix the value, or name the right column",
         )
     return numbers
 
