@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 from benchmarks.step import optimiser_of, ours_step, problem_with
 from miracle_core.config import ModelSettings
-from miracle_core.model.capsules import Interests
-from miracle_core.model.miracle import Miracle
-from miracle_core.model.retrieval import best_items
+from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.ranking.walk import best_items
 
 TOP_K = 100
 INTERESTS = 3

@@ -8,7 +8,7 @@ matrix product of the scores, and the max keeps only the winners' indices for th
 last two were measured against ``masked_fill``, ``amax`` and items before capsules, and are the
 fastest found.
 
-Parameters have the names and shapes of :class:`miracle_core.model.miracle.Miracle`, so one's
+Parameters have the names and shapes of :class:`miracle_core.systems.miracle.miracle.Miracle`, so one's
 ``state_dict`` loads into the other; no code is shared with it. Where two interests tie for an item
 the first takes the gradient (``Miracle`` shares it).
 """

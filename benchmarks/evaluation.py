@@ -30,7 +30,7 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_dataset
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 
 
 def dataset_of_shape(folder: Path) -> Dataset:

@@ -40,7 +40,7 @@ from benchmarks import harness
 from benchmarks.step import CLIP, WEIGHTS, Problem, optimiser_of, problem
 from miracle_core.config import Kernels, ModelSettings, Precision
 from miracle_core.errors import InputError
-from miracle_core.model.miracle import Losses, Miracle
+from miracle_core.systems.miracle.miracle import Losses, Miracle
 from miracle_core.training.devices import autocast, check_precision, grad_scaler, use_triton
 
 ROUNDS = 3

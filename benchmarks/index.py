@@ -30,9 +30,9 @@ from miracle_core.config import ModelSettings
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.index.search import build, kind_for
 from miracle_core.index.store import choose_probes, exact_best, recall_of, samples
-from miracle_core.model.capsules import Interests
-from miracle_core.model.retrieval import best_items
-from miracle_core.training.run_folder import load_run
+from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.ranking.walk import best_items
+from miracle_core.runs.folder import load_run
 
 USERS, INTERESTS, TOP_K = 200, 4, 100
 IN_CLUSTER, SPREAD, NORM_SPREAD = 100, 1.0, 0.2

@@ -29,7 +29,7 @@ from benchmarks.step import Problem, dense_step, optimiser_of, ours_step
 from miracle_core.config import ModelSettings
 from miracle_core.data.packed import pack
 from miracle_core.memory import keep_freed_memory
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 
 LENGTH, CAPSULES, BATCH = 20, 32, 256
 SWEEPS: dict[str, tuple[int, ...]] = {

@@ -36,7 +36,7 @@ from benchmarks.dense import DenseMiracle, pad, training_step
 from miracle_core.config import LossSettings, ModelSettings
 from miracle_core.data.packed import Packed, pack
 from miracle_core.memory import keep_freed_memory
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 
 WEIGHTS = LossSettings()
 CLIP = 1.0

@@ -46,8 +46,8 @@ from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.titles import TitleIndex
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash
-from miracle_core.training.tensors import save_tensors
+from miracle_core.runs.folder import RunFolder, build_model, data_hash
+from miracle_core.runs.tensors import save_tensors
 from tui.app import ExplorerApp
 from tui.engine import load_recommender
 from tui.runs import Weights

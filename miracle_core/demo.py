@@ -18,15 +18,15 @@ from miracle_core.data.readers import read
 from miracle_core.data.synthetic import Shop, generate_shops, write_shop_files
 from miracle_core.data.synthetic.recovery import Recovery, recovery
 from miracle_core.errors import InputError
+from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.files import read_json, write_json
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Match, Recommendation
+from miracle_core.runs.folder import RunFolder
 from miracle_core.text import encode_dataset
-from miracle_core.training.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener
-from miracle_core.training.run_folder import RunFolder
 
 SHOP = "workshop"
 ENCODER = "hashing"

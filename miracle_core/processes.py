@@ -1,12 +1,13 @@
 """One training in several processes, each with a share of every batch and a device of its own.
 
-``torchrun`` or ``accelerate launch`` start them and say so in the environment; without one there is
+``torchrun`` starts them and says so in the environment; without one there is
 one process, and everything here returns what it is given. What each process computes of a loss is
 its contribution: contributions, and their gradients, sum over the processes to those of the batch.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -144,11 +145,14 @@ def processes() -> Processes:
     cuda = torch.cuda.is_available()
     if "WORLD_SIZE" not in os.environ:
         return Processes(device=torch.device("cuda" if cuda else "cpu"))
-    # Imported here: a training in one process needs none of it.
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not cuda)
-    return Processes(state.process_index, state.num_processes, state.device)
+    device = torch.device("cpu")
+    if cuda:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return Processes(dist.get_rank(), dist.get_world_size(), device)
 
 
 class _Gather(torch.autograd.Function):

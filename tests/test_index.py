@@ -19,11 +19,11 @@ from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.index import store, vectors
 from miracle_core.index.key import catalogue_key
 from miracle_core.index.search import FLAT_BELOW, Index, build, kind_for
-from miracle_core.model.capsules import Interests
-from miracle_core.model.miracle import Miracle
-from miracle_core.model.retrieval import best_items
+from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.ranking.walk import best_items
 from miracle_core.recommender import Recommender
-from miracle_core.training.run_folder import load_run
+from miracle_core.runs.folder import load_run
 from tests.support.runs import tiny_run
 
 pytest.importorskip("faiss", reason="the extra faiss is not installed")
@@ -54,8 +54,8 @@ def change_weights(run: Path, name: str = "identity") -> None:
     loaded = load_run(run)
     with torch.no_grad():
         loaded.model.get_parameter(name)[0, 0] += 0.5
-    from miracle_core.training.run_folder import data_hash
-    from miracle_core.training.tensors import save_tensors
+    from miracle_core.runs.folder import data_hash
+    from miracle_core.runs.tensors import save_tensors
 
     data = data_hash(loaded.settings, loaded.dataset)
     save_tensors(loaded.folder.weights, loaded.model.state_dict(), {"data": data})

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from miracle_core.data.dataset import Dataset, EncoderIdentity, FeatureSet
 from miracle_core.data.packed import Packed, pack
+from miracle_core.data.ragged import ragged
 from miracle_core.errors import InputError
 
 Integers = npt.NDArray[np.int64]
@@ -160,9 +161,8 @@ class Corpus:
             ends = examples.positions[local]
             starts = np.maximum(dataset.offsets[examples.users[local]], ends - max_length)
             length = ends - starts
-            within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
             first_item = self._first_item[domain]
-            histories.append(dataset.sequences[np.repeat(starts, length) + within] + first_item)
+            histories.append(dataset.sequences[ragged(starts, length)[1]] + first_item)
             targets.append(dataset.sequences[ends] + first_item)
             lengths.append(length)
         flat, wanted = np.concatenate(histories), np.concatenate(targets)

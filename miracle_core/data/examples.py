@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from miracle_core.data.ragged import ragged
+
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 Positions = npt.NDArray[np.int64]
@@ -66,6 +68,4 @@ def split_examples(offsets: Positions, cuts: Positions, split: Split) -> Example
         users = np.flatnonzero((starts < valid) & (valid < test))
         return Examples(users, valid[users])
     counts = np.maximum(valid - starts - 1, 0)
-    users = np.repeat(np.arange(len(starts)), counts)
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return Examples(users, starts[users] + 1 + within)
+    return Examples(*ragged(starts + 1, counts))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import SPLITS, Dataset, Examples
+from miracle_core.data.ragged import ragged
 from miracle_core.errors import InputError
 from miracle_core.files import replacing_folder
 from miracle_core.progress import SILENT, Progress, stage
@@ -103,10 +104,8 @@ def _histories(
     dataset: Dataset, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> pl.Series:
     """Each history as indices with spaces between them, String [n]; none is empty."""
-    lengths = ends - begins
-    rows = np.repeat(np.arange(len(begins)), lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    tokens = pl.Series(dataset.sequences[begins[rows] + within]).cast(pl.String)
+    rows, places = ragged(begins, ends - begins)
+    tokens = pl.Series(dataset.sequences[places]).cast(pl.String)
     found = pl.DataFrame({"row": rows, "token": tokens}).group_by("row", maintain_order=True)
     return found.agg(pl.col("token").str.join(" "))["token"]
 

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from miracle_core.data.ragged import ragged
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -61,6 +63,10 @@ class Packed:
             torch.tensor([length for length, _ in self.groups], device=device),
             torch.tensor([count for _, count in self.groups], device=device),
         )
+
+    def last_tokens(self) -> Tensor:
+        """The place of each history's newest item among all tokens, int64 [histories]."""
+        return self.lengths().cumsum(0) - 1
 
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
@@ -117,11 +123,9 @@ def pack(
         raise ValueError(f"history {int(np.argmin(lengths))} of the batch is empty")
     order = np.argsort(lengths, kind="stable")
     lengths = lengths[order]
-    total = int(lengths.sum())
-    within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    first = np.repeat(ends[order] - lengths, lengths)
-    items = np.asarray(sequences[first + within], dtype=np.int64)
-    positions = max_length - np.repeat(lengths, lengths) + within
+    _, places = ragged(ends[order] - lengths, lengths)
+    items = np.asarray(sequences[places], dtype=np.int64)
+    positions = max_length - np.repeat(ends[order], lengths) + places
     unique, counts = np.unique(lengths, return_counts=True)
     return Packed(
         torch.from_numpy(items),

@@ -15,10 +15,12 @@ from miracle_core.data.dataset import Dataset, Examples, Split
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS, UNRANKED, ranking_metrics
-from miracle_core.evaluation.scorers import Scorer
-from miracle_core.model.retrieval import ranks, score_chunks, tie_order, top_k
 from miracle_core.processes import ALONE, Processes
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.order import ranks, tie_order, top_k
+from miracle_core.ranking.seen import Seen
+from miracle_core.systems.scorer import Scorer
 
 BATCH_USERS = 2048
 
@@ -36,8 +38,10 @@ class Evaluation:
             left out of the candidates.
         metrics: means over the users.
         n_items: candidates.
-        active: int64 [users], active capsules.
-        capsule_users: int64 [highest capsule in use + 1], users that activate each capsule.
+        active: int64 [users], interests of each user; 1 in a system with one.
+        capsule_users: int64 [highest capsule in use + 1], users that activate each capsule; None in
+            a system without capsules.
+        several: whether the system can give a user several interests.
         top_items: int64 [users, K] or None, best first.
         top_scores: float32 [users, K] or None; -inf where fewer than K candidates are left.
         seconds: how long it took.
@@ -51,7 +55,8 @@ class Evaluation:
     metrics: dict[str, float]
     n_items: int
     active: npt.NDArray[np.int64]
-    capsule_users: npt.NDArray[np.int64]
+    capsule_users: npt.NDArray[np.int64] | None
+    several: bool
     top_items: npt.NDArray[np.int64] | None
     top_scores: npt.NDArray[np.float32] | None
     seconds: float
@@ -64,12 +69,24 @@ class Evaluation:
             "users": len(self.users),
             "items": self.n_items,
             "metrics": self.metrics,
-            "active_capsules": {
-                "mean": float(self.active.mean()),
-                "in_use": int((self.capsule_users > 0).sum()),
-            },
+            **self._interests(),
             "seconds": self.seconds,
         }
+
+    def _interests(self) -> dict[str, Any]:
+        mean = float(self.active.mean())
+        if self.capsule_users is not None:
+            in_use = int((self.capsule_users > 0).sum())
+            return {"active_capsules": {"mean": mean, "in_use": in_use}}
+        return {"interests": {"mean": mean}} if self.several else {}
+
+    def figures(self) -> dict[str, float]:
+        """What is worth a curve besides the metrics, by name; one interest a user is not."""
+        mean = float(self.active.mean())
+        if self.capsule_users is not None:
+            in_use = int((self.capsule_users > 0).sum())
+            return {"capsules_in_use": in_use, "capsules_per_user": mean}
+        return {"interests_per_user": mean} if self.several else {}
 
 
 def evaluate(
@@ -78,7 +95,7 @@ def evaluate(
     split: Split = "test",
     *,
     ks: Sequence[int] = DEFAULT_KS,
-    exclude_seen: bool = False,
+    leave_out: bool = False,
     keep_top: int = 0,
     progress: Progress = SILENT,
     processes: Processes = ALONE,
@@ -90,8 +107,8 @@ def evaluate(
         dataset: whose users and items.
         split: ``valid`` or ``test``.
         ks: cut-offs of the metrics.
-        exclude_seen: leave a user's history out of the candidates (the paper does not). A held-out
-            item that the user had before is then never found.
+        leave_out: leave the items of a user's whole history out of the candidates (the paper does
+            not). A held-out item that the user had before is then never found.
         keep_top: keep each user's so many best items.
         progress: told of users done.
         processes: each ranks for a share of the users; all return the whole.
@@ -110,34 +127,35 @@ def evaluate(
     # In turn, so that all processes get histories as long.
     share = slice(processes.rank, None, processes.size)
     everyone, examples = examples, Examples(examples.users[share], examples.positions[share])
-    items = scorer.items()
-    ties = tie_order(dataset.n_items).to(items.device)
     keep_top = min(keep_top, dataset.n_items)
     n = len(examples)
     target_items = np.asarray(dataset.sequences[examples.positions], dtype=np.int64)
     found = np.empty(n, dtype=np.int64)
-    active = np.empty(n, dtype=np.int64)
+    active = np.ones(n, dtype=np.int64)
     capsule_users = np.zeros(1, dtype=np.int64)
     top_items = np.empty((n, keep_top), dtype=np.int64)
     top_scores = np.empty((n, keep_top), dtype=np.float32)
     with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
         for batch, starts, ends in _batches(dataset, examples):
-            packed = pack(dataset.sequences, starts, ends, scorer.max_length)
-            interests = scorer.interests(packed)
-            order = packed.order.to(interests.users.device)[interests.users]
-            active[batch.start + order.cpu().numpy()] = interests.counts().cpu().numpy()
-            used = np.bincount(interests.capsules.cpu().numpy(), minlength=len(capsule_users))
-            used[: len(capsule_users)] += capsule_users
-            capsule_users = used
-            repeats = scorer.repeats(interests, packed)
-            for users, scores in score_chunks(interests, items, repeats):
-                rows = order[users].cpu().numpy()
-                places = batch.start + rows
-                targets = torch.from_numpy(target_items[places]).to(items.device)
-                if exclude_seen:
-                    _exclude(scores, dataset, starts[rows], ends[rows])
+            packed = pack(
+                dataset.sequences, starts, ends, scorer.max_length or int((ends - starts).max())
+            )
+            order = packed.order.numpy()
+            seen = None
+            if leave_out:
+                seen = Seen.left_out(dataset.sequences, starts[order], ends[order])
+            answer = scorer.scores(packed, seen)
+            if answer.interests is not None:
+                interests = answer.interests
+                who = order[interests.users.cpu().numpy()]
+                active[batch.start + who] = interests.counts().cpu().numpy()
+                capsule_users = _adding(capsule_users, interests)
+            for histories, scores in answer.chunks:
+                places = batch.start + order[histories.cpu().numpy()]
+                targets = torch.from_numpy(target_items[places]).to(scores.device)
+                ties = tie_order(dataset.n_items).to(scores.device)
                 found[places] = ranks(scores, targets, ties).cpu().numpy()
-                if exclude_seen:
+                if leave_out:
                     gone = torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))
                     found[places[gone.cpu().numpy()]] = UNRANKED
                 if keep_top:
@@ -165,7 +183,8 @@ def evaluate(
         metrics=ranking_metrics(found, ks),
         n_items=dataset.n_items,
         active=active[back],
-        capsule_users=capsule_users,
+        capsule_users=capsule_users if scorer.capsules else None,
+        several=scorer.n_interests > 1,
         top_items=top_items[back] if keep_top else None,
         top_scores=top_scores[back] if keep_top else None,
         seconds=time.perf_counter() - started,
@@ -188,17 +207,23 @@ def _batches(
         yield batch, np.asarray(dataset.offsets[users]), examples.positions[batch]
 
 
-def _exclude(
-    scores: torch.Tensor,
-    dataset: Dataset,
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-) -> None:
-    """Give the items of whole histories a score below all others."""
-    lengths = ends - starts
-    rows = np.repeat(np.arange(len(starts)), lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    seen = dataset.sequences[np.repeat(starts, lengths) + within].astype(np.int64)
-    scores[
-        torch.from_numpy(rows).to(scores.device), torch.from_numpy(seen).to(scores.device)
-    ] = -torch.inf
+def _adding(counts: npt.NDArray[np.int64], interests: Interests) -> npt.NDArray[np.int64]:
+    """Counts of users by the number of an interest, with those of a batch added."""
+    used = np.bincount(interests.which.cpu().numpy(), minlength=len(counts))
+    used[: len(counts)] += counts
+    return used
+
+
+def joint_figures(found: Sequence[Evaluation]) -> dict[str, float]:
+    """The figures of several data sets together: a capsule is in use if it is in any."""
+    if not found[0].several:
+        return {}
+    mean = float(np.mean([each.active.mean() for each in found]))
+    if found[0].capsule_users is None:
+        return {"interests_per_user": mean}
+    width = max(len(each.capsule_users) for each in found if each.capsule_users is not None)
+    used = np.zeros(width, dtype=bool)
+    for each in found:
+        if each.capsule_users is not None:
+            used[: len(each.capsule_users)] |= each.capsule_users > 0
+    return {"capsules_in_use": int(used.sum()), "capsules_per_user": mean}

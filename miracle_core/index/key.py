@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 
-from miracle_core.training.run_folder import TrainedRun
+from miracle_core.runs.opening import TrainedRun
 from miracle_core.version import __version__
 
 _LAYOUT = 1
 
 
 def catalogue_key(run: TrainedRun) -> str:
-    """A SHA-256 that changes with the weights, the features, the catalogue or the model's settings.
+    """A SHA-256 that changes with the weights, the features, the catalogue or the system's settings.
 
     It is made from the weights in memory, not from their file, which a training that goes on may
     replace at any moment. The program's version counts too: the next may compute otherwise.
     """
-    features = run.dataset.feature_set(run.settings.encoder or None)
+    text = "" if run.encoder is None else run.dataset.feature_set(run.encoder).sha256
     digest = hashlib.sha256()
     settings = run.settings.model.model_dump_json()
-    parts = (_LAYOUT, __version__, run.dataset.manifest.fingerprint, features.sha256, settings)
+    parts = (_LAYOUT, __version__, run.dataset.manifest.fingerprint, text, settings)
     digest.update("\n".join(map(str, parts)).encode())
-    for name, tensor in sorted(run.model.state_dict().items()):
+    for name, tensor in sorted(run.system.state_dict().items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().numpy()))
     return digest.hexdigest()

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from miracle_core.errors import InputError
-from miracle_core.model.capsules import Interests
-from miracle_core.model.retrieval import tie_order, top_k
-from miracle_core.model.scoring import chunks_of_users
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.loss import chunks_of_users
+from miracle_core.ranking.order import tie_order
+from miracle_core.ranking.walk import best_items
 
 # Below so many items every vector is compared; docs/approximate-search.md has the measurements.
 FLAT_BELOW = 20_000
@@ -141,7 +142,7 @@ class Index:
         return Found(nearest.unique(), float(scores.amin((1, 2)).max()))
 
     def best_items(self, interests: Interests, candidates: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The (about) K best items of every user; see ``retrieval.best_items`` for the exact ones.
+        """The (about) K best items of every user; see ``walk.best_items`` for the exact ones.
 
         Args:
             interests: the users' active interests.
@@ -154,10 +155,12 @@ class Index:
         ties = tie_order(self.n_items).to(candidates.device)
         nearest = torch.from_numpy(self.nearest(interests.vectors, k)).to(candidates.device)
         all_scores, all_items = [], []
-        for rows, _, _ in chunks_of_users(interests.groups, 1):  # a user at a time
+        for rows, users, groups in chunks_of_users(interests.groups, 1):  # a user at a time
             items = nearest[rows].unique()
-            best = (interests.vectors[rows] @ candidates[items].T).amax(0, keepdim=True)
-            scores, places = top_k(best, k, ties[items])
+            alone = Interests(
+                interests.vectors[rows], interests.which[rows], interests.users[users], groups
+            )
+            scores, places = best_items(alone, candidates[items], k, ties=ties[items])
             all_scores.append(scores)
             all_items.append(items[places])
         return torch.cat(all_scores), torch.cat(all_items)

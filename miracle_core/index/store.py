@@ -20,15 +20,15 @@ from torch import Tensor
 
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.files import read_json, replacing, sha256_file, write_json
 from miracle_core.index.key import catalogue_key
 from miracle_core.index.search import Index, build, faiss_library, kind_for
 from miracle_core.index.vectors import catalogue_vectors
-from miracle_core.model.capsules import Interests
-from miracle_core.model.retrieval import best_items
 from miracle_core.progress import SILENT, Progress, stage
-from miracle_core.training.run_folder import TrainedRun
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.walk import best_items
+from miracle_core.runs.opening import TrainedRun
+from miracle_core.systems.scorer import VectorScorer
 
 FILE, RECORD = "index.faiss", "index.json"
 LAYOUT = 1
@@ -88,8 +88,8 @@ def build_index(
     started = time.perf_counter()
     faiss = faiss_library()
     with stage(progress, "item vectors"):
-        scorer = MiracleScorer(run.model, run.text, catalogue_vectors(run, run.text))
-    candidates = scorer.items()
+        scorer = vector_scorer(run)
+    candidates = scorer.items
     kind = kind or kind_for(len(candidates))
     with stage(progress, f"index {kind}"):
         index = build(candidates, kind)
@@ -124,8 +124,29 @@ def build_index(
     return record
 
 
-def open_index(run: TrainedRun) -> tuple[Index, IndexRecord]:
+def vector_scorer(run: TrainedRun) -> VectorScorer:
+    """What ranks a run's catalogue, its vectors read where they are kept.
+
+    Raises:
+        InputError: the system has no vectors to build an index of.
+    """
+    inputs = catalogue_vectors(run)
+    scorer = run.system.scorer(run.items, inputs=inputs)
+    if not isinstance(scorer, VectorScorer):
+        raise InputError(
+            f"{run.spec.name} does not rank by vectors, so there is nothing to index",
+            where=str(run.folder.path),
+            remedy="search exactly (without --index)",
+        )
+    return scorer
+
+
+def open_index(run: TrainedRun, width: int) -> tuple[Index, IndexRecord]:
     """The index in a run folder, and what is known of it.
+
+    Args:
+        run: the run.
+        width: d, numbers of a candidate's vector.
 
     Raises:
         InputError: faiss is not installed; there is no index; it was built from other weights or
@@ -154,7 +175,7 @@ def open_index(run: TrainedRun) -> tuple[Index, IndexRecord]:
         raise damaged
     found: Any = faiss.read_index(str(path))
     shape = (found.ntotal, found.d, found.metric_type)
-    if shape != (run.dataset.n_items, run.settings.model.width, faiss.METRIC_INNER_PRODUCT):
+    if shape != (run.dataset.n_items, width, faiss.METRIC_INNER_PRODUCT):
         raise damaged
     index = Index(found, record.probes)
     if not min(1, index.lists) <= record.probes <= index.lists:
@@ -196,7 +217,7 @@ def choose_probes(index: Index, interests: Interests, candidates: Tensor) -> Non
             index.probes = min(2 * index.probes, index.lists)
 
 
-def samples(run: TrainedRun, scorer: MiracleScorer) -> tuple[Interests, Interests]:
+def samples(run: TrainedRun, scorer: VectorScorer) -> tuple[Interests, Interests]:
     """Interests of two samples of the data's users from all that they took, always the same two."""
     dataset = run.dataset
     chosen = np.random.default_rng(0).permutation(dataset.n_users)[: 2 * SAMPLE_USERS]

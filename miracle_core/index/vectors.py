@@ -1,6 +1,6 @@
 """A large catalogue's item vectors, kept in the run folder from one command to the next.
 
-    RUN/catalogue.safetensors     inputs float32 [items, d]; the metadata holds their key
+    RUN/catalogue.safetensors     inputs float32 [items, w]; the metadata holds their key
 
 One file a run, replaced when its weights change and gone with the run. A file that is damaged, or
 whose key is another, counts as absent.
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from miracle_core.errors import InputError
 from miracle_core.index.key import catalogue_key
-from miracle_core.training.run_folder import TrainedRun
-from miracle_core.training.tensors import load_tensors, save_tensors
+from miracle_core.runs.opening import TrainedRun
+from miracle_core.runs.tensors import load_tensors, save_tensors
 
 FILE = "catalogue.safetensors"
 # Below so many items the adaptor is about as quick as naming the weights and reading a file
@@ -26,38 +26,38 @@ KEPT_FROM = 50_000
 _NAME = "inputs"
 
 
-def catalogue_vectors(run: TrainedRun, text: Tensor) -> Tensor:
-    """x_v of the run's whole catalogue (eq. 2), read where they are kept, else computed.
+def catalogue_vectors(run: TrainedRun) -> Tensor:
+    """The inputs of the run's whole catalogue (eq. 2), read where they are kept, else computed.
 
     On a CPU the best weights' vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in
     the run folder, if it can be written to. Elsewhere the adaptor takes no time, and the last
     weights change with every epoch.
 
     Args:
-        run: whose model and folder.
-        text: [items, d_b], the run's scaled text vectors, on the model's device.
+        run: a run, on its device.
 
     Returns:
-        [items, d].
+        [items, w].
     """
     small = run.dataset.n_items < KEPT_FROM
-    if text.device.type != "cpu" or small or run.weights_from == "last":
-        return _computed(run, text)
+    text = run.items.text
+    if text is None or text.device.type != "cpu" or small or run.weights_from == "last":
+        return _computed(run)
     path = run.folder.path / FILE
     key = catalogue_key(run)
     kept = _read(path, key)
     if kept is not None:
         return kept
-    vectors = _computed(run, text)
+    vectors = _computed(run)
     # A cache that can't be written (a read-only run, a full disk) costs time, and nothing else.
     with contextlib.suppress(OSError):
         save_tensors(path, {_NAME: vectors}, {"key": key})
     return vectors
 
 
-def _computed(run: TrainedRun, text: Tensor) -> Tensor:
+def _computed(run: TrainedRun) -> Tensor:
     with torch.inference_mode():
-        return run.model.catalogue(text)
+        return run.system.inputs(run.items)
 
 
 def _read(path: Path, key: str) -> Tensor | None:

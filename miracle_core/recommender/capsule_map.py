@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import pack
-from miracle_core.model.miracle import Miracle
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.results import CapsuleSummary, Integers
 from miracle_core.recommender.word_index import WordIndex
+from miracle_core.systems.miracle.miracle import Miracle
 
 BATCH_ITEMS = 4096
 # Characteristic items and neighbouring capsules kept of each capsule.

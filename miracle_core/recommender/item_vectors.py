@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from miracle_core.model.miracle import Miracle
-from miracle_core.model.retrieval import top_k
+from miracle_core.ranking.walk import top_k
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.results import Neighbour
+from miracle_core.systems.miracle.miracle import Miracle
 
 
 class ItemVectors:

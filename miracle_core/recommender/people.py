@@ -12,9 +12,9 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import pack
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.capsules import CapsuleOutput
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender.results import Activations, CapsuleUse, UserTable
+from miracle_core.systems.miracle.capsules import CapsuleOutput
 
 BATCH_USERS = 2048
 

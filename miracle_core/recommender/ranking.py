@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from miracle_core.index.search import Found
-from miracle_core.model.retrieval import inner_products, ranks, top_k
+from miracle_core.ranking.walk import inner_products, ranks, top_k
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.results import Recommended
 from miracle_core.recommender.routing import Routed

@@ -15,7 +15,6 @@ from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.index.search import Index
 from miracle_core.index.store import open_index
 from miracle_core.index.vectors import catalogue_vectors
-from miracle_core.model import retrieval
 from miracle_core.progress import SILENT, Progress
 from miracle_core.recommender import people
 from miracle_core.recommender.capsule_map import CapsuleMap
@@ -37,7 +36,7 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.recommender.routing import route
-from miracle_core.training.run_folder import TrainedRun, Weights, load_run
+from miracle_core.runs.folder import TrainedRun, Weights, load_run
 
 SAMPLE_USERS = 12
 

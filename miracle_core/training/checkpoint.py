@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from miracle_core.errors import InputError
-from miracle_core.model.miracle import Miracle
 from miracle_core.processes import ALONE, Processes
+from miracle_core.runs.tensors import load_tensors, load_weights, save_tensors
+from miracle_core.systems.base import System
 from miracle_core.training.running_mean import RunningMean
-from miracle_core.training.tensors import load_tensors, load_weights, save_tensors
 
 VERSION = "1"
 # What AdamW keeps of each parameter.
@@ -39,7 +39,7 @@ class Position:
         best: the best validation metric so far.
         best_epoch: the epoch that reached it (0: none yet).
         sums: sums of each loss term over the examples of the epoch under way.
-        used: how often each capsule was activated in the epoch under way.
+        counters: sums of each of the system's counters over the epoch under way.
         seconds: time spent training before this process.
         data: hash of all that training reads.
         scaler: the state of fp16's loss scaling, empty in another precision.
@@ -50,7 +50,7 @@ class Position:
     best: float = -1.0
     best_epoch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
-    used: list[int] = field(default_factory=list)
+    counters: dict[str, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
     data: str = ""
     scaler: dict[str, int | float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Position:
 
 def save_checkpoint(
     path: Path,
-    model: Miracle,
+    model: System,
     optimiser: Optimizer,
     mean: RunningMean,
     position: Position,
@@ -106,19 +106,21 @@ def _stream(name: str, rank: int) -> str:
     return f"{name}.{rank}" if rank else name
 
 
-def epoch_of(metadata: Mapping[str, str]) -> int | None:
-    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
-    try:
-        if "position" in metadata:
-            return int(orjson.loads(metadata["position"])["epoch"])
-        return int(metadata["epoch"])
-    except (ValueError, KeyError, TypeError):
-        return None
+def _position(text: str) -> Position:
+    """The position in a file's metadata; older ones count the use of capsules under ``used``.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    value = orjson.loads(text)
+    if isinstance(value, dict) and "used" in value:
+        value["counters"] = {"capsules": value.pop("used")}
+    return TypeAdapter(Position).validate_python(value)
 
 
 def load_checkpoint(
     path: Path,
-    model: Miracle,
+    model: System,
     optimiser: Optimizer,
     mean: RunningMean,
     processes: Processes = ALONE,
@@ -144,7 +146,7 @@ def load_checkpoint(
         )
     state: dict[int, dict[str, Tensor]] = {}
     try:
-        position = TypeAdapter(Position).validate_json(metadata.get("position", ""))
+        position = _position(metadata.get("position", ""))
         for key, value in tensors.items():
             if key.startswith("optimiser."):
                 _, index, name = key.split(".", 2)

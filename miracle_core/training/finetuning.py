@@ -1,4 +1,4 @@
-"""Fine-tuning on one Dataset (section 3.4.4), from scratch or from a pre-trained run."""
+"""Training on one Dataset (section 3.4.4), from scratch or from a pre-trained run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.miracle import Losses
 from miracle_core.processes import Processes, processes
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import (
+    build_system,
+    check_needs,
+    data_hash,
+    item_side,
+    origin_of,
+    sizes_of,
+)
+from miracle_core.runs.tensors import load_tensors, load_weights
+from miracle_core.systems.base import Batch, Objective
+from miracle_core.training.fitting import fit
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
-from miracle_core.training.origin import Origin
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash, text_vectors
-from miracle_core.training.tensors import load_tensors, load_weights
-from miracle_core.training.trainer import Training, Validation, capsule_figures
+from miracle_core.training.trainer import Training, Validation
 from miracle_core.training.transfer import Pretrained, Transfer, freeze
 
 
@@ -56,6 +63,8 @@ def finetune(
         MiracleError: the loss is no longer finite.
     """
     folder, together = RunFolder(Path(out)), processes()
+    if "fit" in (folder.settings() if resume else settings).spec.stages:
+        return fit(settings, folder, together, resume=resume, overwrite=overwrite)
     if resume:
         settings = folder.settings()
         pretrained = None
@@ -72,8 +81,9 @@ def finetune(
         if settings.datasets:
             raise InputError("these are settings of a pre-training", remedy="use: miracle pretrain")
         dataset = Dataset.open(settings.data)
+        check_needs(settings.spec, dataset)
         pretrained = Pretrained.open(settings.pretrained) if settings.pretrained else None
-        settings = _resolved(settings, dataset, pretrained)
+        settings = resolved(settings, dataset, pretrained)
         # Whatever is wrong with the data shows here, before anything is written.
         training = Finetuning(settings, folder, dataset, pretrained, together)
         told = None if training.transfer is None else training.transfer.model_dump(mode="json")
@@ -86,15 +96,19 @@ def finetune(
     return training.run(listeners, should_stop)
 
 
-def _resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
-    """The settings with absolute paths and the name of the features that are read."""
-    update = {"data": str(Path(settings.data).resolve())}
-    if pretrained is None:
-        entry = dataset.feature_set(settings.encoder or None)
-    else:
-        entry = pretrained.origin.features_of(dataset, settings.encoder or None)
+def resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
+    """The settings with absolute paths and the name of the features that are read, if any are."""
+    update = {"data": str(Path(settings.data).resolve()), "encoder": ""}
+    if pretrained is not None:
         update["pretrained"] = str(Path(settings.pretrained).resolve())
-    return settings.model_copy(update={**update, "encoder": entry.encoder.name})
+    if "text" in settings.spec.needs:
+        given = settings.encoder or None
+        if pretrained is None:
+            entry = dataset.feature_set(given)
+        else:
+            entry = pretrained.origin.features_of(dataset, given)
+        update["encoder"] = entry.encoder.name
+    return settings.model_copy(update=update)
 
 
 class Finetuning(Training):
@@ -123,58 +137,55 @@ class Finetuning(Training):
         self.examples = dataset.examples("train")
         dataset.require_examples(*SPLITS)
         torch.manual_seed(settings.train.seed)
-        model = build_model(settings, dataset)
-        self.transfer = None if pretrained is None else pretrained.load_into(model, settings)
+        system = build_system(settings, sizes_of(settings, dataset))
+        self.transfer = None if pretrained is None else pretrained.load_into(system, settings)
         if settings.train.freeze:
-            freeze(model)
-        encoder = dataset.feature_set(settings.encoder or None).encoder
+            freeze(system)
         super().__init__(
             settings,
             folder,
-            model,
-            Origin.of([dataset], encoder),
+            system,
+            origin_of(settings, dataset),
             data_hash(settings, dataset),
             len(self.examples),
             processes,
         )
-        raw = text_vectors(dataset, settings.encoder or None)
-        self.text = self.model.scaled_text(raw.to(self.device))
+        self.items = item_side(
+            self.system, settings.spec, dataset, settings.encoder or None, self.device
+        )
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
         rng = np.random.default_rng([self.settings.train.seed, epoch])
         return rng.permutation(len(self.examples))
 
-    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
-        """Eq. 23-24: every item of the catalogue is a candidate."""
+    def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
+        """Every item of the catalogue is a candidate (eq. 23-24)."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
-        packed = pack(
-            self.dataset.sequences,
-            np.asarray(self.dataset.offsets[users]),
-            positions,
-            self.settings.model.max_length,
-        )
+        starts = np.asarray(self.dataset.offsets[users])
+        longest = self.system.max_length or int((positions - starts).max())
+        packed = pack(self.dataset.sequences, starts, positions, longest)
         targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
-        ordered = torch.from_numpy(targets)[packed.order]
-        return self.model.finetune_losses(
-            self.text,
+        batch = Batch(
             packed.to(self.device),
-            ordered.to(self.device, non_blocking=True),
-            self.settings.loss,
-            processes,
+            torch.from_numpy(targets)[packed.order].to(self.device, non_blocking=True),
+            torch.from_numpy(chosen)[packed.order].to(self.device, non_blocking=True),
+            (self.settings.train.seed, self.position.epoch + 1),
         )
+        return self.system.objective(self.items, batch, processes)
 
     def validate(self) -> Validation:
         """Full ranking of the validation items."""
         found = self._evaluate("valid")
-        return Validation(found.metrics, capsule_figures(found))
+        return Validation(found.metrics, found.figures())
 
     def _evaluate(self, split: Split) -> Evaluation:
         return evaluate(
-            MiracleScorer(self.model, self.text),
+            self.system.scorer(self.items),
             self.dataset,
             split,
             ks=self.ks,
+            leave_out=self.settings.seen == "leave-out",
             processes=self.processes,
         )
 
@@ -193,10 +204,10 @@ class Finetuning(Training):
         for listener in listeners:
             listener.testing()
         weights, _ = load_tensors(self.folder.weights)
-        load_weights(self.model, weights, where=str(self.folder.weights))
+        load_weights(self.system, weights, where=str(self.folder.weights))
         found = self._evaluate("test")
         result["test"] = found.metrics
-        result["capsules"] = capsule_figures(found)
+        result["figures"] = found.figures()
 
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""

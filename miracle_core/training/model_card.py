@@ -8,9 +8,14 @@ from typing import Any
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset, EncoderIdentity
 from miracle_core.files import write_text
-from miracle_core.training.run_folder import RunFolder
+from miracle_core.runs.folder import RunFolder
 from miracle_core.version import __version__
 
+_SEEN = {
+    "as-printed": "candidates like any other, as the paper ranks",
+    "leave-out": "left out of the candidates (not of the paper)",
+    "gain": "their scores gain a learned number (not of the paper)",
+}
 _USE = [
     "    miracle evaluate RUN",
     '    miracle recommend RUN --title "an item\'s title"',
@@ -26,17 +31,18 @@ def write_model_card(
     folder: RunFolder,
     settings: Settings,
     datasets: Sequence[Dataset],
-    encoder: EncoderIdentity,
+    encoder: EncoderIdentity | None,
     result: dict[str, Any],
 ) -> None:
     """Write the card: what the model is, what it learned from, how well it does, how to use it."""
-    model, train = settings.model, settings.train
+    train, spec = settings.train, settings.spec
     names = ", ".join(dataset.name for dataset in datasets)
+    defaults = type(settings.model)().model_dump()
+    changed = {k: v for k, v in settings.model.model_dump().items() if v != defaults[k]}
     lines = [
-        f"# MIRACLE {'pre-trained ' if settings.datasets else ''}on {names}",
+        f"# {spec.title} {'pre-trained ' if settings.datasets else ''}on {names}",
         "",
-        "A multi-interest sequential recommender (Tang et al., SIGIR 2023), trained with "
-        f"Miracle {__version__}.",
+        f"{spec.paper}. Made with Miracle {__version__}.",
         "",
         *(
             f"- Data ({dataset.name}): {dataset.n_users:,} users, {dataset.n_items:,} items, "
@@ -44,14 +50,21 @@ def write_model_card(
             f"`{dataset.manifest.fingerprint[:16]}`."
             for dataset in datasets
         ),
-        f"- Text vectors: `{encoder.name}` ({encoder.width} wide, {encoder.pooling} pooling).",
-        f"- Model: {model.capsules} capsules, width {model.width}, {model.experts} experts, "
-        f"{model.layers} layers; {train.mode}.",
-        f"- Score: {model.score}, the best interest counts"
-        f"{'; items the history holds get a learned gain (not of the paper)' * model.repeat}.",
-        f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
-        f"{result['best_epoch']} by validation {train.metric}, seed {train.seed}.",
     ]
+    if encoder is not None:
+        lines.append(
+            f"- Text vectors: `{encoder.name}` ({encoder.width} wide, {encoder.pooling} pooling)."
+        )
+    told = ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults"
+    lines += [
+        f"- Model: `{spec.name}`, {train.mode}; settings: {told}.",
+        f"- Items that the history holds: {_SEEN[settings.seen]}.",
+    ]
+    if result["epochs"]:
+        lines.append(
+            f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
+            f"{result['best_epoch']} by validation {train.metric}, seed {train.seed}."
+        )
     if "transfer" in result:
         transfer = result["transfer"]
         lines.append(
@@ -72,7 +85,7 @@ def write_model_card(
         splits = ", ".join(sorted({dataset.manifest.split for dataset in datasets}))
         columns = list(next(iter(rows.values())))
         lines += [
-            f"Full ranking over all items, split {splits}, history items included as candidates:",
+            f"Full ranking over all items, split {splits}:",
             "",
             "| split | " + " | ".join(columns) + " |",
             "|---|" + "---|" * len(columns),

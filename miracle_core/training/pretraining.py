@@ -14,16 +14,15 @@ from torch import Tensor
 from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
 from miracle_core.errors import InputError
-from miracle_core.evaluation.evaluate import Evaluation, evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.masking import draw_mask
-from miracle_core.model.miracle import Losses
+from miracle_core.evaluation.evaluate import Evaluation, evaluate, joint_figures
 from miracle_core.processes import Processes, processes
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import build_system, item_side
+from miracle_core.runs.origin import Origin
+from miracle_core.systems.base import Batch, ItemSide, Objective, Sizes
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
-from miracle_core.training.origin import Origin
-from miracle_core.training.run_folder import RunFolder, build_pretraining_model, text_vectors
-from miracle_core.training.trainer import Training, Validation, capsule_figures
+from miracle_core.training.trainer import Training, Validation
 
 
 def pretrain(
@@ -100,7 +99,7 @@ class Pretraining(Training):
         super().__init__(
             settings,
             folder,
-            build_pretraining_model(settings, corpus.encoder.width),
+            build_system(settings, Sizes(None, corpus.encoder.width)),
             Origin.of(corpus.datasets, corpus.encoder),
             corpus.hash,
             len(corpus),
@@ -112,42 +111,38 @@ class Pretraining(Training):
             self.frequencies = torch.from_numpy(shares).to(self.device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The adaptor and the context encoder learn at a rate of their own."""
+        """What makes vectors of text learns at a rate of its own."""
         train, pretrain = self.settings.train, self.settings.pretrain
-        slow = [*self.model.adaptor.parameters(), *self.model.context.parameters()]
-        apart = {id(parameter) for parameter in slow}
-        return [
-            {"params": [p for p in self.model.parameters() if id(p) not in apart]},
-            {"params": slow, "lr": train.learning_rate * pretrain.encoder_rate},
-        ]
+        named = list(self.system.named_parameters())
+        slow = [p for name, p in named if name.startswith(self.system.text_side)]
+        rest = [p for name, p in named if not name.startswith(self.system.text_side)]
+        rate = train.learning_rate * pretrain.encoder_rate
+        return [{"params": rest}, *([{"params": slow, "lr": rate}] if slow else [])]
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Domains mixed as ``pretrain.mix_temperature`` says."""
         settings = self.settings
         return self.corpus.order(settings.train.seed, epoch, settings.pretrain.mix_temperature)
 
-    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
-        """Eq. 15-22: the batch's own targets are the candidates."""
+    def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
+        """The batch's own targets are the candidates (eq. 15-22)."""
         settings = self.settings
-        batch = self.corpus.batch(chosen, settings.model.max_length)
-        raw = torch.from_numpy(self.corpus.text(batch.items)).to(self.device).float()
-        packed = batch.packed.to(self.device)
-        # Without the contrast (section 4.4's "w/o IC") nothing is masked.
-        masked = None
-        if settings.loss.contrast:
-            masked = draw_mask(
-                packed, settings.pretrain.mask_probability, settings.pretrain.mask_min_length
-            )
-        return self.model.pretrain_losses(
-            self.model.scaled_text(raw),
+        longest = self.system.max_length
+        if longest is None:
+            raise ValueError("a system that is pre-trained reads histories of a fixed length")
+        found = self.corpus.batch(chosen, longest)
+        raw = torch.from_numpy(self.corpus.text(found.items)).to(self.device).float()
+        packed = found.packed.to(self.device)
+        numbers = torch.from_numpy(chosen)[found.packed.order]
+        batch = Batch(
             packed,
-            torch.from_numpy(batch.targets).to(self.device),
-            masked,
-            settings.loss,
-            torch.from_numpy(batch.items).to(self.device),
-            processes,
+            torch.from_numpy(found.targets).to(self.device),
+            numbers.to(self.device),
+            (settings.train.seed, self.position.epoch + 1),
             self.frequencies,
         )
+        items = ItemSide(self.system.prepared(raw), torch.from_numpy(found.items).to(self.device))
+        return self.system.pretrain_objective(items, batch, processes)
 
     def validate(self) -> Validation:
         """Full ranking of each domain's validation items; the mean over domains counts."""
@@ -156,23 +151,22 @@ class Pretraining(Training):
             name: float(np.mean([each.metrics[name] for each in found]))
             for name in found[0].metrics
         }
-        width = max(len(each.capsule_users) for each in found)
-        used = np.zeros(width, dtype=bool)
-        for each in found:
-            used[: len(each.capsule_users)] |= each.capsule_users > 0
-        capsules = {
-            "in_use": int(used.sum()),
-            "per_user": float(np.mean([capsule_figures(each)["per_user"] for each in found])),
-        }
         domains = {name: each.metrics for name, each in zip(self.corpus.names, found, strict=True)}
-        return Validation(metrics, capsules, {"domains": domains})
+        return Validation(metrics, joint_figures(found), {"domains": domains})
 
     def _evaluate(self, domain: int) -> Evaluation:
         """One domain's text vectors are in memory at a time."""
-        dataset = self.corpus.datasets[domain]
-        raw = text_vectors(dataset, self.corpus.feature_name(domain)).to(self.device)
-        scorer = MiracleScorer(self.model, self.model.scaled_text(raw))
-        return evaluate(scorer, dataset, "valid", ks=self.ks, processes=self.processes)
+        dataset, settings = self.corpus.datasets[domain], self.settings
+        name = self.corpus.feature_name(domain)
+        items = item_side(self.system, settings.spec, dataset, name, self.device)
+        return evaluate(
+            self.system.scorer(items),
+            dataset,
+            "valid",
+            ks=self.ks,
+            leave_out=settings.seen == "leave-out",
+            processes=self.processes,
+        )
 
     def summary(self) -> dict[str, Any]:
         """The Datasets."""

@@ -12,8 +12,8 @@ from miracle_core.config import Settings
 from miracle_core.errors import InputError
 from miracle_core.files import write_json
 from miracle_core.processes import processes
+from miracle_core.runs.folder import RunFolder
 from miracle_core.training.finetuning import finetune
-from miracle_core.training.run_folder import RunFolder
 
 SUMMARY = "summary.json"
 # Settings, run folder, whether to resume: the result.

@@ -22,18 +22,17 @@ from torch import Tensor
 
 from miracle_core.config import Settings
 from miracle_core.errors import InputError, MiracleError
-from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.memory import keep_freed_memory
-from miracle_core.model.miracle import Losses, Miracle
 from miracle_core.processes import Processes
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.origin import Origin
+from miracle_core.runs.tensors import save_tensors
+from miracle_core.systems.base import Objective, System
 from miracle_core.training import devices
 from miracle_core.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from miracle_core.training.listeners import Listener
-from miracle_core.training.origin import Origin
-from miracle_core.training.run_folder import RunFolder
 from miracle_core.training.running_mean import RunningMean
-from miracle_core.training.tensors import save_tensors
 
 CHECKPOINT_SECONDS = 60.0
 REPORT_STEPS = 5
@@ -45,12 +44,12 @@ class Validation:
 
     Attributes:
         metrics: the figures that choose the best epoch.
-        capsules: ``in_use`` and ``per_user``.
+        figures: what else is worth a curve, by name.
         more: what else belongs into the epoch's record.
     """
 
     metrics: dict[str, float]
-    capsules: dict[str, float]
+    figures: dict[str, float] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,22 +59,21 @@ class Training(ABC):
     Args:
         settings: the whole run.
         folder: where it is kept.
-        model: with its first weights.
+        system: with its first weights.
         origin: what it learns from.
         data: hash of all that training reads.
         n_examples: training examples of an epoch.
         processes: those that train together.
 
     Raises:
-        InputError: the device can't do what ``train.precision``, ``train.compile`` or
-            ``train.kernels`` ask.
+        InputError: the device can't do what ``train.precision`` asks.
     """
 
     def __init__(
         self,
         settings: Settings,
         folder: RunFolder,
-        model: Miracle,
+        system: System,
         origin: Origin,
         data: str,
         n_examples: int,
@@ -87,13 +85,9 @@ class Training(ABC):
         self.n_examples = n_examples
         self.processes = processes
         self.device = processes.device
-        self.model = model.to(self.device)
+        self.system = system.to(self.device)
         train = settings.train
         devices.check_precision(train.precision, self.device)
-        if train.compile:
-            devices.compile_layers(self.model, self.device)
-        if train.kernels == "triton":
-            devices.use_triton(self.model, train.precision, self.device)
         if not processes.first:
             # The same weights everywhere, but noise and dropout of one's own.
             own = np.random.default_rng([train.seed, processes.rank])
@@ -104,23 +98,23 @@ class Training(ABC):
             weight_decay=train.weight_decay,
             fused=True,
         )
-        self.mean = RunningMean(self.model, train.average)
+        self.mean = RunningMean(self.system, train.average)
         self.scaler = devices.grad_scaler(train.precision, self.device)
-        self.position = Position(used=[0] * settings.model.capsules, data=data)
+        self.position = Position(data=data)
         self.ks = sorted({*DEFAULT_KS, settings.metric_k})
         self.steps_per_epoch = -(-n_examples // train.batch_size)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimiser learns, and how fast where it isn't ``train.learning_rate``."""
-        return [{"params": [p for p in self.model.parameters() if p.requires_grad]}]
+        return [{"params": [p for p in self.system.parameters() if p.requires_grad]}]
 
     @abstractmethod
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The examples of an epoch in the order they are taken, a function of seed and epoch."""
 
     @abstractmethod
-    def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
-        """The losses of some examples, the model in training mode.
+    def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
+        """The loss of some examples, the system in training mode.
 
         Args:
             chosen: this process's share.
@@ -150,10 +144,8 @@ class Training(ABC):
             InputError: the checkpoint is damaged or the data is other data.
         """
         position = load_checkpoint(
-            self.folder.state, self.model, self.optimiser, self.mean, self.processes
+            self.folder.state, self.system, self.optimiser, self.mean, self.processes
         )
-        if len(position.used) != self.settings.model.capsules:
-            raise InputError("is a checkpoint of other settings", where=str(self.folder.state))
         if position.data != self.position.data:
             raise InputError(
                 "the run's data has changed since its checkpoint",
@@ -202,7 +194,7 @@ class Training(ABC):
         order = self.order(epoch)
         saved = begun = time.perf_counter()
         first = position.step
-        self.model.train()
+        self.system.train()
         while position.step < self.steps_per_epoch:
             self.step(order[position.step * train.batch_size :][: train.batch_size])
             position.step += 1
@@ -231,8 +223,9 @@ class Training(ABC):
         self.optimiser.zero_grad(set_to_none=True)
         parts = np.array_split(chosen, min(train.accumulation, n))
         learned = [self.learn(part, len(part) / n) for part in parts]
-        self.processes.sum_gradients(self.model.parameters())
-        names, values = learned[0][0], torch.stack([values for _, values in learned]).sum(0)
+        self.processes.sum_gradients(self.system.parameters())
+        names, lengths, _ = learned[0]
+        values = torch.stack([values for _, _, values in learned]).sum(0)
         figures = self.processes.sum(values).tolist()
         if not math.isfinite(figures[0]):
             raise MiracleError(
@@ -240,17 +233,27 @@ class Training(ABC):
                 remedy="lower the learning rate; the last checkpoint is whole",
             )
         self.scaler.unscale_(self.optimiser)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip)
+        torch.nn.utils.clip_grad_norm_(self.system.parameters(), train.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.mean.update(self.position.epoch * self.steps_per_epoch + self.position.step + 1)
-        sums, used = self.position.sums, figures[len(names) :]
+        sums = self.position.sums
         for name, value in zip(names, figures, strict=False):
             sums[name] = sums.get(name, 0.0) + value
         sums["examples"] = sums.get("examples", 0.0) + n
-        self.position.used = [a + round(b) for a, b in zip(self.position.used, used, strict=True)]
+        self.count(lengths, figures[len(names) :])
 
-    def learn(self, part: npt.NDArray[np.int64], weight: float) -> tuple[list[str], Tensor]:
+    def count(self, lengths: dict[str, int], values: list[float]) -> None:
+        """Add a step's counters, end to end in ``values``, to those of the epoch."""
+        counters = self.position.counters
+        for name, length in lengths.items():
+            new, values = [round(value) for value in values[:length]], values[length:]
+            before = counters.get(name, [0] * length)
+            counters[name] = [a + b for a, b in zip(before, new, strict=True)]
+
+    def learn(
+        self, part: npt.NDArray[np.int64], weight: float
+    ) -> tuple[list[str], dict[str, int], Tensor]:
         """Add the gradients of some of a step's examples to those that are there.
 
         Args:
@@ -258,28 +261,33 @@ class Training(ABC):
             weight: their part of the step's.
 
         Returns:
-            The names of the loss and its terms, and float64 [names + capsules]: this process's
-            contributions to each one's sum over the examples, the loss first, and to how often each
-            capsule was activated.
+            The names of the loss and its terms, the length of each counter, and float64 [names +
+            lengths]: this process's contributions to each term's sum over the examples, the loss
+            first, and to each counter.
         """
         mine, processes, share = self.processes.share(part)
         with devices.autocast(self.settings.train.precision, self.device):
-            losses = self.losses(mine, processes)
-        self.scaler.scale(losses.total * (weight * share)).backward()
-        terms = {"loss": losses.total, **losses.terms}
+            found = self.objective(mine, processes)
+        self.scaler.scale(found.total * (weight * share)).backward()
+        terms = {"loss": found.total, **found.terms}
         summed = torch.stack([term.detach().double() for term in terms.values()]) * len(part)
-        used = torch.bincount(losses.activated, minlength=len(self.position.used)).double()
-        return list(terms), torch.cat([summed, used]) * share
+        counted = [counter.double() for counter in found.counters.values()]
+        lengths = {name: len(counter) for name, counter in found.counters.items()}
+        return list(terms), lengths, torch.cat([summed, *counted]) * share
 
     def report(self, examples_per_second: float) -> dict[str, float]:
-        """Mean loss terms of the epoch under way, capsules in use, speed."""
+        """Mean loss terms of the epoch under way, counters that are in use, speed."""
+        used = {
+            f"{name}_in_use": float(sum(count > 0 for count in counts))
+            for name, counts in self.position.counters.items()
+        }
+        return {**self.train_means(), **used, "examples_per_second": examples_per_second}
+
+    def train_means(self) -> dict[str, float]:
+        """Mean loss terms of the epoch under way."""
         sums = dict(self.position.sums)
         n = sums.pop("examples")
-        return {
-            **{name: total / n for name, total in sums.items()},
-            "capsules_in_use": float(sum(count > 0 for count in self.position.used)),
-            "examples_per_second": examples_per_second,
-        }
+        return {name: total / n for name, total in sums.items()}
 
     def end_epoch(self, started: float) -> dict[str, Any]:
         """Validate, keep the best weights, write the record and a checkpoint."""
@@ -291,25 +299,23 @@ class Training(ABC):
             better = value > position.best
             if better:
                 position.best, position.best_epoch = value, position.epoch
-                weights = self.model.state_dict()
+                weights = self.system.state_dict()
                 self.processes.on_first(
                     lambda: save_tensors(self.folder.weights, weights, self.metadata())
                 )
         seconds = time.perf_counter() - started
-        train_means = self.report(0.0)
-        train_means.pop("examples_per_second")
         record = {
             "epoch": position.epoch,
             "step": position.epoch * self.steps_per_epoch,
-            "train": {k: v for k, v in train_means.items() if k != "capsules_in_use"},
+            "train": self.train_means(),
             "valid": found.metrics,
             **found.more,
-            "capsules": found.capsules,
+            "figures": found.figures,
             "best": better,
             "seconds": seconds,
         }
         position.step, position.sums, position.seconds = 0, {}, seconds
-        position.used = [0] * settings.model.capsules
+        position.counters = {}
         self.processes.on_first(lambda: self.folder.write_history([*self.folder.history(), record]))
         self.save()
         return record
@@ -318,6 +324,7 @@ class Training(ABC):
         """What a file of weights says of them."""
         position = self.position
         return {
+            "kind": self.settings.model.kind,
             "epoch": str(position.epoch),
             "data": position.data,
             **self.origin.metadata(),
@@ -328,11 +335,11 @@ class Training(ABC):
         self.position.scaler = self.scaler.state_dict()
         save_checkpoint(
             self.folder.state,
-            self.model,
+            self.system,
             self.optimiser,
             self.mean,
             self.position,
-            self.origin.metadata(),
+            {"kind": self.settings.model.kind, **self.origin.metadata()},
             self.processes,
         )
 
@@ -341,6 +348,8 @@ class Training(ABC):
         position = self.position
         result: dict[str, Any] = {
             "status": status,
+            "model": self.settings.model.kind,
+            "seen": self.settings.seen,
             **self.summary(),
             "epochs": position.epoch,
             "best_epoch": position.best_epoch,
@@ -355,11 +364,3 @@ class Training(ABC):
         self.processes.on_first(lambda: self.folder.write_result(result))
         self.processes.on_first(lambda: self.write_card(result))
         return result
-
-
-def capsule_figures(found: Evaluation) -> dict[str, float]:
-    """How many capsules are in use, and how many a user activates on average."""
-    return {
-        "in_use": int((found.capsule_users > 0).sum()),
-        "per_user": float(found.active.mean()),
-    }

@@ -12,15 +12,10 @@ from torch import Tensor
 from miracle_core.config import ModelSettings, Settings
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
-from miracle_core.model.miracle import Miracle
-from miracle_core.training.origin import Origin
-from miracle_core.training.run_folder import RunFolder
-from miracle_core.training.tensors import load_tensors
-
-# Weights that are of one catalogue or one kind of training only.
-OWN = ("identity", "mask")
-# The sequence encoder (eq. 6). The norm of its input (eq. 5) learns on, as the authors have it.
-FROZEN = ("context.position", "context.layers.")
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.origin import Origin
+from miracle_core.runs.tensors import load_tensors
+from miracle_core.systems.base import System
 
 
 class Transfer(BaseModel):
@@ -99,15 +94,22 @@ class Pretrained:
                 remedy="train again: --overwrite",
             )
 
-    def load_into(self, model: Miracle, settings: Settings) -> Transfer:
+    def load_into(self, system: System, settings: Settings) -> Transfer:
         """Put the weights into a model with fresh ones.
 
         Raises:
-            InputError: the shapes differ, or what is to be frozen was never pre-trained.
+            InputError: it is another system, the shapes differ, or what is to be frozen was never
+                pre-trained.
         """
-        mine = model.state_dict()
-        theirs = {name: value for name, value in self.weights.items() if name not in OWN}
-        loaded = sorted(theirs.keys() & mine.keys() - set(OWN))
+        if self.settings.model.kind != settings.model.kind:
+            raise InputError(
+                f"is a run of {self.settings.model.kind!r}, and this is {settings.model.kind!r}",
+                where=str(self.folder.path),
+                remedy=f"say --model {self.settings.model.kind}, or leave --from out",
+            )
+        mine = system.state_dict()
+        theirs = {k: v for k, v in self.weights.items() if not k.startswith(system.own)}
+        loaded = sorted(name for name in theirs.keys() & mine.keys())
         differ = self._differences(settings.model)
         for name in loaded:
             if theirs[name].shape != mine[name].shape:
@@ -122,7 +124,7 @@ class Pretrained:
                     remedy="leave these settings out: a fine-tuning takes those of its run over",
                 )
         new = sorted(mine.keys() - set(loaded))
-        frozen = [name for name in sorted(mine) if settings.train.freeze and is_frozen(name)]
+        frozen = [n for n in sorted(mine) if settings.train.freeze and n.startswith(system.frozen)]
         fresh = [name for name in frozen if name in new]
         if fresh:
             raise InputError(
@@ -130,7 +132,7 @@ class Pretrained:
                 where=str(self.folder.path),
                 remedy="take the run's own model.layers, or say --no-freeze",
             )
-        model.load_state_dict({name: theirs[name] for name in loaded}, strict=False)
+        system.load_state_dict({name: theirs[name] for name in loaded}, strict=False)
         return Transfer(
             run=str(self.folder.path.resolve()),
             sha256=self.sha256,
@@ -153,17 +155,13 @@ def settings_from(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: no run folder.
     """
-    model = RunFolder(Path(run)).settings().model
-    return {"pretrained": str(run), "model": model.model_dump(mode="json")}
+    settings = RunFolder(Path(run)).settings()
+    model = settings.model.model_dump(mode="json")
+    return {"pretrained": str(run), "seen": settings.seen, "model": model}
 
 
-def is_frozen(name: str) -> bool:
-    """Whether a weight is one that ``train.freeze`` keeps as it is."""
-    return name.startswith(FROZEN)
-
-
-def freeze(model: Miracle) -> None:
-    """Keep the sequence encoder's weights as they are (section 3.4.4)."""
-    for name, parameter in model.named_parameters():
-        if is_frozen(name):
+def freeze(system: System) -> None:
+    """Keep the weights as pre-trained that the system says (section 3.4.4)."""
+    for name, parameter in system.named_parameters():
+        if name.startswith(system.frozen):
             parameter.requires_grad_(False)

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from miracle_cli.main import main
-from miracle_core.training.evaluate_run import evaluate_run
+from miracle_core.evaluation.evaluate_run import evaluate_run
 from tests.support.runs import tiny_run
 
 

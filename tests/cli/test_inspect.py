@@ -77,8 +77,8 @@ def test_people_read_capsules_their_use_and_figure_6(
 
 
 def test_capsules_that_say_the_same_are_named(tmp_path: Path, capsys: Capture) -> None:
-    from miracle_core.training.run_folder import RunFolder
-    from miracle_core.training.tensors import load_tensors, save_tensors
+    from miracle_core.runs.folder import RunFolder
+    from miracle_core.runs.tensors import load_tensors, save_tensors
 
     folder = RunFolder(tiny_run(tmp_path))
     tensors, metadata = load_tensors(folder.weights)

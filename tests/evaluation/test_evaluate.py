@@ -17,10 +17,10 @@ from miracle_core.evaluation import metrics as metrics_module
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import ranking_metrics
 from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity
-from miracle_core.model.capsules import Interests
-from miracle_core.model.repeats import Repeats
-from miracle_core.model.retrieval import tie_order
-from tests.model.support import interests_of
+from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.ranking.repeats import Repeats
+from miracle_core.ranking.walk import tie_order
+from tests.systems.miracle.support import interests_of
 from tests.reference import metrics
 
 if TYPE_CHECKING:

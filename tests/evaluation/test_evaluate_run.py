@@ -14,8 +14,8 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.evaluation.scorers import MiracleScorer, TextSimilarity
-from miracle_core.training.evaluate_run import evaluate_run
-from miracle_core.training.run_folder import load_run, text_vectors
+from miracle_core.evaluation.evaluate_run import evaluate_run
+from miracle_core.runs.folder import load_run, text_vectors
 from tests.support.runs import ENCODER, other_shop, reencode, tiny_run
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import TextSimilarity
-from miracle_core.training.run_folder import text_vectors
+from miracle_core.runs.folder import text_vectors
 from tests.support.runs import tiny_shop
 
 

@@ -15,8 +15,8 @@ from miracle_core.evaluation import top_k as top_k_module
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import popularity
 from miracle_core.evaluation.top_k import write_top_k
-from miracle_core.model import retrieval
-from miracle_core.training.evaluate_run import RunEvaluation, evaluate_run
+from miracle_core.ranking import walk
+from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from tests.support.runs import tiny_run
 
 

@@ -12,10 +12,10 @@ from miracle_core.data.packed import pack_lists
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.radial import squash
+from miracle_core.layers.radial import squash
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Recommendation
-from miracle_core.training.run_folder import TrainedRun, load_run
+from miracle_core.runs.folder import TrainedRun, load_run
 from tests.support.runs import MAX_LENGTH, TITLES, random_model, tiny_run, tiny_settings, write_run
 from tests.support.runs import tiny_shop as make_shop
 

@@ -18,8 +18,8 @@ from miracle_core.errors import InputError, MiracleError
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.titles import TitleIndex
-from miracle_core.training.run_folder import RunFolder, load_run
-from miracle_core.training.tensors import load_tensors, save_tensors
+from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import (
     FILAMENT,
     GLOVES,

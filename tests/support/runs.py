@@ -13,10 +13,10 @@ import torch
 from miracle_core.config import Settings, make_settings, nested
 from miracle_core.data.dataset import Dataset, EncoderIdentity
 from miracle_core.data.writing import write_dataset, write_features
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.text import load_encoder
-from miracle_core.training.run_folder import RunFolder, build_model, data_hash
-from miracle_core.training.tensors import save_tensors
+from miracle_core.runs.folder import RunFolder, build_model, data_hash
+from miracle_core.runs.tensors import save_tensors
 
 ENCODER = "hashing:32"
 # Three kinds of things, then what a shop should not hold but does.

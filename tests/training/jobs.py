@@ -26,12 +26,12 @@ from miracle_core.data.packed import Packed
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation import evaluate as evaluation
 from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.processes import processes
 from miracle_core.training import pretraining, trainer
 from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.training.pretraining import Pretraining, pretrain
-from miracle_core.training.run_folder import RunFolder, text_vectors
+from miracle_core.runs.folder import RunFolder, text_vectors
 from tests.support.runs import random_model
 
 torch.set_num_threads(1)

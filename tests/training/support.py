@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.training.tensors import load_tensors
+from miracle_core.runs.tensors import load_tensors
 from tests.support.runs import other_shop, tiny_settings, tiny_shop
 
 

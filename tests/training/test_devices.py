@@ -16,12 +16,12 @@ from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.model import scoring
-from miracle_core.model.miracle import Miracle
+from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.processes import ALONE
 from miracle_core.training import devices, pretraining
 from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.training.pretraining import Pretraining, pretrain
-from miracle_core.training.run_folder import RunFolder
+from miracle_core.runs.folder import RunFolder
 from miracle_core.training.trainer import Training
 from tests.training.jobs import every_third, unlike
 from tests.training.support import pretrain_settings, quick_settings, same_tensors

@@ -12,7 +12,7 @@ import pytest
 
 from miracle_core.config import dump_settings
 from miracle_core.errors import InputError
-from miracle_core.training.run_folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder, load_run
 from tests.support.warm import Warm
 from tests.training.support import pretrain_settings, quick_settings
 from tests.training.test_resume import assert_same_run

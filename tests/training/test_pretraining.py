@@ -18,11 +18,11 @@ from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.recommender import Recommender
 from miracle_core.training import pretraining, trainer
-from miracle_core.training.evaluate_run import evaluate_run
+from miracle_core.evaluation.evaluate_run import evaluate_run
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.pretraining import pretrain
-from miracle_core.training.run_folder import RunFolder, load_run
-from miracle_core.training.tensors import load_tensors
+from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.tensors import load_tensors
 from tests.support.runs import other_shop, reencode
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 from tests.training.test_resume import assert_same_run, stop_at
@@ -224,7 +224,7 @@ def test_before_the_first_validation_the_checkpoint_is_evaluated(tmp_path: Path)
 def test_a_weights_file_that_does_not_say_where_it_is_from(
     pretrained: tuple[Settings, Path], tmp_path: Path
 ) -> None:
-    from miracle_core.training.tensors import save_tensors
+    from miracle_core.runs.tensors import save_tensors
 
     settings, run = pretrained
     weights, _ = load_tensors(run / "model.safetensors")

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from miracle_core.config import Settings, dump_settings
 from miracle_core.processes import Processes
-from miracle_core.training.run_folder import RunFolder, load_run
-from miracle_core.training.tensors import load_tensors
+from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.tensors import load_tensors
 from tests.support.warm import ROOT, Warm
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 

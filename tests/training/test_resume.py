@@ -25,10 +25,10 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
 from miracle_core.training import trainer
-from miracle_core.training.evaluate_run import evaluate_run
+from miracle_core.evaluation.evaluate_run import evaluate_run
 from miracle_core.training.finetuning import finetune
-from miracle_core.training.run_folder import RunFolder, load_run
-from miracle_core.training.tensors import load_tensors
+from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.tensors import load_tensors
 from tests.training.support import quick_settings, same_tensors
 
 

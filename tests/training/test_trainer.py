@@ -17,7 +17,7 @@ from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener, TensorBoard
-from miracle_core.training.run_folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder, load_run
 from tests.support.runs import tiny_settings
 from tests.training.support import quick_settings, same_tensors
 

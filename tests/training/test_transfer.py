@@ -16,7 +16,7 @@ from miracle_core.training import trainer
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener
 from miracle_core.training.pretraining import pretrain
-from miracle_core.training.tensors import load_tensors
+from miracle_core.runs.tensors import load_tensors
 from miracle_core.training.transfer import settings_from
 from tests.support.runs import other_shop, reencode
 from tests.training.support import pretrain_settings

@@ -11,8 +11,8 @@ import pytest
 from textual.widgets import Input
 
 from miracle_core.recommender import Recommender
-from miracle_core.training.run_folder import RunFolder
-from miracle_core.training.tensors import load_tensors, save_tensors
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, tiny_run
 from tests.tui.support import explorer
 from tui.capsule_text import fault

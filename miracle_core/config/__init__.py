@@ -1,0 +1,43 @@
+"""Every setting, typed and validated in one place."""
+
+from miracle_core.config.problems import setting_names
+from miracle_core.config.sections import (
+    METRIC_NAMES,
+    ModelSettings,
+    Precision,
+    Preset,
+    PretrainSettings,
+    Section,
+    TrainSettings,
+)
+from miracle_core.config.settings import (
+    SeenRule,
+    Settings,
+    dump_settings,
+    load_settings,
+    make_settings,
+    nested,
+    read_values,
+    settings_class,
+)
+from miracle_core.registry import Mode
+
+__all__ = [
+    "METRIC_NAMES",
+    "Mode",
+    "ModelSettings",
+    "Precision",
+    "Preset",
+    "PretrainSettings",
+    "Section",
+    "SeenRule",
+    "Settings",
+    "TrainSettings",
+    "dump_settings",
+    "load_settings",
+    "make_settings",
+    "nested",
+    "read_values",
+    "setting_names",
+    "settings_class",
+]

@@ -1,0 +1,116 @@
+"""The sections of a run's settings that every system shares, and the ground of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from miracle_core.registry import Mode
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Preset = Literal["default", "paper", "reference"]
+Start = Literal["scratch", "pretrained", "pretraining"]
+METRIC_NAMES = ("recall", "ndcg", "mrr")
+
+
+class Section(BaseModel):
+    """A section of settings: strict, frozen, and unknown names are errors."""
+
+    # Strict: "5" is not a number and true is not 1; TOML says what a value is.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False
+    )
+
+
+class ModelSettings(Section):
+    """What a system's own section ``model`` has in common with all others.
+
+    A system's settings derive from this class and give ``kind`` its name as the only value.
+
+    Attributes:
+        kind: which system it is, a name of ``miracle models``.
+    """
+
+    kind: str
+
+    # What each preset says that the defaults don't, as settings of a whole run.
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+
+    @classmethod
+    def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
+        """What lies beneath a preset: settings of a whole run, by how it starts.
+
+        Args:
+            preset: which preset.
+            start: from ``scratch``, from a ``pretrained`` run, or a ``pretraining`` itself.
+        """
+        return {}
+
+
+class PretrainSettings(Section):
+    """What only pre-training over several Datasets asks.
+
+    Attributes:
+        mix_temperature: an epoch draws from each Dataset in proportion to (its training
+            examples) ** mix_temperature: 1 takes every example once, 0 as many from each Dataset.
+            An epoch is as long either way.
+        encoder_rate: the learning rate of what makes item vectors of text (MIRACLE: the adaptor and
+            the context encoder), times ``train.learning_rate``. At their first weights they keep
+            texts as near to each other as the text encoder has them, in any domain; trained as fast
+            as the rest they give that up for the domains at hand.
+        log_q: candidates are corrected for how often they are drawn (logQ): a batch's targets are
+            mostly popular items, which as its only negatives would learn to score too low.
+    """
+
+    mix_temperature: float = Field(1.0, ge=0)
+    encoder_rate: float = Field(1.0, gt=0, le=1)
+    log_q: bool = True
+
+
+class TrainSettings(Section):
+    """How a model is fitted.
+
+    Attributes:
+        mode: a ``transductive`` run knows each item of its catalogue, by an embedding or a count;
+            an ``inductive`` one knows items by their text alone, so that new items can be scored.
+        epochs: passes over the training examples at most.
+        batch_size: examples a step.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        average: what is validated, tested and kept is a running mean of the weights, which keeps
+            this much of itself each step; 0 takes the last step's weights.
+        clip: the gradient's norm is cut to this.
+        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
+        patience: epochs without a better one before training stops.
+        freeze: leave the system's sequence encoder as pre-trained (MIRACLE: position embeddings
+            and Transformer layers).
+        seed: of every random stream.
+        precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
+            (autocast; weights, sums, choices and validations stay in float32).
+        accumulation: parts that a step's examples are taken in, one after another, to save memory.
+    """
+
+    mode: Mode = "transductive"
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(1024, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    average: float = Field(0.99, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    metric: str = "recall@10"
+    patience: int = Field(10, ge=1)
+    freeze: bool = False
+    seed: int = Field(2023, ge=0, lt=2**63)
+    precision: Precision = "fp32"
+    accumulation: int = Field(1, ge=1)
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        name, at, k = value.partition("@")
+        number = int(k) if k.isascii() and k.isdigit() else 0
+        if name not in METRIC_NAMES or not at or number < 1:
+            raise ValueError("is not a metric; write one of recall@K, ndcg@K, mrr@K")
+        return f"{name}@{number}"

@@ -1,0 +1,225 @@
+"""Every setting, typed and validated in one place; TOML in and out.
+
+Flags beat the config file, which beats the preset. The section ``model`` belongs to the system that
+``model.kind`` names. A run folder's ``config.toml`` holds all of it and is enough to run again.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import Field, ValidationError, create_model, model_validator
+
+from miracle_core import registry
+from miracle_core.config.migrate import migrated
+from miracle_core.config.problems import explained
+from miracle_core.config.sections import (
+    ModelSettings,
+    Preset,
+    PretrainSettings,
+    Section,
+    Start,
+    TrainSettings,
+)
+from miracle_core.errors import InputError
+
+SeenRule = Literal["as-printed", "leave-out", "gain"]
+
+
+class Settings(Section):
+    """A whole run. :func:`settings_class` gives the class of a system, with its own ``model``.
+
+    Attributes:
+        preset: where the settings not given come from.
+        data: the Dataset folder.
+        datasets: the Dataset folders of a pre-training; a run has these or ``data``.
+        pretrained: the run folder that fine-tuning starts from (empty: from scratch).
+        encoder: whose text features are read (may be empty where the Dataset has one set, or where
+            the system reads no text).
+        seen: what becomes of items that the user's history holds: they are candidates like any
+            other (``as-printed``), no candidates (``leave-out``), or their scores gain a learned
+            number (``gain``, which training must have learned).
+        model: the system's own settings.
+        pretrain: of a pre-training.
+        train: how it is fitted.
+    """
+
+    preset: Preset = "default"
+    data: str = ""
+    datasets: list[str] = []
+    pretrained: str = ""
+    encoder: str = ""
+    seen: SeenRule = "gain"
+    model: ModelSettings
+    pretrain: PretrainSettings = PretrainSettings()
+    train: TrainSettings = TrainSettings()
+
+    @property
+    def spec(self) -> registry.SystemSpec:
+        """The system that is trained."""
+        return registry.system(self.model.kind)
+
+    @property
+    def metric_k(self) -> int:
+        """K of the validation metric."""
+        return int(self.train.metric.partition("@")[2])
+
+    @model_validator(mode="after")
+    def _one_kind_of_run(self) -> Settings:
+        if self.datasets and self.data:
+            raise ValueError("data is of a fine-tuning, datasets of a pre-training: name one")
+        if self.datasets and self.pretrained:
+            raise ValueError("a pre-training starts from no other run: leave pretrained out")
+        if self.datasets and self.train.mode == "transductive":
+            raise ValueError(
+                "pre-training is inductive: an embedding of each item is of one catalogue only"
+            )
+        if self.train.freeze and not self.pretrained:
+            raise ValueError(
+                "train.freeze keeps pre-trained weights, and there are none: name a run with --from"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_system_can(self) -> Settings:
+        spec = self.spec
+        if self.train.mode not in spec.modes:
+            raise ValueError(f"{spec.name} is {' or '.join(spec.modes)}, not {self.train.mode}")
+        if self.seen == "gain" and "fit" in spec.stages:
+            raise ValueError(f"{spec.name} learns no gain: choose seen as-printed or leave-out")
+        if (self.datasets or self.pretrained) and "pretrain" not in spec.stages:
+            raise ValueError(f"{spec.name} can't be pre-trained")
+        return self
+
+
+@functools.cache
+def _class_of(spec: registry.SystemSpec) -> type[Settings]:
+    own = spec.settings_class()
+    made: type[Settings] = create_model(
+        "Settings", __base__=Settings, model=(own, Field(default_factory=own))
+    )
+    return made
+
+
+def settings_class(kind: str = registry.DEFAULT, *, where: str = "model.kind") -> type[Settings]:
+    """The settings of a run of one system.
+
+    Raises:
+        InputError: there is no such system.
+    """
+    return _class_of(registry.system(kind, where=where))
+
+
+def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settings:
+    """Validate nested mappings of settings, later ones first.
+
+    Args:
+        layers: e.g. a config file's contents, then flags; a ``preset`` in any is the ground, and
+            beneath it what the system says of the kind of run: a pre-training if any names
+            ``datasets``, one from a ``pretrained`` run, or one from scratch.
+        where: what to call the place in an error.
+
+    Raises:
+        InputError: an unknown setting (with the nearest known one) or a bad value.
+    """
+    layers = tuple(migrated(layer, where) for layer in layers)
+    chosen: Any = "default"
+    kind: Any = registry.DEFAULT
+    for layer in layers:
+        chosen = layer.get("preset", chosen)
+        model = layer.get("model")
+        if isinstance(model, Mapping):
+            kind = model.get("kind", kind)
+    if not isinstance(kind, str):
+        raise InputError(f"{kind!r} is not a name", where=f"{where}: model.kind")
+    own = settings_class(kind, where=f"{where}: model.kind")
+    presets = registry.system(kind).settings_class().PRESETS
+    if chosen not in presets:
+        raise InputError(
+            f"there is no preset {chosen!r}",
+            where=f"{where}: preset",
+            remedy=f"choose one of {', '.join(presets)}",
+        )
+    start: Start = "scratch"
+    if any(layer.get("datasets") for layer in layers):
+        start = "pretraining"
+    elif any(layer.get("pretrained") for layer in layers):
+        start = "pretrained"
+    merged: dict[str, Any] = {}
+    ground = registry.system(kind).settings_class().ground(chosen, start)
+    for layer in (ground, presets[chosen], *layers):
+        merged = _merge(merged, layer)
+    try:
+        return own.model_validate(merged)
+    except ValidationError as error:
+        raise explained(error, own, where) from error
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """What a config file (TOML) says, not validated yet.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", where=str(path)) from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"is not valid TOML: {error}", where=str(path)) from error
+
+
+def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
+    """Read a config file (TOML), with overrides on top.
+
+    Raises:
+        InputError: the file is missing, no TOML, or it or an override holds an unknown setting or
+            a bad value.
+    """
+    values = read_values(path)
+    # On its own first, so that what is wrong in the file is never blamed on an option.
+    settings = make_settings(values, where=str(path))
+    return make_settings(values, *overrides, where="options") if overrides else settings
+
+
+def dump_settings(settings: Settings) -> str:
+    """All settings as TOML, complete enough to run again."""
+    return tomli_w.dumps(settings.model_dump(mode="json"))
+
+
+def nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``{"model.width": 64}`` into ``{"model": {"width": 64}}``.
+
+    Raises:
+        InputError: a name is both a setting and a section of settings.
+    """
+    result: dict[str, Any] = {}
+    for dotted, value in assignments.items():
+        *sections, name = dotted.split(".")
+        place: Any = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise InputError(f"{section!r} is given a value and settings", where=dotted)
+        place[name] = value
+    return result
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged

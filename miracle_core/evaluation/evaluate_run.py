@@ -1,0 +1,146 @@
+"""A run measured: on its own data, or on a catalogue it never saw (zero-shot)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miracle_core.config import SeenRule, make_settings
+from miracle_core.data.dataset import Dataset, Split
+from miracle_core.errors import InputError
+from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.evaluation.references import Reference, references
+from miracle_core.processes import processes
+from miracle_core.progress import SILENT, Progress
+from miracle_core.runs.opening import TrainedRun, build_system, item_side, load_run
+from miracle_core.systems.base import Sizes
+from miracle_core.systems.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What a run reaches, beside what needs no learning.
+
+    Attributes:
+        run: the run.
+        dataset: what it was evaluated on.
+        zero_shot: whether that is another catalogue than the one it was trained on.
+        seen: what became of items that the history holds.
+        found: the run's own figures.
+        references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
+            ``text``, nearness of texts alone with the history left out (the system ``textknn``),
+            which is what is left of a pre-trained model if its pre-training is of no use.
+    """
+
+    run: TrainedRun
+    dataset: Dataset
+    zero_shot: bool
+    seen: SeenRule
+    found: Evaluation
+    references: dict[str, Reference]
+
+    def summary(self) -> dict[str, Any]:
+        """The JSON contract of ``miracle evaluate``."""
+        return {
+            "model": self.run.settings.model.kind,
+            **self.found.summary(),
+            "weights": self.run.weights_from,
+            "zero_shot": self.zero_shot,
+            "seen": self.seen,
+            "trained_seen": self.run.settings.seen,
+            "exclude_seen": self.seen == "leave-out",
+            "references": {name: other.metrics for name, other in self.references.items()},
+        }
+
+
+def evaluate_run(
+    run: str | Path,
+    data: str | Path | None = None,
+    split: Split = "test",
+    *,
+    encoder: str | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    seen: SeenRule | None = None,
+    keep_top: int = 0,
+    progress: Progress = SILENT,
+) -> RunEvaluation:
+    """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
+
+    Several processes each rank for a share of the users, and all return the whole.
+
+    Args:
+        run: the run folder; also one whose training was stopped or killed.
+        data: a Dataset folder; None takes the run's own data.
+        split: ``valid`` or ``test``.
+        encoder: whose text features of ``data`` are read; None takes those of the run's encoder.
+        ks: cut-offs of the metrics.
+        seen: what becomes of items that the history holds; None takes the rule that the run was
+            trained by.
+        keep_top: keep each user's so many best items.
+        progress: told of users done.
+
+    Raises:
+        InputError: no run, changed data, another catalogue than a transductive run's, text
+            features of another encoder than the run's, or a pre-trained run and no ``data``.
+    """
+    if data is None and encoder is not None:
+        raise InputError(
+            "a run's own data has the text features it was trained on, and no others",
+            where=f"--encoder {encoder}",
+            remedy="leave it out, or name a Dataset with --data",
+        )
+    other = None if data is None else Dataset.open(data)
+    together = processes()
+    trained = load_run(run, other, encoder=encoder).on(together.device)
+    dataset = trained.dataset
+    rule = seen_rule(trained, seen)
+    leave_out = rule == "leave-out"
+    zero_shot = not trained.origin.knows(dataset)
+
+    def measured(scorer: Scorer, leave_out: bool, told: Progress, keep: int) -> Evaluation:
+        return evaluate(
+            scorer,
+            dataset,
+            split,
+            ks=ks,
+            leave_out=leave_out,
+            keep_top=keep,
+            progress=told,
+            processes=together,
+        )
+
+    scorer = trained.scorer(gain=rule != "as-printed")
+    found = measured(scorer, leave_out, progress, keep_top)
+    others = references(dataset, split, ks=ks, leave_out=leave_out)
+    if zero_shot and trained.encoder is not None:
+        text = measured(_text_neighbours(trained, scorer.max_length), True, SILENT, 0)
+        others = {"text": Reference(text.ranks, text.metrics), **others}
+    return RunEvaluation(trained, dataset, zero_shot, rule, found, others)
+
+
+def seen_rule(run: TrainedRun, asked: SeenRule | None) -> SeenRule:
+    """The seen rule that a run ranks by.
+
+    Raises:
+        InputError: a gain is asked for, and training learned none.
+    """
+    if asked == "gain" and run.system.gain() is None:
+        raise InputError(
+            "the run has learned no gain of items that a history holds",
+            where=str(run.folder.path),
+            remedy="choose as-printed or leave-out, or train with --seen gain",
+        )
+    return asked or run.settings.seen
+
+
+def _text_neighbours(run: TrainedRun, max_length: int | None) -> Scorer:
+    """Nearness of text over the Dataset that a run reads, by as many items of a history."""
+    own = {"kind": "textknn", **({} if max_length is None else {"max_length": max_length})}
+    settings = make_settings({"model": own})
+    system = build_system(settings, Sizes())
+    device = run.items.required_text().device
+    items = item_side(system, settings.spec, run.dataset, run.encoder, device)
+    return system.to(device).scorer(items)

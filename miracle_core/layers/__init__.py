@@ -1,0 +1,1 @@
+"""Layers that several systems share, over packed histories."""

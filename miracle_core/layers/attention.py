@@ -1,0 +1,124 @@
+"""Self-attention inside packed histories (the MHA of eq. 6), forward and backward in one place.
+
+Groups of equally long histories are attended to one after another, straight from the packed
+queries, keys and values and into the packed result: nothing is split, joined again or padded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from miracle_core.layers.dropout import Mask
+
+Groups = tuple[tuple[int, int], ...]
+
+
+def packed_attention(
+    query_key_value: Tensor, groups: Groups, heads: int, dropout: float, training: bool
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d / heads)) V for each head, inside each history.
+
+    Args:
+        query_key_value: [tokens, 3 d], each token's query, key and value, heads side by side.
+        groups: (length, histories) of each run of equally long histories.
+        heads: attention heads.
+        dropout: share of attention weights dropped in training.
+        training: whether to drop any.
+
+    Returns:
+        [tokens, d].
+    """
+    share = dropout if training else 0.0
+    attended: Tensor = _PackedAttention.apply(  # type: ignore[no-untyped-call]
+        query_key_value, groups, heads, share
+    )
+    return attended
+
+
+def _walk(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """Length, histories, tokens and attention weights of each group, as places in flat arrays."""
+    token = weight = 0
+    for length, count in groups:
+        tokens, weights = length * count, heads * count * length * length
+        yield length, count, slice(token, token + tokens), slice(weight, weight + weights)
+        token, weight = token + tokens, weight + weights
+
+
+def _by_head(x: Tensor, rows: slice, histories: int, heads: int) -> tuple[Tensor, ...]:
+    """A group's part of [tokens, parts d] as views [histories, length, d / heads].
+
+    Those of the first part head by head, then those of the next. One call makes them all: a view
+    taken by an index costs as much as a small product.
+    """
+    parts: tuple[Tensor, ...] = x[rows].view(histories, -1, heads, x.shape[1] // heads).unbind(2)
+    return parts
+
+
+class _PackedAttention(torch.autograd.Function):
+    """A group's weights lie as [heads, histories, length, length] in one flat array of all."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, groups: Groups, heads: int, share: float) -> Tensor:
+        tokens, width = qkv.shape[0], qkv.shape[1] // 3
+        scores = qkv.new_empty(sum(heads * b * n * n for n, b in groups))
+        for n, b, rows, places in _walk(groups, heads):
+            q_k_v = _by_head(qkv, rows, b, 3 * heads)
+            logits = scores[places].view(heads, b, n, n).unbind()
+            for head in range(heads):
+                torch.bmm(q_k_v[head], q_k_v[heads + head].transpose(1, 2), out=logits[head])
+        scores.mul_(1.0 / math.sqrt(width // heads))
+        weights = torch.empty_like(scores)
+        for n, b, _, places in _walk(groups, heads):
+            shape = (heads * b * n, n)
+            torch.softmax(scores[places].view(shape), 1, out=weights[places].view(shape))
+        mask = Mask.draw(weights, share)
+        used = mask.apply(weights)
+        attended = qkv.new_empty(tokens, width)
+        for n, b, rows, places in _walk(groups, heads):
+            v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
+            out = _by_head(attended, rows, b, heads)
+            a = used[places].view(heads, b, n, n).unbind()
+            for head in range(heads):
+                out[head].copy_(torch.bmm(a[head], v[head]))
+        ctx.save_for_backward(qkv, weights, used, *mask.tensors)
+        ctx.groups, ctx.heads, ctx.share = groups, heads, share
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        qkv, weights, used, *kept = ctx.saved_tensors
+        heads = ctx.heads
+        d_qkv = torch.empty_like(qkv)
+        d_used = torch.empty_like(used)
+        gradient = gradient.contiguous()
+        for n, b, rows, places in _walk(ctx.groups, heads):
+            v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
+            d_v = _by_head(d_qkv, rows, b, 3 * heads)[2 * heads :]
+            d_out = _by_head(gradient, rows, b, heads)
+            a, d_a = (t[places].view(heads, b, n, n).unbind() for t in (used, d_used))
+            for head in range(heads):
+                d_v[head].copy_(torch.bmm(a[head].transpose(1, 2), d_out[head]))
+                torch.bmm(d_out[head], v[head].transpose(1, 2), out=d_a[head])
+        d_weights = Mask.saved(kept, ctx.share).apply(d_used)
+        # The softmax's gradient: a (da - sum a da), over each row of weights.
+        d_weights.mul_(weights)
+        for n, _, _, places in _walk(ctx.groups, heads):
+            rows_of = d_weights[places].view(-1, n)
+            rows_of.addcmul_(weights[places].view(-1, n), rows_of.sum(1, keepdim=True), value=-1)
+        d_weights.mul_(1.0 / math.sqrt(qkv.shape[1] // 3 // heads))
+        for n, b, rows, places in _walk(ctx.groups, heads):
+            q_k_v = _by_head(qkv, rows, b, 3 * heads)
+            d_q_k_v = _by_head(d_qkv, rows, b, 3 * heads)
+            d_logits = d_weights[places].view(heads, b, n, n).unbind()
+            for head in range(heads):
+                q, k = q_k_v[head], q_k_v[heads + head]
+                d_q_k_v[head].copy_(torch.bmm(d_logits[head], k))
+                d_q_k_v[heads + head].copy_(torch.bmm(d_logits[head].transpose(1, 2), q))
+        return d_qkv, None, None, None

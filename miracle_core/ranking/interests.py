@@ -1,0 +1,68 @@
+"""What a system makes of histories: one to many vectors a user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Interests:
+    """The interests of a batch of users, users with equally many next to each other.
+
+    Attributes:
+        vectors: [interests, d], as scores multiply them; a user's are adjacent, by rising number.
+        which: int64 [interests], which of the system's interests each one is: MIRACLE's capsule j
+            (eq. 8), 0 in a system with one interest a user.
+        users: int64 [histories], the packed history that the i-th run of interests belongs to.
+        groups: (interests a user, users) of each run, fewest interests first.
+    """
+
+    vectors: Tensor
+    which: Tensor
+    users: Tensor
+    groups: tuple[tuple[int, int], ...]
+
+    @property
+    def n_users(self) -> int:
+        """Users in the batch."""
+        return self.users.numel()
+
+    @classmethod
+    def single(cls, vectors: Tensor) -> Interests:
+        """One interest a user.
+
+        Args:
+            vectors: [users, d], in the order of the packed histories.
+        """
+        users = torch.arange(len(vectors), device=vectors.device)
+        return cls(vectors, torch.zeros_like(users), users, ((1, len(vectors)),))
+
+    def replace_vectors(self, vectors: Tensor) -> Interests:
+        """The same interests with other vectors [interests, d]."""
+        return replace(self, vectors=vectors)
+
+    def counts(self) -> Tensor:
+        """Interests of each of ``users``, int64 [histories]."""
+        device = self.users.device
+        return torch.repeat_interleave(
+            torch.tensor([k for k, _ in self.groups], device=device),
+            torch.tensor([n for _, n in self.groups], device=device),
+        )
+
+    def rows_of(self, users: Tensor, which: Tensor) -> Tensor:
+        """Where the interests of some (user, number) pairs lie in ``vectors``.
+
+        Args:
+            users: int64 [pairs], packed histories.
+            which: int64 [pairs], numbers of interests that they have.
+
+        Returns:
+            int64 [pairs].
+        """
+        width = int(torch.cat([self.which, which]).max()) + 1
+        own = torch.repeat_interleave(self.users, self.counts()) * width + self.which
+        order = own.argsort()
+        return order[torch.searchsorted(own[order], users * width + which)]

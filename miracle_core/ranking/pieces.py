@@ -1,0 +1,164 @@
+"""Some users' scores in a block of the catalogue: their maximum, softmax and gradients in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from miracle_core.ranking.seen import Seen
+
+Groups = tuple[tuple[int, int], ...]
+
+
+def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None) -> Tensor:
+    """The best of each user's interests (eq. 17).
+
+    Args:
+        scores: [interests, items], interests in the order of :class:`Interests`.
+        groups: (interests a user, users) of each run.
+        out: [users, items] to write to; None makes a new tensor.
+
+    Returns:
+        [users, items], in the order of ``Interests.users``.
+    """
+    best = scores.new_empty(sum(n for _, n in groups), scores.shape[1]) if out is None else out
+    row = user = 0
+    for k, n in groups:
+        part = scores[row : row + k * n].view(n, k, -1)
+        if k == 1:
+            best[user : user + n] = part[:, 0]
+        else:
+            torch.amax(part, 1, out=best[user : user + n])
+        row, user = row + k * n, user + n
+    return best
+
+
+class Piece:
+    """A chunk's users some at a time: what their scores so far say of their losses."""
+
+    def __init__(
+        self,
+        rows: slice,
+        targets: Tensor,
+        groups: Groups,
+        item_bias: Tensor | None,
+        target_bias: Tensor | None,
+        seen: Seen | None,
+        exact: torch.dtype,
+    ) -> None:
+        self.rows, self.targets, self.groups = rows, targets, groups
+        self.item_bias, self.target_bias, self.seen = item_bias, target_bias, seen
+        # The least finite number, not -inf: a whole block may be biased to -inf.
+        self.high = torch.full_like(targets, torch.finfo(exact).min, dtype=exact)
+        self.total = torch.zeros_like(self.high)
+        self.own = torch.zeros_like(self.high)
+        self.d_gain = self.high.new_zeros(())
+
+    @property
+    def loss(self) -> Tensor:
+        """Log-sum-exp minus the target's logit, [users, 1]."""
+        return self.high + self.total.log() - self.own
+
+    def look_once(self, scores: Tensor, gradient: bool) -> None:
+        """Take the scores of the whole catalogue, the one block there is.
+
+        Args:
+            scores: the chunk's, [interests, items].
+            gradient: leave the scores' gradients in their place.
+        """
+        view = self._see(scores, slice(0, scores.shape[1]))
+        self.own = view.logits.gather(1, view.column)
+        self.high = view.logits.amax(1, keepdim=True)
+        # One call: a row is in the nearest cache for all of it. The best one's weight is 1 / total.
+        weights = torch.softmax(view.logits, 1)
+        self.total = weights.amax(1, keepdim=True).reciprocal_()
+        if gradient:
+            self._spread(view, weights)
+
+    def look(self, scores: Tensor, block: slice) -> None:
+        """Take a block's scores, [interests, block], into the log-sum-exp."""
+        view = self._see(scores, block)
+        self.own = torch.where(view.inside, view.logits.gather(1, view.column), self.own)
+        high = torch.maximum(self.high, view.logits.amax(1, keepdim=True))
+        powers = view.logits.sub_(high).exp_()
+        self.total = self.total * (self.high - high).exp() + powers.sum(1, keepdim=True)
+        self.high = high
+
+    def look_again(self, scores: Tensor, block: slice) -> None:
+        """Leave the gradients of a block's scores in their place, all blocks having been seen."""
+        view = self._see(scores, block)
+        self._spread(view, (view.logits - (self.high + self.total.log())).exp_())
+
+    def _see(self, scores: Tensor, block: slice) -> _View:
+        part = scores[self.rows]
+        best = max_over_interests(part, self.groups)
+        logits = best.to(self.own.dtype)
+        if self.item_bias is not None:
+            logits = logits + self.item_bias[block]
+        column = self.targets - block.start
+        inside = (column >= 0) & (column < logits.shape[1])
+        column = column.clamp_(0, logits.shape[1] - 1)
+        if self.target_bias is not None:
+            own = best.gather(1, column).to(logits.dtype) + self.target_bias
+            logits.scatter_(1, column, torch.where(inside, own, logits.gather(1, column)))
+        view = _View(part, best, logits, column, inside)
+        if self.seen is not None:
+            users, columns = self.seen.within(block)
+            had = best[users, columns]
+            view.pairs = users, columns, had
+            logits[users, columns] = logits[users, columns] + self.seen.gain
+        return view
+
+    def _spread(self, view: _View, weights: Tensor) -> None:
+        """The gradient of the logits, from their softmax, to the interests that won."""
+        weights.scatter_add_(1, view.column, -view.inside.to(weights.dtype))
+        if view.pairs is not None:
+            users, columns, had = view.pairs
+            self.d_gain += weights[users, columns].sum()
+            # Winners are told by their own scores, and the logits may lie in the same memory.
+            view.best[users, columns] = had
+        _to_winners(view.part, view.best, weights, self.groups)
+
+
+@dataclass
+class _View:
+    """A piece's scores in a block.
+
+    Attributes:
+        part: [interests, block], raw.
+        best: [users, block], the best of each user's.
+        logits: [users, block], with all that is added to them; ``best`` itself where that is
+            nothing or few places.
+        column: int64 [users, 1], the targets' columns of the block.
+        inside: bool [users, 1], whether they lie in it at all.
+        pairs: users and columns of items they have had, if these gain, and the best scores there
+            without it.
+    """
+
+    part: Tensor
+    best: Tensor
+    logits: Tensor
+    column: Tensor
+    inside: Tensor
+    pairs: tuple[Tensor, Tensor, Tensor] | None = None
+
+
+def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> None:
+    """Give each (user, item) weight to the interest that won, in place of ``scores``.
+
+    Interests that tie for an item share its weight evenly, as the gradient of ``amax`` does. (Among
+    millions of float32 scores some tie by chance in every batch.)
+    """
+    row = user = 0
+    for k, n in groups:
+        part = scores[row : row + k * n].view(n, k, -1)
+        weight = weights[user : user + n].unsqueeze(1)
+        if k == 1:
+            part.copy_(weight)
+        else:
+            # In place, a comparison leaves ones and zeros of the scores' own type.
+            part.ge_(best[user : user + n].unsqueeze(1))
+            part.mul_(weight / part.sum(1, keepdim=True))
+        row, user = row + k * n, user + n

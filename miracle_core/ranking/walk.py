@@ -1,0 +1,145 @@
+"""The one walk over the catalogue: scores (eq. 17) of all items, some users at a time.
+
+Scores of a chunk of users over all items exist at once (its size is bounded, and falls as the
+catalogue grows); users x items never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.errors import MiracleError
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.loss import BLOCK_ELEMENTS, chunks_of_users
+from miracle_core.ranking.order import tie_order, top_k
+from miracle_core.ranking.pieces import max_over_interests
+from miracle_core.ranking.seen import Seen
+
+# Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
+# which is less than the catalogue itself takes.
+CHUNK_ELEMENTS = 1 << 24
+MIN_ROWS = 256
+# So few interests are multiplied from the right, a whole number of FEW_STEP at a time: the product
+# is then bound by reading the items, where some libraries' product from the left takes six times as
+# long.
+FEW_ROWS = 16
+FEW_STEP = 4
+
+
+def inner_products(vectors: Tensor, items: Tensor, room: Tensor | None = None) -> Tensor:
+    """Of every interest with every item; of few interests as fast as items can be read.
+
+    Args:
+        vectors: [interests, d].
+        items: [items, d].
+        room: at least (interests + FEW_STEP) * items numbers to write to; None for new memory.
+
+    Returns:
+        [interests, items].
+    """
+    rows, columns = len(vectors), len(items)
+    few = rows <= FEW_ROWS
+    missing = -rows % FEW_STEP if few else 0
+    size = (rows + missing) * columns
+    room = vectors.new_empty(size) if room is None else room[:size]
+    if not few:
+        return torch.mm(vectors, items.T, out=room.view(rows, columns))
+    filled = F.pad(vectors, (0, 0, 0, missing))
+    return torch.mm(items, filled.T, out=room.view(columns, len(filled))).T[:rows]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of some users over the whole catalogue.
+
+    Attributes:
+        users: which of ``Interests.users`` these are.
+        scores: [users, items].
+        each: [interests, items], the score under each interest, before anything is added, where it
+            was asked for.
+    """
+
+    users: slice
+    scores: Tensor
+    each: Tensor | None = None
+
+
+def walk(
+    interests: Interests, items: Tensor, *seen: Seen | None, each: bool = False
+) -> Iterator[Scored]:
+    """Scores (eq. 17) of all items for a chunk of users after another.
+
+    Args:
+        interests: the users' interests.
+        items: [items, d].
+        seen: what scores gain where a user has had the item, users as in ``interests.users``.
+        each: keep the score under each interest; for few users.
+
+    Yields:
+        A chunk's scores.
+
+    Raises:
+        MiracleError: a score is not finite.
+    """
+    n_items = items.shape[0]
+    vectors = interests.vectors
+    if not torch.isfinite(vectors).all():
+        raise _not_finite("interests")
+    for rows, users, groups in chunks_of_users(
+        interests.groups, max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
+    ):
+        scores = vectors.new_empty(users.stop - users.start, n_items)
+        n_rows = rows.stop - rows.start
+        kept = vectors.new_empty(n_rows, n_items) if each else None
+        width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
+        # One buffer for every block: fresh memory costs more than filling it.
+        buffer = vectors.new_empty((n_rows + FEW_STEP) * width)
+        for start in range(0, n_items, width):
+            block = slice(start, min(start + width, n_items))
+            raw = inner_products(vectors[rows], items[block], buffer)
+            max_over_interests(raw, groups, out=scores[:, block])
+            if kept is not None:
+                kept[:, block] = raw
+        # A bad number in an item's vector spoils its score for every user: one row tells.
+        if not torch.isfinite(scores[0]).all():
+            raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
+        for rule in seen:
+            if rule is not None:
+                rule.among(users).add_to(scores)
+        yield Scored(users, scores, kept)
+
+
+def _not_finite(what: str) -> MiracleError:
+    return MiracleError(
+        f"the {what} hold numbers that are not finite",
+        remedy="the training diverged: lower the learning rate",
+    )
+
+
+def best_items(
+    interests: Interests, items: Tensor, k: int, *seen: Seen | None, ties: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The K best items of every user (eq. 17).
+
+    Args:
+        interests: the users' interests.
+        items: [items, d].
+        k: how many; all items where there are fewer.
+        seen: what scores gain where a user has had the item.
+        ties: int64 [items], the order of items with equal scores; None takes that of a catalogue.
+
+    Returns:
+        Scores [users, K] and rows of ``items`` int64 [users, K], in the order of
+        ``interests.users``.
+    """
+    if ties is None:
+        ties = tie_order(items.shape[0]).to(items.device)
+    k = min(k, items.shape[0])
+    found = [top_k(part.scores, k, ties) for part in walk(interests, items, *seen)]
+    scores, best = zip(*found, strict=True)
+    return torch.cat(scores), torch.cat(best)

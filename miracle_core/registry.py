@@ -1,0 +1,149 @@
+"""Every system by name: what it needs and where its code lies. Reading this table imports no torch.
+
+``model.kind`` in a run's settings is a name of this table, never a path: a file can't name code to
+be run. A program may add systems of its own with :func:`register`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from miracle_core.errors import InputError
+
+if TYPE_CHECKING:
+    from miracle_core.config import ModelSettings
+    from miracle_core.systems.base import System
+
+Need = Literal["text", "attributes"]
+Stage = Literal["fit", "train", "pretrain"]
+Mode = Literal["transductive", "inductive"]
+DEFAULT = "miracle"
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """One system, as the rest of the house knows it.
+
+    Attributes:
+        name: what ``model.kind`` says.
+        title: its name for people.
+        paper: where it was published, or what it is.
+        settings: ``module:Class`` of its settings, a ``ModelSettings``.
+        system: ``module:Class`` of the system, a ``System``.
+        needs: what a Dataset must have: ``text`` vectors, ``attributes``.
+        stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
+            ``pretrain`` on several Datasets where it can.
+        modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
+            an embedding or a count each, ``inductive`` by their text alone.
+    """
+
+    name: str
+    title: str
+    paper: str
+    settings: str
+    system: str
+    needs: tuple[Need, ...] = ()
+    stages: tuple[Stage, ...] = ("train",)
+    modes: tuple[Mode, ...] = ("transductive",)
+
+    def settings_class(self) -> type[ModelSettings]:
+        """The class that validates the section ``model`` of this kind."""
+        found: type[ModelSettings] = _imported(self.settings)
+        return found
+
+    def system_class(self) -> type[System]:
+        """The system itself; this imports torch."""
+        found: type[System] = _imported(self.system)
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The JSON contract of ``miracle models``, without the settings."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "paper": self.paper,
+            "needs": list(self.needs),
+            "stages": list(self.stages),
+            "modes": list(self.modes),
+        }
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+_SYSTEMS: dict[str, SystemSpec] = {}
+
+
+def register(spec: SystemSpec) -> None:
+    """Add a system; one of the same name is replaced."""
+    _SYSTEMS[spec.name] = spec
+
+
+def systems() -> list[SystemSpec]:
+    """Every system, by name."""
+    return [_SYSTEMS[name] for name in sorted(_SYSTEMS)]
+
+
+def system(name: str, *, where: str = "model.kind") -> SystemSpec:
+    """The system of a name.
+
+    Raises:
+        InputError: there is none; the nearest name is suggested.
+    """
+    found = _SYSTEMS.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, _SYSTEMS, n=1)
+        known = f"known: {', '.join(sorted(_SYSTEMS))}"
+        raise InputError(
+            f"there is no system {name!r}",
+            where=where,
+            remedy=f"did you mean {near[0]}?" if near else known,
+        )
+    return found
+
+
+_HERE = "miracle_core.systems"
+for _spec in (
+    SystemSpec(
+        "miracle",
+        "MIRACLE",
+        "Tang et al., Towards Multi-Interest Pre-training with Sparse Capsule Network, SIGIR 2023",
+        settings=f"{_HERE}.miracle.settings:MiracleSettings",
+        system=f"{_HERE}.miracle.miracle:Miracle",
+        needs=("text",),
+        stages=("pretrain", "train"),
+        modes=("transductive", "inductive"),
+    ),
+    SystemSpec(
+        "popularity",
+        "Popularity",
+        "Items by how often they occur in the training part; the same for every user",
+        settings=f"{_HERE}.simple.settings:PopularitySettings",
+        system=f"{_HERE}.simple.constant:Popularity",
+        stages=("fit",),
+    ),
+    SystemSpec(
+        "random",
+        "Random",
+        "A random order of the catalogue; the same for every user",
+        settings=f"{_HERE}.simple.settings:RandomSettings",
+        system=f"{_HERE}.simple.constant:RandomOrder",
+        stages=("fit",),
+    ),
+    SystemSpec(
+        "textknn",
+        "Nearness of text",
+        "Items by the cosine of their text vector with that of the nearest item of the history",
+        settings=f"{_HERE}.simple.settings:TextKnnSettings",
+        system=f"{_HERE}.simple.textknn:TextKnn",
+        needs=("text",),
+        stages=("fit",),
+        modes=("inductive",),
+    ),
+):
+    register(_spec)

@@ -1,0 +1,222 @@
+"""A run folder: the files that a training leaves behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from torch import Tensor
+
+from miracle_core.config import Settings, dump_settings, load_settings
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError
+from miracle_core.files import (
+    read_json,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
+from miracle_core.runs.tensors import load_tensors
+
+Weights = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting of the run."""
+        return self.path / "config.toml"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights so far."""
+        return self.path / "model.safetensors"
+
+    @property
+    def data(self) -> Path:
+        """The Dataset the run was trained on."""
+        return self.path / "data"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line a validation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """The final figures."""
+        return self.path / "result.json"
+
+    @property
+    def state(self) -> Path:
+        """All that resuming needs."""
+        return self.path / "checkpoints" / "last" / "state.safetensors"
+
+    @property
+    def transfer(self) -> Path:
+        """What was taken over from another run."""
+        return self.path / "transfer.json"
+
+    def create(
+        self,
+        settings: Settings,
+        dataset: Dataset | None,
+        *,
+        overwrite: bool,
+        transfer: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start a run folder: its settings, and the Dataset beside them.
+
+        Args:
+            settings: the run's.
+            dataset: what it is trained on; None for a pre-training, which keeps no copy.
+            overwrite: replace a run that is there.
+            transfer: what was taken over from another run.
+
+        Raises:
+            InputError: the folder holds something already and may not be overwritten.
+        """
+        self.check_free(overwrite=overwrite)
+        with replacing_folder(self.path) as beside:
+            fresh = RunFolder(beside)
+            write_text(fresh.config, dump_settings(settings))
+            if dataset is not None:
+                _copy_dataset(dataset, fresh.data, settings.encoder)
+            if transfer is not None:
+                write_json(fresh.transfer, transfer)
+
+    def check_free(self, *, overwrite: bool) -> None:
+        """Refuse a path that a new run may not take.
+
+        Raises:
+            InputError: it holds something already; with ``overwrite``, something that is not a run.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not overwrite:
+                raise InputError(
+                    "already holds something",
+                    where=str(self.path),
+                    remedy="choose another --out, continue with --resume, or say --overwrite",
+                )
+            if not self.config.is_file():
+                raise InputError(
+                    "is not a run folder, so it will not be overwritten",
+                    where=str(self.path),
+                    remedy="choose another --out",
+                )
+
+    def settings(self) -> Settings:
+        """The run's settings.
+
+        Raises:
+            InputError: not a run folder, or settings that can't be read.
+        """
+        if not self.config.is_file():
+            raise InputError(
+                "is not a run folder (it has no config.toml)",
+                where=str(self.path),
+                remedy="train one with: miracle finetune --data DATA --out RUN",
+            )
+        return load_settings(self.config)
+
+    def dataset(self, *, verify: bool = True) -> Dataset:
+        """The Dataset the run was trained on."""
+        return Dataset.open(self.data, verify=verify)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The validations so far, oldest first; from the first bad line on they are left out."""
+        if not self.metrics.is_file():
+            return []
+        records: list[dict[str, Any]] = []
+        for line in self.metrics.read_bytes().splitlines():
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                break
+            if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
+                break
+            records.append(record)
+        return records
+
+    def write_history(self, records: list[dict[str, Any]]) -> None:
+        """Replace the validations."""
+        with replacing(self.metrics) as beside:
+            beside.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+
+    def read_transfer(self) -> dict[str, Any] | None:
+        """What was taken over from another run, or None for a run from scratch."""
+        if not self.transfer.is_file():
+            return None
+        value: dict[str, Any] = read_json(self.transfer)
+        return value
+
+    def read_weights(
+        self, which: Weights | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, str], Weights]:
+        """The best weights, or the last checkpoint's. No others are kept.
+
+        Args:
+            which: ``best`` or ``last``; None takes the best, or the last where no validation has
+                been yet.
+
+        Returns:
+            The weights, their file's metadata, and ``best`` or ``last``.
+
+        Raises:
+            InputError: there are none, or a damaged file.
+        """
+        if which != "last" and self.weights.is_file():
+            return *load_tensors(self.weights), "best"
+        if which == "best" or not self.state.is_file():
+            what = f"has no {which} weights" if which else "has no weights yet"
+            remedy = "let the training go on: --resume"
+            raise InputError(what, where=str(self.path), remedy=remedy)
+        tensors, metadata = load_tensors(self.state)
+        weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        # As a validation takes them: the mean of those that are trained.
+        weights |= {k[5:]: v for k, v in tensors.items() if k.startswith("mean.")}
+        return weights, metadata, "last"
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the final figures."""
+        write_json(self.result, result)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The final figures, or None while there are none."""
+        if not self.result.is_file():
+            return None
+        value: dict[str, Any] = read_json(self.result)
+        return value
+
+
+def _copy_dataset(dataset: Dataset, target: Path, encoder: str) -> None:
+    """Put a Dataset's files into a run folder, with one encoder's features or none.
+
+    Files are linked where the file system can: Datasets are never written in place.
+    """
+    target.mkdir()
+    entry = dataset.feature_set(encoder) if encoder else None
+    names = [*dataset.manifest.files, *([] if entry is None else [entry.file])]
+    for name in names:
+        try:
+            os.link(dataset.folder / name, target / name)
+        except OSError:
+            shutil.copyfile(dataset.folder / name, target / name)
+    features = {} if entry is None else {entry.encoder.name: entry}
+    kept = dataset.manifest.model_copy(update={"features": features})
+    write_json(target / "manifest.json", kept.model_dump(mode="json"))

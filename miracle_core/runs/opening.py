@@ -1,0 +1,229 @@
+"""A run opened: the system that its settings name, with its weights, over a Dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from miracle_core.config import Settings
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError
+from miracle_core.registry import SystemSpec
+from miracle_core.runs.folder import RunFolder, Weights
+from miracle_core.runs.origin import Origin
+from miracle_core.runs.tensors import epoch_of, load_weights
+from miracle_core.systems.base import ItemSide, Sizes, System
+from miracle_core.systems.scorer import Scorer
+
+
+def build_system(settings: Settings, sizes: Sizes) -> System:
+    """The system that the settings name, with fresh weights.
+
+    Raises:
+        InputError: it breaks the contract; what is missing is named.
+    """
+    spec = settings.spec
+    system = spec.system_class().build(settings, sizes)
+    if not isinstance(system, System):
+        raise InputError(
+            f"is not a System but {type(system).__name__}",
+            where=spec.system,
+            remedy="derive it from miracle_core.systems.base.System (docs/systems.md)",
+        )
+    return system
+
+
+def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
+    """Refuse a Dataset that lacks what a system needs.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    if "text" in spec.needs and not dataset.manifest.features:
+        raise InputError(
+            f"has no text features, and {spec.name} reads items by their text",
+            where=str(dataset.folder),
+            remedy=f"make some with: miracle encode {dataset.folder} --encoder minilm; or train a "
+            "system that needs no text (miracle models)",
+        )
+
+
+def sizes_of(settings: Settings, dataset: Dataset) -> Sizes:
+    """How large a system is that is trained on a Dataset."""
+    if "text" not in settings.spec.needs:
+        return Sizes(dataset.n_items)
+    return Sizes(dataset.n_items, dataset.feature_set(settings.encoder or None).encoder.width)
+
+
+def item_side(
+    system: System,
+    spec: SystemSpec,
+    dataset: Dataset,
+    encoder: str | None,
+    device: torch.device | str = "cpu",
+) -> ItemSide:
+    """What a system reads of a Dataset's items.
+
+    Args:
+        system: whose text vectors these are to be.
+        spec: what it needs.
+        dataset: whose items.
+        encoder: the name of the text features; None takes the only ones.
+        device: where they are put.
+
+    Raises:
+        InputError: no such features, or a file that is not what was written.
+    """
+    if "text" not in spec.needs:
+        return ItemSide()
+    raw = torch.from_numpy(dataset.features(encoder, verify=True).astype("float32"))
+    return ItemSide(system.prepared(raw.to(device)))
+
+
+def data_hash(settings: Settings, dataset: Dataset) -> str:
+    """One hash for all that training reads: catalogue, sequences, split, and text if it does."""
+    parts = [dataset.manifest.fingerprint]
+    if "text" in settings.spec.needs:
+        parts.append(dataset.feature_set(settings.encoder or None).sha256)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def origin_of(settings: Settings, dataset: Dataset) -> Origin:
+    """What a run on one Dataset learns from."""
+    encoder = None
+    if "text" in settings.spec.needs:
+        encoder = dataset.feature_set(settings.encoder or None).encoder
+    return Origin.of([dataset], encoder)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run, loaded.
+
+    Attributes:
+        folder: where it lies.
+        settings: its settings.
+        dataset: the Dataset that is read: the run's own, or another.
+        items: what the system reads of the Dataset's items.
+        system: with its weights, in evaluation mode.
+        weights_from: ``best`` or ``last``, which weights these are.
+        epoch: how many epochs they had behind them, or None if their file doesn't say.
+        origin: what the weights were learned from.
+        encoder: the name of the Dataset's text features that are read; None for none.
+    """
+
+    folder: RunFolder
+    settings: Settings
+    dataset: Dataset
+    items: ItemSide
+    system: System
+    weights_from: Weights
+    epoch: int | None
+    origin: Origin
+    encoder: str | None
+
+    @property
+    def spec(self) -> SystemSpec:
+        """The system, as the registry has it."""
+        return self.settings.spec
+
+    def on(self, device: torch.device | str) -> TrainedRun:
+        """The same run on a device."""
+        text = self.items.text
+        items = ItemSide(None if text is None else text.to(device))
+        moved = {**self.__dict__, "items": items, "system": self.system.to(device)}
+        return TrainedRun(**moved)
+
+    def scorer(self, *, gain: bool = True) -> Scorer:
+        """What ranks the Dataset's items."""
+        return self.system.scorer(self.items, gain=gain)
+
+
+def load_run(
+    path: str | Path,
+    data: Dataset | None = None,
+    *,
+    encoder: str | None = None,
+    verify: bool = True,
+    weights: Weights | None = None,
+) -> TrainedRun:
+    """Load a run: the best weights, or the last checkpoint's.
+
+    Args:
+        path: the run folder.
+        data: a Dataset to read in place of the run's own; a pre-trained run has none of its own.
+        encoder: whose text features of ``data`` are read; None takes those of the run's encoder.
+        verify: compare the run's own data with its hashes.
+        weights: which are loaded; None takes the best, or the last where there has been no
+            validation yet.
+
+    Raises:
+        InputError: not a run folder, no weights in it, weights of another system or that don't fit
+            its settings, data that is not what they were learned from, or other data that they
+            can't read.
+    """
+    folder = RunFolder(Path(path))
+    settings = folder.settings()
+    spec = settings.spec
+    if settings.datasets and data is None:
+        raise InputError(
+            "is a pre-trained run: it has no Dataset of its own",
+            where=str(path),
+            remedy="name one: --data DATA, or fine-tune it: "
+            "miracle finetune --from RUN --data DATA --out NEW",
+        )
+    tensors, metadata, which = folder.read_weights(weights)
+    where = str(folder.path)
+    check_kind(metadata, spec, where)
+    if settings.datasets:
+        origin = Origin.read(metadata, where)
+        width = None if origin.encoder is None else origin.encoder.width
+        system = build_system(settings, Sizes(None, width))
+    else:
+        own = folder.dataset(verify=verify)
+        origin = origin_of(settings, own)
+        system = build_system(settings, sizes_of(settings, own))
+        if metadata.get("data") != data_hash(settings, own):
+            raise InputError(
+                "the run's data is not what its weights were learned from",
+                where=str(folder.data),
+                remedy="bring the run's own data back, or train again into another folder",
+            )
+    load_weights(system, tensors, where=where)
+    if data is None:
+        dataset, name = own, settings.encoder or None
+    else:
+        if settings.train.mode == "transductive" and not origin.knows(data):
+            raise InputError(
+                f"the run is transductive: it knows the items of {origin.names!r} one by one, and "
+                f"{data.name!r} has another catalogue",
+                where=str(data.folder),
+                remedy="take an inductive run, or train on this Dataset",
+            )
+        dataset, name = data, None
+        if "text" in spec.needs:
+            name = origin.features_of(data, encoder).encoder.name
+    if "text" in spec.needs and name is None:
+        name = dataset.feature_set().encoder.name
+    items = item_side(system, spec, dataset, name)
+    return TrainedRun(
+        folder, settings, dataset, items, system.eval(), which, epoch_of(metadata), origin, name
+    )
+
+
+def check_kind(metadata: dict[str, str], spec: SystemSpec, where: str) -> None:
+    """Refuse weights of another system than the settings name; older files hold MIRACLE's.
+
+    Raises:
+        InputError: they are another system's.
+    """
+    kind = metadata.get("kind", "miracle")
+    if kind != spec.name:
+        raise InputError(
+            f"holds weights of {kind!r}, and its settings are of {spec.name!r}",
+            where=where,
+            remedy="bring the run's own config.toml and weights back, or train again",
+        )

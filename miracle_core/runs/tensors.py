@@ -1,0 +1,64 @@
+"""Weights as safetensors files: no pickle, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from miracle_core.errors import InputError
+from miracle_core.files import replacing
+from miracle_core.systems.base import System
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as beside:
+        save_file(plain, beside, metadata)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file: tensors on the CPU, and its metadata.
+
+    Raises:
+        InputError: missing, cut off or not a safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"can't be read as safetensors: {error}", where=str(path)) from error
+
+
+def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> None:
+    """Put weights into a model of the same shapes.
+
+    Raises:
+        InputError: a weight is missing, unknown or of another shape; the first is named.
+    """
+    expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    for name in sorted(expected.keys() | tensors.keys()):
+        have = tuple(tensors[name].shape) if name in tensors else None
+        if expected.get(name) != have:
+            raise InputError(
+                f"weight {name!r} has shape {have}, the settings and data ask for "
+                f"{expected.get(name)}",
+                where=where,
+                remedy="the run's config.toml, data or weights were changed; train again",
+            )
+    model.load_state_dict(tensors)
+
+
+def epoch_of(metadata: Mapping[str, str]) -> int | None:
+    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
+    try:
+        if "position" in metadata:
+            return int(orjson.loads(metadata["position"])["epoch"])
+        return int(metadata["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return None

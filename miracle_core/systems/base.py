@@ -1,0 +1,303 @@
+"""What a system is: the contract that training, evaluation, recommending and screens know.
+
+A system says how items and histories become vectors, and what it learns from a batch. Everything
+else, the loss over the catalogue, the epochs, the run folder, the ranking, belongs to the house.
+docs/systems.md writes one in thirty lines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.data.packed import Packed
+from miracle_core.processes import Processes
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.loss import max_interest_cross_entropy
+from miracle_core.ranking.seen import Seen
+
+if TYPE_CHECKING:
+    from miracle_core.config import Settings
+    from miracle_core.data.dataset import Dataset
+    from miracle_core.systems.explanation import Explanation
+    from miracle_core.systems.scorer import Scorer
+
+# A score gains so many temperatures times its weight where the history holds the item: the
+# optimiser moves all weights by steps of one size, and with this one the gain gets where it belongs
+# within an epoch or two.
+GAIN_SCALE = 50.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the things are that a system is built for.
+
+    Attributes:
+        items: items of the catalogue; None where none is known by itself (pre-training).
+        text: d_b, the text vectors' width; None where no text is read.
+    """
+
+    items: int | None = None
+    text: int | None = None
+
+
+@dataclass(frozen=True)
+class ItemSide:
+    """What is known of some items: by default of all items of the catalogue, in order.
+
+    Attributes:
+        text: [items, d_b], their text vectors as ``System.prepared`` gives them, or None.
+        rows: int64 [items], their rows of the catalogue that the system was built for (while
+            pre-training over several Datasets, their numbers in all of them); None: all, in order.
+        new: they are of no catalogue that the system knows, such as a title typed just now.
+    """
+
+    text: Tensor | None = None
+    rows: Tensor | None = None
+    new: bool = False
+
+    def required_text(self) -> Tensor:
+        """The text vectors, for a system that needs them."""
+        if self.text is None:
+            raise ValueError("this system needs text vectors")
+        return self.text
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a system makes of a batch of histories.
+
+    Attributes:
+        interests: one to many vectors a history, as candidates multiply them.
+        detail: whatever else the system's own objective reads.
+    """
+
+    interests: Interests
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples to learn from.
+
+    Attributes:
+        packed: the histories, item indices into the items at hand.
+        targets: int64 [histories], the item each took next, in packed order.
+        examples: int64 [histories], the examples' numbers, in packed order. With ``stream`` they
+            decide every random choice made of an example (masks, negatives), so that several
+            processes choose as one would.
+        stream: the run's seed and the epoch.
+        frequencies: [all items, by number], how often an item is the target of an example that is
+            drawn; None where candidates are not corrected for it.
+    """
+
+    packed: Packed
+    targets: Tensor
+    examples: Tensor
+    stream: tuple[int, int] = (0, 0)
+    frequencies: Tensor | None = None
+
+    def following(self) -> Tensor:
+        """The item that came after each token, int64 [tokens]: within a history the next one."""
+        after = self.packed.items.roll(-1)
+        after[self.packed.last_tokens()] = self.targets
+        return after
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The terms of a training loss and their weighted sum, scalars.
+
+    Where several processes share a batch, these are one's contributions: they, and their gradients,
+    sum over the processes to the losses of the whole batch.
+
+    Attributes:
+        total: what is minimised.
+        terms: each term by name, before its weight.
+        counters: whole numbers by name, int64 [any], summed over steps and processes.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    counters: dict[str, Tensor] = field(default_factory=dict)
+
+
+class System(nn.Module):
+    """A recommender.
+
+    Attributes:
+        max_length: N, the newest items of a history that are read; None for all of them.
+        temperature: what scores are divided by in the loss.
+        repeat: the learned gain of items that a history holds, in units of
+            :data:`GAIN_SCALE` temperatures; None under another seen rule.
+        n_interests: the most interests a user can have.
+        examples: what an example of training is: a history and the item that came next, for every
+            ``prefixes`` of a training sequence; or whole ``sequences``, whose every item is a
+            target.
+        frozen: what the names of weights begin with that ``train.freeze`` keeps as pre-trained.
+        own: the same of weights that are of one catalogue, or of pre-training only: they are not
+            taken over into another run.
+        text_side: the same of weights that make vectors of text, which ``pretrain.encoder_rate``
+            slows down.
+    """
+
+    max_length: int | None = None
+    temperature: float = 1.0
+    repeat: nn.Parameter | None = None
+    n_interests: int = 1
+    examples: ClassVar[Literal["prefixes", "sequences"]] = "prefixes"
+    frozen: ClassVar[tuple[str, ...]] = ()
+    own: ClassVar[tuple[str, ...]] = ()
+    text_side: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def build(cls, settings: Settings, sizes: Sizes) -> Self:
+        """A system with fresh weights.
+
+        Args:
+            settings: the whole run; ``settings.model`` is the system's own section.
+            sizes: of the catalogue and the text vectors.
+        """
+        return cls(settings, sizes)
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    # Items.
+
+    def prepared(self, text: Tensor) -> Tensor:
+        """Text vectors as the other methods take them, [items, d_b]; done once a catalogue."""
+        return text
+
+    def inputs(self, items: ItemSide) -> Tensor:
+        """Items as the tokens of a history take them: [items, w], w being the system's affair."""
+        raise NotImplementedError(f"{type(self).__name__}.inputs")
+
+    def candidates(self, inputs: Tensor) -> Tensor:
+        """Items as scores multiply them: [items, w] to [items, d]."""
+        return inputs
+
+    # Histories.
+
+    def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
+        """The interests of histories.
+
+        Args:
+            tokens: [tokens, w], the input of each token of ``packed``.
+            packed: the histories.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.encode")
+
+    # Learning.
+
+    def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
+        """What is learned from a batch: by default the next item among the whole catalogue.
+
+        Args:
+            items: the catalogue.
+            batch: this process's share.
+            processes: those that share the batch.
+        """
+        inputs = self.inputs(items)
+        encoded = self.encode(F.embedding(batch.packed.items, inputs), batch.packed)
+        loss = self.next_item(encoded.interests, self.candidates(inputs), batch, processes)
+        return Objective(loss, {"recommendation": loss})
+
+    def pretrain_objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
+        """The same in pre-training: ``items`` are those of the batch, by number and text."""
+        raise NotImplementedError(f"{type(self).__name__}.pretrain_objective")
+
+    def fit(self, dataset: Dataset, seed: int) -> None:
+        """Learn at once, without gradients: fill the buffers."""
+        raise NotImplementedError(f"{type(self).__name__}.fit")
+
+    def next_item(
+        self, interests: Interests, candidates: Tensor, batch: Batch, processes: Processes
+    ) -> Tensor:
+        """Softmax cross-entropy of each history's next item among all candidates, a scalar.
+
+        This process's part of the mean over the whole batch.
+        """
+        loss = max_interest_cross_entropy(
+            interests,
+            candidates,
+            batch.targets[interests.users],
+            scale=1.0 / self.temperature,
+            seen=self.seen(interests, batch.packed),
+        )
+        return loss * processes.fraction(batch.packed.n_histories)
+
+    # The seen rule.
+
+    def learn_gain(self) -> None:
+        """Add the weight of the learned gain; a system calls it while it is built."""
+        self.repeat = nn.Parameter(torch.zeros(()))
+
+    def gain(self) -> Tensor | None:
+        """What a score gains where the history holds the item, a scalar; None: not learned."""
+        if self.repeat is None:
+            return None
+        return self.repeat * (GAIN_SCALE * self.temperature)
+
+    def seen(
+        self, interests: Interests, packed: Packed, candidates: Tensor | None = None
+    ) -> Seen | None:
+        """The items of histories, with the learned gain; None if none is learned.
+
+        Args:
+            interests: of the histories.
+            packed: the histories.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        gain = self.gain()
+        return None if gain is None else Seen.of(interests, packed, gain, candidates)
+
+    # Asking.
+
+    def scorer(self, items: ItemSide, *, gain: bool = True, inputs: Tensor | None = None) -> Scorer:
+        """What ranks a catalogue.
+
+        Args:
+            items: the catalogue.
+            gain: add the learned gain, if there is one.
+            inputs: [items, w], what :meth:`inputs` gives, where it is at hand already.
+        """
+        from miracle_core.systems.scorer import VectorScorer
+
+        return VectorScorer(self, items, gain=gain, inputs=inputs)
+
+    def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> Explanation:
+        """One history's interests, and what explains them.
+
+        Args:
+            tokens: [n, w], the inputs of the history's items, oldest first.
+            packed: the history.
+            candidates: [items, d].
+        """
+        from miracle_core.systems.explanation import VectorExplanation
+
+        return VectorExplanation.of(self.encode(tokens, packed).interests, candidates)
+
+
+@runtime_checkable
+class HasCapsules(Protocol):
+    """An ability: interests that mean the same for every user, such as MIRACLE's capsules.
+
+    Attributes:
+        n_interests: C.
+    """
+
+    n_interests: int
+
+    def affinities(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """How near each item of a history is to each capsule, [tokens, C] (eq. 7).
+
+        An item activates the nearest.
+        """
+
+    def capsule_vectors(self) -> Tensor:
+        """What tells capsules apart, [C, d]."""

@@ -1,0 +1,118 @@
+"""One history's scores, and what explains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.walk import walk
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How the interests of a history came about: n items, C capsules, k of them active.
+
+    Attributes:
+        similarity: s_ij [n, C] (eq. 7).
+        routing: c_ij of the last iteration [n, k] (eq. 12).
+        importance: o_i [n] (eq. 9).
+        agreement: [n, k], the product of each item with each finished interest (eq. 14).
+    """
+
+    similarity: Tensor
+    routing: Tensor
+    importance: Tensor
+    agreement: Tensor
+
+
+class Explanation(Protocol):
+    """One history's scores, and what explains them; k interests, n items that are read."""
+
+    @property
+    def which(self) -> tuple[int, ...]:
+        """The number of each interest, the strongest first [k]."""
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """How strong each is [k]."""
+
+    @property
+    def activated(self) -> tuple[int, ...] | None:
+        """The interest that each item activates [n]; None where items activate none."""
+
+    @property
+    def vectors(self) -> Tensor | None:
+        """Interests as candidates multiply them [k, d]; None in a system without vectors."""
+
+    @property
+    def routing(self) -> Routing | None:
+        """How the interests came about, where routing made them."""
+
+    def each(self, rows: Tensor | None = None) -> Tensor:
+        """The score of items under each interest, [k, items].
+
+        Args:
+            rows: int64 [items], which items; None for the whole catalogue.
+        """
+
+    def contributions(self, rows: Tensor, winners: Tensor) -> Tensor | None:
+        """What each item of the history adds to some items' scores, [n, items].
+
+        Args:
+            rows: int64 [items], catalogue items.
+            winners: int64 [items], the place of the interest that gave each its score.
+
+        Returns:
+            None where the system can't tell.
+        """
+
+
+@dataclass(frozen=True)
+class VectorExplanation:
+    """The explanation of a system whose scores are inner products; see :class:`Explanation`.
+
+    Attributes:
+        candidates: [items, d], the catalogue.
+        parts: [n, k, d], what each item adds to each of ``vectors``: they sum to it over n. None
+            where an interest is not such a sum.
+    """
+
+    vectors: Tensor
+    candidates: Tensor
+    which: tuple[int, ...]
+    strengths: tuple[float, ...]
+    activated: tuple[int, ...] | None = None
+    parts: Tensor | None = None
+    routing: Routing | None = None
+
+    @classmethod
+    def of(cls, interests: Interests, candidates: Tensor) -> Self:
+        """Of one history's interests, with nothing known of how they came about."""
+        vectors = interests.vectors
+        return cls(
+            vectors,
+            candidates,
+            tuple(interests.which.tolist()),
+            tuple(torch.linalg.vector_norm(vectors, dim=-1).tolist()),
+        )
+
+    def each(self, rows: Tensor | None = None) -> Tensor:
+        """The score of items under each interest, [k, items]."""
+        items = self.candidates if rows is None else self.candidates[rows]
+        k = len(self.vectors)
+        user = torch.zeros(1, dtype=torch.int64, device=self.vectors.device)
+        alone = Interests(self.vectors, user.expand(k), user, ((k, 1),))
+        (found,) = walk(alone, items, each=True)
+        assert found.each is not None
+        return found.each
+
+    def contributions(self, rows: Tensor, winners: Tensor) -> Tensor | None:
+        """What each item of the history adds to some items' scores, [n, items]."""
+        if self.parts is None:
+            return None
+        found: Tensor = (self.parts[:, winners] * self.candidates[rows]).sum(-1)
+        return found

@@ -1,0 +1,54 @@
+"""Section 3.2.2: deeply-contextualised item vectors, a bidirectional Transformer (eq. 5-6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.data.packed import Packed
+from miracle_core.layers.dropout import dropout
+from miracle_core.layers.linear import INIT_STD
+from miracle_core.layers.transformer import TransformerLayer
+
+
+class ContextEncoder(nn.Module):
+    """H = Transformer(dropout(LayerNorm(x + P)))   (eq. 5-6).
+
+    Position embeddings count from the newest item: it has the last row of P in every history.
+
+    Args:
+        width: d.
+        max_length: N.
+        layers: L.
+        heads: attention heads a layer; d must be a multiple.
+        inner: width inside the feed-forward networks.
+        dropout: share dropped of the input, of attention weights and of each block's output.
+        eps: floor inside the layer norms.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        max_length: int,
+        layers: int = 2,
+        heads: int = 2,
+        inner: int = 256,
+        dropout: float = 0.3,
+        eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.position = nn.Parameter(torch.randn(max_length, width) * INIT_STD)
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, inner, dropout, eps) for _ in range(layers)
+        )
+
+    def forward(self, x: Tensor, packed: Packed) -> Tensor:
+        """Item vectors in their histories' context: [tokens, d] to [tokens, d]."""
+        h: Tensor = self.norm(x + F.embedding(packed.positions, self.position))
+        h = dropout(h, self.dropout, self.training)
+        for layer in self.layers:
+            h = layer(h, packed)
+        return h

@@ -1,0 +1,333 @@
+"""The assembly: item text to interests, and what is learned from them. Reads like section 3."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.data.packed import Packed
+from miracle_core.layers.adaptor import MoEAdaptor
+from miracle_core.layers.linear import INIT_STD
+from miracle_core.layers.radial import directions, rows_and_directions
+from miracle_core.processes import ALONE, Processes
+from miracle_core.ranking.loss import max_interest_cross_entropy
+from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Sizes, System
+from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
+from miracle_core.systems.miracle.context import ContextEncoder
+from miracle_core.systems.miracle.explain import route
+from miracle_core.systems.miracle.losses import coverage, interest_contrast, orthogonality
+from miracle_core.systems.miracle.masking import draw_mask
+from miracle_core.systems.miracle.settings import MiracleSettings
+
+if TYPE_CHECKING:
+    from miracle_core.config import Settings
+    from miracle_core.systems.explanation import VectorExplanation
+
+
+class Miracle(System):
+    """MIRACLE (eq. 2-14 and 17).
+
+    Args:
+        settings: the network's settings.
+        text_width: d_b, the text vectors' width.
+        n_items: size of the catalogue whose items get an identity embedding e_v (transductive);
+            None for none (inductive, pre-training).
+        mask: whether there is a [MASK] vector, which only pre-training needs.
+        gain: whether the score of items that the history holds gains a learned number.
+    """
+
+    # The sequence encoder (eq. 6). The norm of its input (eq. 5) learns on, as the authors have it.
+    frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
+    own: ClassVar[tuple[str, ...]] = ("identity", "mask")
+    text_side: ClassVar[tuple[str, ...]] = ("adaptor.", "context.")
+
+    @classmethod
+    def build(cls, settings: Settings, sizes: Sizes) -> Self:
+        """A network with fresh weights; one for pre-training has a [MASK] vector."""
+        own = settings.model
+        if not isinstance(own, MiracleSettings) or sizes.text is None:
+            raise ValueError("MIRACLE needs its own settings and text vectors")
+        transductive = settings.train.mode == "transductive"
+        return cls(
+            own,
+            sizes.text,
+            sizes.items if transductive else None,
+            mask=bool(settings.datasets),
+            gain=settings.seen == "gain",
+        )
+
+    def __init__(
+        self,
+        settings: MiracleSettings,
+        text_width: int,
+        n_items: int | None = None,
+        *,
+        mask: bool = False,
+        gain: bool = True,
+    ) -> None:
+        super().__init__()
+        s = settings
+        self.settings = settings
+        self.max_length = s.max_length
+        self.temperature = s.temperature
+        self.n_interests = s.capsules
+        self.adaptor = MoEAdaptor(text_width, s.width, s.experts, s.adaptor_dropout, s.gate_noise)
+        self.context = ContextEncoder(s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout)
+        self.capsules = SparseCapsules(
+            s.width,
+            s.capsules,
+            s.max_length,
+            s.iterations,
+            s.agreement,
+            s.activation_noise,
+            s.positional,
+            s.sparse,
+        )
+        self.identity: nn.Parameter | None = (
+            None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
+        )
+        if gain:
+            self.learn_gain()
+        self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
+
+    def prepared(self, text: Tensor) -> Tensor:
+        """Text vectors with a root mean square of 1, or as they are (``model.text_scale``).
+
+        A vector of zeros stays one.
+        """
+        if self.settings.text_scale == "raw":
+            return text
+        return F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])
+
+    def item_vectors(self, text: Tensor, identity: Tensor | None = None) -> Tensor:
+        """x_v of items (eq. 2), plus e_v where given: [items, d_b] to [items, d].
+
+        Args:
+            text: [items, d_b], scaled.
+            identity: [items, d], the items' rows of ``self.identity``.
+        """
+        x: Tensor = self.adaptor(text, identity)
+        return x
+
+    def inputs(self, items: ItemSide) -> Tensor:
+        """x_v of items (eq. 2), plus e_v of those that have one: [items, d]."""
+        identity: Tensor | None = None if items.new else self.identity
+        if identity is not None and items.rows is not None:
+            identity = identity[items.rows]
+        return self.item_vectors(items.required_text(), identity)
+
+    def candidates(self, inputs: Tensor) -> Tensor:
+        """Item vectors as eq. 17 multiplies them: as they are, or their directions (cosine)."""
+        return inputs if self.settings.score == "inner" else directions(inputs)
+
+    def forward(self, items: Tensor, packed: Packed) -> CapsuleOutput:
+        """Interests of histories (eq. 5-14).
+
+        Args:
+            items: [tokens, d], the item vector of each token of ``packed``.
+            packed: the histories.
+        """
+        H = self.context(items, packed)
+        output: CapsuleOutput = self.capsules(H, packed)
+        return output
+
+    def user_vectors(self, output: CapsuleOutput) -> Tensor:
+        """Interests as eq. 17 multiplies them: as they are, or their directions (cosine)."""
+        u = output.interests.vectors
+        return u if self.settings.score == "inner" else directions(u)
+
+    def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
+        """Interests as eq. 17 multiplies them; the detail is what the capsules say."""
+        output: CapsuleOutput = self(tokens, packed)
+        return Encoded(output.interests.replace_vectors(self.user_vectors(output)), output)
+
+    def affinities(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """s_ij of each item of some histories with each capsule (eq. 7), [tokens, C]."""
+        return self.capsules.similarity(self.context(tokens, packed))
+
+    def capsule_vectors(self) -> Tensor:
+        """A [C, d], the capsules' base vectors."""
+        return self.capsules.base
+
+    def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
+        """Interests of one history, strongest first, and how they came about (eq. 5-14)."""
+        return route(self, tokens, packed, candidates)
+
+    def objective(self, items: ItemSide, batch: Batch, processes: Processes = ALONE) -> Objective:
+        """The fine-tuning loss of a batch (eq. 23-24).
+
+        The catalogue's vectors are computed once, for the histories' input and as candidates.
+        """
+        packed = batch.packed
+        if self.settings.score == "inner":
+            candidates = self.inputs(items)
+            tokens = F.embedding(packed.items, candidates)
+        else:
+            tokens, candidates = rows_and_directions(self.inputs(items), packed.items)
+        encoded = self.encode(tokens, packed)
+        recommendation = self.next_item(encoded.interests, candidates, batch, processes)
+        return self._weighted(encoded.detail, processes, recommendation)
+
+    def pretrain_objective(
+        self, items: ItemSide, batch: Batch, processes: Processes = ALONE
+    ) -> Objective:
+        """The pre-training loss of a batch (eq. 15-22).
+
+        Args:
+            items: the batch's own items, each once: scaled text vectors, and as ``rows`` what tells
+                them from those of other processes (None where there is but one).
+            batch: this process's share, item indices into ``items``.
+            processes: those that share the batch.
+        """
+        s = self.settings
+        # Without the contrast (section 4.4's "w/o IC") nothing is masked.
+        masked = None
+        if s.contrast:
+            masked = draw_mask(batch.packed, s.mask_probability, s.mask_min_length)
+        return self.pretrain_losses(items, batch, masked, processes)
+
+    def pretrain_losses(
+        self,
+        items: ItemSide,
+        batch: Batch,
+        masked: Tensor | None,
+        processes: Processes = ALONE,
+    ) -> Objective:
+        """:meth:`pretrain_objective` with the items to mask.
+
+        Args:
+            items: the batch's own items.
+            batch: this process's share.
+            masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
+                out, and with it the second walk through the network.
+            processes: those that share the batch.
+        """
+        packed, names = batch.packed, items.rows
+        x = self.item_vectors(items.required_text())
+        tokens = F.embedding(packed.items, x)
+        encoded = self.encode(tokens, packed)
+        # Candidates are the batch's targets (eq. 16), an item once however many took it: a user's
+        # own item is then never its negative, and another counts as often as it was taken.
+        chosen, own, counts = batch.targets.unique(return_inverse=True, return_counts=True)
+        candidates = self.candidates(F.embedding(chosen, x))
+        named = packed
+        if names is not None:
+            named = replace(packed, items=names[packed.items])
+            chosen, candidates, own, counts = joined(
+                names[chosen], candidates, own, counts, processes
+            )
+        item_bias = counts.to(x.dtype).log()
+        if batch.frequencies is not None:
+            # Drawn so often for every time expected: the exponentials of the batch's candidates
+            # then sum, on average, to those of all items, each once.
+            expected = counts.sum() * batch.frequencies[chosen]
+            item_bias = item_bias - expected.to(x.dtype).log()
+        interests = encoded.interests
+        recommendation = max_interest_cross_entropy(
+            interests,
+            candidates,
+            own[interests.users],
+            scale=1.0 / self.temperature,
+            item_bias=item_bias,
+            target_bias=x.new_zeros(len(own)),
+            seen=self.seen(interests, named, chosen),
+        )
+        recommendation = recommendation * processes.fraction(packed.n_histories)
+        contrast = None
+        if masked is not None:
+            contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+        return self._weighted(encoded.detail, processes, recommendation, contrast)
+
+    def _contrast(
+        self,
+        items: Tensor,
+        packed: Packed,
+        masked: Tensor,
+        output: CapsuleOutput,
+        processes: Processes,
+    ) -> Tensor:
+        """l_i of a batch (eq. 15): only histories with a masked item are walked through again.
+
+        Args:
+            items: [tokens, d], the items' vectors.
+            packed: the histories.
+            masked: bool [tokens].
+            output: what the capsules say of the histories as they are.
+            processes: those that share the batch.
+        """
+        if self.mask is None:
+            raise ValueError("only a model made for pre-training has a [MASK] vector")
+        if not masked.any():
+            none = output.interests.vectors[:0]
+            return interest_contrast(none, none, processes)
+        history = packed.history_of_token()
+        chosen = torch.zeros(packed.n_histories, dtype=torch.bool, device=masked.device)
+        chosen[history[masked]] = True
+        copy, tokens = packed.select(chosen)
+        x = torch.where(masked[tokens].unsqueeze(1), self.mask, F.embedding(tokens, items))
+        again = self.capsules(self.context(x, copy), copy, output.activated[tokens])
+        # One row a (user, capsule), however many of the user's masked items activate it.
+        pairs = torch.stack([history[masked], output.activated[masked]], 1).unique(dim=0)
+        users, capsules = pairs.unbind(1)
+        in_copy = chosen.cumsum(0) - 1
+        return interest_contrast(
+            F.embedding(output.interests.rows_of(users, capsules), output.interests.vectors),
+            F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
+            processes,
+        )
+
+    def _weighted(
+        self,
+        output: CapsuleOutput,
+        processes: Processes,
+        recommendation: Tensor,
+        contrast: Tensor | None = None,
+    ) -> Objective:
+        """All terms and their weighted sum (eq. 22, 24); counts which capsules items activate."""
+        s = self.settings
+        terms = {
+            "recommendation": recommendation,
+            "coverage": coverage(output.similarity, output.activated, processes),
+            "orthogonality": orthogonality(self.capsules.base, processes),
+        }
+        total = (
+            recommendation
+            + s.coverage * terms["coverage"]
+            + s.orthogonality * terms["orthogonality"]
+        )
+        if contrast is not None:
+            terms["contrast"] = contrast
+            total = total + s.contrast * contrast
+        activated = torch.bincount(output.activated, minlength=s.capsules)
+        return Objective(total, terms, {"capsules": activated})
+
+
+def joined(
+    names: Tensor, vectors: Tensor, own: Tensor, counts: Tensor, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The candidates of all processes, an item once however many processes have it.
+
+    Args:
+        names: int64 [candidates], what tells one item from another; each once.
+        vectors: [candidates, d].
+        own: int64 [histories], the candidate that each history took.
+        counts: int64 [candidates], by how many histories each was taken.
+        processes: those that share the batch.
+
+    Returns:
+        The same for all candidates, names rising; ``own`` is still of this process's histories.
+    """
+    names, first = processes.gather(names)
+    vectors, _ = processes.gather(vectors)
+    counts, _ = processes.gather(counts)
+    different, place = names.unique(return_inverse=True)
+    # An item that several processes have is the first one's: all would compute the same vector.
+    row = torch.arange(len(names), device=names.device)
+    chosen = row.new_full((len(different),), len(names)).scatter_reduce(0, place, row, "amin")
+    total = counts.new_zeros(len(different)).index_add(0, place, counts)
+    return different, F.embedding(chosen, vectors), place[first + own], total

@@ -1,0 +1,130 @@
+"""What ranks a catalogue for histories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from miracle_core.data.packed import Packed, pack_lists
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.walk import walk
+from miracle_core.systems.base import HasCapsules
+
+if TYPE_CHECKING:
+    from miracle_core.systems.base import ItemSide, System
+    from miracle_core.systems.explanation import Explanation
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a batch of histories over the whole catalogue.
+
+    Attributes:
+        interests: what they were computed from; None for a system without vectors.
+        chunks: some histories after another: their places in the batch, int64 [users], and their
+            scores, [users, items].
+    """
+
+    interests: Interests | None
+    chunks: Iterator[tuple[Tensor, Tensor]]
+
+
+class Scorer(Protocol):
+    """Ranks the items of one catalogue for any history.
+
+    Attributes:
+        max_length: the newest items of a history that are read; None for all.
+        n_interests: the most interests a user can have.
+        capsules: whether interests mean the same for every user.
+    """
+
+    max_length: int | None
+    n_interests: int
+    capsules: bool
+
+    def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
+        """Scores of all items, for a batch of histories.
+
+        Args:
+            packed: the histories.
+            leave_out: items that are no candidates, users being places in ``packed``.
+        """
+
+    def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:
+        """One history's scores, and what explains them.
+
+        Args:
+            history: catalogue items, oldest first, no more than are read; -1 for a new item.
+            new: [new items, w], the inputs of the new ones, in order.
+        """
+
+
+class VectorScorer:
+    """Max over interests of their inner products with items (eq. 17).
+
+    The catalogue's vectors are computed once.
+
+    Args:
+        system: the system; it is put into evaluation mode.
+        items: the catalogue.
+        gain: add the learned gain, if there is one.
+        inputs: [items, w], what ``system.inputs(items)`` gives, where it is at hand already.
+
+    Attributes:
+        inputs: [items, w], items as the tokens of a history take them.
+        items: [items, d], items as scores multiply them.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        items: ItemSide,
+        *,
+        gain: bool = True,
+        inputs: Tensor | None = None,
+    ) -> None:
+        self.system = system.eval()
+        self.max_length = system.max_length
+        self.n_interests = system.n_interests
+        self.capsules = isinstance(system, HasCapsules)
+        self._gain = gain
+        with torch.inference_mode():
+            self.inputs = system.inputs(items) if inputs is None else inputs
+            self.items = system.candidates(self.inputs)
+
+    @torch.inference_mode()
+    def interests(self, packed: Packed) -> Interests:
+        """The interests of a batch of histories."""
+        packed = packed.to(self.inputs.device)
+        return self.system.encode(self.inputs[packed.items], packed).interests
+
+    def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
+        """Scores of all items, for a batch of histories."""
+        packed = packed.to(self.inputs.device)
+        interests = self.interests(packed)
+        return Scores(interests, self._chunks(packed, interests, leave_out))
+
+    def _chunks(
+        self, packed: Packed, interests: Interests, leave_out: Seen | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        with torch.inference_mode():
+            seen = self.system.seen(interests, packed) if self._gain else None
+            if leave_out is not None:
+                leave_out = leave_out.ordered(interests.users)
+            for part in walk(interests, self.items, seen, leave_out):
+                yield interests.users[part.users], part.scores
+
+    @torch.inference_mode()
+    def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:
+        """One history's scores, and what explains them."""
+        items = torch.tensor(history, dtype=torch.int64, device=self.inputs.device)
+        tokens = self.inputs[items.clamp_min(0)]
+        if new is not None:
+            tokens[items < 0] = new.to(tokens.dtype)
+        packed = pack_lists([list(range(len(history)))], self.max_length or len(history))
+        return self.system.explain(tokens, packed.to(items.device), self.items)

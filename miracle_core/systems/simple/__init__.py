@@ -1,0 +1,1 @@
+"""Systems that learn no weights: constants, and neighbours by text."""

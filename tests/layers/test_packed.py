@@ -1,0 +1,53 @@
+"""Packing keeps every item, its place and its owner."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from miracle_core.data.packed import pack, pack_lists
+from tests.systems.miracle.support import SETTINGS, per_history
+
+HISTORIES = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=7), min_size=1, max_size=8)
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8))
+def test_the_newest_items_of_every_history_at_their_places(histories, max_length):
+    packed = pack_lists(histories, max_length)
+    kept = [history[-max_length:] for history in histories]
+    assert [row.tolist() for row in per_history(packed, packed.items)] == kept
+    for own, row in zip(per_history(packed, packed.positions), kept, strict=True):
+        assert own.tolist() == list(range(max_length - len(row), max_length))
+    lengths = [length for length, _ in packed.groups]
+    assert lengths == sorted(set(lengths))
+    assert packed.n_histories == len(histories)
+    assert packed.n_tokens == sum(map(len, kept)) == sum(packed.token_counts)
+    owners = packed.order[packed.history_of_token()]
+    for user, row in enumerate(kept):
+        assert packed.items[owners == user].tolist() == row
+
+
+def test_slices_of_one_array_may_overlap_and_leave_gaps():
+    sequences = np.arange(100, 120, dtype=np.int32)
+    packed = pack(sequences, np.array([0, 5, 4]), np.array([4, 6, 10]), max_length=3)
+    assert [row.tolist() for row in per_history(packed, packed.items)] == [
+        [101, 102, 103],
+        [105],
+        [107, 108, 109],
+    ]
+    assert packed.items.dtype == torch.int64
+
+
+def test_histories_of_one_length_keep_their_order():
+    packed = pack_lists([[1, 2], [3], [4, 5], [6]], 5)
+    assert packed.order.tolist() == [1, 3, 0, 2]
+    assert packed.groups == ((1, 2), (2, 2))
+
+
+def test_an_empty_history_is_refused():
+    with pytest.raises(ValueError, match="history 1 of the batch is empty"):
+        pack_lists([[1], [], [2]], 5)

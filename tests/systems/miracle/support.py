@@ -1,0 +1,175 @@
+"""What the model's tests share: random weights, and ours under the paper's symbols."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from miracle_core.systems.miracle.capsules import Interests
+from tests.reference.parameters import Layer, Parameters, random_parameters
+
+if TYPE_CHECKING:
+    from miracle_core.data.packed import Packed
+    from miracle_core.layers.adaptor import MoEAdaptor
+    from miracle_core.systems.miracle.capsules import SparseCapsules
+    from miracle_core.systems.miracle.context import ContextEncoder, TransformerLayer
+    from tests.reference.parameters import Array
+
+WIDTH, N = 6, 5
+SETTINGS = settings(max_examples=25, deadline=None, derandomize=True)
+SEEDS = st.integers(0, 2**32 - 1)
+# The lengths of a batch's histories.
+LENGTHS = st.lists(st.integers(1, N), min_size=1, max_size=6)
+TOLERANCE: dict[str, float] = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def f64(tensor: Tensor) -> Any:
+    """A tensor as a float64 array."""
+    return tensor.detach().double().numpy()
+
+
+def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> Any:
+    """The module in float64, eval mode, every parameter drawn at random and none special."""
+    module.double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.normal_(0.0, scale, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(1.0)
+    return module
+
+
+def histories_of(lengths: list[int], rng: np.random.Generator, n_items: int) -> list[list[int]]:
+    """A random history of each length."""
+    return [rng.integers(0, n_items, length).tolist() for length in lengths]
+
+
+def per_history(packed: Packed, values: Tensor) -> list[Any]:
+    """Split [tokens, ...] into one array a history, in the caller's order."""
+    lengths = [length for length, count in packed.groups for _ in range(count)]
+    parts = values.detach().split(lengths)
+    found: list[Any] = [None] * packed.n_histories
+    for part, caller in zip(parts, packed.order.tolist(), strict=True):
+        found[caller] = part.numpy()
+    return found
+
+
+def per_user(packed: Packed, interests: Interests) -> list[dict[int, Array]]:
+    """The interests of each history, capsule to vector, in the caller's order."""
+    found: list[dict[int, Array]] = [{} for _ in range(packed.n_histories)]
+    counts = interests.counts().tolist()
+    row = 0
+    for history, count in zip(interests.users.tolist(), counts, strict=True):
+        user = found[int(packed.order[history])]
+        for capsule, vector in zip(
+            interests.capsules[row : row + count].tolist(),
+            interests.vectors[row : row + count],
+            strict=True,
+        ):
+            user[capsule] = f64(vector)
+        assert len(user) == count
+        row += count
+    assert row == len(interests.vectors) == len(interests.capsules)
+    return found
+
+
+def interests_of(users: list[dict[int, Array]]) -> Interests:
+    """Users' interests, capsule to vector, as the model hands them on (``users`` = the order)."""
+    order = sorted(range(len(users)), key=lambda i: len(users[i]))
+    pairs = [(j, users[i][j]) for i in order for j in sorted(users[i])]
+    sizes, numbers = np.unique([len(users[i]) for i in order], return_counts=True)
+    return Interests(
+        torch.tensor(np.array([vector for _, vector in pairs])),
+        torch.tensor([capsule for capsule, _ in pairs]),
+        torch.tensor(order),
+        tuple(zip(sizes.tolist(), numbers.tolist(), strict=True)),
+    )
+
+
+def random_users(
+    rng: np.random.Generator, counts: list[int], width: int, capsules: int = 8
+) -> list[dict[int, Array]]:
+    """A user for each count, with so many active capsules chosen at random."""
+    return [
+        {int(j): rng.normal(size=width) for j in rng.choice(capsules, size=count, replace=False)}
+        for count in counts
+    ]
+
+
+def assert_same_interests(found: dict[int, Array], expected: dict[int, Array]) -> None:
+    """The same active capsules with the same vectors."""
+    assert sorted(found) == sorted(expected)
+    for capsule, vector in expected.items():
+        np.testing.assert_allclose(found[capsule], vector, **TOLERANCE)
+
+
+def _adaptor(module: MoEAdaptor) -> dict[str, Any]:
+    return {
+        "W1": f64(module.gate_weight),
+        "b1": f64(module.gate_bias),
+        "W2": f64(module.expert_weight).transpose(1, 0, 2),
+        "b2": f64(module.expert_bias),
+    }
+
+
+def _layer(module: TransformerLayer) -> Layer:
+    Wq, Wk, Wv = f64(module.query_key_value.weight).reshape(3, -1, module.output.in_features)
+    bq, bk, bv = f64(module.query_key_value.bias).reshape(3, -1)
+    return Layer(
+        Wq=Wq.T, bq=bq, Wk=Wk.T, bk=bk, Wv=Wv.T, bv=bv,
+        Wo=f64(module.output.weight).T, bo=f64(module.output.bias),
+        norm1_scale=f64(module.attention_norm.weight), norm1_shift=f64(module.attention_norm.bias),
+        W_in=f64(module.inner.weight).T, b_in=f64(module.inner.bias),
+        W_out=f64(module.outer.weight).T, b_out=f64(module.outer.bias),
+        norm2_scale=f64(module.inner_norm.weight), norm2_shift=f64(module.inner_norm.bias),
+    )  # fmt: skip
+
+
+def _context(module: ContextEncoder) -> dict[str, Any]:
+    return {
+        "P": f64(module.position),
+        "norm0_scale": f64(module.norm.weight),
+        "norm0_shift": f64(module.norm.bias),
+        "layers": tuple(_layer(layer) for layer in module.layers),  # type: ignore[arg-type]
+        "heads": module.layers[0].heads if len(module.layers) else 1,
+    }
+
+
+def _capsules(module: SparseCapsules) -> dict[str, Any]:
+    attention, features = module.attention, module.features
+    assert attention is not None
+    return {
+        "A": f64(module.base),
+        "P_tilde": f64(attention.position),
+        "W3": f64(attention.hidden.weight).T,
+        "b3": f64(attention.hidden.bias),
+        "W4": f64(attention.score.weight)[0],
+        "b4": float(attention.score.bias.detach()[0]),
+        "W5": f64(features.hidden.weight).T,
+        "b5": f64(features.hidden.bias),
+        "norm5_scale": f64(features.norm.weight),
+        "norm5_shift": f64(features.norm.bias),
+    }
+
+
+def paper_parameters(
+    adaptor: MoEAdaptor | None = None,
+    context: ContextEncoder | None = None,
+    capsules: SparseCapsules | None = None,
+) -> Parameters:
+    """Our modules' weights under the paper's symbols; what isn't given is random."""
+    values: dict[str, Any] = {}
+    if adaptor is not None:
+        values |= _adaptor(adaptor)
+    if context is not None:
+        values |= _context(context)
+    if capsules is not None:
+        values |= _capsules(capsules)
+    return replace(random_parameters(np.random.default_rng(0)), **values)
