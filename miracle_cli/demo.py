@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from miracle_cli.recommend import Asked
     from miracle_core.data.synthetic.recovery import Recovery
     from miracle_core.demo import Demo
-    from miracle_core.training.evaluate_run import RunEvaluation
+    from miracle_core.evaluation.evaluate_run import RunEvaluation
 
 TEXT_WIDTH = 100
 

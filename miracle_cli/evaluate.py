@@ -12,7 +12,7 @@ from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Split
-    from miracle_core.training.evaluate_run import RunEvaluation
+    from miracle_core.evaluation.evaluate_run import RunEvaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -65,7 +65,7 @@ def evaluate(
     from miracle_core.evaluation.top_k import write_top_k
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
-    from miracle_core.training.evaluate_run import evaluate_run
+    from miracle_core.evaluation.evaluate_run import evaluate_run
 
     found = evaluate_run(
         run,

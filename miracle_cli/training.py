@@ -126,7 +126,7 @@ def _resumed(run: Path, *asked: Mapping[str, Any]) -> Settings:
     """The settings of the run to go on with; what else is asked for must agree with them."""
     from miracle_core.config import make_settings, setting_names
     from miracle_core.data.dataset import Dataset
-    from miracle_core.training.run_folder import RunFolder
+    from miracle_core.runs.folder import RunFolder
 
     folder = RunFolder(run)
     own = folder.settings()
@@ -193,7 +193,7 @@ def train_shown(
     """
     from miracle_cli.training_display import display
     from miracle_core.training.listeners import TensorBoard
-    from miracle_core.training.run_folder import RunFolder
+    from miracle_core.runs.folder import RunFolder
 
     folder = RunFolder(out)
     shown = display(settings, folder.history() if resume else ())
