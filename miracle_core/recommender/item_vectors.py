@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.model.miracle import Miracle
 from miracle_core.model.retrieval import top_k
+from miracle_core.recommender.given import Known, NewTitle
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.results import Neighbour
 
@@ -37,34 +38,34 @@ class ItemVectors:
         """The catalogue's text vectors with length 1 (or 0), [items, d_b]."""
         return F.normalize(self._text, dim=-1)
 
-    def of(self, given: Sequence[int | str]) -> Tensor:
+    def of(self, given: Sequence[Known]) -> Tensor:
         """Item vectors of a history (eq. 2), [n, d].
 
         A new item has no identity embedding: it is its text's vector alone.
 
         Args:
-            given: catalogue items, and new items' titles.
+            given: catalogue items, and new ones.
 
         Raises:
             InputError: the encoder for new titles can't be had.
         """
         x = self._catalogue.new_empty(len(given), self._catalogue.shape[1])
         for row, item in enumerate(given):
-            if isinstance(item, str):
-                x[row] = self._model.item_vectors(self._new_text(item))[0]
+            if isinstance(item, NewTitle):
+                x[row] = self._model.item_vectors(self._new_text(item.title))[0]
             else:
                 x[row] = self._catalogue[item]
         return x
 
-    def nearest(self, item: int | str, limit: int) -> list[Neighbour]:
+    def nearest(self, item: Known, limit: int) -> list[Neighbour]:
         """Catalogue items by the cosine of text vectors, without the item itself."""
-        if isinstance(item, str):
-            query = F.normalize(self._new_text(item), dim=-1)[0]
+        if isinstance(item, NewTitle):
+            query = F.normalize(self._new_text(item.title), dim=-1)[0]
         else:
             query = self.text_directions[item]
         cosines = (self.text_directions @ query).unsqueeze(0)
         count = cosines.shape[1]
-        if not isinstance(item, str):
+        if not isinstance(item, NewTitle):
             cosines[0, item] = -torch.inf
             count -= 1
         if min(limit, count) < 1:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from miracle_core.model import retrieval
 from miracle_core.progress import SILENT, Progress
 from miracle_core.recommender import people
 from miracle_core.recommender.capsule_map import CapsuleMap
-from miracle_core.recommender.catalogue import Catalogue, clean_title
+from miracle_core.recommender.catalogue import Catalogue
+from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
 from miracle_core.recommender.item_vectors import ItemVectors
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.ranking import Ranking
@@ -138,15 +140,15 @@ class Recommender:
 
     # Names in and out.
 
-    def title(self, item: int) -> str:
+    def title(self, item: int | np.integer[Any]) -> str:
         """An item's title."""
         return self._catalogue.titles[self._catalogue.check(item)]
 
-    def item_id(self, item: int) -> str:
+    def item_id(self, item: int | np.integer[Any]) -> str:
         """An item's id."""
         return self._catalogue.item_ids[self._catalogue.check(item)]
 
-    def text(self, item: int) -> str:
+    def text(self, item: int | np.integer[Any]) -> str:
         """The text that an item's vector is made of."""
         return str(self.dataset.items["text"][self._catalogue.check(item)])
 
@@ -154,7 +156,7 @@ class Recommender:
         """The index of an item's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
         return self._catalogue.item(item_id)
 
@@ -162,13 +164,13 @@ class Recommender:
         """The index of a user's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
         return self._catalogue.user(user_id)
 
-    def user_id(self, user: int) -> str:
+    def user_id(self, user: int | np.integer[Any]) -> str:
         """A user's id."""
-        return self._catalogue.user_ids[user]
+        return self._catalogue.user_ids[check_index(user, "user", self.n_users)]
 
     def match(self, query: str, limit: int = 1) -> list[Match]:
         """What a typed text means.
@@ -182,7 +184,7 @@ class Recommender:
             limit: how many matches at most, the best first; there is always one.
 
         Raises:
-            InputError: there is nothing in the text.
+            InputError: it is not text, or is empty.
         """
         return self._catalogue.match(query, limit)
 
@@ -194,36 +196,40 @@ class Recommender:
         return self._catalogue.index.complete(typed, limit)
 
     @torch.inference_mode()
-    def nearest(self, item: int | str, limit: int = 5) -> list[Neighbour]:
+    def nearest(self, item: Given, limit: int = 5) -> list[Neighbour]:
         """Catalogue items whose text is nearest.
 
         Args:
-            item: a catalogue item (itself is left out), or a new item's title.
+            item: a catalogue item by its index or :class:`ItemId` (it is left out itself), or a
+                :class:`NewTitle`.
             limit: how many at most.
 
         Raises:
-            InputError: no such item, or the encoder for new titles can't be had.
+            InputError: no such item, plain text, or the encoder for new titles can't be had.
         """
-        return self._vectors.nearest(self._given(item), limit)
+        return self._vectors.nearest(self._catalogue.known(item), limit)
 
     # Histories.
 
     @torch.inference_mode()
     def recommend(
         self,
-        history: Sequence[int | str],
+        history: Iterable[Given],
         top_k: int = 10,
         exclude_seen: bool = False,
-        target: int | None = None,
+        target: int | np.integer[Any] | None = None,
         approximate: bool = False,
         of_each: int | None = None,
     ) -> Recommendation:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
         Args:
-            history: oldest first; an int is a catalogue item, a str a new item's title, encoded on
-                the spot. The newest :attr:`max_length` are read. A new item of a transductive run
-                has no embedding of its own and enters with its text's vector alone.
+            history: oldest first. An integer is the index of a catalogue item, an :class:`ItemId`
+                its id; a :class:`NewTitle` is an item that the catalogue doesn't hold, encoded on
+                the spot. A plain ``str`` is refused: it doesn't say which of the two it is
+                (``match(text)[0].given`` looks it up). The newest :attr:`max_length` items are
+                read. A new item of a transductive run has no embedding of its own and enters with
+                its text's vector alone.
             top_k: how many items to recommend, at most as many as there are.
             exclude_seen: leave the history's own items out of the candidates.
             target: a catalogue item to rank besides, such as the one held out.
@@ -233,11 +239,12 @@ class Recommender:
                 ``top_k``.
 
         Raises:
-            InputError: an empty history or title, no such item, a ``top_k`` or ``of_each`` below 1,
-                or the encoder for new titles can't be had; with ``approximate``, a target, or no
-                fitting index.
+            InputError: an empty history or title, no such item, an item of another type, a
+                ``top_k`` or ``of_each`` below 1, or the encoder for new titles can't be had; with
+                ``approximate``, a target, or no fitting index.
         """
-        if not len(history):
+        history = as_list(history, "the history")
+        if not history:
             raise InputError("the history is empty", remedy="name at least one item")
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
@@ -245,10 +252,10 @@ class Recommender:
         if of_each < 1:
             raise InputError(f"of_each is {of_each}", remedy="ask for at least one item")
         if target is not None:
-            self._catalogue.check(target)
+            target = self._catalogue.check(target)
             if approximate:
                 raise InputError("an index gives no rank of a target", remedy="search exactly")
-        given = [self._given(item) for item in history]
+        given = [self._place(place, item) for place, item in enumerate(history, start=1)]
         first = max(len(given) - self.max_length, 0)
         routed = route(self._model, self._vectors.of(given[first:]), first)
         had = {item for item in given[first:] if isinstance(item, int)}
@@ -314,7 +321,7 @@ class Recommender:
 
     def label(self, capsule: int) -> str:
         """A capsule's words; the first call passes the catalogue through the model."""
-        return self._map.summaries[capsule].label
+        return self._map.summaries[check_index(capsule, "capsule", self.n_capsules)].label
 
     def capsules(self) -> tuple[CapsuleSummary, ...]:
         """Every capsule, in order: its label, its items, its neighbours."""
@@ -354,7 +361,8 @@ class Recommender:
         if user_ids is None:
             users = people.sample_users(self.dataset, SAMPLE_USERS)
         else:
-            users = np.array([self._catalogue.user(u) for u in user_ids], dtype=np.int64)
+            wanted = as_list(user_ids, "the users")
+            users = np.array([self._catalogue.user(u) for u in wanted], dtype=np.int64)
         return people.activations(self._scorer, self.dataset, users)
 
     @cached_property
@@ -381,13 +389,15 @@ class Recommender:
                 self._progress,
             )
 
-    def _given(self, item: int | str) -> int | str:
-        """An item as :meth:`recommend` and :meth:`nearest` take it, checked."""
-        if not isinstance(item, str):
-            return self._catalogue.check(int(item))
-        return clean_title(item)
+    def _place(self, place: int, item: Given) -> Known:
+        """An item of a history, looked up; an error says which one it is, counted from 1."""
+        try:
+            return self._catalogue.known(item)
+        except InputError as error:
+            where = f"item {place} of the history"
+            raise InputError(error.what, where=where, remedy=error.remedy) from error
 
-    def _history_item(self, item: int | str, capsule: int | None) -> HistoryItem:
-        if isinstance(item, str):
-            return HistoryItem(None, None, item, capsule)
+    def _history_item(self, item: Known, capsule: int | None) -> HistoryItem:
+        if isinstance(item, NewTitle):
+            return HistoryItem(None, None, item.title, capsule)
         return HistoryItem(item, self.item_id(item), self.title(item), capsule)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from miracle_core.recommender.given import Known, NewTitle
+
 Kind = Literal["exact", "id", "fuzzy", "new"]
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.int64]
@@ -27,7 +29,9 @@ class Match:
         item_id: its id, or None.
         title: the item's title; of a new item what was typed, on one line.
         kind: ``exact`` title (but for case, spaces and accents), exact ``id``, ``fuzzy``, ``new``.
-        similarity: 0 to 1, rapidfuzz's WRatio of query and title; 1 for exact, 0 for new.
+        similarity: 0 to 1, how much the title is like the query
+            (:meth:`miracle_core.recommender.titles.TitleIndex.similarity`); 1 for exact and id, 0
+            for new.
     """
 
     query: str
@@ -36,6 +40,11 @@ class Match:
     title: str
     kind: Kind
     similarity: float
+
+    @property
+    def given(self) -> Known:
+        """The item as a history takes it: its index, or a new title."""
+        return NewTitle(self.title) if self.item is None else self.item
 
 
 @dataclass(frozen=True)
