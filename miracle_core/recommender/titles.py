@@ -72,8 +72,9 @@ class TitleIndex:
         """
         typed = folded_words(query)
         # Every title is compared: a shorter list of candidates could miss the most similar one.
+        # The cut-off is a little lower, so that rounding takes none away; NEAR is checked below.
         hits = process.extract(
-            _joined(typed), self._sorted_words, scorer=_ratio, score_cutoff=NEAR, limit=None
+            _joined(typed), self._sorted_words, scorer=_ratio, score_cutoff=NEAR - 0.01, limit=None
         )
         ratios = {place: ratio for _, ratio, place in hits}
         for item in self._only_title(typed):
