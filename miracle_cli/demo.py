@@ -142,8 +142,7 @@ def _asked(found: Demo) -> Asked:
     """The typed titles, as ``miracle recommend`` tells of them."""
     from miracle_cli.recommend import Asked
 
-    own = found.recommendation.history
-    history = tuple(each.title if each.item is None else each.item for each in own)
+    history = tuple(match.given for match in found.matches)
     return Asked(history=history, matches=found.matches, user=None, target=None)
 
 

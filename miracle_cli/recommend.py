@@ -15,6 +15,7 @@ from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
+    from miracle_core.recommender.given import Known
     from miracle_core.recommender.results import Match, Recommendation, Recommended, UserHistory
 
 # Of an interest without an item in the top-K so many are shown all the same, unless it is so weak
@@ -121,13 +122,13 @@ class Asked:
     """A history as it was put together.
 
     Attributes:
-        history: catalogue items, and titles of new ones.
+        history: catalogue items, and new ones.
         matches: how each of them came about; None for those of a user.
         user: whose items come first.
         target: the item held out.
     """
 
-    history: tuple[int | str, ...]
+    history: tuple[Known, ...]
     matches: tuple[Match | None, ...]
     user: UserHistory | None
     target: int | None
@@ -148,7 +149,7 @@ def _asked(
     matches = [_match(recommender, option, value) for option, value in typed]
     own = past.items if past else ()
     return Asked(
-        history=(*own, *(m.title if m.item is None else m.item for m in matches)),
+        history=(*own, *(match.given for match in matches)),
         matches=(*(None for _ in own), *matches),
         user=past,
         target=past.held_out if past else None,

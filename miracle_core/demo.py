@@ -175,7 +175,7 @@ def demo(
     evaluation = evaluate_run(folder.run, progress=progress)
     recommender = Recommender(evaluation.run, progress=progress)
     matches = tuple(recommender.match(title)[0] for title in TITLES)
-    history = [match.title if match.item is None else match.item for match in matches]
+    history = [match.given for match in matches]
     return Demo(
         folder=folder,
         shop=shop,

@@ -11,6 +11,7 @@ from tui.history import Entry
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
+    from miracle_core.recommender.given import Known
     from miracle_core.recommender.results import Recommendation, Recommended
 
 
@@ -57,11 +58,9 @@ def _best_rank(pair: Pair) -> tuple[int, int]:
     return min(ranks), sum(ranks)
 
 
-def translate(
-    entries: Sequence[Entry], source: Recommender, target: Recommender
-) -> list[int | str]:
+def translate(entries: Sequence[Entry], source: Recommender, target: Recommender) -> list[Known]:
     """A history in the terms of another run: by id, then by title, else as a new title."""
-    found: list[int | str] = []
+    found: list[Known] = []
     for entry in entries:
         if entry.item is not None:
             try:
@@ -69,6 +68,5 @@ def translate(
                 continue
             except InputError:
                 pass
-        match = target.match(entry.title)[0]
-        found.append(entry.title if match.item is None else match.item)
+        found.append(target.match(entry.title)[0].given)
     return found

@@ -21,6 +21,7 @@ from tui.runs import Weights
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
+    from miracle_core.recommender.given import Known
     from miracle_core.recommender.results import (
         Activations,
         CapsuleSummary,
@@ -190,7 +191,7 @@ class Engine:
         return await self._typing.run(lambda: [self.model.match(line)[0] for line in lines])
 
     async def recommend(
-        self, history: Sequence[int | str], top_k: int, exclude_seen: bool, target: int | None
+        self, history: Sequence[Known], top_k: int, exclude_seen: bool, target: int | None
     ) -> Recommendation:
         """The answer to a history: ``top_k`` items of each interest, more in all."""
         return await self._answers.run(

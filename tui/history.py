@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from miracle_core.recommender.given import Known, NewTitle
+
 UNDO_STEPS = 200
 
 
@@ -23,9 +25,9 @@ class Entry:
     on: bool = True
 
     @property
-    def given(self) -> int | str:
+    def given(self) -> Known:
         """What the Recommender takes."""
-        return self.title if self.item is None else self.item
+        return NewTitle(self.title) if self.item is None else self.item
 
 
 class History:
@@ -51,7 +53,7 @@ class History:
         return [place for place, entry in enumerate(self.entries) if entry.on]
 
     @property
-    def given(self) -> list[int | str]:
+    def given(self) -> list[Known]:
         """What the Recommender takes: the entries that count."""
         return [entry.given for entry in self.entries if entry.on]
 

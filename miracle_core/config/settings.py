@@ -51,7 +51,7 @@ class Settings(Section):
 
     preset: Preset = "default"
     data: str = ""
-    datasets: list[str] = []
+    datasets: list[str] = Field(default=[])
     pretrained: str = ""
     encoder: str = ""
     seen: SeenRule = "gain"

@@ -11,7 +11,7 @@ _LAYOUT = 1
 
 
 def catalogue_key(run: TrainedRun) -> str:
-    """A SHA-256 that changes with the weights, the features, the catalogue or the system's settings.
+    """A SHA-256 that changes with the weights, the features, the catalogue or the settings.
 
     It is made from the weights in memory, not from their file, which a training that goes on may
     replace at any moment. The program's version counts too: the next may compute otherwise.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from miracle_core.recommender.given import ItemId, NewTitle
+
 if TYPE_CHECKING:
     from miracle_core.recommender.recommender import Recommender
 
-__all__ = ["Recommender"]
+__all__ = ["ItemId", "NewTitle", "Recommender"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.results import CapsuleSummary, Integers
 from miracle_core.recommender.word_index import WordIndex
-from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.base import HasCapsules
+from miracle_core.systems.scorer import VectorScorer
 
 BATCH_ITEMS = 4096
 # Characteristic items and neighbouring capsules kept of each capsule.
@@ -26,8 +27,7 @@ class CapsuleMap:
     """The capsule that each catalogue item activates alone, and what follows from it.
 
     Args:
-        model: in evaluation mode.
-        x: [items, d], the catalogue's item vectors.
+        scorer: of a system with capsules.
         text: [items, d_b], the directions of the items' text vectors.
         titles: the catalogue's titles.
         index: the words in them.
@@ -40,18 +40,17 @@ class CapsuleMap:
 
     def __init__(
         self,
-        model: Miracle,
-        x: Tensor,
+        scorer: VectorScorer,
         text: Tensor,
         titles: Sequence[str],
         index: WordIndex,
         progress: Progress = SILENT,
     ) -> None:
         self._text, self._titles, self._index = text, titles, index
-        self._similarity = _similarities(model, x, progress)
+        self._similarity = _similarities(scorer, progress)
         self._of_item = self._similarity.argmax(1)
         self.capsule: Integers = self._of_item.cpu().numpy()
-        neighbours = _neighbours(model.capsules.base)
+        neighbours = _neighbours(capsules_of(scorer).capsule_vectors())
         self.summaries = tuple(
             self._summary(capsule, neighbours[capsule]) for capsule in range(len(neighbours))
         )
@@ -89,14 +88,23 @@ class CapsuleMap:
         return nearest
 
 
-def _similarities(model: Miracle, x: Tensor, progress: Progress) -> Tensor:
-    """Similarities of every item as a history of its own (eq. 5-7): [items, d] to [items, C]."""
+def capsules_of(scorer: VectorScorer) -> HasCapsules:
+    """The system of a scorer, which must have capsules."""
+    system = scorer.system
+    if not isinstance(system, HasCapsules):
+        raise ValueError("the system has no capsules")
+    return system
+
+
+def _similarities(scorer: VectorScorer, progress: Progress) -> Tensor:
+    """Similarities of every item as a history of its own (eq. 5-7), [items, C]."""
+    system, x = capsules_of(scorer), scorer.inputs
     found = []
     with stage(progress, "capsules of the catalogue", len(x), "items"):
         for rows in x.split(BATCH_ITEMS):
             each = np.arange(len(rows))
-            packed = pack(each, each, each + 1, model.settings.max_length).to(x.device)
-            found.append(model.capsules.similarity(model.context(rows, packed)))
+            packed = pack(each, each, each + 1, scorer.max_length or 1).to(x.device)
+            found.append(system.affinities(rows, packed))
             progress.advance(len(rows))
     return torch.cat(found)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 from rapidfuzz import fuzz, process
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.recommender.folding import fold
+from miracle_core.recommender.given import (
+    ItemId,
+    Known,
+    NewTitle,
+    check_index,
+    check_text,
+    described,
+)
 from miracle_core.recommender.results import Kind, Match
 from miracle_core.recommender.titles import TitleIndex
 
@@ -20,8 +30,9 @@ def clean_title(typed: str) -> str:
     """A typed title on one line.
 
     Raises:
-        InputError: there is nothing to see in it, or it is not valid text.
+        InputError: it is not text, is not valid UTF-8, or has no visible character.
     """
+    check_text("a title", typed)
     try:
         typed.encode()
     except UnicodeEncodeError as error:
@@ -63,25 +74,43 @@ class Catalogue:
         """Finds titles; built when first asked for (2 s for 100,000 titles)."""
         return TitleIndex(self.titles, self.dataset.training_counts())
 
-    def check(self, item: int) -> int:
-        """The item, if there is such an index.
+    def check(self, item: int | np.integer[Any]) -> int:
+        """An item's index as Python's int.
 
         Raises:
-            InputError: there is none.
+            InputError: it is not an integer, or is out of range.
         """
-        if not 0 <= item < self.dataset.n_items:
+        return check_index(item, "item", self.dataset.n_items)
+
+    def known(self, given: object) -> Known:
+        """An item as a caller names it, with its id looked up or its new title on one line.
+
+        Args:
+            given: a :data:`~miracle_core.recommender.given.Given`; all else is refused.
+
+        Raises:
+            InputError: no such item, an empty title, or a type that doesn't say what is meant.
+        """
+        if isinstance(given, NewTitle):
+            return NewTitle(clean_title(given.title))
+        if isinstance(given, ItemId):
+            return self.item(given.id)
+        if isinstance(given, str):
+            # An unknown id would pass as a title, and a title as an unknown id.
             raise InputError(
-                f"there is no item {item} in the catalogue",
-                remedy=f"indices go from 0 to {self.dataset.n_items - 1}",
+                f"{described(given)} does not say whether it is an id or a title",
+                remedy="write ItemId(...) for the id of a catalogue item, NewTitle(...) for a new "
+                "item, or recommender.match(...)[0].given to look it up",
             )
-        return item
+        return check_index(given, "item", self.dataset.n_items)
 
     def item(self, item_id: str) -> int:
         """The index of an item's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
+        check_text("an item id", item_id)
         found = self._items.get(item_id)
         if found is None:
             raise self._unknown("item", item_id, self.item_ids)
@@ -91,8 +120,9 @@ class Catalogue:
         """The index of a user's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
+        check_text("a user id", user_id)
         found = self._users.get(user_id)
         if found is None:
             raise self._unknown("user", user_id, self.user_ids)
@@ -102,7 +132,7 @@ class Catalogue:
         """What a typed text means: a title, an id, nearly a title, or something new.
 
         Raises:
-            InputError: there is nothing in the text.
+            InputError: it is not text, or is empty.
         """
         title = clean_title(query)
         exact = self.index.exact(query)[:limit]

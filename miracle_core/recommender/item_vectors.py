@@ -9,72 +9,93 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from miracle_core.ranking.walk import top_k
+from miracle_core.errors import InputError
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.walk import best_items
+from miracle_core.recommender.given import Known, NewTitle
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.results import Neighbour
-from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.runs.opening import TrainedRun
+from miracle_core.systems.base import ItemSide
+from miracle_core.systems.scorer import Scorer, VectorScorer
 
 
 class ItemVectors:
-    """What the model sees of items.
+    """What a system sees of items.
 
     Args:
-        model: in evaluation mode.
-        catalogue: [items, d], the catalogue's item vectors.
-        text: [items, d_b], its scaled text vectors.
-        new_titles: encodes titles that the catalogue doesn't hold.
+        run: the run, on its device.
+        scorer: what ranks its catalogue.
+        new_titles: encodes titles that the catalogue doesn't hold; None where no text is read.
         ties: int64 [items], the order of items with equal similarity.
     """
 
     def __init__(
-        self, model: Miracle, catalogue: Tensor, text: Tensor, new_titles: NewTitles, ties: Tensor
+        self, run: TrainedRun, scorer: Scorer, new_titles: NewTitles | None, ties: Tensor
     ) -> None:
-        self._model, self._catalogue, self._text = model, catalogue, text
+        self._run, self._scorer = run, scorer
         self._new_titles, self._ties = new_titles, ties
 
     @cached_property
-    def text_directions(self) -> Tensor:
-        """The catalogue's text vectors with length 1 (or 0), [items, d_b]."""
-        return F.normalize(self._text, dim=-1)
+    def directions(self) -> Tensor | None:
+        """What nearness is told by: the catalogue's text vectors with length 1 (or 0), [items, d_b].
 
-    def of(self, given: Sequence[int | str]) -> Tensor:
-        """Item vectors of a history (eq. 2), [n, d].
+        The system's own item vectors where it reads no text, and None where it has none.
+        """
+        if self._run.items.text is not None:
+            return F.normalize(self._run.items.text, dim=-1)
+        if isinstance(self._scorer, VectorScorer) and self._scorer.items.shape[1] > 1:
+            return F.normalize(self._scorer.items, dim=-1)
+        return None
+
+    def new_inputs(self, given: Sequence[Known]) -> Tensor | None:
+        """The inputs of the new items of a history, in order, [new items, w]; None for none.
 
         A new item has no identity embedding: it is its text's vector alone.
 
-        Args:
-            given: catalogue items, and new items' titles.
-
         Raises:
-            InputError: the encoder for new titles can't be had.
+            InputError: the system knows items of its catalogue only, or the encoder for new titles
+                can't be had.
         """
-        x = self._catalogue.new_empty(len(given), self._catalogue.shape[1])
-        for row, item in enumerate(given):
-            if isinstance(item, str):
-                x[row] = self._model.item_vectors(self._new_text(item))[0]
-            else:
-                x[row] = self._catalogue[item]
-        return x
+        titles = [item.title for item in given if isinstance(item, NewTitle)]
+        if not titles:
+            return None
+        # One by one, so that a vector doesn't depend on others beside it.
+        texts = [ItemSide(self._new_text(title), new=True) for title in titles]
+        return torch.cat([self._run.system.inputs(text) for text in texts])
 
-    def nearest(self, item: int | str, limit: int) -> list[Neighbour]:
-        """Catalogue items by the cosine of text vectors, without the item itself."""
-        if isinstance(item, str):
-            query = F.normalize(self._new_text(item), dim=-1)[0]
-        else:
-            query = self.text_directions[item]
-        cosines = (self.text_directions @ query).unsqueeze(0)
-        count = cosines.shape[1]
-        if not isinstance(item, str):
-            cosines[0, item] = -torch.inf
+    def nearest(self, item: Known, limit: int) -> list[Neighbour]:
+        """Catalogue items by the cosine of :attr:`directions`, without the item itself."""
+        if isinstance(item, NewTitle):
+            query = F.normalize(self._new_text(item.title), dim=-1)
+        elif self.directions is not None:
+            query = self.directions[item].unsqueeze(0)
+        if self.directions is None:
+            return []
+        itself = None
+        count = len(self.directions)
+        if not isinstance(item, NewTitle):
             count -= 1
+            user, row = self._ties.new_zeros(1), self._ties.new_tensor([item])
+            itself = Seen.of_pairs(user, row, query.new_tensor(-torch.inf), 1)
         if min(limit, count) < 1:
             return []
-        values, items = top_k(cosines, min(limit, count), self._ties)
+        values, items = best_items(
+            Interests.single(query), self.directions, min(limit, count), itself, ties=self._ties
+        )
         return [
             Neighbour(*pair) for pair in zip(items[0].tolist(), values[0].tolist(), strict=True)
         ]
 
     def _new_text(self, title: str) -> Tensor:
-        """A new title's scaled text vector, [1, d_b]."""
-        vector = self._new_titles.vector(title).to(self._text.device)
-        return self._model.scaled_text(vector.unsqueeze(0))
+        """A new title's text vector as the system takes it, [1, d_b]."""
+        text = self._run.items.text
+        if self._new_titles is None or text is None:
+            raise InputError(
+                f"{self._run.spec.name} knows its catalogue's items only, and {title!r} is new",
+                remedy="name items of the catalogue by title or id; systems that read text "
+                "take new ones (miracle models)",
+            )
+        vector = self._new_titles.vector(title).to(text.device)
+        return self._run.system.prepared(vector.unsqueeze(0))

@@ -11,10 +11,10 @@ import torch
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import pack
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.recommender.capsule_map import capsules_of
 from miracle_core.recommender.results import Activations, CapsuleUse, UserTable
-from miracle_core.systems.miracle.capsules import CapsuleOutput
+from miracle_core.systems.scorer import Scorer, VectorScorer
 
 BATCH_USERS = 2048
 
@@ -28,9 +28,9 @@ def history_ends(dataset: Dataset) -> npt.NDArray[np.int64]:
     return np.asarray(dataset.cuts[:, 1])
 
 
-def capsule_use(scorer: MiracleScorer, dataset: Dataset, progress: Progress = SILENT) -> CapsuleUse:
+def capsule_use(scorer: VectorScorer, dataset: Dataset, progress: Progress = SILENT) -> CapsuleUse:
     """Which capsules the users' histories before the test item activate."""
-    capsules = scorer.model.settings.capsules
+    capsules = scorer.n_interests
     users = np.zeros(capsules, dtype=np.int64)
     items = np.zeros(capsules, dtype=np.int64)
     sizes = np.zeros(capsules + 1, dtype=np.int64)
@@ -50,11 +50,11 @@ def capsule_use(scorer: MiracleScorer, dataset: Dataset, progress: Progress = SI
 
 
 def activations(
-    scorer: MiracleScorer, dataset: Dataset, users: npt.NDArray[np.int64]
+    scorer: VectorScorer, dataset: Dataset, users: npt.NDArray[np.int64]
 ) -> Activations:
     """Figure 6 for some users, with their whole sequences (the newest N items)."""
     starts, ends = dataset.offsets[users], dataset.offsets[users + 1]
-    counts = np.zeros((len(users), scorer.model.settings.capsules), dtype=np.int64)
+    counts = np.zeros((len(users), scorer.n_interests), dtype=np.int64)
     done = 0
     for part in _counts(scorer, dataset, starts, ends):
         counts[done : done + len(part)] = part
@@ -63,14 +63,16 @@ def activations(
     return Activations(
         users=tuple(users.tolist()),
         user_ids=tuple(ids[int(user)] for user in users),
-        lengths=np.minimum(ends - starts, scorer.max_length),
+        lengths=np.minimum(ends - starts, scorer.max_length or ends - starts),
         counts=counts,
     )
 
 
-def user_table(scorer: MiracleScorer, dataset: Dataset, progress: Progress = SILENT) -> UserTable:
-    """Every user's history length, active capsules and rank of the held-out test item."""
-    found = evaluate(scorer, dataset, "test", progress=progress)
+def user_table(
+    scorer: Scorer, dataset: Dataset, progress: Progress = SILENT, *, leave_out: bool = False
+) -> UserTable:
+    """Every user's history length, interests and rank of the held-out test item."""
+    found = evaluate(scorer, dataset, "test", leave_out=leave_out, progress=progress)
     active, held_out, ranks = (np.full(dataset.n_users, fill) for fill in (0, -1, 0))
     active[found.users] = found.active
     held_out[found.users] = found.targets
@@ -93,7 +95,7 @@ def sample_users(dataset: Dataset, count: int) -> npt.NDArray[np.int64]:
 
 
 def _counts(
-    scorer: MiracleScorer,
+    scorer: VectorScorer,
     dataset: Dataset,
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
@@ -102,16 +104,18 @@ def _counts(
 
     An empty history activates none.
     """
-    capsules = scorer.model.settings.capsules
+    capsules = scorer.n_interests
     for begin in range(0, len(starts), BATCH_USERS):
         batch = slice(begin, begin + BATCH_USERS)
         first, last = np.asarray(starts[batch]), np.asarray(ends[batch])
         filled = np.flatnonzero(last > first)
         counts = torch.zeros(len(first), capsules, dtype=torch.int64)
         if len(filled):
-            packed = pack(dataset.sequences, first[filled], last[filled], scorer.max_length)
+            longest = scorer.max_length or int((last - first).max())
+            packed = pack(dataset.sequences, first[filled], last[filled], longest)
             on_device = packed.to(scorer.inputs.device)
-            output: CapsuleOutput = scorer.model(scorer.inputs[on_device.items], on_device)
+            near = capsules_of(scorer).affinities(scorer.inputs[on_device.items], on_device)
             row = torch.from_numpy(filled)[packed.order][packed.history_of_token()]
-            counts.index_put_((row, output.activated.cpu()), torch.ones_like(row), accumulate=True)
+            activated = near.argmax(-1).cpu()
+            counts.index_put_((row, activated), torch.ones_like(row), accumulate=True)
         yield counts.numpy()

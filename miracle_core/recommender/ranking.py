@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 
 from miracle_core.index.search import Found
-from miracle_core.ranking.walk import inner_products, ranks, top_k
+from miracle_core.ranking.order import ranks, top_k
+from miracle_core.ranking.seen import Seen
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.results import Recommended
-from miracle_core.recommender.routing import Routed
+from miracle_core.systems.explanation import Explanation
 
 
 class Ranking:
     """Scores of all items, or of those found, for one history.
 
     Args:
-        routed: the history's interests.
-        candidates: [items, d], item vectors as eq. 17 multiplies them.
+        explained: the history's scores under each interest, and what explains them.
+        named: whether interests have names to tell them by.
         ties: int64 [items], the order of items with equal scores.
         had: the history's items, whose scores gain by it.
-        gain: how much (``model.repeat``).
+        gain: how much.
         seen: items that are left out of the ranking.
         names: ids and titles.
         found: what an index found; None ranks all items.
@@ -34,8 +35,8 @@ class Ranking:
 
     def __init__(
         self,
-        routed: Routed,
-        candidates: Tensor,
+        explained: Explanation,
+        named: bool,
         ties: Tensor,
         had: Collection[int],
         gain: float,
@@ -45,16 +46,15 @@ class Ranking:
     ) -> None:
         self._items = None if found is None else found.items
         self._floor = -torch.inf if found is None else found.floor
-        if found is not None:
-            candidates, ties = candidates[found.items], ties[found.items]
-        self._routed, self._candidates, self._ties, self._names = routed, candidates, ties, names
+        self._ties = ties if found is None else ties[found.items]
+        self._explained, self._named, self._names = explained, named, names
         self._seen = frozenset(seen)
-        self._scores = inner_products(routed.user, candidates)
+        self._scores = explained.each(self._items)
         self._best, self._winners = self._scores.max(0)
         self._gains = torch.zeros_like(self._best)
-        self._gains[self._rows(had)] = gain
+        self._add(had, gain, self._gains)
         self._best += self._gains
-        self._best[self._rows(self._seen)] = -torch.inf
+        self._add(self._seen, -torch.inf, self._best)
 
     def top(self, k: int) -> tuple[Recommended, ...]:
         """The K best items, or all there are, best first."""
@@ -62,7 +62,7 @@ class Ranking:
         return self._described(rows, range(1, len(rows) + 1))
 
     def of_each_interest(self, k: int) -> list[tuple[Recommended, ...]]:
-        """For each active capsule the K best of the items it won, with their ranks among all.
+        """For each interest the K best of the items it won, with their ranks among all.
 
         Of what an index found, only items that nothing unknown can stand above.
         """
@@ -74,6 +74,13 @@ class Ranking:
     def of(self, item: int) -> Recommended:
         """One item with its rank among all, which must be ranked; 0 for one that is left out."""
         return self._described([item], [0] if item in self._seen else self._ranks([item]))[0]
+
+    def _add(self, items: Collection[int], gain: float, scores: Tensor) -> None:
+        """Add to the scores of some items, [items], in place."""
+        rows = self._rows(items)
+        if len(rows):
+            seen = Seen.of_pairs(torch.zeros_like(rows), rows, scores.new_tensor(gain), 1)
+            seen.add_to(scores.unsqueeze(0))
 
     def _rows(self, items: Collection[int]) -> Tensor:
         rows = torch.tensor(sorted(items), dtype=torch.int64, device=self._best.device)
@@ -91,18 +98,18 @@ class Ranking:
         return places
 
     def _described(self, rows: list[int], places: Sequence[int]) -> tuple[Recommended, ...]:
-        scores = self._scores[:, rows].T
-        winners = self._winners[rows]
-        parts = self._routed.parts[:, winners]
-        contributions = (parts * self._candidates[rows]).sum(-1).T
-        items = rows if self._items is None else self._items[rows].tolist()
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self._best.device)
+        scores, winners = self._scores[:, chosen].T, self._winners[chosen]
+        items = chosen if self._items is None else self._items[chosen]
+        parts = self._explained.contributions(items, winners)
+        brought = [()] * len(rows) if parts is None else map(tuple, parts.T.tolist())
         table = zip(
             places,
-            items,
+            items.tolist(),
             scores.tolist(),
             winners.tolist(),
-            contributions.tolist(),
-            self._gains[rows].tolist(),
+            brought,
+            self._gains[chosen].tolist(),
             strict=True,
         )
         return tuple(
@@ -112,10 +119,10 @@ class Ranking:
                 item_id=self._names.item_ids[item],
                 title=self._names.titles[item],
                 score=of_item[winner] + gain,
-                capsule=self._routed.capsules[winner],
-                scores=tuple(of_item),
-                contributions=tuple(brought),
+                capsule=self._explained.which[winner] if self._named else None,
+                scores=tuple(of_item) if self._named else (),
+                contributions=adds,
                 repeat=gain,
             )
-            for rank, item, of_item, winner, brought, gain in table
+            for rank, item, of_item, winner, adds, gain in table
         )

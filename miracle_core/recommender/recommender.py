@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError, MiracleError
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.index.search import Index
-from miracle_core.index.store import open_index
+from miracle_core.evaluation.evaluate_run import seen_rule
+from miracle_core.index.search import Found, Index
+from miracle_core.index.store import open_index, vector_scorer
 from miracle_core.index.vectors import catalogue_vectors
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.order import tie_order
 from miracle_core.recommender import people
 from miracle_core.recommender.capsule_map import CapsuleMap
-from miracle_core.recommender.catalogue import Catalogue, clean_title
+from miracle_core.recommender.catalogue import Catalogue
+from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
 from miracle_core.recommender.item_vectors import ItemVectors
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.ranking import Ranking
 from miracle_core.recommender.results import (
+    Abilities,
     Activations,
     ActiveCapsule,
     CapsuleSummary,
@@ -32,11 +37,16 @@ from miracle_core.recommender.results import (
     Match,
     Neighbour,
     Recommendation,
+    Recommended,
+    Trace,
     UserHistory,
     UserTable,
 )
-from miracle_core.recommender.routing import route
-from miracle_core.runs.folder import TrainedRun, Weights, load_run
+from miracle_core.registry import SystemSpec
+from miracle_core.runs.folder import Weights
+from miracle_core.runs.opening import TrainedRun, load_run
+from miracle_core.systems.explanation import Explanation, Routing
+from miracle_core.systems.scorer import Scorer, VectorScorer
 
 SAMPLE_USERS = 12
 
@@ -53,10 +63,14 @@ class Recommender:
         mode: ``transductive`` or ``inductive``.
         weights: ``best`` or ``last``, which of the run's two kept states this is.
         epoch: how many epochs it had behind it, or None if the file doesn't say.
+        system: which system it is.
+        seen: what becomes of items that a history holds.
+        abilities: what can be asked of it.
 
     Args:
         run: the trained run.
         device: where the model runs.
+        seen: another rule than the one that the run was trained by.
         progress: hears of the longer computations.
     """
 
@@ -65,6 +79,7 @@ class Recommender:
         run: TrainedRun,
         *,
         device: torch.device | str = "cpu",
+        seen: SeenRule | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self.run: Path = run.folder.path
@@ -72,22 +87,35 @@ class Recommender:
         self.mode = run.settings.train.mode
         self.weights: Weights = run.weights_from
         self.epoch: int | None = run.epoch
-        self._trained = run
+        self.system: SystemSpec = run.spec
+        self.seen: SeenRule = seen_rule(run, seen)
+        self._trained = run = run.on(device)
         self._progress = progress
-        self._model = run.model.to(device)
-        text = run.text.to(device)
-        self._scorer = MiracleScorer(self._model, text, catalogue_vectors(run, text))
-        if not torch.isfinite(self._scorer.inputs).all():
+        inputs = catalogue_vectors(run)
+        gain = self.seen != "as-printed"
+        self._scorer: Scorer = run.system.scorer(run.items, gain=gain, inputs=inputs)
+        if not torch.isfinite(inputs).all():
             raise MiracleError(
                 "the model gives item vectors that are not finite: its training diverged",
                 where=str(run.folder.path),
                 remedy="train again with a lower learning rate",
             )
-        self._ties = retrieval.tie_order(self.dataset.n_items).to(device)
+        self._ties = tie_order(self.dataset.n_items).to(device)
         self._catalogue = Catalogue(run.dataset)
-        features = run.dataset.feature_set(run.settings.encoder or None)
-        self._vectors = ItemVectors(
-            self._model, self._scorer.inputs, text, NewTitles(features, progress), self._ties
+        titles = None
+        if run.encoder is not None and "inductive" in run.spec.modes:
+            titles = NewTitles(run.dataset.feature_set(run.encoder), progress)
+        self._vectors = ItemVectors(run, self._scorer, titles, self._ties)
+        neighbours: Literal["text", "vectors"] | None = None
+        if run.items.text is not None:
+            neighbours = "text"
+        elif self._vectors.directions is not None:
+            neighbours = "vectors"
+        self.abilities = Abilities(
+            capsules=self._scorer.capsules,
+            interests=self._scorer.n_interests > 1,
+            new_titles=titles is not None,
+            neighbours=neighbours,
         )
 
     @classmethod
@@ -95,7 +123,9 @@ class Recommender:
         cls,
         run: str | Path,
         *,
+        data: str | Path | None = None,
         device: torch.device | str = "cpu",
+        seen: SeenRule | None = None,
         progress: Progress = SILENT,
         weights: Weights | None = None,
     ) -> Recommender:
@@ -103,17 +133,24 @@ class Recommender:
 
         Args:
             run: the folder.
+            data: a Dataset whose catalogue and users are read; None takes the run's own, which a
+                pre-trained run has not.
             device: where the model runs.
+            seen: what becomes of items that a history holds; None takes the rule that the run was
+                trained by.
             progress: hears of the longer computations.
             weights: ``best`` for those of the epoch with the best validation, ``last`` for those of
                 the newest checkpoint (other epochs aren't kept); None takes the best, or the last
                 where there has been no validation yet.
 
         Raises:
-            InputError: no run folder, no such weights in it yet, or a damaged one.
+            InputError: no run folder, no such weights in it yet, a damaged one, a Dataset that the
+                run can't read, or a seen rule that it can't rank by.
             MiracleError: the training diverged.
         """
-        return cls(load_run(run, weights=weights), device=device, progress=progress)
+        other = None if data is None else Dataset.open(data)
+        found = load_run(run, other, weights=weights)
+        return cls(found, device=device, seen=seen, progress=progress)
 
     @property
     def n_items(self) -> int:
@@ -127,25 +164,25 @@ class Recommender:
 
     @property
     def n_capsules(self) -> int:
-        """C."""
-        return self._model.settings.capsules
+        """C; 0 for a system without capsules."""
+        return self._scorer.n_interests if self.abilities.capsules else 0
 
     @property
-    def max_length(self) -> int:
-        """N, how many of a history's newest items the model reads."""
-        return self._model.settings.max_length
+    def max_length(self) -> int | None:
+        """N, how many of a history's newest items are read; None for all."""
+        return self._scorer.max_length
 
     # Names in and out.
 
-    def title(self, item: int) -> str:
+    def title(self, item: int | np.integer[Any]) -> str:
         """An item's title."""
         return self._catalogue.titles[self._catalogue.check(item)]
 
-    def item_id(self, item: int) -> str:
+    def item_id(self, item: int | np.integer[Any]) -> str:
         """An item's id."""
         return self._catalogue.item_ids[self._catalogue.check(item)]
 
-    def text(self, item: int) -> str:
+    def text(self, item: int | np.integer[Any]) -> str:
         """The text that an item's vector is made of."""
         return str(self.dataset.items["text"][self._catalogue.check(item)])
 
@@ -153,7 +190,7 @@ class Recommender:
         """The index of an item's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
         return self._catalogue.item(item_id)
 
@@ -161,13 +198,13 @@ class Recommender:
         """The index of a user's id.
 
         Raises:
-            InputError: there is none; the nearest known id is named.
+            InputError: it is not text, or there is none; the nearest known id is named.
         """
         return self._catalogue.user(user_id)
 
-    def user_id(self, user: int) -> str:
+    def user_id(self, user: int | np.integer[Any]) -> str:
         """A user's id."""
-        return self._catalogue.user_ids[user]
+        return self._catalogue.user_ids[check_index(user, "user", self.n_users)]
 
     def match(self, query: str, limit: int = 1) -> list[Match]:
         """What a typed text means.
@@ -181,7 +218,7 @@ class Recommender:
             limit: how many matches at most, the best first; there is always one.
 
         Raises:
-            InputError: there is nothing in the text.
+            InputError: it is not text, or is empty.
         """
         return self._catalogue.match(query, limit)
 
@@ -193,38 +230,42 @@ class Recommender:
         return self._catalogue.index.complete(typed, limit)
 
     @torch.inference_mode()
-    def nearest(self, item: int | str, limit: int = 5) -> list[Neighbour]:
-        """Catalogue items whose text is nearest.
+    def nearest(self, item: Given, limit: int = 5) -> list[Neighbour]:
+        """Catalogue items that are nearest: by text, or by item vectors where none is read.
 
         Args:
-            item: a catalogue item (itself is left out), or a new item's title.
+            item: a catalogue item by its index or :class:`ItemId` (it is left out itself), or a
+                :class:`NewTitle`.
             limit: how many at most.
 
         Raises:
-            InputError: no such item, or the encoder for new titles can't be had.
+            InputError: no such item, plain text, or the encoder for new titles can't be had.
         """
-        return self._vectors.nearest(self._given(item), limit)
+        return self._vectors.nearest(self._catalogue.known(item), limit)
 
     # Histories.
 
     @torch.inference_mode()
     def recommend(
         self,
-        history: Sequence[int | str],
+        history: Iterable[Given],
         top_k: int = 10,
-        exclude_seen: bool = False,
-        target: int | None = None,
+        seen: SeenRule | None = None,
+        target: int | np.integer[Any] | None = None,
         approximate: bool = False,
         of_each: int | None = None,
     ) -> Recommendation:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
         Args:
-            history: oldest first; an int is a catalogue item, a str a new item's title, encoded on
-                the spot. The newest :attr:`max_length` are read. A new item of a transductive run
-                has no embedding of its own and enters with its text's vector alone.
+            history: oldest first. An integer is the index of a catalogue item, an :class:`ItemId`
+                its id; a :class:`NewTitle` is an item that the catalogue doesn't hold, encoded on
+                the spot. A plain ``str`` is refused: it doesn't say which of the two it is
+                (``match(text)[0].given`` looks it up). The newest :attr:`max_length` items are
+                read. A new item of a transductive run has no embedding of its own and enters with
+                its text's vector alone.
             top_k: how many items to recommend, at most as many as there are.
-            exclude_seen: leave the history's own items out of the candidates.
+            seen: what becomes of items that the history holds; None takes :attr:`seen`.
             target: a catalogue item to rank besides, such as the one held out.
             approximate: look for items with the run's index (``miracle index``), not among all. An
                 interest's best are then those whose rank is certain. Scores are exact all the same.
@@ -232,11 +273,12 @@ class Recommender:
                 ``top_k``.
 
         Raises:
-            InputError: an empty history or title, no such item, a ``top_k`` or ``of_each`` below 1,
-                or the encoder for new titles can't be had; with ``approximate``, a target, or no
-                fitting index.
+            InputError: an empty history or title, no such item, an item of another type, a
+                ``top_k`` or ``of_each`` below 1, or the encoder for new titles can't be had; with
+                ``approximate``, a target, or no fitting index.
         """
-        if not len(history):
+        history = as_list(history, "the history")
+        if not history:
             raise InputError("the history is empty", remedy="name at least one item")
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
@@ -244,46 +286,76 @@ class Recommender:
         if of_each < 1:
             raise InputError(f"of_each is {of_each}", remedy="ask for at least one item")
         if target is not None:
-            self._catalogue.check(target)
+            target = self._catalogue.check(target)
             if approximate:
                 raise InputError("an index gives no rank of a target", remedy="search exactly")
-        given = [self._given(item) for item in history]
-        first = max(len(given) - self.max_length, 0)
-        routed = route(self._model, self._vectors.of(given[first:]), first)
-        had = {item for item in given[first:] if isinstance(item, int)}
-        seen = {item for item in given if isinstance(item, int)} if exclude_seen else set()
-        items = self._scorer.items()
-        # Items of the history may be pushed down or left out, or pulled up.
-        found = (
-            self._index.find(routed.user, items, top_k + len(had | seen)).adding(had)
-            if approximate
-            else None
+        given = [self._place(place, item) for place, item in enumerate(history, start=1)]
+        first = max(len(given) - (self.max_length or len(given)), 0)
+        read = given[first:]
+        explained = self._scorer.explain(
+            [item if isinstance(item, int) else -1 for item in read], self._vectors.new_inputs(read)
         )
+        rule = self.seen if seen is None else seen_rule(self._trained, seen)
+        had = {item for item in read if isinstance(item, int)}
+        gain = self._trained.system.gain() if rule == "gain" else None
+        left_out = (
+            {item for item in given if isinstance(item, int)} if rule == "leave-out" else set()
+        )
+        found = None
+        if approximate:
+            # Items of the history may be pushed down or left out, or pulled up.
+            found = self._found(explained, top_k + len(had | left_out)).adding(had)
+        named = self.abilities.capsules or self.abilities.interests
         ranking = Ranking(
-            routed, items, self._ties, had, self._model.repeat_gain(), seen, self._catalogue, found
+            explained,
+            named,
+            self._ties,
+            had,
+            0.0 if gain is None else float(gain),
+            left_out,
+            self._catalogue,
+            found,
         )
-        capsules = [None] * first + list(routed.activated)
+        activated: list[int | None] = [None] * len(given)
+        if explained.activated is not None:
+            activated[first:] = explained.activated
         return Recommendation(
-            history=tuple(map(self._history_item, given, capsules)),
-            capsules=tuple(
-                ActiveCapsule(
-                    capsule=capsule,
-                    strength=strength,
-                    label=self.label(capsule),
-                    items=tuple(place for place, own in enumerate(capsules) if own == capsule),
-                    best=best,
-                )
-                for capsule, strength, best in zip(
-                    routed.capsules,
-                    routed.strengths,
-                    ranking.of_each_interest(of_each),
-                    strict=True,
-                )
-            ),
+            history=tuple(map(self._history_item, given, activated)),
+            capsules=self._interests(explained, activated, ranking.of_each_interest(of_each))
+            if named
+            else (),
             items=ranking.top(top_k),
             target=None if target is None else ranking.of(target),
-            trace=routed.trace,
+            first=first,
+            trace=None if explained.routing is None else _trace(explained.routing, first),
         )
+
+    def _interests(
+        self,
+        explained: Explanation,
+        activated: Sequence[int | None],
+        best: Sequence[tuple[Recommended, ...]],
+    ) -> tuple[ActiveCapsule, ...]:
+        """The interests of a history, with the best of the items that each won."""
+        return tuple(
+            ActiveCapsule(
+                capsule=number,
+                strength=strength,
+                label=self.label(number),
+                items=tuple(place for place, own in enumerate(activated) if own == number),
+                best=won,
+            )
+            for number, strength, won in zip(
+                explained.which, explained.strengths, best, strict=True
+            )
+        )
+
+    def _found(self, explained: Explanation, k: int) -> Found:
+        """What the run's index finds for one history."""
+        scorer = vector_scorer(self._trained)
+        if explained.vectors is None:
+            raise ValueError("a system that ranks by vectors explains itself by vectors")
+        return self._index.find(explained.vectors, scorer.items, k)
 
     def user_history(self, user_id: str, split: Split | None = None) -> UserHistory:
         """A user of the data set.
@@ -313,7 +385,7 @@ class Recommender:
 
     def label(self, capsule: int) -> str:
         """A capsule's words; the first call passes the catalogue through the model."""
-        return self._map.summaries[capsule].label
+        return self._map.summaries[check_index(capsule, "capsule", self.n_capsules)].label
 
     def capsules(self) -> tuple[CapsuleSummary, ...]:
         """Every capsule, in order: its label, its items, its neighbours."""
@@ -353,40 +425,69 @@ class Recommender:
         if user_ids is None:
             users = people.sample_users(self.dataset, SAMPLE_USERS)
         else:
-            users = np.array([self._catalogue.user(u) for u in user_ids], dtype=np.int64)
-        return people.activations(self._scorer, self.dataset, users)
+            wanted = as_list(user_ids, "the users")
+            users = np.array([self._catalogue.user(u) for u in wanted], dtype=np.int64)
+        return people.activations(self._capsules(), self.dataset, users)
 
     @cached_property
     def _index(self) -> Index:
-        return open_index(self._trained)[0]
+        return open_index(self._trained, vector_scorer(self._trained).items.shape[1])[0]
 
     @cached_property
     def _use(self) -> CapsuleUse:
-        return people.capsule_use(self._scorer, self.dataset, self._progress)
+        return people.capsule_use(self._capsules(), self.dataset, self._progress)
 
     @cached_property
     def _users(self) -> UserTable:
-        return people.user_table(self._scorer, self.dataset, self._progress)
+        return people.user_table(
+            self._scorer, self.dataset, self._progress, leave_out=self.seen == "leave-out"
+        )
 
     @cached_property
     def _map(self) -> CapsuleMap:
+        scorer = self._capsules()
         with torch.inference_mode():
             return CapsuleMap(
-                self._model,
-                self._scorer.inputs,
-                self._vectors.text_directions,
+                scorer,
+                scorer.items if self._vectors.directions is None else self._vectors.directions,
                 self._catalogue.titles,
                 self._catalogue.index.index,
                 self._progress,
             )
 
-    def _given(self, item: int | str) -> int | str:
-        """An item as :meth:`recommend` and :meth:`nearest` take it, checked."""
-        if not isinstance(item, str):
-            return self._catalogue.check(int(item))
-        return clean_title(item)
+    def _capsules(self) -> VectorScorer:
+        """The scorer, of a system with capsules.
 
-    def _history_item(self, item: int | str, capsule: int | None) -> HistoryItem:
-        if isinstance(item, str):
-            return HistoryItem(None, None, item, capsule)
+        Raises:
+            InputError: it has none.
+        """
+        if not self.abilities.capsules or not isinstance(self._scorer, VectorScorer):
+            raise InputError(
+                f"{self.system.name} has no capsules",
+                where=str(self.run),
+                remedy="ask it for recommendations (miracle recommend)",
+            )
+        return self._scorer
+
+    def _place(self, place: int, item: Given) -> Known:
+        """An item of a history, looked up; an error says which one it is, counted from 1."""
+        try:
+            return self._catalogue.known(item)
+        except InputError as error:
+            where = f"item {place} of the history"
+            raise InputError(error.what, where=where, remedy=error.remedy) from error
+
+    def _history_item(self, item: Known, capsule: int | None) -> HistoryItem:
+        if isinstance(item, NewTitle):
+            return HistoryItem(None, None, item.title, capsule)
         return HistoryItem(item, self.item_id(item), self.title(item), capsule)
+
+
+def _trace(routing: Routing, first: int) -> Trace:
+    return Trace(
+        first=first,
+        similarity=routing.similarity.cpu().numpy(),
+        routing=routing.routing.cpu().numpy(),
+        importance=routing.importance.cpu().numpy(),
+        agreement=routing.agreement.cpu().numpy(),
+    )

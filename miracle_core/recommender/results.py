@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from miracle_core.recommender.given import Known, NewTitle
+
 Kind = Literal["exact", "id", "fuzzy", "new"]
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.int64]
@@ -27,7 +29,9 @@ class Match:
         item_id: its id, or None.
         title: the item's title; of a new item what was typed, on one line.
         kind: ``exact`` title (but for case, spaces and accents), exact ``id``, ``fuzzy``, ``new``.
-        similarity: 0 to 1, rapidfuzz's WRatio of query and title; 1 for exact, 0 for new.
+        similarity: 0 to 1, how much the title is like the query
+            (:meth:`miracle_core.recommender.titles.TitleIndex.similarity`); 1 for exact and id, 0
+            for new.
     """
 
     query: str
@@ -36,6 +40,11 @@ class Match:
     title: str
     kind: Kind
     similarity: float
+
+    @property
+    def given(self) -> Known:
+        """The item as a history takes it: its index, or a new title."""
+        return NewTitle(self.title) if self.item is None else self.item
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ class HistoryItem:
         item: the catalogue item, or None for a new one.
         item_id: its id, or None.
         title: its title.
-        capsule: the capsule it activates (eq. 8); None if the history is longer than the model
-            reads and this item is too old.
+        capsule: the capsule it activates (eq. 8); None in a system whose items activate none, and
+            for an item that is older than what the system reads.
     """
 
     item: int | None
@@ -70,12 +79,13 @@ class Recommended:
         item: the catalogue item.
         item_id: its id.
         title: its title.
-        score: max over the active capsules (eq. 17), plus ``repeat``.
-        capsule: the capsule that won.
-        scores: under each active capsule, in the order of ``Recommendation.capsules``.
-        contributions: how much of ``score`` each history item brings, in the order of the rows of
-            ``Trace``; with ``repeat`` they sum to ``score``.
-        repeat: what ``score`` gains because the history holds the item (``model.repeat``).
+        score: max over the interests (eq. 17), plus ``repeat``.
+        capsule: the interest that won; None in a system with one a user.
+        scores: under each interest, in the order of ``Recommendation.capsules``.
+        contributions: how much of ``score`` each history item brings, from the item at
+            ``Recommendation.first`` on; with ``repeat`` they sum to ``score``. Empty where the
+            system can't tell.
+        repeat: what ``score`` gains because the history holds the item.
     """
 
     rank: int
@@ -83,7 +93,7 @@ class Recommended:
     item_id: str
     title: str
     score: float
-    capsule: int
+    capsule: int | None
     scores: tuple[float, ...]
     contributions: tuple[float, ...]
     repeat: float
@@ -128,22 +138,44 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Abilities:
+    """What can be asked of a system besides recommendations.
+
+    Attributes:
+        capsules: what its interests mean, the same for every user.
+        interests: which interest of a user leads to an item.
+        new_titles: histories with items that the catalogue doesn't hold.
+        neighbours: what lies near an item, by ``text`` or by the system's own ``vectors``; None for
+            neither.
+    """
+
+    capsules: bool
+    interests: bool
+    new_titles: bool
+    neighbours: Literal["text", "vectors"] | None
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """All that is said of a history.
 
     Attributes:
         history: every item given, oldest first.
-        capsules: the active capsules, strongest first.
+        capsules: the active capsules, or other interests, strongest first; empty for a system with
+            one interest a user.
         items: the top-K, best first.
         target: the item asked about besides, ranked among the same candidates, or None.
-        trace: how the interests came about; columns in the order of ``capsules``.
+        first: the history place of the oldest item read, above 0 where the history is longer.
+        trace: how the interests came about, columns in the order of ``capsules``; None where no
+            routing made them.
     """
 
     history: tuple[HistoryItem, ...]
     capsules: tuple[ActiveCapsule, ...]
     items: tuple[Recommended, ...]
     target: Recommended | None
-    trace: Trace
+    first: int
+    trace: Trace | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +184,7 @@ class Neighbour:
 
     Attributes:
         item: the catalogue item.
-        similarity: cosine of the two text vectors.
+        similarity: cosine of the two text vectors, or of item vectors where no text is read.
     """
 
     item: int
@@ -222,7 +254,7 @@ class UserTable:
 
     Attributes:
         lengths: items before the held-out one [users].
-        active: active capsules [users]; 0 for a user with nothing held out.
+        active: interests [users]; 0 for a user with nothing held out.
         held_out: held-out item [users]; -1 for none.
         ranks: its rank from 1 [users]; 0 for none.
     """

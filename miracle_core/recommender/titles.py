@@ -8,23 +8,25 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from rapidfuzz import fuzz, process
-from rapidfuzz.distance import OSA
+from rapidfuzz import process
+from rapidfuzz.distance import OSA, Indel
 
 from miracle_core.recommender.folding import fold, folded_words, words
 from miracle_core.recommender.word_index import WordIndex
 
-# A title may be the one meant from this similarity on (rapidfuzz's ratio over the words, in any
-# order): a typo or a word left out passes, most other products of the same kind do not.
-NEAR = 85.0
-# Titles whose lengths differ by more than this can't be so similar (0.74 without punctuation).
-LENGTH_RATIO = 0.6
+# A title may be the one meant from this similarity on (0 to 1): a typo or a plural passes, most
+# other products of the same kind do not.
+NEAR = 0.85
+# How similar a title is at least that holds every typed word.
+HOLDS_ALL = 0.95
 # Words from this length on may hold one typing error, from the second on two.
 ONE_ERROR, TWO_ERRORS = 4, 8
 # So many words' titles are kept, a byte a title each.
 KEPT_WORDS = 16
 # How much a typed word says for a title: found whole, as a beginning, with a typing error.
 _WHOLE, _PREFIX, _ERROR = 3, 2, 1
+# Likeness of two texts, 0 to 1: 1 - insertions and deletions / both lengths.
+_ratio = Indel.normalized_similarity
 
 
 class TitleIndex:
@@ -37,10 +39,8 @@ class TitleIndex:
 
     def __init__(self, titles: Sequence[str], popularity: npt.NDArray[np.int64]) -> None:
         self._folded = fold(titles)
-        self._lengths: npt.NDArray[np.int64] = (
-            self._folded.str.len_chars().to_numpy().astype(np.int64)
-        )
         self.index = WordIndex(self._folded)
+        self._sorted_words: list[str] = words(self._folded).list.sort().list.join(" ").to_list()
         # Place of each item by falling popularity, then index: it makes every order total.
         self._standing: npt.NDArray[np.int64] = np.empty(len(titles), dtype=np.int64)
         self._standing[np.argsort(-popularity, kind="stable")] = np.arange(len(titles))
@@ -59,37 +59,52 @@ class TitleIndex:
         return sorted(found, key=lambda item: int(self._standing[item]))
 
     def near(self, query: str, limit: int) -> list[int]:
-        """Items whose title is the query with small differences, or the only one with its words.
-
-        A number of the query that the title doesn't hold is no small difference: an M5 screw is
-        no M4 screw.
+        """Items whose :meth:`similarity` to the query is at least :data:`NEAR`.
 
         Args:
             query: a title as somebody remembers it.
             limit: how many at most.
 
         Returns:
-            Items, the nearest first; empty where the query is not a title, however much it is about
-            the same things.
+            Items, the most similar first; of equally similar ones those with the smaller difference
+            in words, then the more popular. Empty where the query is no item's title, however much
+            it is about the same things.
         """
         typed = folded_words(query)
-        if not typed:
-            return []
-        candidates = self._alike(query, typed)
-        choices = words(self._folded[candidates]).list.sort().list.join(" ").to_list()
-        wanted = " ".join(sorted(typed))
-        hits = process.extract(wanted, choices, scorer=fuzz.ratio, score_cutoff=NEAR, limit=None)
-        found = [(text, ratio, int(candidates[place])) for text, ratio, place in hits]
-        numbers = {word for word in typed if word[0].isdigit()}
-        found = [hit for hit in found if numbers <= set(hit[0].split())]
-        found.sort(key=lambda hit: (-hit[1], self._standing[hit[2]]))
-        near = [item for _, _, item in found[:limit]]
-        only = self._only_title(typed)
-        return near if only is None or only in near else [*near, only][:limit]
+        # Every title is compared: a shorter list of candidates could miss the most similar one.
+        # The cut-off is a little lower, so that rounding takes none away; NEAR is checked below.
+        hits = process.extract(
+            _joined(typed), self._sorted_words, scorer=_ratio, score_cutoff=NEAR - 0.01, limit=None
+        )
+        ratios = {place: ratio for _, ratio, place in hits}
+        for item in self._only_title(typed):
+            ratios.setdefault(item, _ratio(_joined(typed), self._sorted_words[item]))
+        found = [(self._similarity(typed, item), ratios[item], item) for item in ratios]
+        found = [hit for hit in found if hit[0] >= NEAR]
+        found.sort(key=lambda hit: (-hit[0], -hit[1], self._standing[hit[2]]))
+        return [item for _, _, item in found[:limit]]
 
     def similarity(self, query: str, item: int) -> float:
-        """How alike a text and an item's title are, 0 to 1 (rapidfuzz's WRatio, folded)."""
-        return float(fuzz.WRatio(fold([query])[0], self._folded[item])) / 100
+        """How much an item's title is like a query, 0 to 1.
+
+        It is rapidfuzz's normalised Indel similarity of the two texts' words, folded and in sorted
+        order, so that neither case nor word order counts. Two rules go beyond it:
+
+        - A title that lacks a number of the query has 0: an M5 screw is no M4 screw.
+        - A title that holds every word of the query has at least :data:`HOLDS_ALL`, if its ratio is
+          at least :data:`NEAR`, or if no other title holds them all and they are at least two.
+        """
+        return self._similarity(folded_words(query), item)
+
+    def _similarity(self, typed: list[str], item: int) -> float:
+        title = self._sorted_words[item]
+        own, wanted = set(title.split()), set(typed)
+        if not wanted or any(word[0].isdigit() and word not in own for word in wanted):
+            return 0.0
+        ratio = _ratio(_joined(typed), title)
+        if wanted <= own and (ratio >= NEAR or item in self._only_title(typed)):
+            return max(ratio, HOLDS_ALL)
+        return ratio
 
     def complete(self, typed: str, limit: int) -> list[int]:
         """Items whose title a person may be typing.
@@ -167,21 +182,22 @@ class TitleIndex:
         last = bisect_left(self._sorted_titles, text + "\U0010ffff", first)
         return self._by_title[first:last]
 
-    def _only_title(self, typed: list[str]) -> int | None:
-        """The one item whose title holds all of at least two typed words, if there is just one."""
+    def _only_title(self, typed: list[str]) -> list[int]:
+        """The items with the one title that holds all of at least two typed words, if there is one.
+
+        Several items may have that title.
+        """
         wanted = set(typed)
         if len(wanted) < 2:
-            return None
+            return []
         having = sorted((self.index.with_word(word) for word in wanted), key=len)
         common = having[0]
         for titles in having[1:]:
             common = common[np.isin(common, titles, assume_unique=True)]
-        return int(common[0]) if len(common) == 1 else None
+        items: list[int] = common.tolist()
+        return items if len({self._sorted_words[item] for item in items}) == 1 else []
 
-    def _alike(self, query: str, typed: list[str]) -> npt.NDArray[np.int64]:
-        """Titles of about the query's length with at least half of its words, errors allowed."""
-        wanted = list(dict.fromkeys(typed))
-        hits, _ = self._count(wanted, errors=True)
-        length = len(fold([query])[0])
-        shorter, longer = np.minimum(self._lengths, length), np.maximum(self._lengths, length)
-        return np.flatnonzero((2 * hits >= len(wanted)) & (shorter >= LENGTH_RATIO * longer))
+
+def _joined(found: list[str]) -> str:
+    """Words in sorted order, as in the index."""
+    return " ".join(sorted(found))

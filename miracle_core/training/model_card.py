@@ -37,7 +37,7 @@ def write_model_card(
     """Write the card: what the model is, what it learned from, how well it does, how to use it."""
     train, spec = settings.train, settings.spec
     names = ", ".join(dataset.name for dataset in datasets)
-    defaults = type(settings.model)().model_dump()
+    defaults = type(settings.model)(kind=spec.name).model_dump()
     changed = {k: v for k, v in settings.model.model_dump().items() if v != defaults[k]}
     lines = [
         f"# {spec.title} {'pre-trained ' if settings.datasets else ''}on {names}",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from miracle_cli.main import main
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import NewTitle, Recommender
 from tests.support.runs import HOSTILE, MAX_LENGTH, TITLES
 
 Capture = pytest.CaptureFixture[str]
@@ -30,7 +30,7 @@ def fails(capsys: Capture, *args: str | Path) -> str:
 
 def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> None:
     shown = answer(capsys, small_run, "--title", TITLES[3], "--title", "a glove", "--top-k", "4")
-    found = Recommender.load(small_run).recommend([3, "a glove"], 4)
+    found = Recommender.load(small_run).recommend([3, NewTitle("a glove")], 4)
     assert list(shown) == ["run", "dataset", "user", "history", "capsules", "items", "held_out"]
     assert (shown["dataset"], shown["user"], shown["held_out"]) == ("tiny", None, None)
     assert shown["history"] == [
@@ -120,7 +120,7 @@ def test_people_read_what_matched_what_woke_and_what_won(small_run: Path, capsys
     assert main(["recommend", str(small_run), *typed, "--top-k", "3"]) == 0
     said = capsys.readouterr()
     assert "load the text encoder hashing:32" in said.err
-    found = Recommender.load(small_run).recommend([12, "brand new thing", 0], 3)
+    found = Recommender.load(small_run).recommend([12, NewTitle("brand new thing"), 0], 3)
     history, interests, items = (
         said.out.index(t) for t in ("wakes", "strength", "recommendations")
     )
@@ -139,7 +139,7 @@ def test_people_read_what_matched_what_woke_and_what_won(small_run: Path, capsys
 
 def test_interests_that_win_nothing_high_show_their_best(small_run: Path, capsys: Capture) -> None:
     recommender = Recommender.load(small_run)
-    found = recommender.recommend([0, 9, 18, "new glove"], 1)
+    found = recommender.recommend([0, 9, 18, NewTitle("new glove")], 1)
     further = next(c for c in found.capsules if c.capsule != found.items[0].capsule)
     assert further.strength > 0.1
     args = ["--item", "I00", "--item", "I09", "--item", "I18"]

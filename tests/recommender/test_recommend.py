@@ -13,7 +13,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.layers.radial import squash
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import ItemId, NewTitle, Recommender
 from miracle_core.recommender.results import Recommendation
 from miracle_core.runs.folder import TrainedRun, load_run
 from tests.support.runs import MAX_LENGTH, TITLES, random_model, tiny_run, tiny_settings, write_run
@@ -213,7 +213,7 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     settings = tiny_settings(data=str(tmp_path / "data"), model__repeat=False)
     model = random_model(settings, dataset)
     transductive = Recommender.load(write_run(tmp_path / "a", dataset, settings, model))
-    told = transductive.recommend([3, text], top_k=30)
+    told = transductive.recommend([3, NewTitle(text)], top_k=30)
     assert [own.new for own in told.history] == [False, True]
     assert (told.history[1].item_id, told.history[1].title) == (None, text)
     known = transductive.recommend([3, 20], top_k=30)
@@ -223,13 +223,13 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     with torch.no_grad():
         model.identity[20] = 0
     bare = Recommender.load(write_run(tmp_path / "b", dataset, settings, model))
-    same(bare.recommend([3, text], top_k=30), bare.recommend([3, 20], top_k=30))
+    same(bare.recommend([3, NewTitle(text)], top_k=30), bare.recommend([3, 20], top_k=30))
 
 
 def test_in_an_inductive_run_a_new_item_is_like_any_other(tmp_path: Path) -> None:
     run = tiny_run(tmp_path, train__mode="inductive", model__repeat=False)
     recommender = Recommender.load(run)
-    text = recommender.text(11)
+    text = NewTitle(recommender.text(11))
     same(recommender.recommend([text], top_k=30), recommender.recommend([11], top_k=30))
     assert recommender.nearest(text, 1)[0].item == 11
     assert recommender.nearest(text, 1)[0].similarity == pytest.approx(1)
@@ -238,9 +238,9 @@ def test_in_an_inductive_run_a_new_item_is_like_any_other(tmp_path: Path) -> Non
 def test_bad_histories_are_refused(small: Recommender) -> None:
     for history, what in (
         ([], "is empty"),
-        ([0, " \t"], "title is empty"),
-        (["\u200b"], "title is empty"),
-        (["\udcff"], "not valid UTF-8"),
+        ([0, NewTitle(" \t")], "item 2 of the history: a title is empty"),
+        ([NewTitle("\u200b")], "title is empty"),
+        ([NewTitle("\udcff")], "not valid UTF-8"),
         ([len(TITLES)], "there is no item 30"),
         ([-1], "there is no item -1"),
     ):
@@ -250,3 +250,83 @@ def test_bad_histories_are_refused(small: Recommender) -> None:
         small.recommend([0], top_k=0)
     with pytest.raises(InputError, match="there is no item 99"):
         small.recommend([0], target=99)
+
+
+def test_the_type_says_whether_an_item_is_an_index_an_id_or_a_new_title(
+    small: Recommender,
+) -> None:
+    known = small.recommend([7, 3])
+    for history in (
+        [ItemId("I07"), ItemId("I03")],
+        (np.int64(7), np.uint8(3)),
+        np.array([7, 3], dtype=np.int32),
+        [small.match("I07")[0].given, small.match(TITLES[3])[0].given],
+        iter([7, ItemId("I03")]),
+    ):
+        assert small.recommend(history).items == known.items
+    # An explicit new title is one, even if its text is also an id.
+    new = small.recommend([NewTitle("I07")])
+    assert new.history[0].new
+    assert new.history[0].title == "I07"
+    assert small.match("a glove")[0].given == NewTitle("a glove")
+    assert small.nearest(ItemId("I07")) == small.nearest(7) == small.nearest(np.int64(7))
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ("I07", r"'I07' \(str\) does not say whether it is an id or a title"),
+        (TITLES[3], "does not say whether"),
+        ("nothing like it", "does not say whether"),
+        (np.str_("I07"), "does not say whether"),
+        (b"I07", r"b'I07' \(bytes\) is not an index"),
+        (3.0, r"3\.0 \(float\) is not an index"),
+        (np.float32(3), "is not an index"),
+        (float("nan"), "is not an index"),
+        (True, r"True \(bool\) is not an index"),
+        (np.True_, "is not an index"),
+        (None, "None .* is not an index"),
+        (torch.tensor(3), "is not an index"),
+        ([3], "is not an index"),
+        (ItemId("i07"), "no item 'i07'"),
+        (np.int64(99), "no item 99"),
+    ],
+)
+def test_items_that_do_not_say_what_they_are_are_refused(
+    small: Recommender, item: object, what: str
+) -> None:
+    with pytest.raises(InputError, match="item 2 of the history: .*" + what.lstrip("^")):
+        small.recommend([0, item])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=what):
+        small.nearest(item)  # type: ignore[arg-type]
+    if not isinstance(item, ItemId):
+        for ask in (small.title, small.item_id, small.text):
+            with pytest.raises(InputError):
+                ask(item)  # type: ignore[arg-type]
+        with pytest.raises(InputError):
+            small.recommend([0], target=item or "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("history", ["12", b"12", {3, 5}, {3: 1}, 3, None, ItemId("I03")])
+def test_a_history_is_an_ordered_collection(small: Recommender, history: object) -> None:
+    with pytest.raises(InputError, match="the history must be a list"):
+        small.recommend(history)  # type: ignore[arg-type]
+
+
+def test_ids_and_titles_are_text(small: Recommender) -> None:
+    for make in (ItemId, NewTitle):
+        for value in (7, None, b"I07", True):
+            with pytest.raises(InputError, match="must be text"):
+                make(value)  # type: ignore[arg-type]
+    for ask in (small.item, small.user, small.user_history, small.match):
+        with pytest.raises(InputError, match="must be text, not 3"):
+            ask(3)  # type: ignore[operator]
+    with pytest.raises(InputError, match="the users must be a list"):
+        small.activations("user-3")
+    for place in (-1, small.n_users, True, 1.0, "user-3"):
+        with pytest.raises(InputError):
+            small.user_id(place)  # type: ignore[arg-type]
+    for capsule in (-1, small.n_capsules, True, 1.0):
+        with pytest.raises(InputError):
+            small.label(capsule)  # type: ignore[arg-type]
+    assert small.user_id(np.int64(3)) == "user-3"

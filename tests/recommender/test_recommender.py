@@ -15,7 +15,7 @@ import torch
 from miracle_core.data.dataset import Split
 from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.titles import TitleIndex
 from miracle_core.runs.folder import RunFolder, load_run
@@ -99,7 +99,7 @@ def test_completion_and_neighbours(small: Recommender) -> None:
     assert {small.title(n.item) for n in near} == set(GLOVES[1:4])
     assert [n.similarity for n in near] == sorted((n.similarity for n in near), reverse=True)
     assert len(small.nearest(0, limit=99)) == len(TITLES) - 1
-    assert small.nearest("a new nitrile glove", limit=1)[0].item in range(len(GLOVES))
+    assert small.nearest(NewTitle("a new nitrile glove"), limit=1)[0].item in range(len(GLOVES))
     assert small.nearest(0, limit=0) == []
 
 
@@ -282,7 +282,7 @@ def test_without_its_encoder_a_run_still_knows_its_catalogue(tmp_path: Path) -> 
     with pytest.raises(
         InputError, match=r"new titles can't be encoded: .*another revision"
     ) as error:
-        recommender.recommend([0, "something new"])
+        recommender.recommend([0, NewTitle("something new")])
     assert "titles and ids of the catalogue work without it" in str(error.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from time import perf_counter
 
 import numpy as np
@@ -77,6 +78,84 @@ def test_near_puts_the_nearest_first_and_keeps_the_limit() -> None:
     assert index(titles).near("red glove largo bix", 1) == [1]
 
 
+def test_the_title_with_every_typed_word_is_nearer_than_one_with_another_word() -> None:
+    heater, net = "Société Zoé Reef Heater", "Société Zoé Reef Net 500 g"
+    found = index([heater, net, "Société Zoé Net"])
+    query = "société zoe reef net"
+    assert found.near(query, 3) == [1, 0, 2]
+    assert found.similarity(query, 1) == 0.95
+    assert found.similarity(query, 0) == pytest.approx(38 / 43)
+    # Two such titles are both nearer; the more popular comes first.
+    sizes = index([heater, net, "Société Zoé Reef Net 250 g"], [9, 0, 1])
+    assert sizes.near(query, 3) == [2, 1, 0]
+
+
+def test_items_of_one_title_are_that_one_title() -> None:
+    long = "Rigol DS1054Z Digital Oscilloscope"
+    assert index([long, "Other", long.upper()], [0, 0, 1]).near("rigol oscilloscope", 3) == [2, 0]
+    assert index([long, "Other", f"{long}!"]).near("rigol oscilloscope", 3) == [0, 2]
+    assert index([long, "Other", f"{long} B"]).near("rigol oscilloscope", 3) == []
+
+
+def test_a_wrong_first_letter_hides_no_title() -> None:
+    assert index(["Rlectronics Set", "Electronics"]).near("xlectronics", 3) == [1]
+
+
+def reference_similarity(query: str, title: str, titles: list[str]) -> float:
+    """The documented similarity of two texts of plain words, counted anew."""
+    typed, own = query.lower().split(), title.lower().split()
+    if any(word[0].isdigit() and word not in own for word in typed):
+        return 0.0
+    a, b = " ".join(sorted(typed)), " ".join(sorted(own))
+    common = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            common[i + 1][j + 1] = (
+                common[i][j] + 1 if left == right else max(common[i][j + 1], common[i + 1][j])
+            )
+    ratio = 2 * common[-1][-1] / (len(a) + len(b))
+    holding = {
+        " ".join(sorted(other.lower().split()))
+        for other in titles
+        if set(typed) <= set(other.lower().split())
+    }
+    if b in holding and (ratio >= 0.85 or (len(holding) == 1 and len(set(typed)) > 1)):
+        return max(ratio, 0.95)
+    return ratio
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_title_is_more_similar_than_the_one_chosen(seed: int) -> None:
+    rng = random.Random(seed)
+    words = ["reef", "net", "heater", "zoe", "pump", "500", "250", "g", "glove", "gloves", "box"]
+    titles = [
+        " ".join(rng.choices(words, k=rng.randint(1, 6))).title() for _ in range(rng.randint(1, 40))
+    ]
+    popularity = [rng.randint(0, 3) for _ in titles]
+    found = index(titles, popularity)
+    chosen = 0
+    for _ in range(20):
+        typed = list(rng.choice(titles).lower())
+        for _ in range(rng.randint(0, 4)):  # letters lost, wrong and swapped
+            place = rng.randrange(len(typed))
+            typed[place] = rng.choice(["", "x", typed[place - 1]])
+        query = " ".join("".join(typed).split())
+        if not query or any(not word.isalpha() and not word.isdigit() for word in query.split()):
+            continue
+        expected = [reference_similarity(query, title, titles) for title in titles]
+        assert [found.similarity(query, i) for i in range(len(titles))] == pytest.approx(expected)
+        near = found.near(query, len(titles))
+        assert set(near) == {item for item, value in enumerate(expected) if value >= 0.85 - 1e-12}
+        assert [expected[item] for item in near] == sorted(
+            (expected[i] for i in near), reverse=True
+        )
+        if near:
+            chosen += 1
+            assert expected[near[0]] == max(expected)
+            assert found.near(query, 1) == near[:1]
+    assert chosen > 5
+
+
 def test_similarity_is_high_for_a_typo_and_low_for_another_thing() -> None:
     assert index().similarity("Siglent Digital Osciloscope 100 MHz", 1) > 0.95
     assert index().similarity("Glove", 1) < 0.6
@@ -140,6 +219,23 @@ def test_hostile_titles_are_only_text() -> None:
     ]
     assert found.exact("x" * 10_000) == [len(TITLES) - 1]
     assert found.complete("right to left", 1) == [TITLES.index("right \u202eto left")]
+
+
+def test_a_title_is_looked_up_within_50_ms_among_17_000() -> None:
+    rng = random.Random(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(rng.choices(letters, k=rng.randint(3, 10))) for _ in range(5_000)]
+    titles = [" ".join(rng.choices(words, k=rng.randint(3, 20))) for _ in range(17_000)]
+    found = index(titles)
+    for item in (0, 8_000, 16_999):
+        query = titles[item][1:]
+        times = []
+        for _ in range(3):
+            began = perf_counter()
+            near = found.near(query, 1)
+            times.append(perf_counter() - began)
+        assert near == [item]
+        assert min(times) < 0.05
 
 
 def test_a_keystroke_is_answered_within_30_ms_at_100_000_titles() -> None:

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from miracle_core.errors import MiracleError
+from miracle_core.recommender.given import Known, NewTitle
 from tui.display import shown
 from tui.engine import Stopped
 from tui.exploration import OpenUser, entries_of, entry_of
@@ -160,8 +161,9 @@ class AnsweringScreen(ExplorerScreen):
             self._show_history()
             self._show_answer()
 
-    def _not_answered(self, error: MiracleError | OSError, given: Sequence[int | str]) -> None:
-        if any(isinstance(item, str) for item in given) and not self.exploration.new_titles_fail:
+    def _not_answered(self, error: MiracleError | OSError, given: Sequence[Known]) -> None:
+        new = any(isinstance(item, NewTitle) for item in given)
+        if new and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
             self.notify(
                 f"{error}\nOnce it is fixed: Esc, then t.",
