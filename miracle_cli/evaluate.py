@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from miracle_cli.output import message, print_fields, print_json, print_table
+from miracle_cli.seen import SEEN, Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,12 +34,9 @@ def evaluate(
         list[int] | None,
         typer.Option(min=1, help="A cut-off of the metrics (may be repeated) [default: 10, 50]."),
     ] = None,
+    seen: Seen = None,
     exclude_seen: Annotated[
-        bool,
-        typer.Option(
-            "--exclude-seen",
-            help="Leave a user's history out of the candidates; the paper does not.",
-        ),
+        bool, typer.Option("--exclude-seen", help="Short for --seen leave-out.")
     ] = False,
     save_top_k: Annotated[
         Path | None, typer.Option(help="Write every user's best items to this parquet file.")
@@ -61,11 +59,11 @@ def evaluate(
     if save_top_k is not None and save_top_k.is_dir():
         raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
     from miracle_cli.progress import RichProgress
+    from miracle_core.evaluation.evaluate_run import evaluate_run
     from miracle_core.evaluation.metrics import DEFAULT_KS
     from miracle_core.evaluation.top_k import write_top_k
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
-    from miracle_core.evaluation.evaluate_run import evaluate_run
 
     found = evaluate_run(
         run,
@@ -73,7 +71,7 @@ def evaluate(
         cast("Split", split),
         encoder=None if encoder is None else feature_name(encoder),
         ks=sorted(set(k or DEFAULT_KS)),
-        exclude_seen=exclude_seen,
+        seen=seen_option(seen, exclude_seen),
         keep_top=0 if save_top_k is None else top_k,
         progress=RichProgress(),
     )
@@ -101,17 +99,15 @@ def _show(found: RunEvaluation) -> None:
         title=f"{own.dataset} ({own.split})",
         right=names,
     )
-    capsules = found.run.settings.model.capsules
     fields: dict[str, object] = {
         "users": len(own.users),
         "items": own.n_items,
-        "candidates": "all items but the user's history" if found.exclude_seen else "all items",
+        "items the history holds": SEEN[found.seen],
         "weights": {
             "best": "of the best validation",
             "last": "of the last checkpoint; no validation has been yet",
         }[found.run.weights_from],
-        "capsules in use": f"{int((own.capsule_users > 0).sum())} of {capsules}",
-        "active capsules": f"{own.active.mean():.2f} a user",
+        **{name.replace("_", " "): f"{value:.4g}" for name, value in own.figures().items()},
         "seconds": f"{own.seconds:.2f}",
     }
     if found.zero_shot:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table, shortened
+from miracle_cli.seen import Seen, seen_option
+from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -38,12 +40,20 @@ def inspect(
             metavar="FILE", help="Draw the users' capsules (the paper's figure 6): .png or .svg."
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Dataset to read in place of the run's own; a pre-trained run needs one."
+        ),
+    ] = None,
+    seen: Seen = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what every capsule stands for, and which capsules users activate.
 
     A capsule's words and items are those of the catalogue that activate it when they are a history
-    of their own. How many users activate it comes from their histories before the test item.
+    of their own. How many users activate it comes from their histories before the test item. Of a
+    system without capsules the ranks of users' held-out items are shown.
     """
     if figure is not None:
         from miracle_cli.activation_figure import check
@@ -52,7 +62,16 @@ def inspect(
     from miracle_cli.progress import RichProgress
     from miracle_core.recommender import Recommender
 
-    recommender = Recommender.load(run, progress=RichProgress())
+    recommender = Recommender.load(run, data=data, seen=seen_option(seen), progress=RichProgress())
+    if not recommender.abilities.capsules:
+        if figure is not None:
+            raise InputError(
+                f"{recommender.system.name} has no capsules to draw",
+                where="--figure",
+                remedy="leave it out",
+            )
+        _without_capsules(recommender, user, as_json)
+        return
     sample = recommender.activations(user)
     use = recommender.capsule_use()
     if figure is not None:
@@ -68,10 +87,44 @@ def inspect(
     _show_users(sample)
 
 
+def _without_capsules(
+    recommender: Recommender, user_ids: Sequence[str] | None, as_json: bool
+) -> None:
+    """How the held-out items of some users, or of a sample, rank."""
+    table = recommender.users()
+    users = recommender.sample() if user_ids is None else [*map(recommender.user, user_ids)]
+    rows = [
+        {
+            "user_id": recommender.user_id(user),
+            "length": int(table.lengths[user]),
+            "rank": int(table.ranks[user]) or None,
+        }
+        for user in users
+    ]
+    if as_json:
+        print_json(
+            {
+                "run": str(recommender.run),
+                "model": recommender.system.name,
+                "dataset": recommender.dataset.name,
+                "seen": recommender.seen,
+                "users": rows,
+            }
+        )
+        return
+    print_fields({"model": recommender.system.title, "paper": recommender.system.paper})
+    print_table(
+        ["user", "items", "rank of the held-out item"],
+        [[row["user_id"], row["length"], row["rank"] or "none held out"] for row in rows],
+        right=("items", "rank of the held-out item"),
+    )
+
+
 def _summary(recommender: Recommender, use: CapsuleUse, sample: Activations) -> dict[str, Any]:
     """The JSON contract."""
     return {
         "run": str(recommender.run),
+        "model": recommender.system.name,
         "dataset": recommender.dataset.name,
         "capsules": [
             {

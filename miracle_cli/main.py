@@ -31,7 +31,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "encode": ("miracle_cli.encode", "Add text features to a Dataset."),
     "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
     "pretrain": ("miracle_cli.pretrain", "Train on several Datasets together."),
-    "finetune": ("miracle_cli.finetune", "Train a recommender on one Dataset."),
+    "finetune": ("miracle_cli.train", "Train on one Dataset, from a pre-trained run on: train."),
+    "models": ("miracle_cli.models", "The systems that can be trained, and their settings."),
+    "train": ("miracle_cli.train", "Train any system on one Dataset."),
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
     "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
     "index": ("miracle_cli.index", "Build a run's index for approximate search."),
@@ -41,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
-# Which of the processes of one training this is, as torchrun and accelerate launch say.
+# Which of the processes of one training this is, as torchrun says.
 RANK = int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else 0
 # By then a launcher whose first process failed has ended the others.
 PATIENCE_SECONDS = 5.0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from miracle_cli import training
+from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -22,6 +23,8 @@ def pretrain(
         typer.Option(help="A Dataset to train on (repeatable: one for each domain)."),
     ] = None,
     encoder: training.Encoder = None,
+    model: training.Model = None,
+    seen: Seen = None,
     preset: training.Preset = None,
     config: training.Config = None,
     assignments: training.Assignments = None,
@@ -60,6 +63,8 @@ def pretrain(
         "datasets": [str(folder) for folder in data or []] or None,
         "encoder": None if encoder is None else feature_name(encoder),
         "preset": preset,
+        "model.kind": model,
+        "seen": seen_option(seen),
         "pretrain.mix_temperature": mix_temperature,
         "train.epochs": epochs,
         "train.batch_size": batch_size,

@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from miracle_cli.output import bar, message, print_fields, print_json, print_table, shortened
+from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,12 +68,15 @@ def recommend(
         ),
     ] = False,
     top_k: Annotated[int, typer.Option(min=1, help="How many items to recommend.")] = 10,
-    exclude_seen: Annotated[
-        bool,
+    data: Annotated[
+        Path | None,
         typer.Option(
-            "--exclude-seen/--include-seen",
-            help="Whether the items of the history are recommended again.",
+            help="A Dataset to read in place of the run's own; a pre-trained run needs one."
         ),
+    ] = None,
+    seen: Seen = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Short for --seen leave-out.")
     ] = False,
     index: Annotated[
         bool,
@@ -108,9 +112,10 @@ def recommend(
     from miracle_cli.progress import RichProgress
     from miracle_core.recommender import Recommender
 
-    recommender = Recommender.load(run, progress=RichProgress())
+    rule = seen_option(seen, exclude_seen)
+    recommender = Recommender.load(run, data=data, seen=rule, progress=RichProgress())
     asked = _asked(recommender, typed, user, held_out)
-    found = recommender.recommend(asked.history, top_k, exclude_seen, asked.target, index)
+    found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
     if as_json:
         print_json(summary(recommender, asked, found))
     else:
@@ -166,51 +171,55 @@ def _match(recommender: Recommender, option: str, value: str) -> Match:
 
 
 def summary(recommender: Recommender, asked: Asked, found: Recommendation) -> dict[str, Any]:
-    """The JSON contract."""
+    """The JSON contract; what a system without interests can't say is not there."""
+    named = recommender.abilities.interests
+    capsules = [
+        {
+            "capsule": active.capsule,
+            "strength": active.strength,
+            "label": active.label,
+            "items": list(active.items),
+            "best": [_recommended(best, named) for best in active.best],
+        }
+        for active in found.capsules
+    ]
     return {
         "run": str(recommender.run),
+        "model": recommender.system.name,
         "dataset": recommender.dataset.name,
+        "seen": recommender.seen,
         "user": asked.user and asked.user.user_id,
         "history": [
             {
                 "item_id": own.item_id,
                 "title": own.title,
-                "capsule": own.capsule,
+                **({"capsule": own.capsule} if named else {}),
                 "match": match and match.kind,
                 "similarity": match and match.similarity,
                 "typed": match and match.query,
             }
             for own, match in zip(found.history, asked.matches, strict=True)
         ],
-        "capsules": [
-            {
-                "capsule": active.capsule,
-                "strength": active.strength,
-                "label": active.label,
-                "items": list(active.items),
-                "best": [_recommended(best) for best in active.best],
-            }
-            for active in found.capsules
-        ],
-        "items": [_recommended(item) for item in found.items],
-        "held_out": _recommended(found.target) if found.target else None,
+        **({"capsules": capsules} if named else {}),
+        "items": [_recommended(item, named) for item in found.items],
+        "held_out": _recommended(found.target, named) if found.target else None,
     }
 
 
-def _recommended(item: Recommended) -> dict[str, Any]:
+def _recommended(item: Recommended, named: bool) -> dict[str, Any]:
+    winner = {"capsule": item.capsule, "scores": list(item.scores)} if named else {}
     return {
         "rank": item.rank,
         "item_id": item.item_id,
         "title": item.title,
         "score": item.score,
-        "capsule": item.capsule,
-        "scores": list(item.scores),
+        **winner,
         "contributions": list(item.contributions),
         "repeat": item.repeat,
     }
 
 
-def show(asked: Asked, found: Recommendation, max_length: int) -> None:
+def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
     """The history, its interests and what they lead to, as tables.
 
     Args:
@@ -219,17 +228,32 @@ def show(asked: Asked, found: Recommendation, max_length: int) -> None:
         max_length: how many of its newest items the model reads.
     """
     labels = {active.capsule: active.label for active in found.capsules}
-    first = found.trace.first
+    first = found.first
     rows = list(zip(found.history, asked.matches, strict=True))[first:]
+    # Of a system without interests the last column tells what each item brings to the best place.
+    adds = found.items[0].contributions if found.items else ()
+    last = "wakes" if labels else "adds to the first" if adds else ""
     print_table(
-        ["", "history", "is", "wakes"],
+        ["", "history", "is", *([last] if last else [])],
         [
-            [first + place, shortened(own.title), _how(match), _named(labels, own.capsule)]
+            [
+                first + place,
+                shortened(own.title),
+                _how(match),
+                *([_named(labels, own.capsule)] if labels else []),
+                *([f"{adds[place - 1]:+.3f}"] if adds and not labels else []),
+            ]
             for place, (own, match) in enumerate(rows, start=1)
         ],
+        right=("adds to the first",),
     )
     if first:
         message(f"the model reads the newest {max_length} items; {first} older ones are left out")
+    if not labels:
+        _show_items(found.items, labels, "recommendations")
+        if found.target:
+            _show_held_out(found.target, labels)
+        return
     print_table(
         ["capsule", "interest", "strength", "", "woken by"],
         [
@@ -259,9 +283,14 @@ def show(asked: Asked, found: Recommendation, max_length: int) -> None:
 
 def _show_items(items: Sequence[Recommended], labels: dict[int, str], title: str) -> None:
     print_table(
-        ["rank", "item", "score", "interest"],
+        ["rank", "item", "score", *(["interest"] if labels else [])],
         [
-            [item.rank, shortened(item.title), f"{item.score:.3f}", _named(labels, item.capsule)]
+            [
+                item.rank,
+                shortened(item.title),
+                f"{item.score:.3f}",
+                *([_named(labels, item.capsule)] if labels else []),
+            ]
             for item in items
         ],
         title=title,
@@ -275,7 +304,7 @@ def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
             "held out": shortened(target.title),
             "rank": target.rank or "none: it is in the history, which is left out",
             "score": f"{target.score:.3f}",
-            "interest": _named(labels, target.capsule),
+            **({"interest": _named(labels, target.capsule)} if labels else {}),
         }
     )
 

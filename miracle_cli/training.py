@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 Out = Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which system, see miracle models [default: miracle]."),
+]
 Encoder = Annotated[
     str | None, typer.Option(help="Whose text features to read [default: the only ones].")
 ]
@@ -94,6 +98,13 @@ def settings_of(
         return _resumed(run, values, asked)
     pretrained = asked.get("pretrained") or values.get("pretrained")
     ground = settings_from(pretrained) if isinstance(pretrained, str) and pretrained else {}
+    kind = asked.get("model", {}).get("kind")
+    if ground and kind not in (None, ground["model"]["kind"]):
+        raise InputError(
+            f"is a run of {ground['model']['kind']!r}, and this is to be {kind!r}",
+            where=str(pretrained),
+            remedy=f"say --model {ground['model']['kind']}, or leave --from out",
+        )
     if config is not None:
         # On its own first, so that what is wrong in the file is never blamed on an option.
         make_settings(ground, values, where=str(config))
@@ -147,7 +158,7 @@ def _resumed(run: Path, *asked: Mapping[str, Any]) -> Settings:
     if wanted.pretrained:
         update["pretrained"] = str(Path(wanted.pretrained).resolve())
     wanted = wanted.model_copy(update=update)
-    for name in setting_names():
+    for name in setting_names(type(own)):
         now, then = _value(wanted, name), _value(own, name)
         if now != then and isinstance(now, str | int | float | list):
             raise InputError(
@@ -192,8 +203,8 @@ def train_shown(
         again: the command that goes on, should it be aborted.
     """
     from miracle_cli.training_display import display
-    from miracle_core.training.listeners import TensorBoard
     from miracle_core.runs.folder import RunFolder
+    from miracle_core.training.listeners import TensorBoard
 
     folder = RunFolder(out)
     shown = display(settings, folder.history() if resume else ())
@@ -260,9 +271,8 @@ def report(result: Mapping[str, Any], out: Path, as_json: bool, again: str, afte
         if len(domains) > 1:
             for domain, metrics in domains.items():
                 fields[f"valid {metric} of {domain}"] = f"{metrics[metric]:.4f}"
-        if "capsules" in result:
-            fields["capsules in use"] = result["capsules"]["in_use"]
-            fields["active capsules"] = f"{result['capsules']['per_user']:.2f} a user"
+        for name, value in result.get("figures", {}).items():
+            fields[name.replace("_", " ")] = f"{value:.4g}"
         print_fields(fields)
     stop_if_interrupted(result, again)
     message(f"next: {after}")

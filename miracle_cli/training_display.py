@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_EPOCHS = 10
 _STOPPING = "stopping after this step; Ctrl-C again aborts at once"
-_SPEED, _IN_USE = "examples_per_second", "capsules_in_use"
+_SPEED, _IN_USE = "examples_per_second", "_in_use"
 
 
 class Display(Listener):
@@ -84,16 +84,15 @@ class Lines(Display):
         )
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """One line: losses, metrics, capsules, speed."""
+        """One line: losses, metrics, other figures, speed."""
         super().epoch(record)
         figures = [f"{name} {value:.4f}" for name, value in record["train"].items()]
         figures += [f"{name} {value:.4f}" for name, value in record["valid"].items()]
-        capsules = record["capsules"]
+        figures += [f"{_words(name)} {value:.4g}" for name, value in record["figures"].items()]
         message(
             f"epoch {record['epoch']}/{self.settings.train.epochs}"
             f"{' (best so far)' if record['best'] else ''}: {', '.join(figures)}, "
-            f"{capsules['in_use']}/{self.settings.model.capsules} capsules in use, "
-            f"{capsules['per_user']:.2f} a user, {self.speed:,.0f} examples/s, "
+            f"{self.speed:,.0f} examples/s, "
             f"{clock(record['seconds'])} in all"
         )
 
@@ -233,10 +232,11 @@ class Live(Display):
 
     def _losses(self) -> str:
         report = self._report
-        shown = [f"{k} {v:.4f}" for k, v in report.items() if k not in (_SPEED, _IN_USE)]
-        if _IN_USE in report:
-            shown.append(f"capsules in use {report[_IN_USE]:.0f}/{self.settings.model.capsules}")
-        return "  ".join(shown)
+        return "  ".join(
+            f"{_words(name)} {value:.0f}" if name.endswith(_IN_USE) else f"{name} {value:.4f}"
+            for name, value in report.items()
+            if name != _SPEED
+        )
 
     def _ahead(self) -> str:
         train = self.settings.train
@@ -254,7 +254,8 @@ class Live(Display):
         shown = [r for r in self.records if r["epoch"] == best and r not in last] + last
         names = list(shown[-1]["valid"])
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("epoch", "", "loss", *names, "capsules", "a user"):
+        figures = list(shown[-1]["figures"])
+        for heading in ("epoch", "", "loss", *names, *map(_words, figures)):
             style = "bold" if heading == self.settings.train.metric else ""
             table.add_column(Text(heading), justify="right", style=style)
         for record in shown:
@@ -264,11 +265,14 @@ class Live(Display):
                 Text("best" if is_best else ""),
                 f"{record['train']['loss']:.4f}",
                 *(f"{record['valid'][name]:.4f}" for name in names),
-                str(record["capsules"]["in_use"]),
-                f"{record['capsules']['per_user']:.2f}",
+                *(f"{record['figures'].get(name, 0.0):.4g}" for name in figures),
                 style="green" if is_best else "",
             )
         return table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def display(settings: Settings, history: Sequence[dict[str, Any]] = ()) -> Display:

@@ -105,7 +105,7 @@ def pack(
     sequences: npt.NDArray[Any],
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
-    max_length: int,
+    max_length: int | None,
 ) -> Packed:
     """Gather ``sequences[starts[i]:ends[i]]``, the last ``max_length`` items of each, as one batch.
 
@@ -113,11 +113,14 @@ def pack(
         sequences: integer [interactions], item indices (may be memory-mapped).
         starts: int64 [histories], where each history begins.
         ends: int64 [histories], one past where it ends.
-        max_length: N, the most items kept of a history (its newest).
+        max_length: N, the most items kept of a history (its newest); None for all of them, N being
+            the longest history's length.
 
     Raises:
         ValueError: a history is empty; a user of no item has no interests.
     """
+    if max_length is None:
+        max_length = int((ends - starts).max(initial=0))
     lengths = np.minimum(ends - starts, max_length)
     if lengths.size and lengths.min() < 1:
         raise ValueError(f"history {int(np.argmin(lengths))} of the batch is empty")

@@ -137,9 +137,7 @@ def evaluate(
     top_scores = np.empty((n, keep_top), dtype=np.float32)
     with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
         for batch, starts, ends in _batches(dataset, examples):
-            packed = pack(
-                dataset.sequences, starts, ends, scorer.max_length or int((ends - starts).max())
-            )
+            packed = pack(dataset.sequences, starts, ends, scorer.max_length)
             order = packed.order.numpy()
             seen = None
             if leave_out:

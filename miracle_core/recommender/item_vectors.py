@@ -39,7 +39,7 @@ class ItemVectors:
 
     @cached_property
     def directions(self) -> Tensor | None:
-        """What nearness is told by: the catalogue's text vectors with length 1 (or 0), [items, d_b].
+        """What tells nearness: the catalogue's text vectors with length 1 (or 0), [items, d_b].
 
         The system's own item vectors where it reads no text, and None where it has none.
         """

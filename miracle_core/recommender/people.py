@@ -111,8 +111,7 @@ def _counts(
         filled = np.flatnonzero(last > first)
         counts = torch.zeros(len(first), capsules, dtype=torch.int64)
         if len(filled):
-            longest = scorer.max_length or int((last - first).max())
-            packed = pack(dataset.sequences, first[filled], last[filled], longest)
+            packed = pack(dataset.sequences, first[filled], last[filled], scorer.max_length)
             on_device = packed.to(scorer.inputs.device)
             near = capsules_of(scorer).affinities(scorer.inputs[on_device.items], on_device)
             row = torch.from_numpy(filled)[packed.order][packed.history_of_token()]

@@ -411,6 +411,11 @@ class Recommender:
         """
         return self._users
 
+    def sample(self) -> list[int]:
+        """:data:`SAMPLE_USERS` users, always the same, spread evenly over lengths of sequences."""
+        users: list[int] = people.sample_users(self.dataset, SAMPLE_USERS).tolist()
+        return users
+
     @torch.inference_mode()
     def activations(self, user_ids: Sequence[str] | None = None) -> Activations:
         """The paper's figure 6: which capsules the items of some users activate.
@@ -423,7 +428,7 @@ class Recommender:
             InputError: no such user.
         """
         if user_ids is None:
-            users = people.sample_users(self.dataset, SAMPLE_USERS)
+            users = np.array(self.sample(), dtype=np.int64)
         else:
             wanted = as_list(user_ids, "the users")
             users = np.array([self._catalogue.user(u) for u in wanted], dtype=np.int64)

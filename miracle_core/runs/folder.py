@@ -22,6 +22,7 @@ from miracle_core.files import (
     write_json,
     write_text,
 )
+from miracle_core.runs.records import current
 from miracle_core.runs.tensors import load_tensors
 
 Weights = Literal["best", "last"]
@@ -150,7 +151,7 @@ class RunFolder:
                 break
             if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
                 break
-            records.append(record)
+            records.append(current(record))
         return records
 
     def write_history(self, records: list[dict[str, Any]]) -> None:

@@ -147,7 +147,7 @@ class System(nn.Module):
 
     max_length: int | None = None
     temperature: float = 1.0
-    repeat: nn.Parameter | None = None
+    repeat: nn.Parameter | None
     n_interests: int = 1
     examples: ClassVar[Literal["prefixes", "sequences"]] = "prefixes"
     frozen: ClassVar[tuple[str, ...]] = ()
@@ -166,6 +166,7 @@ class System(nn.Module):
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
+        self.register_parameter("repeat", None)
 
     # Items.
 
@@ -235,6 +236,7 @@ class System(nn.Module):
 
     def learn_gain(self) -> None:
         """Add the weight of the learned gain; a system calls it while it is built."""
+        del self.repeat  # it stands among the weights where it is added, as in older files
         self.repeat = nn.Parameter(torch.zeros(()))
 
     def gain(self) -> Tensor | None:

@@ -163,8 +163,7 @@ class Finetuning(Training):
         """Every item of the catalogue is a candidate (eq. 23-24)."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
         starts = np.asarray(self.dataset.offsets[users])
-        longest = self.system.max_length or int((positions - starts).max())
-        packed = pack(self.dataset.sequences, starts, positions, longest)
+        packed = pack(self.dataset.sequences, starts, positions, self.system.max_length)
         targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
         batch = Batch(
             packed.to(self.device),

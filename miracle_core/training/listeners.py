@@ -21,8 +21,8 @@ class Listener:
         Args:
             epoch: from 1.
             step: steps done of this epoch.
-            report: mean loss terms since the epoch began, ``capsules_in_use``,
-                ``examples_per_second``.
+            report: mean loss terms since the epoch began, for each of the system's counters how
+                many of its numbers are not zero (``NAME_in_use``), ``examples_per_second``.
         """
 
     def validating(self, epoch: int) -> None:
@@ -57,7 +57,7 @@ class TensorBoard(Listener):
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Write one point of every curve."""
-        for group in ("train", "valid", "capsules"):
+        for group in ("train", "valid", "figures"):
             for name, value in record[group].items():
                 self._writer.add_scalar(f"{group}/{name}", value, record["epoch"])
         for domain, metrics in record.get("domains", {}).items():

@@ -1,4 +1,4 @@
-"""``miracle finetune``: train a recommender on one Dataset."""
+"""``miracle train`` and ``miracle finetune``: train a system on one Dataset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from miracle_cli import training
 from miracle_cli.output import print_json, print_table
+from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def finetune(
+def train(
+    ctx: typer.Context,
     out: training.Out,
     data: Annotated[Path | None, typer.Option(help="The Dataset to train on.")] = None,
+    model: training.Model = None,
     from_run: Annotated[
         Path | None,
         typer.Option(
@@ -39,12 +42,14 @@ def finetune(
         ),
     ] = None,
     encoder: training.Encoder = None,
+    seen: Seen = None,
     mode: Annotated[
         str | None,
         typer.Option(
             metavar="transductive|inductive",
-            help="transductive learns an embedding of each item beside its text; inductive does "
-            "not, and can score items it never saw [default: transductive].",
+            help="transductive learns each item of the catalogue by itself, beside its text if "
+            "that is read; inductive does not, and can score items it never saw [default: the "
+            "first that the system can].",
         ),
     ] = None,
     preset: training.Preset = None,
@@ -69,7 +74,9 @@ def finetune(
     threads: training.Threads = None,
     as_json: training.AsJson = False,
 ) -> None:
-    """Train a multi-interest recommender on one Dataset, and test its best epoch.
+    """Train a recommender on one Dataset, and test its best epoch.
+
+    `miracle models` lists the systems. `finetune` is the same command.
 
     Ctrl-C finishes the step, saves everything and says how to go on; a second one aborts at once.
     """
@@ -80,6 +87,8 @@ def finetune(
         "pretrained": None if from_run is None else str(from_run),
         "encoder": None if encoder is None else feature_name(encoder),
         "preset": preset,
+        "model.kind": model,
+        "seen": seen_option(seen),
         "train.mode": mode,
         "train.freeze": freeze,
         "train.epochs": epochs,
@@ -100,9 +109,9 @@ def finetune(
         raise InputError("no Dataset is named", remedy="name one with --data DIR")
     training.set_threads(threads)
     if seeds is not None:
-        _train_seeds(settings, out, seeds, resume, overwrite, as_json)
+        _train_seeds(settings, out, seeds, resume, overwrite, as_json, ctx.info_name)
         return
-    again = f"miracle finetune --out {shlex.quote(str(out))} --resume"
+    again = f"miracle {ctx.info_name} --out {shlex.quote(str(out))} --resume"
     result = _train(settings, out, resume, overwrite, again)
     training.report(result, out, as_json, again, f"miracle evaluate {shlex.quote(str(out))}")
 
@@ -110,10 +119,10 @@ def finetune(
 def _train(
     settings: Settings, out: Path, resume: bool, overwrite: bool, again: str
 ) -> dict[str, Any]:
-    from miracle_core.training.finetuning import finetune as train
+    from miracle_core.training.finetuning import finetune
 
     return training.train_shown(
-        train, settings, out, resume=resume, overwrite=overwrite, again=again
+        finetune, settings, out, resume=resume, overwrite=overwrite, again=again
     )
 
 
@@ -128,19 +137,25 @@ def _first_seed(out: Path) -> Path:
 
 
 def _train_seeds(
-    settings: Settings, out: Path, seeds: int, resume: bool, overwrite: bool, as_json: bool
+    settings: Settings,
+    out: Path,
+    seeds: int,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    command: str | None,
 ) -> None:
     from miracle_core.training.seeds import finetune_seeds
 
-    again = f"miracle finetune --out {shlex.quote(str(out))} --seeds {seeds} --resume"
+    again = f"miracle {command} --out {shlex.quote(str(out))} --seeds {seeds} --resume"
 
-    def train(own: Settings, path: Path, go_on: bool) -> dict[str, Any]:
+    def one(own: Settings, path: Path, go_on: bool) -> dict[str, Any]:
         from miracle_cli.output import message
 
         message(f"seed {own.train.seed}")
         return _train(own, path, go_on, False, again)
 
-    summary = finetune_seeds(settings, out, seeds, resume=resume, overwrite=overwrite, train=train)
+    summary = finetune_seeds(settings, out, seeds, resume=resume, overwrite=overwrite, train=one)
     training.stop_if_interrupted(summary, again)
     if as_json:
         print_json(summary)

@@ -1,0 +1,83 @@
+"""``miracle models``: the systems that can be trained, and their settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from miracle_cli.output import print_fields, print_json, print_table
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One system [default: all].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the systems: what each is, what it needs, its settings with their defaults."""
+    from miracle_core import registry
+
+    if name is None:
+        found = registry.systems()
+        if as_json:
+            print_json({"systems": [_described(spec) for spec in found]})
+            return
+        print_table(
+            ["model", "system", "needs", "made by"],
+            [
+                [spec.name, spec.title, ", ".join(spec.needs) or "-", ", ".join(spec.stages)]
+                for spec in found
+            ],
+        )
+        return
+    spec = registry.system(name, where="miracle models")
+    if as_json:
+        print_json(_described(spec))
+        return
+    print_fields(
+        {
+            "system": spec.title,
+            "paper": spec.paper,
+            "needs": ", ".join(spec.needs) or "nothing but interactions",
+            "made by": ", ".join(spec.stages),
+            "modes": ", ".join(spec.modes),
+        }
+    )
+    print_table(
+        ["setting", "default", "allowed"],
+        [
+            [f"model.{setting['name']}", setting["default"], setting["allowed"]]
+            for setting in _settings(spec)
+        ],
+    )
+
+
+def _described(spec: Any) -> dict[str, Any]:
+    """The JSON contract of one system."""
+    return {**spec.summary(), "settings": _settings(spec)}
+
+
+def _settings(spec: Any) -> list[dict[str, Any]]:
+    """The settings of a system's own section: name, default, what is allowed."""
+    return [
+        {"name": name, "default": field.default, "allowed": _allowed(field)}
+        for name, field in spec.settings_class().model_fields.items()
+        if name != "kind"
+    ]
+
+
+def _allowed(field: Any) -> str:
+    """A field's type and bounds in words."""
+    bounds = [
+        f"{sign} {getattr(bound, attribute)}"
+        for bound in field.metadata
+        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if getattr(bound, attribute, None) is not None
+    ]
+    kind = getattr(field.annotation, "__args__", None)
+    named = " | ".join(map(str, kind)) if kind else field.annotation.__name__
+    return ", ".join([named, *bounds])
