@@ -201,11 +201,16 @@ def count_step(step: str, events: pl.DataFrame, keep: str = "") -> dict[str, Any
     """
     return {
         "step": step,
-        "users": events["user_id"].n_unique(),
-        "items": events["item_id"].n_unique(),
+        "users": _n_ids(events["user_id"]),
+        "items": _n_ids(events["item_id"]),
         "interactions": events.height,
         **({"keep": keep} if keep else {}),
     }
+
+
+def _n_ids(values: pl.Series) -> int:
+    """How many ids there are; what is blank is none."""
+    return int((values.unique().cast(pl.String).fill_null("") != "").sum())
 
 
 def _no_interactions(name: str, skips: Skips) -> InputError:
