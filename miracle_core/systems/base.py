@@ -93,6 +93,8 @@ class Batch:
         stream: the run's seed and the epoch.
         frequencies: [all items, by number], how often an item is the target of an example that is
             drawn; None where candidates are not corrected for it.
+        among: int64 [candidates], rising, the items at hand that compete to be the next one, all
+            targets among them; None: all. Unsold items don't (docs/decisions/0013).
     """
 
     packed: Packed
@@ -100,6 +102,7 @@ class Batch:
     examples: Tensor
     stream: tuple[int, int] = (0, 0)
     frequencies: Tensor | None = None
+    among: Tensor | None = None
 
     def following(self) -> Tensor:
         """The item that came after each token, int64 [tokens]: within a history the next one."""
@@ -219,16 +222,20 @@ class System(nn.Module):
     def next_item(
         self, interests: Interests, candidates: Tensor, batch: Batch, processes: Processes
     ) -> Tensor:
-        """Softmax cross-entropy of each history's next item among all candidates, a scalar.
+        """Softmax cross-entropy of each history's next item among those that compete, a scalar.
 
         This process's part of the mean over the whole batch.
         """
+        targets = batch.targets
+        if batch.among is not None:
+            candidates = candidates[batch.among]
+            targets = torch.searchsorted(batch.among, targets)
         loss = max_interest_cross_entropy(
             interests,
             candidates,
-            batch.targets[interests.users],
+            targets[interests.users],
             scale=1.0 / self.temperature,
-            seen=self.seen(interests, batch.packed),
+            seen=self.seen(interests, batch.packed, batch.among),
         )
         return loss * processes.fraction(batch.packed.n_histories)
 

@@ -153,6 +153,8 @@ class Finetuning(Training):
         self.items = item_side(
             self.system, settings.spec, dataset, settings.encoder or None, self.device
         )
+        competing = _competing(dataset)
+        self.among = None if competing is None else competing.to(self.device)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
@@ -160,7 +162,7 @@ class Finetuning(Training):
         return rng.permutation(len(self.examples))
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
-        """Every item of the catalogue is a candidate (eq. 23-24)."""
+        """Every item of the catalogue is a candidate (eq. 23-24), but for unsold ones."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
         starts = np.asarray(self.dataset.offsets[users])
         packed = pack(self.dataset.sequences, starts, positions, self.system.max_length)
@@ -170,6 +172,7 @@ class Finetuning(Training):
             torch.from_numpy(targets)[packed.order].to(self.device, non_blocking=True),
             torch.from_numpy(chosen)[packed.order].to(self.device, non_blocking=True),
             (self.settings.train.seed, self.position.epoch + 1),
+            among=self.among,
         )
         return self.system.objective(self.items, batch, processes)
 
@@ -211,3 +214,14 @@ class Finetuning(Training):
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""
         write_model_card(self.folder, self.settings, [self.dataset], self.origin.encoder, result)
+
+
+def _competing(dataset: Dataset) -> torch.Tensor | None:
+    """The items that compete in the loss, int64, rising; None for all.
+
+    An item that is never a target, but a negative in every step, is learned to be nobody's. Where
+    unsold items are kept, which is done so that they are recommended, they are left out of it.
+    """
+    if not dataset.manifest.settings.get("keep_unsold"):
+        return None
+    return torch.from_numpy(np.flatnonzero(dataset.training_counts()))

@@ -67,7 +67,17 @@ def test_order_ids_and_counts(tmp_path: Path) -> None:
             {"step": "as read", "users": 2, "items": 6, "interactions": 6},
             {"step": "items nobody took dropped", "users": 2, "items": 3, "interactions": 6},
         ],
+        "lost": [
+            {
+                "step": "items nobody took dropped",
+                "users": 0,
+                "items": 3,
+                "interactions": 0,
+                "keep": "--keep-unsold",
+            }
+        ],
         "repeats": 1,
+        "duplicates": 1,
         "users": 2,
         "items": 3,
         "interactions": 6,
@@ -153,7 +163,7 @@ def test_only_a_dataset_is_ever_replaced(tmp_path: Path) -> None:
     (mine / "manifest.json").write_text('{"name": "of something else"}')
     with pytest.raises(InputError, match="not overwritten"):
         prepare(found, ALL, mine)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         prepare(found, ALL, mine / "thesis.tex")
     assert (mine / "thesis.tex").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]

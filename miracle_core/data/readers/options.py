@@ -38,6 +38,7 @@ class ReadOptions(BaseModel):
         rating: the column of ratings of a ``table``; other formats know theirs.
         order: which comes first in a file of ratings without a header, user or item; None looks.
         with_ratings: read the ratings too (a preparation asks for them).
+        keep_unsold: read the texts of items that nobody took, too (a preparation asks for them).
         on_error: ``stop`` at the first row that can't be used, or ``skip`` and count all of them.
     """
 
@@ -53,6 +54,7 @@ class ReadOptions(BaseModel):
     rating: str | None = None
     order: Literal["user-first", "item-first"] | None = None
     with_ratings: bool = False
+    keep_unsold: bool = False
     on_error: Literal["stop", "skip"] = "stop"
 
     def refuse_all_but(self, format: str, *known: str) -> None:
@@ -61,7 +63,13 @@ class ReadOptions(BaseModel):
         Raises:
             InputError: naming those that were given and aren't ``known``.
         """
-        given = self.model_fields_set - {"name", "with_ratings", "on_error", *known}
+        given = self.model_fields_set - {
+            "name",
+            "with_ratings",
+            "keep_unsold",
+            "on_error",
+            *known,
+        }
         if given:
             raise InputError(
                 "files of this format say themselves what their columns are: "

@@ -159,7 +159,8 @@ def joined(
             )
         # Only what somebody took needs cleaning.
         taken = items["item_id"].is_in(ids_of(events["item_id"]).implode())
-        keep = first & (~named | taken)
+        keep = first & (~named | taken | options.keep_unsold)
+        unsold = 0 if options.keep_unsold else int((first & named & ~taken).sum())
         items, rows = items.filter(keep), rows.filter(keep)
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
         # An item without a title has no text: categories alone say too little of it.
@@ -175,6 +176,7 @@ def joined(
         notes=found.notes,
         skips=skips,
         drop_textless=True,
+        unsold=unsold,
     )
 
 
