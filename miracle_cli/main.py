@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("miracle_cli.pretrain", "Train on several Datasets together."),
     "finetune": ("miracle_cli.train", "Train on one Dataset, from a pre-trained run on: train."),
     "models": ("miracle_cli.models", "The systems that can be trained, and their settings."),
+    "check": ("miracle_cli.check", "Whether a system of one's own keeps the contract."),
     "train": ("miracle_cli.train", "Train any system on one Dataset."),
     "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
     "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
