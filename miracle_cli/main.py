@@ -83,8 +83,8 @@ class LazyGroup(typer.core.TyperGroup):
 app = typer.Typer(
     cls=LazyGroup,
     help="Train, measure and look inside a multi-interest recommender (MIRACLE, SIGIR 2023).",
-    epilog="miracle COMMAND --help tells a command's options.",
-    add_completion=False,
+    epilog="miracle COMMAND --help shows a command's options.",
+    context_settings={"help_option_names": ["-h", "--help"]},  # commands take them from here
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -101,10 +101,10 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit."),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show where in the program an error came up.")
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
 ) -> None:
     """The options that every command has."""
