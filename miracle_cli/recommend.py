@@ -1,4 +1,4 @@
-"""``miracle recommend``: the interests of a history, and what they lead to."""
+"""``miracle recommend``: the interests of a history, and recommendations for them."""
 
 from __future__ import annotations
 
@@ -46,24 +46,25 @@ def recommend(
     title: Annotated[
         list[str] | None,
         typer.Option(
-            help="An item of the history, oldest first (may be repeated): a title of the "
-            "catalogue, nearly one, or anything else, which is then a new item."
+            help="An item of the history, oldest first (repeatable): a title of the catalogue, or "
+            "nearly one. Any other text is a new item."
         ),
     ] = None,
     item: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="The same by the id of a catalogue item."),
+        typer.Option(metavar="ID", help="The same, by its id in the catalogue (repeatable)."),
     ] = None,
     user: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Begin with the items of a user of the run's data, all of them."
+            metavar="ID",
+            help="Begin with the whole history of a user of the data, the last item too.",
         ),
     ] = None,
     held_out: Annotated[
         bool,
         typer.Option(
-            "--held-out", help="Leave the user's last item, the test item, out, and rank it."
+            "--held-out", help="For evaluation: leave out the user's test item, and show its rank."
         ),
     ] = False,
     top_k: Annotated[int, typer.Option(min=1, help="How many items to recommend.")] = 10,
@@ -71,22 +72,22 @@ def recommend(
         bool,
         typer.Option(
             "--exclude-seen/--include-seen",
-            help="Whether the items of the history are recommended again.",
+            help="Whether items of the history are left out of the recommendations.",
         ),
     ] = False,
     index: Annotated[
         bool,
         typer.Option(
             "--index",
-            help="Look for items with the run's index (see miracle index), not among all.",
+            help="Search with the run's approximate index (see miracle index).",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the interests that a history of items wakes, and the items they lead to.
+    """Show the interests in a history of items, and recommend items for them.
 
-    The history is put together from --user, --title and --item: the user's items come first, then
-    the others in the order typed.
+    The history is made of --user, --title and --item: the user's items come first, then the others
+    in the order typed.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
     if not typed and user is None:
@@ -101,7 +102,7 @@ def recommend(
         )
     if held_out and index:
         raise InputError(
-            "an index can't tell the rank of the item held out",
+            "an index can't give the rank of the held-out item",
             where="--index",
             remedy="leave out --index or --held-out",
         )
@@ -142,7 +143,7 @@ def _asked(
         past = recommender.user_history(user, "test" if held_out else None)
         if held_out and past.held_out is None:
             raise InputError(
-                f"user {user!r} has no item in the test part: none is held out",
+                f"user {user!r} has no item in the test part, so none is held out",
                 where="--held-out",
                 remedy="leave --held-out out",
             )
@@ -211,7 +212,7 @@ def _recommended(item: Recommended) -> dict[str, Any]:
 
 
 def show(asked: Asked, found: Recommendation, max_length: int) -> None:
-    """The history, its interests and what they lead to, as tables.
+    """Print the history, its interests and the recommendations as tables.
 
     Args:
         asked: the history as it was put together.
@@ -222,16 +223,16 @@ def show(asked: Asked, found: Recommendation, max_length: int) -> None:
     first = found.trace.first
     rows = list(zip(found.history, asked.matches, strict=True))[first:]
     print_table(
-        ["", "history", "is", "wakes"],
+        ["", "history", "matched", "activates"],
         [
             [first + place, shortened(own.title), _how(match), _named(labels, own.capsule)]
             for place, (own, match) in enumerate(rows, start=1)
         ],
     )
     if first:
-        message(f"the model reads the newest {max_length} items; {first} older ones are left out")
+        message(f"the model reads the newest {max_length} items; {first} older items are left out")
     print_table(
-        ["capsule", "interest", "strength", "", "woken by"],
+        ["capsule", "interest", "strength", "", "activated by"],
         [
             [
                 str(active.capsule),
@@ -252,7 +253,7 @@ def show(asked: Asked, found: Recommendation, max_length: int) -> None:
         for item in active.best[:FURTHER]
     ]
     if further:
-        _show_items(further, labels, "further down: the best of the other interests")
+        _show_items(further, labels, "best items of the other interests, with their ranks")
     if found.target:
         _show_held_out(found.target, labels)
 
@@ -273,7 +274,7 @@ def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
     print_fields(
         {
             "held out": shortened(target.title),
-            "rank": target.rank or "none: it is in the history, which is left out",
+            "rank": target.rank or "none: items of the history are left out",
             "score": f"{target.score:.3f}",
             "interest": _named(labels, target.capsule),
         }
