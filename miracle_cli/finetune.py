@@ -75,7 +75,8 @@ def finetune(
 ) -> None:
     """Train a multi-interest recommender on one Dataset, and test its best epoch.
 
-    Ctrl-C finishes the step, saves everything and prints how to continue; a second Ctrl-C aborts at once.
+    Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
+    at once.
     """
     from miracle_core.text import feature_name
 

@@ -55,7 +55,8 @@ def pretrain(
     The best epoch is the one with the highest mean validation metric over the Datasets. The run
     keeps no copy of the data: the folders must stay where they are while it can be resumed.
 
-    Ctrl-C finishes the step, saves everything and prints how to continue; a second Ctrl-C aborts at once.
+    Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
+    at once.
     """
     from miracle_core.text import feature_name
     from miracle_core.training.pretraining import pretrain as train
