@@ -252,8 +252,8 @@ def test_faiss_never_reads_a_file_that_is_not_the_recorded_one(
     [
         ({"layout": 2}, "layout 2"),
         ({"probes": 3}, "not the one that its record describes"),
-        ({"items": "30"}, "not a record of an index"),
-        ({"more": 1}, "not a record of an index"),
+        ({"items": "30"}, "not an index record"),
+        ({"more": 1}, "not an index record"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(
