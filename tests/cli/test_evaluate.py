@@ -68,7 +68,7 @@ def test_for_people(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--split", "train"], "no split to evaluate"),
+        (["--split", "train"], "not a split to evaluate"),
         (["--k", "0"], "'--k'"),
         (["--save-top-k", "."], "is a folder"),
         (["--data", "nowhere"], "not a Dataset folder"),
