@@ -46,8 +46,11 @@ def tui(
         return
     from tui.app import ExplorerApp
     from tui.session import Session, session_file
+    from tui.terminal import require_terminal
+    from tui.terminal import run as run_in_terminal
 
+    require_terminal()
     explorer = ExplorerApp(run, session=Session.load(session_file()))
-    explorer.run()
+    run_in_terminal(explorer)
     if explorer.return_code:
         raise typer.Exit(explorer.return_code)

@@ -130,7 +130,7 @@ async def test_a_run_deleted_while_open_is_told_and_goes_on_answering(
     async with explorer(run) as driver:
         await driver.add(GLOVES[4])
         shutil.rmtree(run)
-        driver.app._look_for_run()
+        driver.app.look_at_folder()
         await driver.settle()
         assert "The run folder is gone" in driver.text
         await driver.add(TITLES[9])

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
-from miracle_core.errors import MiracleError
+from tui.background import background
 from tui.capsule_text import capsule_text, fault
 from tui.display import bar, chip, colour, shown
-from tui.engine import Stopped
 from tui.exports import Table
 from tui.screens.base import ExplorerScreen
 from tui.widgets.figure6 import Figure6
@@ -23,6 +21,7 @@ from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
 if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import CapsuleSummary, CapsuleUse
 
 
@@ -91,6 +90,7 @@ class CapsulesScreen(ExplorerScreen):
         self._capsules: tuple[CapsuleSummary, ...] = ()
         self._order: list[int] = []
         self._use: CapsuleUse | None = None
+        self._failure = ""
         self._by_share = False
 
     def compose_main(self) -> ComposeResult:
@@ -112,11 +112,11 @@ class CapsulesScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Show the capsules of the run that is open."""
         if self._of is not self.engine:
-            self._of, self._capsules, self._use = self.engine, (), None
+            self._of, self._capsules, self._use, self._failure = self.engine, (), None, ""
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
                 self.ask()
-        self.list.say(self.waiting_text() if self.engine is None else "…")
+        self.list.say(self.waiting_text() if self.engine is None else self._failure or "…")
 
     def show_stage(self) -> None:
         """Loading is told where the list will be."""
@@ -124,26 +124,32 @@ class CapsulesScreen(ExplorerScreen):
         if self.is_mounted and self.engine is None:
             self.list.say(self.waiting_text())
 
-    @work(exclusive=True, group="capsules")
+    @background("capsules")
     async def ask(self) -> None:
         """Ask for the capsules, the figure, and last for what takes longest."""
         engine = self.engine
         if engine is None:
             return
-        try:
-            self._capsules = await engine.capsules()
-            self.put_in_order()
-            self.query_one(Figure6).show_figure(await engine.activations())
-            use = await engine.capsule_use()
-        except Stopped:
+        capsules = await engine.capsules()
+        if engine is not self.engine:
             return
-        except MiracleError as error:
-            self.notify(str(error), severity="error", markup=False)
+        self._capsules = capsules
+        self.put_in_order()
+        figure = await engine.activations()
+        if engine is not self.engine:
             return
+        self.query_one(Figure6).show_figure(figure)
+        use = await engine.capsule_use()
         if engine is self.engine:
             self._use = use
             self.query_one(FigurePanel).describe(f"a user has {use.mean:.2f} interests on average")
             self.put_in_order()
+
+    def failed(self, error: MiracleError) -> None:
+        """Say it where the list would be, too."""
+        self._failure = shown(str(error))
+        self.list.say(self._failure)
+        super().failed(error)
 
     def put_in_order(self) -> None:
         """Show the list in order."""
