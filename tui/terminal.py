@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 
 from miracle_core.errors import InputError
 from tui.run_app import RunApp
+from tui.served import ServedDriver, is_served
 
 # So long an orderly end may take after a signal: a terminal that is gone may hold it up.
 GRACE = 5.0
@@ -26,7 +28,7 @@ def require_terminal() -> None:
     Raises:
         InputError: naming the streams that are no terminal.
     """
-    if "TEXTUAL_DRIVER" in os.environ:
+    if is_served():
         return
     # Textual reads the first and draws on the third; whoever sends the second to a file expects
     # a result there, and there is none.
@@ -54,6 +56,8 @@ def run(explorer: RunApp) -> None:
         Exception: what ended the explorer, if that was an error.
     """
     received: list[int] = []
+    if is_served():
+        explorer.driver_class = ServedDriver
 
     async def until_it_ends() -> None:
         loop = asyncio.get_running_loop()
@@ -75,6 +79,10 @@ def run(explorer: RunApp) -> None:
         await explorer.run_async()
 
     asyncio.run(until_it_ends())
+    if os.isatty(2):
+        # Textual switches mouse reports in pixels on where it can, and leaves them on.
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, b"\x1b[?1016l")
     if received:
         signal.signal(received[0], signal.SIG_DFL)
         os.kill(os.getpid(), received[0])
