@@ -131,8 +131,11 @@ def is_run(folder: Path) -> bool:
 
 def real_path(folder: Path) -> Path:
     """The folder's one path, without links; also of a folder that is not there any more."""
-    # Unlike Path.resolve, this takes links that lead in a circle.
-    return Path(os.path.realpath(folder))
+    try:
+        # Unlike Path.resolve, this takes links that lead in a circle.
+        return Path(os.path.realpath(folder))
+    except ValueError:  # no path at all
+        return folder
 
 
 def find_runs(places: Iterable[Path]) -> list[RunSummary]:
@@ -225,7 +228,7 @@ def _walk(top: Path) -> Iterator[Path]:
                     for entry in entries
                     if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED
                 )
-        except OSError:
+        except (OSError, ValueError):
             continue
         waiting += [(folder / name, depth + 1) for name in names if not name.startswith(".")]
 

@@ -13,8 +13,9 @@ from miracle_core.errors import InputError
 from tui.run_app import RunApp
 from tui.served import ServedDriver, is_served
 
-# So long an orderly end may take after a signal: a terminal that is gone may hold it up.
-GRACE = 5.0
+# So many seconds an orderly end may take after a signal: a terminal that takes no output holds it
+# up. After a hang-up there is no terminal to be left in order.
+GRACE, GRACE_HANG_UP = 5.0, 1.0
 _ENDING = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)
 )
@@ -66,7 +67,8 @@ def run(explorer: RunApp) -> None:
             received.append(number)
             for each in _ENDING:
                 loop.remove_signal_handler(each)  # a second one ends it at once
-            last = threading.Timer(GRACE, os._exit, [128 + number])
+            grace = GRACE_HANG_UP if signal.Signals(number).name == "SIGHUP" else GRACE
+            last = threading.Timer(grace, os._exit, [128 + number])
             last.daemon = True
             last.start()
             explorer.exit()

@@ -116,20 +116,19 @@ class ExplorerScreen(Screen[None]):
         # Where there is little room the names of the screens matter more.
         if self.engine is not None and not self.has_class("-narrow"):
             name += f" · {self.engine.model.dataset.name}"
-        self.query_one(TopBar).show(name, self._answering(), str(app.stage or ""))
+        self.query_one(TopBar).show(name, *self._answering(), str(app.stage or ""))
         notice = self.query_one("#notice", Static)
         if notice.has_class("-on") or app.notice:
             notice.update(app.notice)
             notice.set_class(bool(app.notice), "-on")
 
-    def _answering(self) -> str:
-        """Which epoch's weights answer, short where there is little room."""
+    def _answering(self) -> tuple[str, str]:
+        """Which epoch's weights answer, at length and in short."""
         if self.engine is None:
-            return ""
-        if not self.has_class("-narrow"):
-            return self.engine.answering
+            return "", ""
         model = self.engine.model
-        return f"{model.weights} {model.epoch}" if model.epoch else model.weights
+        short = f"{model.weights} {model.epoch}" if model.epoch else model.weights
+        return self.engine.answering, short
 
     def failed(self, error: MiracleError) -> None:
         """Tell of an error of work in the background."""

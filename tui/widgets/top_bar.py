@@ -51,19 +51,19 @@ class TopBar(Horizontal):
     def __init__(self, here: str) -> None:
         super().__init__()
         self._here = here
-        self._weights = ""
+        self._weights: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
         """The run and its weights, then the screens."""
         yield Static("", id="top-run", markup=False)
-        weights = Static("", id="top-weights", markup=False)
-        weights.display = False
-        yield weights
+        # The styles show one of both, by the room there is.
+        yield Static("", id="top-weights", markup=False, classes="-empty")
+        yield Static("", id="top-weights-short", markup=False, classes="-empty")
         for number, mode in enumerate(SCREENS, 1):
             yield Tab(number, mode, here=mode == self._here)
 
-    def show(self, run: str, weights: str, busy: str) -> None:
-        """Say which run is open, which of its weights answer, and what is under way.
+    def show(self, run: str, weights: str, short: str, busy: str) -> None:
+        """Say which run is open, which weights answer (in short, too), and what is under way.
 
         Where there is little room, what is under way stands in the place of the run's name.
         """
@@ -81,8 +81,8 @@ class TopBar(Horizontal):
         name.no_wrap = True
         name.overflow = "ellipsis"
         self.query_one("#top-run", Static).update(name, layout=False)
-        if weights != self._weights:
-            self._weights = weights
-            of_weights = self.query_one("#top-weights", Static)
-            of_weights.update(weights)
-            of_weights.display = bool(weights)
+        for id, told in (("#top-weights", weights), ("#top-weights-short", short)):
+            if told != self._weights.get(id):
+                self._weights[id] = told
+                self.query_one(id, Static).update(told)
+                self.query_one(id).set_class(not told, "-empty")
