@@ -60,6 +60,7 @@ class RunApp(App[None]):
         self.load_run: Load = load
         self.first_run = run
         self._saved: Any = None
+        self._looking = False
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = LIGHT.name if self.session.theme == LIGHT.name else DARK.name
@@ -167,11 +168,17 @@ class RunApp(App[None]):
 
     # Watching.
 
-    @background("look")
+    @background("look", exclusive=False)
     async def look_at_folder(self) -> None:
         """Say what has become of the folder of the run that answers."""
+        if self._looking:  # a disk may take longer than the time between two looks
+            return
         engine = self.engine
-        news = await engine.news() if engine is not None and engine.ready else News()
+        self._looking = True
+        try:
+            news = await engine.news() if engine is not None and engine.ready else News()
+        finally:
+            self._looking = False
         if engine is self.engine:
             self.notice = news.text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, MiracleError
 from miracle_core.files import write_json
 from tui.exploration import TOP_K, Exploration
 from tui.history import Entry, History
@@ -69,7 +69,7 @@ class Session:
         kept = {name: self.runs[name] for name in recent if name in self.runs}
         try:
             write_json(self.file, {"theme": self.theme, "recent": recent, "runs": kept})
-        except (OSError, TypeError):  # TypeError: a title that is no UTF-8
+        except (MiracleError, OSError, TypeError):  # TypeError: a title that is not UTF-8
             return
 
     def opened(self, run: Path) -> None:

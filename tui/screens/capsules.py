@@ -23,6 +23,7 @@ from tui.widgets.rows import Cell, Column, Rows
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import CapsuleSummary, CapsuleUse
+    from tui.engine import Engine
 
 
 class CapsuleListPanel(Panel):
@@ -86,7 +87,7 @@ class CapsulesScreen(ExplorerScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._of: object = None
+        self._of: Engine | None = None
         self._capsules: tuple[CapsuleSummary, ...] = ()
         self._order: list[int] = []
         self._use: CapsuleUse | None = None
@@ -112,7 +113,9 @@ class CapsulesScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Show the capsules of the run that is open."""
         if self._of is not self.engine:
-            self._of, self._capsules, self._use, self._failure = self.engine, (), None, ""
+            # What is shown goes with the run that it is of, also if another answers by now.
+            self._of, self._capsules, self._order = self.engine, (), []
+            self._use, self._failure = None, ""
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
                 self.ask()
@@ -183,7 +186,7 @@ class CapsulesScreen(ExplorerScreen):
 
     def explain(self) -> None:
         """Show the capsule under the cursor."""
-        if not self._order or self.engine is None:
+        if not self._order or self._of is None:
             return
         capsule = self._capsules[self._order[self.list.cursor]]
         width = max(self.query_one("#capsule-scroll").size.width - 2, 20)
@@ -191,7 +194,7 @@ class CapsulesScreen(ExplorerScreen):
             capsule,
             self._use,
             lambda other: self._capsules[other].label,
-            self.engine.model.title,
+            self._of.model.title,
             width,
         )
         self.query_one("#capsule-text", Static).update(text)
@@ -222,9 +225,9 @@ class CapsulesScreen(ExplorerScreen):
 
     def export_json(self) -> Any:
         """The capsules, whole."""
-        if not self._capsules or self.engine is None:
+        if not self._capsules or self._of is None:
             return None
-        model = self.engine.model
+        model = self._of.model
         return [
             {
                 "capsule": c.capsule,

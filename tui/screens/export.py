@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
+from miracle_core.errors import MiracleError
 from miracle_core.files import write_json, write_text
 from tui.background import as_told
 from tui.display import shown
@@ -94,7 +95,7 @@ class ExportScreen(Dialog[None]):
                 write_json(path, value)
             else:
                 write_text(path, csv_text(value) if form == "csv" else value)
-        except (OSError, ValueError, TypeError) as error:  # a bad name, or text that is no UTF-8
+        except (MiracleError, OSError, ValueError, TypeError) as error:  # or what is not UTF-8
             self._say(f"Can't be written: {shown(as_told(error).what)}")
             return
         self.app.notify(f"Written: {shown(str(path))}", markup=False)

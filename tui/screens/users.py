@@ -21,6 +21,7 @@ from tui.widgets.rows import Cell, Column, Rows
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import UserTable
+    from tui.engine import Engine
 
 
 class UsersPanel(Panel):
@@ -62,7 +63,7 @@ class UsersScreen(ExplorerScreen):
     def __init__(self) -> None:
         super().__init__()
         self._table: UserTable | None = None
-        self._of: object = None
+        self._of: Engine | None = None
         self._failure = ""
         self._order: list[int] = []
         self._sort, self._down = "user", False
@@ -84,6 +85,7 @@ class UsersScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Show the users of the run that is open."""
         if self._of is not self.engine:
+            # What is shown goes with the run that it is of, also if another answers by now.
             self._of, self._table, self._order, self._failure = self.engine, None, [], ""
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
@@ -127,7 +129,7 @@ class UsersScreen(ExplorerScreen):
 
     def put_in_order(self) -> None:
         """Filter and sort."""
-        if self._table is None or self.engine is None:
+        if self._table is None or self._of is None:
             return
         self._order = chosen_users(
             self._table, self._ids, self.filter.value, self._sort, down=self._down
@@ -141,12 +143,12 @@ class UsersScreen(ExplorerScreen):
 
     @property
     def _ids(self) -> Sequence[str]:
-        assert self.engine is not None
-        return [self.engine.model.user_id(user) for user in range(self.engine.model.n_users)]
+        assert self._of is not None
+        return [self._of.model.user_id(user) for user in range(self._of.model.n_users)]
 
     def _cells(self, place: int) -> Sequence[Cell]:
-        assert self._table is not None and self.engine is not None
-        model, user = self.engine.model, self._order[place]
+        assert self._table is not None and self._of is not None
+        model, user = self._of.model, self._order[place]
         held_out = int(self._table.held_out[user])
         rank = int(self._table.ranks[user])
         return (
@@ -203,9 +205,9 @@ class UsersScreen(ExplorerScreen):
 
     def export_table(self) -> Table | None:
         """The users listed."""
-        if self._table is None or self.engine is None:
+        if self._table is None or self._of is None:
             return None
-        model, table = self.engine.model, self._table
+        model, table = self._of.model, self._table
         rows = []
         for user in self._order:
             held_out = int(table.held_out[user])
