@@ -13,8 +13,8 @@ from textual.widgets import Input
 
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
-from miracle_core.training.run_folder import RunFolder
-from miracle_core.training.tensors import load_tensors, save_tensors
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, random_model, tiny_run, tiny_settings, tiny_shop
 from tests.tui.support import Driver, explorer
 from tui.engine import load_recommender
@@ -176,6 +176,7 @@ async def test_a_run_trained_again_is_told_and_mixed_with_nothing(
 
 async def test_another_catalogue_takes_the_history_over_by_ids(run: Path, tmp_path: Path) -> None:
     from miracle_core.model.miracle import Miracle
+
     from tests.support.runs import other_shop, write_run
 
     async with explorer(run) as driver:
