@@ -32,7 +32,7 @@ def test_the_runs_own_data_by_default(small_run: Path) -> None:
     assert summary["active_capsules"]["mean"] == found.found.active.mean()
     assert not summary["zero_shot"]
     loaded = load_run(small_run)
-    direct = evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset)
+    direct = evaluate(loaded.scorer(), loaded.dataset)
     assert summary["metrics"] == direct.metrics
     assert summary["references"] == metrics_of(references(loaded.dataset))
 
@@ -59,7 +59,7 @@ def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
     assert (summary["dataset"], summary["users"], summary["items"]) == ("other", 9, 20)
     assert summary["zero_shot"]
     # By hand: the same weights over the other items' text.
-    model = load_run(run).model
+    model = load_run(run).system
     scorer = MiracleScorer(model, model.scaled_text(text_vectors(other)))
     assert summary["metrics"] == evaluate(scorer, other).metrics
     text = evaluate(TextSimilarity(text_vectors(other), scorer.max_length), other).metrics
@@ -164,5 +164,5 @@ def test_evaluation_draws_no_random_numbers(small_run: Path) -> None:
     """Or the epochs after a validation would depend on it."""
     loaded = load_run(small_run)
     before = torch.get_rng_state()
-    evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset, keep_top=5)
+    evaluate(loaded.scorer(), loaded.dataset, keep_top=5)
     assert torch.equal(torch.get_rng_state(), before)

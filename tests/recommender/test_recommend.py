@@ -11,11 +11,10 @@ import torch
 from miracle_core.data.packed import pack_lists
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.layers.radial import squash
 from miracle_core.recommender import ItemId, NewTitle, Recommender
 from miracle_core.recommender.results import Recommendation
-from miracle_core.runs.folder import TrainedRun, load_run
+from miracle_core.runs.opening import TrainedRun, load_run
 from tests.support.runs import MAX_LENGTH, TITLES, random_model, tiny_run, tiny_settings, write_run
 from tests.support.runs import tiny_shop as make_shop
 
@@ -184,7 +183,7 @@ def test_a_target_is_ranked_among_all(small: Recommender) -> None:
 
 def test_held_out_items_rank_as_in_evaluation(small: Recommender, small_run: Path) -> None:
     run = load_run(small_run)
-    found = evaluate(MiracleScorer(run.model, run.text), run.dataset, "test")
+    found = evaluate(run.scorer(), run.dataset, "test")
     table = small.users()
     for user in range(small.n_users):
         past = small.user_history(small.user_id(user), "test")
