@@ -84,6 +84,14 @@ def evaluate(
         _show(found)
 
 
+def _figures(found: RunEvaluation) -> dict[str, str]:
+    """How many interests users have, and of capsules how many are in use."""
+    told = {name: f"{value:.4g}" for name, value in found.found.figures().items()}
+    if "capsules_in_use" in told:
+        told["capsules_in_use"] += f" of {found.run.system.n_interests}"
+    return {name.replace("_", " "): value for name, value in told.items()}
+
+
 def _show(found: RunEvaluation) -> None:
     own = found.found
     names = list(own.metrics)
@@ -107,7 +115,7 @@ def _show(found: RunEvaluation) -> None:
             "best": "of the best validation",
             "last": "of the last checkpoint; no validation has been yet",
         }[found.run.weights_from],
-        **{name.replace("_", " "): f"{value:.4g}" for name, value in own.figures().items()},
+        **_figures(found),
         "seconds": f"{own.seconds:.2f}",
     }
     if found.zero_shot:
