@@ -29,14 +29,12 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def demo(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder to leave; an earlier demo is replaced.")
+        Path, typer.Option(metavar="DIR", help="The folder to write; an earlier demo is replaced.")
     ] = Path("demo"),
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the shop and the training: another one, another shop.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the shop and the training.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Generate a shop, train on it, look at what was learned: about two minutes on two cores.
+    """Generate a shop, train on it, show what was learned: about two minutes on two cores.
 
     The shop's users have interests that are known, so the capsules can be compared with them.
     """
@@ -124,17 +122,17 @@ def _show(found: Demo) -> None:
     _heading(
         4,
         "Whether these are the planted interests",
-        "The model never saw them. Of all pairs of items so many share a capsule:",
+        "The model never saw them. The share of item pairs that have the same capsule:",
     )
     _show_recovery(found.recovery)
     _heading(
         5,
-        "A history is typed, and each of its interests leads somewhere",
-        "A title need not be in the catalogue: a new one is read by its words (the encoder "
+        "Recommendations for a history of two typed titles",
+        "A title need not be in the catalogue: the text of a new one is encoded (the encoder "
         "'hashing' knows words, not what they mean; 'minilm' does).",
     )
     show_recommendation(_asked(found), found.recommendation, recommender.max_length)
-    _heading(6, "What to type next", "")
+    _heading(6, "Commands to try next", "")
     typer.echo("\n".join(_next(found)))
 
 

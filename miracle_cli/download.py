@@ -14,15 +14,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def download(
-    name: Annotated[str | None, typer.Argument(help="A data set; without one, list them.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A data set; without a name, all are listed.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to load into [default: raw/NAME].")
+        Path | None, typer.Option(help="The folder to write [default: raw/NAME].")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Load a public data set, or list those there are.
+    """Download a public data set, or list the available ones.
 
-    Licence and citation are shown first. A download that was stopped goes on where it ended.
+    Licence and citation are shown first. An interrupted download continues where it stopped.
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.data.download import catalogue, find

@@ -27,7 +27,7 @@ def encode(
 ) -> None:
     """Turn every item's text into a vector and add the vectors to the Dataset.
 
-    An encoding that was interrupted goes on where it stopped. Vectors are cached in
+    An interrupted encoding continues where it stopped. Vectors are cached in
     MIRACLE_CACHE (default: ~/.cache/miracle).
     """
     from miracle_cli.progress import RichProgress

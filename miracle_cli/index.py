@@ -17,9 +17,9 @@ def index(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Build an index over the run's catalogue and say how much of the exact top-K it finds.
+    """Build an index of the run's catalogue and measure how much of the exact top-K it finds.
 
-    An index there is replaced. miracle recommend RUN --index searches it. Needs the extra faiss.
+    An existing index is replaced. miracle recommend RUN --index uses it. Needs the extra faiss.
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.index.search import FLAT_BELOW, faiss_library

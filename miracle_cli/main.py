@@ -26,20 +26,21 @@ from miracle_core.version import __version__
 
 # A command is one line: its name, the module that holds its `app`, what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "download": ("miracle_cli.download", "Load a public data set."),
+    "download": ("miracle_cli.download", "Download a public data set."),
     "preprocess": ("miracle_cli.preprocess", "Turn raw files into a Dataset folder."),
     "encode": ("miracle_cli.encode", "Add text features to a Dataset."),
-    "data": ("miracle_cli.data", "Show a Dataset's figures, or verify its files."),
+    "data": ("miracle_cli.data", "Show, verify or export a Dataset."),
     "pretrain": ("miracle_cli.pretrain", "Train on several Datasets together."),
-    "finetune": ("miracle_cli.train", "Train on one Dataset, from a pre-trained run on: train."),
-    "models": ("miracle_cli.models", "The systems that can be trained, and their settings."),
+    "models": ("miracle_cli.models", "List the systems and their settings."),
+    "check": ("miracle_cli.check", "Check that a system of your own keeps the contract."),
     "train": ("miracle_cli.train", "Train any system on one Dataset."),
-    "evaluate": ("miracle_cli.evaluate", "Full-ranking metrics of a run."),
-    "recommend": ("miracle_cli.recommend", "The interests of a history, and what they lead to."),
-    "index": ("miracle_cli.index", "Build a run's index for approximate search."),
-    "inspect": ("miracle_cli.inspect_command", "What a run's capsules stand for, and their use."),
-    "tui": ("miracle_cli.tui", "Explore a run: type titles and see interests form."),
-    "demo": ("miracle_cli.demo", "All of it once, on a generated shop, in minutes."),
+    "finetune": ("miracle_cli.train", "The same command as train."),
+    "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
+    "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),
+    "index": ("miracle_cli.index", "Build an index for approximate search in a run."),
+    "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),
+    "tui": ("miracle_cli.tui", "Explore a run interactively in the terminal."),
+    "demo": ("miracle_cli.demo", "Run all steps on a generated shop, in two minutes."),
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
@@ -84,9 +85,9 @@ class LazyGroup(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=LazyGroup,
-    help="Train, measure and look inside a multi-interest recommender (MIRACLE, SIGIR 2023).",
-    epilog="miracle COMMAND --help tells a command's options.",
-    add_completion=False,
+    help="Train, evaluate and explain a multi-interest recommender (MIRACLE, SIGIR 2023).",
+    epilog="miracle COMMAND --help shows a command's options.",
+    context_settings={"help_option_names": ["-h", "--help"]},  # commands take them from here
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -103,11 +104,11 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show where in the program an error came up.")
-    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """The options that every command has."""
 

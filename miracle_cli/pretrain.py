@@ -31,15 +31,19 @@ def pretrain(
     mix_temperature: Annotated[
         float | None,
         typer.Option(
-            help="Domains take part in proportion to (their examples)^T: 1 by size, 0 equally "
+            help="A domain's share is proportional to (its examples)^T: T = 1 by size, 0 all equal "
             "[default: 1]."
         ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="At most so many [default: 2; 3 with --preset paper or reference]."),
+        typer.Option(
+            help="Maximum number of epochs [default: 2; 3 with --preset paper or reference]."
+        ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step [default: 2048].")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per step [default: 2048].")
+    ] = None,
     learning_rate: training.LearningRate = None,
     patience: training.Patience = None,
     metric: training.Metric = None,
@@ -51,10 +55,11 @@ def pretrain(
 ) -> None:
     """Train on several Datasets together, for `finetune --from` or for zero-shot use.
 
-    The mean over the Datasets of their validation metric says which epoch is the best. The run
+    The best epoch is the one with the highest mean validation metric over the Datasets. The run
     keeps no copy of the data: the folders must stay where they are while it can be resumed.
 
-    Ctrl-C finishes the step, saves everything and says how to go on; a second one aborts at once.
+    Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
+    at once.
     """
     from miracle_core.text import feature_name
     from miracle_core.training.pretraining import pretrain as train

@@ -1,4 +1,4 @@
-"""``miracle recommend``: the interests of a history, and what they lead to."""
+"""``miracle recommend``: the interests of a history, and recommendations for them."""
 
 from __future__ import annotations
 
@@ -47,31 +47,32 @@ def recommend(
     title: Annotated[
         list[str] | None,
         typer.Option(
-            help="An item of the history, oldest first (may be repeated): a title of the "
-            "catalogue, nearly one, or anything else, which is then a new item."
+            help="An item of the history, oldest first (repeatable): a title of the catalogue, or "
+            "nearly one. Any other text is a new item."
         ),
     ] = None,
     item: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="The same by the id of a catalogue item."),
+        typer.Option(metavar="ID", help="The same, by its id in the catalogue (repeatable)."),
     ] = None,
     user: Annotated[
         str | None,
         typer.Option(
-            metavar="ID", help="Begin with the items of a user of the run's data, all of them."
+            metavar="ID",
+            help="Begin with the whole history of a user of the data, the last item too.",
         ),
     ] = None,
     held_out: Annotated[
         bool,
         typer.Option(
-            "--held-out", help="Leave the user's last item, the test item, out, and rank it."
+            "--held-out", help="For evaluation: leave out the user's test item, and show its rank."
         ),
     ] = False,
     top_k: Annotated[int, typer.Option(min=1, help="How many items to recommend.")] = 10,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A Dataset to read in place of the run's own; a pre-trained run needs one."
+            help="Another Dataset than the run's own; a pre-trained run needs one."
         ),
     ] = None,
     seen: Seen = None,
@@ -82,15 +83,15 @@ def recommend(
         bool,
         typer.Option(
             "--index",
-            help="Look for items with the run's index (see miracle index), not among all.",
+            help="Search with the run's approximate index (see miracle index).",
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the interests that a history of items wakes, and the items they lead to.
+    """Show the interests in a history of items, and recommend items for them.
 
-    The history is put together from --user, --title and --item: the user's items come first, then
-    the others in the order typed.
+    The history is made of --user, --title and --item: the user's items come first, then the others
+    in the order typed.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
     if not typed and user is None:
@@ -105,7 +106,7 @@ def recommend(
         )
     if held_out and index:
         raise InputError(
-            "an index can't tell the rank of the item held out",
+            "an index can't give the rank of the held-out item",
             where="--index",
             remedy="leave out --index or --held-out",
         )
@@ -147,7 +148,7 @@ def _asked(
         past = recommender.user_history(user, "test" if held_out else None)
         if held_out and past.held_out is None:
             raise InputError(
-                f"user {user!r} has no item in the test part: none is held out",
+                f"user {user!r} has no item in the test part, so none is held out",
                 where="--held-out",
                 remedy="leave --held-out out",
             )
@@ -220,7 +221,7 @@ def _recommended(item: Recommended, named: bool) -> dict[str, Any]:
 
 
 def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
-    """The history, its interests and what they lead to, as tables.
+    """Print the history, its interests and the recommendations as tables.
 
     Args:
         asked: the history as it was put together.
@@ -232,9 +233,9 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
     rows = list(zip(found.history, asked.matches, strict=True))[first:]
     # Of a system without interests the last column tells what each item brings to the best place.
     adds = found.items[0].contributions if found.items else ()
-    last = "wakes" if labels else "adds to the first" if adds else ""
+    last = "activates" if labels else "adds to the first" if adds else ""
     print_table(
-        ["", "history", "is", *([last] if last else [])],
+        ["", "history", "matched", *([last] if last else [])],
         [
             [
                 first + place,
@@ -248,14 +249,14 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
         right=("adds to the first",),
     )
     if first:
-        message(f"the model reads the newest {max_length} items; {first} older ones are left out")
+        message(f"the model reads the newest {max_length} items; {first} older items are left out")
     if not labels:
         _show_items(found.items, labels, "recommendations")
         if found.target:
             _show_held_out(found.target, labels)
         return
     print_table(
-        ["capsule", "interest", "strength", "", "woken by"],
+        ["capsule", "interest", "strength", "", "activated by"],
         [
             [
                 str(active.capsule),
@@ -276,7 +277,7 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
         for item in active.best[:FURTHER]
     ]
     if further:
-        _show_items(further, labels, "further down: the best of the other interests")
+        _show_items(further, labels, "best items of the other interests, with their ranks")
     if found.target:
         _show_held_out(found.target, labels)
 
@@ -302,7 +303,7 @@ def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
     print_fields(
         {
             "held out": shortened(target.title),
-            "rank": target.rank or "none: it is in the history, which is left out",
+            "rank": target.rank or "none: items of the history are left out",
             "score": f"{target.score:.3f}",
             **({"interest": _named(labels, target.capsule)} if labels else {}),
         }

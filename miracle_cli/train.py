@@ -37,7 +37,7 @@ def train(
         bool | None,
         typer.Option(
             "--freeze/--no-freeze",
-            help="Leave position embeddings and Transformer layers as pre-trained "
+            help="Don't train the pre-trained position embeddings and Transformer layers "
             "[default: --freeze with --from].",
         ),
     ] = None,
@@ -55,8 +55,12 @@ def train(
     preset: training.Preset = None,
     config: training.Config = None,
     assignments: training.Assignments = None,
-    epochs: Annotated[int | None, typer.Option(help="At most so many [default: 100].")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples a step [default: 1024].")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs [default: 100].")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples per step [default: 1024].")
+    ] = None,
     learning_rate: training.LearningRate = None,
     patience: training.Patience = None,
     metric: training.Metric = None,
@@ -65,8 +69,8 @@ def train(
         int | None,
         typer.Option(
             min=2,
-            help="Train so many times, with --seed and the seeds after it, into RUN/seed-N, and "
-            "average.",
+            help="Train with this many seeds (--seed and those after it) into RUN/seed-N, and "
+            "report the mean.",
         ),
     ] = None,
     resume: training.Resume = False,
@@ -78,7 +82,8 @@ def train(
 
     `miracle models` lists the systems. `finetune` is the same command.
 
-    Ctrl-C finishes the step, saves everything and says how to go on; a second one aborts at once.
+    Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
+    at once.
     """
     from miracle_core.text import feature_name
 

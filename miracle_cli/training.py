@@ -26,13 +26,14 @@ Model = Annotated[
     typer.Option(metavar="NAME", help="Which system, see miracle models [default: miracle]."),
 ]
 Encoder = Annotated[
-    str | None, typer.Option(help="Whose text features to read [default: the only ones].")
+    str | None,
+    typer.Option(help="The encoder whose text features are read [default: the only one]."),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         metavar="default|paper|reference",
-        help="Where settings not given come from [default: default].",
+        help="The preset for all settings that are not given [default: default].",
     ),
 ]
 Config = Annotated[
@@ -44,19 +45,23 @@ Assignments = Annotated[
         "--set", metavar="NAME=VALUE", help="Any setting, as in model.width=64 (repeatable)."
     ),
 ]
-LearningRate = Annotated[float | None, typer.Option(help="Of AdamW [default: 0.001].")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Learning rate of AdamW [default: 0.001].")
+]
 Patience = Annotated[
-    int | None, typer.Option(help="Stop after so many epochs without a better one [default: 10].")
+    int | None, typer.Option(help="Stop after this many epochs without improvement [default: 10].")
 ]
 Metric = Annotated[
     str | None,
-    typer.Option(help="The validation metric that says which is better [default: recall@10]."),
+    typer.Option(help="The validation metric that selects the best epoch [default: recall@10]."),
 ]
-Seed = Annotated[int | None, typer.Option(help="Of every random stream [default: 2023].")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed [default: 2023].")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in --out.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of computation [default: one a physical core].")
+    int | None, typer.Option(min=1, help="Number of threads [default: one per physical core].")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

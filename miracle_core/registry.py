@@ -84,6 +84,11 @@ def register(spec: SystemSpec) -> None:
     _SYSTEMS[spec.name] = spec
 
 
+def unregister(name: str) -> None:
+    """Take a system out again."""
+    del _SYSTEMS[name]
+
+
 def systems() -> list[SystemSpec]:
     """Every system, by name."""
     return [_SYSTEMS[name] for name in sorted(_SYSTEMS)]

@@ -34,7 +34,7 @@ def test_it_leaves_raw_files_a_dataset_and_a_run(found: Demo) -> None:
     ]
     again = Recommender.load(folder.run)
     assert np.array_equal(again.item_capsules(), found.recommender.item_capsules())
-    history = [m.given for m in found.matches]
+    history = [match.given for match in found.matches]
     assert again.recommend(history).items == found.recommendation.items
 
 

@@ -22,7 +22,7 @@ from miracle_core.index.search import FLAT_BELOW, Index, build, kind_for
 from miracle_core.systems.miracle.capsules import Interests
 from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.ranking.walk import best_items
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.runs.folder import load_run
 from tests.support.runs import tiny_run
 
@@ -167,7 +167,7 @@ def test_a_recommendation_by_index_is_the_exact_one(
     run = tiny_run(tmp_path, model__score=score)
     store.build_index(load_run(run))
     recommender = Recommender.load(run)
-    for history in ([0], [0, 9, 17], [5, "a new glove", 20, 1, 2, 3, 4, 28]):
+    for history in ([0], [0, 9, 17], [5, NewTitle("a new glove"), 20, 1, 2, 3, 4, 28]):
         exact = recommender.recommend(history, 5, exclude_seen)
         found = recommender.recommend(history, 5, exclude_seen, approximate=True)
         assert [(i.rank, i.item, i.capsule) for i in found.items] == [
@@ -252,8 +252,8 @@ def test_faiss_never_reads_a_file_that_is_not_the_recorded_one(
     [
         ({"layout": 2}, "layout 2"),
         ({"probes": 3}, "not the one that its record describes"),
-        ({"items": "30"}, "no record of an index"),
-        ({"more": 1}, "no record of an index"),
+        ({"items": "30"}, "not an index record"),
+        ({"more": 1}, "not an index record"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(

@@ -22,7 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from miracle_core.data.examples import SPLITS, Examples, Split, leave_one_out, split_examples
+from miracle_core.data.examples import (
+    SPLITS,
+    Examples,
+    Split,
+    leave_one_out,
+    split_examples,
+    windows,
+)
 from miracle_core.data.manifest import (
     EncoderIdentity,
     FeatureSet,
@@ -209,6 +216,10 @@ class Dataset:
         that came before it as its history.
         """
         return split_examples(self.offsets, self.cuts, split)
+
+    def windows(self, length: int | None) -> Examples:
+        """The training part in windows of at most so many items and their next ones."""
+        return windows(self.offsets, self.cuts, length)
 
     def require_examples(self, *splits: Split) -> None:
         """Refuse a Dataset with nothing in a part of its split.

@@ -51,6 +51,24 @@ def leave_one_out(offsets: Positions) -> Positions:
     return cuts
 
 
+def windows(offsets: Positions, cuts: Positions, length: int | None) -> Examples:
+    """The training sequences in windows, for systems that learn from every item of one.
+
+    Each training example of :func:`split_examples` is a target in exactly one window: a window's
+    targets are its last item, which ``positions`` names, and all its history's items but the first.
+
+    Args:
+        offsets: int64 [users + 1].
+        cuts: int64 [users, 2], where validation and test begin.
+        length: N, the newest items of a history that are read; None for whole sequences.
+    """
+    targets = np.maximum(cuts[:, 0] - offsets[:-1] - 1, 0)
+    longest = max(int(targets.max(initial=0)), 1) if length is None else length
+    counts = -(-targets // longest)
+    users, number = ragged(np.zeros_like(counts), counts)
+    return Examples(users, cuts[users, 0] - 1 - number * longest)
+
+
 def split_examples(offsets: Positions, cuts: Positions, split: Split) -> Examples:
     """The examples of one part: of validation and test the first item, of training all but it.
 

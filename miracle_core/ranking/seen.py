@@ -52,7 +52,19 @@ class Seen:
             gain: what each pair's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
         """
-        users, items = _places(interests)[packed.history_of_token()], packed.items
+        users = _places(interests)[packed.history_of_token()]
+        return cls._of_tokens(users, packed.items, gain, interests.n_users, candidates)
+
+    @classmethod
+    def _of_tokens(
+        cls,
+        users: Tensor,
+        items: Tensor,
+        gain: Tensor,
+        n_users: int,
+        candidates: Tensor | None,
+    ) -> Seen:
+        """From users and items with repetitions, in any order."""
         if candidates is not None:
             rows = torch.searchsorted(candidates, items).clamp_max(len(candidates) - 1)
             had = candidates[rows] == items
@@ -60,7 +72,28 @@ class Seen:
         width = int(items.max()) + 1 if len(items) else 1
         pairs = (users * width + items).unique()
         users = pairs // width
-        return cls.of_pairs(users, pairs - users * width, gain, interests.n_users)
+        return cls.of_pairs(users, pairs - users * width, gain, n_users)
+
+    @classmethod
+    def of_every_token(cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None) -> Seen:
+        """What each token of packed histories could see: itself and what came before it.
+
+        Args:
+            packed: the histories; users are places of tokens.
+            gain: what each pair's score gains.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        rows, places, first = [], [], 0
+        device = packed.items.device
+        for length, count in packed.groups:
+            later, earlier = torch.tril_indices(length, length, device=device)
+            starts = first + length * torch.arange(count, device=device).unsqueeze(1)
+            rows.append((starts + later).flatten())
+            places.append((starts + earlier).flatten())
+            first += length * count
+        return cls._of_tokens(
+            torch.cat(rows), packed.items[torch.cat(places)], gain, packed.n_tokens, candidates
+        )
 
     @classmethod
     def of_pairs(cls, users: Tensor, items: Tensor, gain: Tensor, n_users: int) -> Seen:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-import numpy as np
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from miracle_core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np  # the explorer names items before it loads NumPy
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class NewTitle:
 
 
 # An item as a caller may name it. An integer is an index of the catalogue.
-Given: TypeAlias = int | np.integer[Any] | ItemId | NewTitle
+Given: TypeAlias = "int | np.integer[Any] | ItemId | NewTitle"
 # The same once ids are looked up.
 Known: TypeAlias = int | NewTitle
 
@@ -65,7 +67,7 @@ def check_index(value: object, kind: str, count: int) -> int:
     Raises:
         InputError: it is not an integer, or is out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, bool) or not isinstance(value, Integral):  # NumPy's integers are too
         raise InputError(
             f"{described(value)} is not an index: the {kind} must be an integer",
             remedy=f"give an int from 0 to {count - 1}",

@@ -112,6 +112,21 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What is to be predicted from what: a row a history, or a row an item of one.
+
+    Attributes:
+        interests: of each row.
+        targets: int64 [rows], the item to predict, in the order of ``interests.users``.
+        seen: what each row could see, if the gain is learned: never what came after it.
+    """
+
+    interests: Interests
+    targets: Tensor
+    seen: Seen | None
+
+
+@dataclass(frozen=True)
 class Objective:
     """The terms of a training loss and their weighted sum, scalars.
 
@@ -226,18 +241,32 @@ class System(nn.Module):
 
         This process's part of the mean over the whole batch.
         """
-        targets = batch.targets
+        seen = self.seen(interests, batch.packed, batch.among)
+        return self.recommendation(
+            Rows(interests, batch.targets[interests.users], seen), candidates, batch, processes
+        )
+
+    def recommendation(
+        self, rows: Rows, candidates: Tensor, batch: Batch, processes: Processes
+    ) -> Tensor:
+        """The loss of the items that were taken, among all that compete, a scalar.
+
+        This process's part of the mean over the rows of all processes.
+
+        Args:
+            rows: what is to be predicted from what.
+            candidates: [items, d], the whole catalogue.
+            batch: where the rows are from.
+            processes: those that share the batch.
+        """
+        targets = rows.targets
         if batch.among is not None:
             candidates = candidates[batch.among]
             targets = torch.searchsorted(batch.among, targets)
         loss = max_interest_cross_entropy(
-            interests,
-            candidates,
-            targets[interests.users],
-            scale=1.0 / self.temperature,
-            seen=self.seen(interests, batch.packed, batch.among),
+            rows.interests, candidates, targets, scale=1.0 / self.temperature, seen=rows.seen
         )
-        return loss * processes.fraction(batch.packed.n_histories)
+        return loss * processes.fraction(len(targets))
 
     # The seen rule.
 

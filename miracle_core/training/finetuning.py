@@ -134,10 +134,12 @@ class Finetuning(Training):
         processes: Processes,
     ) -> None:
         self.dataset = dataset
-        self.examples = dataset.examples("train")
         dataset.require_examples(*SPLITS)
         torch.manual_seed(settings.train.seed)
         system = build_system(settings, sizes_of(settings, dataset))
+        self.examples = dataset.examples("train")
+        if system.examples == "sequences":
+            self.examples = dataset.windows(system.max_length)
         self.transfer = None if pretrained is None else pretrained.load_into(system, settings)
         if settings.train.freeze:
             freeze(system)

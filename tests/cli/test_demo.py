@@ -60,7 +60,7 @@ def test_the_report_ends_with_commands_that_work(tmp_path: Path, capsys: Capture
     out = tmp_path / "de mo"
     assert main(["demo", "--out", str(out)]) == 0
     said = capsys.readouterr()
-    report, _, commands = said.out.partition("What to type next")
+    report, _, commands = said.out.partition("Commands to try next")
     for part in ("recall@10", "popularity", "chance", "adjusted mutual information", "strength"):
         assert part in report
     for title in core.TITLES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
 import subprocess
 import sys
@@ -81,10 +82,64 @@ def test_help_is_quick() -> None:
     assert min(seconds() for _ in range(5)) < 0.3
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--help"]) == 0
-    assert f"Usage: miracle {name}" in capsys.readouterr().out
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("name", [*COMMANDS, "eval", "data show", "data verify", "data export"])
+def test_every_command_explains_itself(
+    name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*name.split(), option]) == 0
+    shown = capsys.readouterr().out
+    assert f"Usage: miracle {name}" in shown
+    assert "-h, --help" in shown
+
+
+def test_h_is_the_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert main(["-h"]) == 0
+    assert capsys.readouterr().out == shown
+    assert "--install-completion" in shown
+
+
+def test_a_shells_completion_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    # The test runner is not a shell that Typer could detect.
+    run = [sys.executable, "-m", "miracle_cli", "--show-completion", "bash"]
+    detect = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    subprocess.run(run, env={**os.environ, **detect}, check=True)
+    assert "_MIRACLE_COMPLETE=complete_bash" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("miracle ", [*COMMANDS]),
+        ("miracle re", ["recommend"]),
+        ("miracle data ", ["show", "verify", "export"]),
+        ("miracle recommend run --t", ["--title", "--top-k"]),
+        ("miracle recommend run --title x --it", ["--item"]),
+        ("miracle recommend run --item x --title ", []),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, offered: list[str]) -> None:
+    program = (
+        "import sys; from miracle_cli.main import main\n"
+        "try: main([])\n"
+        "finally: print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    asked = {
+        "_MIRACLE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == offered
+    assert not {"torch", "polars"} & set(ran.stderr.split())
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

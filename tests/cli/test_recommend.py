@@ -125,7 +125,7 @@ def test_people_read_what_matched_what_woke_and_what_won(small_run: Path, capsys
     assert "load the text encoder hashing:32" in said.err
     found = Recommender.load(small_run).recommend([12, NewTitle("brand new thing"), 0], 3)
     history, interests, items = (
-        said.out.index(t) for t in ("wakes", "strength", "recommendations")
+        said.out.index(t) for t in ("activates", "strength", "recommendations")
     )
     assert history < interests < items
     rows = said.out[history:interests]
@@ -149,7 +149,7 @@ def test_interests_that_win_nothing_high_show_their_best(small_run: Path, capsys
     args += ["--title", "new glove", "--top-k", "1"]
     assert main(["recommend", str(small_run), *args]) == 0
     shown = capsys.readouterr().out
-    below = shown[shown.index("further down") :]
+    below = shown[shown.index("best items of the other interests") :]
     assert f"{further.best[0].rank} " in below
     assert further.best[0].title[:8] in below
 
@@ -157,7 +157,7 @@ def test_interests_that_win_nothing_high_show_their_best(small_run: Path, capsys
 def test_a_long_history_is_cut_and_says_so(small_run: Path, capsys: Capture) -> None:
     assert main(["recommend", str(small_run), "--user", "user-12", "--held-out"]) == 0
     said = capsys.readouterr()
-    assert f"reads the newest {MAX_LENGTH} items; 5 older ones are left out" in said.err
+    assert f"reads the newest {MAX_LENGTH} items; 5 older items are left out" in said.err
     target = Recommender.load(small_run).recommend(
         Recommender.load(small_run).user_history("user-12", "test").items,
         target=Recommender.load(small_run).user_history("user-12", "test").held_out,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from textual.widgets import Input
 
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, tiny_run
@@ -319,7 +319,8 @@ def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -
             return [Match(title, 9 if known else None, None, title, "exact", 1.0)]
 
     entries = [Entry(3, GLOVES[3]), Entry(5, GLOVES[5]), Entry(6, GLOVES[6]), Entry(None, "new")]
-    assert translate(entries, model, Other()) == [7, 9, GLOVES[6], "new"]  # type: ignore[arg-type]
+    expected = [7, 9, NewTitle(GLOVES[6]), NewTitle("new")]
+    assert translate(entries, model, Other()) == expected  # type: ignore[arg-type]
 
 
 async def test_home_lists_runs_and_opens_one(trained: Path) -> None:

@@ -1,0 +1,39 @@
+"""Systems that read a sequence from left to right and predict the next item at every place."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.data.packed import Packed
+from miracle_core.processes import Processes
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.seen import Seen
+from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Rows, System
+
+
+class SequenceSystem(System):
+    """One vector a user: the state at the newest item. In training every item has a state."""
+
+    examples: ClassVar[Literal["prefixes", "sequences"]] = "sequences"
+
+    def hidden(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The state after each item, from it and those before it: [tokens, w] to [tokens, d]."""
+        raise NotImplementedError(f"{type(self).__name__}.hidden")
+
+    def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
+        """The state at each history's newest item."""
+        return Encoded(Interests.single(self.hidden(tokens, packed)[packed.last_tokens()]))
+
+    def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
+        """Each item's state is to predict the item that came next; the mean over all items."""
+        packed = batch.packed
+        inputs = self.inputs(items)
+        states = self.hidden(F.embedding(packed.items, inputs), packed)
+        gain = self.gain()
+        seen = None if gain is None else Seen.of_every_token(packed, gain, batch.among)
+        rows = Rows(Interests.single(states), batch.following(), seen)
+        loss = self.recommendation(rows, self.candidates(inputs), batch, processes)
+        return Objective(loss, {"recommendation": loss})
