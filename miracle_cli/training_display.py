@@ -314,7 +314,8 @@ def show_metrics(result: Mapping[str, Any]) -> None:
         table.add_row(Text(plain(label)), *(f"{metrics[name]:.4f}" for name in names))
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)
     of = result.get("dataset") or ", ".join(result["datasets"])
-    console.print(Text(plain(f"{of}, best epoch {result['best_epoch']}")), table)
+    best = f", best epoch {result['best_epoch']}" if result["best_epoch"] else ""
+    console.print(Text(plain(f"{of}{best}")), table)
 
 
 def clock(seconds: float) -> str:

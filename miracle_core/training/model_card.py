@@ -106,7 +106,8 @@ def write_model_card(
         "",
         *(_USE_PRETRAINED if settings.datasets else _USE),
         "",
-        "Every setting is in `config.toml`; every validation in `metrics.jsonl`.",
+        "Every setting is in `config.toml`"
+        + ("; every validation in `metrics.jsonl`." if result["epochs"] else "."),
         "",
     ]
     write_text(folder.path / "README.md", "\n".join(lines))
