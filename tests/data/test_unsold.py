@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miracle_core.evaluation.scorers import popularity
 
 from miracle_cli.main import main
 from miracle_core.data.dataset import Dataset
@@ -16,7 +17,6 @@ from miracle_core.data.statistics import describe
 from miracle_core.data.verify import verify
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import references
-from miracle_core.evaluation.scorers import popularity
 from tests.data.test_filters import Row, interactions, sequences
 
 # a, c, e and g are sold; d is sold too seldom for the 3-core; b, f and h to nobody.
