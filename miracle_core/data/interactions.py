@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import ITEM_COLUMNS, SourceFile
+from miracle_core.data.readers.ids import alike, close_to, whole_ids
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
@@ -106,6 +107,11 @@ class Interactions:
             .otherwise(pl.col("title"))
             .alias("title")
         )
+        events = events.with_columns(
+            whole_ids(events["user_id"], "user", event_place),
+            whole_ids(events["item_id"], "item", event_place),
+        )
+        items = items.with_columns(whole_ids(items["item_id"], "item", item_place))
         rows = np.arange(events.height)  # of each event left, for its place
 
         def keep(stays: npt.NDArray[np.bool_]) -> None:
@@ -122,18 +128,33 @@ class Interactions:
             empty = _empty(events[column])
             keep(skips.refuse(empty, f"no {column}", place, remedy=fix))
         infinite = (~_finite(events["time"])).to_numpy()
-        keep(skips.refuse(infinite, "a time that is not a finite number", place, remedy=fix))
+        keep(
+            skips.refuse(
+                infinite,
+                "a time that can't be read",
+                place,
+                what=lambda row: (
+                    "has no time"
+                    if events["time"][row] is None
+                    else "has a time that is not a finite number"
+                ),
+                remedy=fix,
+            )
+        )
         if "rating" in events.columns:
             unrated = events["rating"].is_null().to_numpy()
             keep(skips.refuse(unrated, "no rating", place, remedy=fix))
         items = _distinct_items(items, item_place, skips)
         codes = encode(events["item_id"], items["item_id"])
+        if len(codes) and (codes < 0).all():
+            raise no_shared_item(events["item_id"], items["item_id"], place(0))
         wordless = (items["text"] == "").to_numpy()
         # No row in the item table is code -1, which finds this last entry.
         textless = np.append(wordless, True)[codes]
         if drop_textless:
             if textless.any():
-                steps.append(count_step("as found in the files", events))
+                if not steps:
+                    steps.append(count_step("as found in the files", events))
                 keep(~textless)
                 steps.append(count_step("items without text dropped", events))
         else:
@@ -144,7 +165,7 @@ class Interactions:
                     place,
                     what=lambda row: (
                         f"names the item {events['item_id'][row]!r}, which the item file "
-                        "doesn't have"
+                        f"doesn't have{_nearly(events['item_id'][row], items['item_id'])}"
                     ),
                     remedy="add the item with its text to the item file, or remove the row",
                 )
@@ -156,12 +177,13 @@ class Interactions:
                 raise InputError(
                     f"the item {items['item_id'][row]!r} has no text",
                     where=item_place(row),
-                    remedy="give it a title or a description, or remove the item and its "
-                    "interactions",
+                    remedy="give it a title or a description; or leave out such items and their "
+                    "interactions, and every other row that can't be used, with --on-error skip",
                 )
             keep(skips.refuse(textless, "an item without text", place, remedy=fix))
         if not events.height:
             raise _no_interactions(name, skips)
+        notes = [*notes, *_alike(events, items)]
         if steps and steps[-1]["interactions"] != events.height:
             steps.append(count_step("rows that can't be used skipped", events))
         return cls(
@@ -189,11 +211,54 @@ def count_step(step: str, events: pl.DataFrame) -> dict[str, Any]:
 
 def _no_interactions(name: str, skips: Skips) -> InputError:
     left_out = sum(rows for rows, _ in skips.found.values())
-    return InputError(
-        "holds no interactions" + (f" ({left_out} rows were skipped)" if left_out else ""),
-        where=name,
-        remedy="give a file with rows in it",
+    reasons = "; ".join(
+        f"{reason} (rows: {rows:,}, the first: {first})"
+        for reason, (rows, first) in skips.found.items()
     )
+    return InputError(
+        "holds no interactions"
+        + (f" that can be used ({left_out:,} rows were skipped): {reasons}" if reasons else ""),
+        where=name,
+        remedy="leave out --on-error skip to see the first of them, and fix what is wrong with all"
+        if reasons
+        else "give a file with rows in it",
+    )
+
+
+def no_shared_item(events: pl.Series, items: pl.Series, place: str) -> InputError:
+    """What to raise where every interaction is with an item that the item table doesn't have.
+
+    Args:
+        events: the item of each interaction.
+        items: the ids of the item table.
+        place: where the first interaction stands.
+    """
+    wanted = str(events[0])
+    examples = ", ".join(repr(item) for item in items.head(3))
+    return InputError(
+        "no interaction is with an item of the item file: the ids of the two have nothing in "
+        f"common (here it is {wanted!r}{_nearly(wanted, items)}; the items are {examples}, ...)",
+        where=place,
+        remedy="name the item file of the same data set, with the same ids in its column of items",
+    )
+
+
+def _nearly(wanted: str, items: pl.Series) -> str:
+    found = close_to(wanted, items)
+    return f" (it has {found!r})" if found is not None else ""
+
+
+def _alike(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
+    """What to tell of ids that are all but equal."""
+    notes = []
+    for kind, ids in (("user", ids_of(events["user_id"])), ("item", items["item_id"])):
+        if (found := alike(ids)) is not None:
+            rows, first, second = found
+            notes.append(
+                f"{rows:,} {kind} ids differ from another only in case or spaces, such as "
+                f"{first!r} and {second!r}: they are taken as different {kind}s"
+            )
+    return notes
 
 
 def _distinct_items(items: pl.DataFrame, place: Place, skips: Skips) -> pl.DataFrame:

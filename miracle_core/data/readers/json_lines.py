@@ -7,8 +7,9 @@ counted.
 
 from __future__ import annotations
 
-import io
 import itertools
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ import pyarrow.json as pa_json
 
 from miracle_core.data.readers.delimited import require_file
 from miracle_core.data.readers.literal import is_literal, to_json
-from miracle_core.data.readers.opening import MARK, RawFile, line_blocks
+from miracle_core.data.readers.opening import RawFile, line_blocks, native
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -27,7 +28,6 @@ from miracle_core.progress import Progress
 
 Kind = Literal["text", "whole", "number", "texts"]
 
-_LONGEST_FIRST = 16 << 20  # bytes looked at to tell what a file is
 _ARROW_BLOCK = 4 << 20  # what one thread takes at a time
 _POLARS: dict[Kind, pl.DataType] = {
     "text": pl.String(),
@@ -42,29 +42,21 @@ _ARROW: dict[Kind, tuple[pa.DataType, ...]] = {
     "number": (pa.float64(),),
     "texts": (pa.list_(pa.string()), pa.list_(pa.list_(pa.string())), pa.string()),
 }
+# What Python's json module writes for a float that is no number.
+_NO_NUMBER = re.compile(rb"[:\[,]\s*(-?Infinity|NaN)\s*[,\]}]")
 
 
-class _BadLineError(Exception):
-    """Why a line can't be used."""
+class BadLineError(Exception):
+    """Why a line can't be used.
 
-
-def first_object(raw: RawFile) -> dict[str, Any] | None:
-    """The first line that is not blank, if it is an object in JSON or as a Python literal.
-
-    Raises:
-        InputError: a file that can't be read.
+    Args:
+        reason: what is wrong; up to a colon, how a count of such lines is told.
+        remedy: how to fix it.
     """
-    with raw.open() as file:
-        for _ in range(100):
-            line = file.readline(_LONGEST_FIRST).removeprefix(MARK)
-            if line.strip():
-                try:
-                    return _parse(line, is_literal(line))
-                except _BadLineError:
-                    return None
-            if not line:
-                break
-    return None
+
+    def __init__(self, reason: str, remedy: str = "fix or remove the line") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 def read_json_lines(
@@ -126,7 +118,7 @@ def _fast(
     for schema in schemas:
         try:
             table = pa_json.read_json(
-                io.BytesIO(block),
+                native(block),
                 read_options=pa_json.ReadOptions(block_size=_ARROW_BLOCK),
                 parse_options=pa_json.ParseOptions(
                     explicit_schema=schema, unexpected_field_behavior="ignore"
@@ -165,14 +157,12 @@ def _slow(
         if not line.strip():
             continue
         try:
-            found = _parse(line, is_literal(line))
+            found = parse_line(line, is_literal(line))
             values = [_value(found.get(name), name, kind) for name, kind in fields.items()]
-        except _BadLineError as error:
+        except BadLineError as error:
             reason = str(error)
             if not skips.allowed:
-                raise InputError(
-                    reason, where=f"{raw}:{number}", remedy="fix or remove the line"
-                ) from error
+                raise InputError(reason, where=f"{raw}:{number}", remedy=error.remedy) from error
             skips.add(reason.split(":")[0], 1, f"{raw}:{number}")
             continue
         lines.append(number)
@@ -182,22 +172,41 @@ def _slow(
     return pl.DataFrame({**columns, "line": lines}, {**schema, "line": pl.UInt32})
 
 
-def _parse(line: bytes, literal: bool) -> dict[str, Any]:
+def parse_line(line: bytes, literal: bool) -> dict[str, Any]:
+    """The object that a line is, in JSON or as a Python literal.
+
+    Raises:
+        BadLineError: it is none.
+    """
     try:
         found = orjson.loads(to_json(line.decode()) if literal else line)
     except UnicodeDecodeError as error:
-        raise _BadLineError("is not UTF-8") from error
+        raise BadLineError("is not UTF-8") from error
     except orjson.JSONDecodeError as error:
-        raise _BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
+        if (number := _NO_NUMBER.search(line)) is not None and _python_reads(line):
+            raise BadLineError(
+                f"holds {number[1].decode()}, which JSON does not have",
+                "write null in its place, e.g. sed -E 's/: *-?(NaN|Infinity)/: null/g' OLD > NEW",
+            ) from error
+        raise BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
     if not isinstance(found, dict):
-        raise _BadLineError("is not a JSON object")
+        raise BadLineError("is not a JSON object")
     return found
+
+
+def _python_reads(line: bytes) -> bool:
+    """Whether Python's own module, which takes NaN, has nothing else to say against a line."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _value(value: Any, name: str, kind: Kind) -> Any:
     if value is None:
         return None
-    wrong = _BadLineError(f"the field {name!r} holds no {_KINDS[kind]}")
+    wrong = BadLineError(f"the field {name!r} holds no {_KINDS[kind]}")
     if kind == "texts":
         return (
             " ".join(dict.fromkeys(_flat(value, wrong)))
@@ -223,13 +232,15 @@ def _value(value: Any, name: str, kind: Kind) -> Any:
 _KINDS = {"text": "text", "texts": "texts", "whole": "whole number", "number": "number"}
 
 
-def _text(value: Any, wrong: _BadLineError) -> str:
+def _text(value: Any, wrong: BadLineError) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # an id that was stored as a float
     return str(value)
 
 
-def _flat(values: Sequence[Any], wrong: _BadLineError) -> Iterator[str]:
+def _flat(values: Sequence[Any], wrong: BadLineError) -> Iterator[str]:
     for value in values:
         if isinstance(value, list):
             for inner in value:

@@ -1,0 +1,121 @@
+"""Ids as they are written: whole numbers that became floats, and ids that are all but equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from miracle_core.errors import InputError
+
+_FLOAT = r"^-?\d+\.0+$"
+_NUMBER = r"^-?\d+(?:\.0+)?$"
+_EXACT = 1 << 53  # whole numbers that float64 holds exactly
+
+
+def ids_from_floats(values: pl.Series, place: Callable[[int], str]) -> pl.Series:
+    """Ids that were stored as floats (for a missing one, mostly), as the whole numbers they are.
+
+    Args:
+        values: Float64 or Float32 [n]; null and NaN are ids that are missing.
+        place: where row i stands.
+
+    Returns:
+        String [n].
+
+    Raises:
+        InputError: a number that is not whole, or one so large that a float lost its last digits.
+    """
+    values = values.cast(pl.Float64).fill_nan(None)
+    wrong = ((values != values.floor()) | (values.abs() >= _EXACT)).fill_null(False)
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise InputError(
+            f"the column {values.name!r} holds ids as floats, and {values[row]!r} "
+            + (
+                "is too large for its digits to be right"
+                if values[row] % 1 == 0
+                else "is not whole"
+            ),
+            where=place(row),
+            remedy="store ids as whole numbers or as text",
+        )
+    return values.cast(pl.Int64).cast(pl.String)
+
+
+def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.Series:
+    """Ids of a column of whole numbers, written as such: ``17850.0`` is ``17850``.
+
+    Some files hold ``17850`` and others ``17850.0`` for the same customer, because a column with a
+    missing number was stored as floats.
+
+    Args:
+        values: String or Enum [n].
+        kind: ``user`` or ``item``, for the message.
+        place: where row i stands.
+
+    Returns:
+        String or Enum [n].
+
+    Raises:
+        InputError: both are there, in a column that also holds ids which are not numbers.
+    """
+    names = values.dtype.categories if isinstance(values.dtype, pl.Enum) else values
+    floats = names.str.ends_with(".0") & names.str.contains(_FLOAT)
+    if not floats.any():
+        return values
+    distinct = names.drop_nulls().unique()
+    distinct = distinct.filter(distinct != "")
+    if not distinct.str.contains(_NUMBER).all():
+        found = distinct.filter(distinct.str.contains(_FLOAT))
+        both = found.filter(found.str.replace(r"\.0+$", "").is_in(distinct.implode())).sort()
+        if len(both):
+            row = int((values.cast(pl.String) == both[0]).arg_max() or 0)
+            raise InputError(
+                f"the {kind} ids hold both {both[0]!r} and {both[0].split('.')[0]!r}, and others "
+                "that are not numbers: whether these two are one can't be told",
+                where=place(row),
+                remedy="write ids that are whole numbers without a point",
+            )
+        return values
+    renamed = names.str.replace(r"\.0+$", "")
+    if not isinstance(values.dtype, pl.Enum):
+        return renamed
+    if renamed.n_unique() == len(renamed):
+        return values.to_physical().cast(pl.Enum(renamed))
+    return values.cast(pl.String).str.replace(r"\.0+$", "")
+
+
+def alike(ids: pl.Series) -> tuple[int, str, str] | None:
+    """Ids that differ from another only in case, or in spaces around them.
+
+    Args:
+        ids: String, distinct.
+
+    Returns:
+        How many, and two of them; None where there are none.
+    """
+    frame = pl.DataFrame([ids.drop_nulls().alias("id")]).with_columns(
+        pl.col("id").str.strip_chars().str.to_lowercase().alias("folded")
+    )
+    found = frame.filter(pl.col("folded").is_duplicated())
+    if not found.height:
+        return None
+    first, second = found.sort("folded", "id")["id"].head(2)
+    return found.height, first, second
+
+
+def close_to(wanted: str, ids: pl.Series) -> str | None:
+    """An id that differs from a wanted one only in case, spaces, leading zeros or a ``.0``.
+
+    Args:
+        wanted: the id that is missing.
+        ids: String, those that are there.
+    """
+
+    def folded(text: pl.Series) -> pl.Series:
+        plain = text.str.strip_chars().str.to_lowercase().str.replace(r"^(\d+)\.0+$", "$1")
+        return plain.str.replace(r"^0+(\d)", "$1")
+
+    same = folded(ids) == folded(pl.Series([wanted], dtype=pl.String))[0]
+    return ids[int(same.arg_max() or 0)] if same.any() else None
