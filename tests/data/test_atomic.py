@@ -264,7 +264,7 @@ class TestPlain:
             (PLAIN + "u\ta\t5\t30\nu\tb\r\t5\t30\n", 3, "carriage return"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\tsoon\n", 3, "'soon' is not a time"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\t\n", 3, "'' is not a time"),
-            (PLAIN + "u\ta\t5\t30\nu\tb\t5\tnan\n", 3, "no finite number"),
+            (PLAIN + "u\ta\t5\t30\nu\tb\t5\tnan\n", 3, "not a finite number"),
             (PLAIN + "u\ta\t5\t30\nu\tzzz\t5\t31\n", 3, "'zzz'"),
             (PLAIN + "u\ta\t5\t30\n\ta\t5\t31\n", 3, "has no user_id"),
             (PLAIN + "u\t\t5\t30\n", 2, "has no item_id"),

@@ -39,7 +39,6 @@ class TestOnlineRetail:
             ("cancelled invoices dropped", 6),
             ("quantities below 1 dropped", 5),
             ("rows without a customer dropped", 4),
-            ("as found in the files", 4),
             ("items without text dropped", 3),
         ]
 

@@ -153,7 +153,7 @@ def test_only_a_dataset_is_ever_replaced(tmp_path: Path) -> None:
     (mine / "manifest.json").write_text('{"name": "of something else"}')
     with pytest.raises(InputError, match="not overwritten"):
         prepare(found, ALL, mine)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         prepare(found, ALL, mine / "thesis.tex")
     assert (mine / "thesis.tex").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]

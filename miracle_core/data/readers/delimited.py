@@ -11,7 +11,7 @@ Python object when the interpreter ends would abort the process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -92,8 +92,8 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
     """Refuse a header without all of the wanted columns.
 
     Raises:
-        InputError: with the first that is missing and those that are there; or with the separator that
-            splits the header into the right ones.
+        InputError: with the first that is missing and those that are there, or with the separator
+            that splits the header into the right ones.
     """
     for name in wanted:
         if name not in names:
@@ -159,9 +159,8 @@ def read_rows(
             ahead = min(max(before + 1 - start, 0), block.count(b"\n"))
             piece = _fast(start, block, ahead, layout, columns, keep, kinds)
             if piece is None:
-                piece = _slow(
-                    path, start, block, before, blocks, layout, columns, keep, types, skips
-                )
+                more = _following(blocks)
+                piece = _slow(path, start, block, before, more, layout, columns, keep, types, skips)
             pieces.append(piece)
             progress.advance(piece.rows.num_rows)
     pieces = [piece for piece in pieces if piece.rows.num_rows]
@@ -190,6 +189,21 @@ def _header_line(start: int, block: bytes, layout: Layout) -> int | None:
         if number > layout.skip and line.strip(b"\r\n"):
             return number
     return None
+
+
+def _numbered(start: int, block: bytes) -> deque[tuple[int, bytes]]:
+    """The lines of a block, each with its number."""
+    return deque(enumerate(block.split(b"\n")[:-1], start))
+
+
+def _following(blocks: Iterator[tuple[int, bytes]]) -> Callable[[], deque[tuple[int, bytes]]]:
+    """What gives the lines of the next block, or none at the file's end."""
+
+    def lines() -> deque[tuple[int, bytes]]:
+        start, block = next(blocks, (0, b""))
+        return _numbered(start, block)
+
+    return lines
 
 
 def _fast(
@@ -261,7 +275,7 @@ def _slow(
     start: int,
     block: bytes,
     before: int,
-    blocks: Iterator[tuple[int, bytes]],
+    following: Callable[[], deque[tuple[int, bytes]]],
     layout: Layout,
     columns: Sequence[str],
     wanted: Sequence[str],
@@ -273,15 +287,14 @@ def _slow(
     Raises:
         InputError: the first row that can't be read, where none may be left out.
     """
-    lines = deque(enumerate(block.split(b"\n")[:-1], start))
+    lines = _numbered(start, block)
     while lines and lines[0][0] <= before:
         lines.popleft()
 
     def more() -> bool:
-        for following, added in blocks:
-            lines.extend(enumerate(added.split(b"\n")[:-1], following))
-            return True
-        return False
+        added = following()
+        lines.extend(added)
+        return bool(added)
 
     rows: list[list[str]] = []
     numbers: list[int] = []

@@ -31,11 +31,11 @@ def ids_from_floats(values: pl.Series, place: Callable[[int], str]) -> pl.Series
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         raise InputError(
-            f"the column {values.name!r} holds ids as floats, and {values[row]!r} "
+            f"the column {values.name!r} holds ids as floats, and {values[row]!r} is "
             + (
-                "is too large for its digits to be right"
-                if values[row] % 1 == 0
-                else "is not whole"
+                "too large for its digits to be right"
+                if values[row] == values.floor()[row]
+                else "not whole"
             ),
             where=place(row),
             remedy="store ids as whole numbers or as text",

@@ -93,7 +93,7 @@ def read_json_lines(
     rows = pl.concat(frames)
     if not rows.height:
         raise InputError("has no rows", where=str(raw), remedy="give a file with rows in it")
-    return Table(raw, rows.drop("line"), layout=None, lines=rows["line"])
+    return Table(raw, rows.drop("line"), lines=rows["line"])
 
 
 def _schemas(fields: Mapping[str, Kind]) -> Iterator[pa.Schema]:

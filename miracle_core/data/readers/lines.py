@@ -90,8 +90,8 @@ def records(
 
     Args:
         lines: numbers and lines without their line feeds; taken away one by one.
-        more: asked for more lines at the end of a line inside a quoted field; adds some to ``lines``
-            and says so, or says that there are none.
+        more: asked for more lines where the last one ends inside a quoted field; adds some to
+            ``lines`` and says so, or says that there are none.
         layout: how the lines are written.
         expected: how many fields a row has; None takes the number of the first sound row.
     """

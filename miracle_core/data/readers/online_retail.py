@@ -236,8 +236,8 @@ def _no_goods(frame: pl.DataFrame) -> list[str]:
     counts = codes.value_counts().sort(["count", "item_id"], descending=[True, False])
     some = ", ".join(counts["item_id"].head(5)) + (", ..." if counts.height > 5 else "")
     return [
-        f"{len(codes):,} rows have a StockCode that is no product ({some}: postage, manual entries, "
-        "discounts, fees): they are kept; remove these rows from the file to leave them out"
+        f"{len(codes):,} rows have a StockCode that is not a product ({some}: postage, manual "
+        "entries, discounts, fees): they are kept; remove them from the file to leave them out"
     ]
 
 

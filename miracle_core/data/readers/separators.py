@@ -117,6 +117,8 @@ def refuse_wrong_separator(names: Sequence[str], wanted: str, place: str) -> Non
     Raises:
         InputError: naming the other separator.
     """
+    if wanted in names:
+        return
     separator = other_separator(names, wanted)
     # A single column with spaces in its name may be just that.
     if separator is None and len(names) == 1 and (other := other_separator(names)) != " ":

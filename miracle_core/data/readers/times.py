@@ -69,7 +69,7 @@ def parse_times(
             remedy="name a column with dates, or with dates and times",
         )
     if kind.is_integer() or kind.is_float():
-        times, like = _numbers(values, notes)
+        times, like = _numbers(values, place, notes)
         broken = times.is_null() & values.is_not_null()  # a missing one is told of later
     else:
         times, like = _written(values.cast(pl.String).str.strip_chars(), place, notes)
@@ -118,7 +118,7 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
         if floats.null_count() < numbers.null_count():
             numbers = floats
     if not numbers.null_count():
-        return _numbers(numbers, notes)
+        return _numbers(numbers, place, notes)
     best, like, note, clash = numbers, "", "", None
     for way in WAYS:
         if best.null_count() == 0:
@@ -127,12 +127,12 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
         if reading.times.null_count() < best.null_count():
             best, like, note, clash = reading.times, reading.like, reading.note, reading.clash
     if not like:
-        return _numbers(best, notes)
+        return _numbers(best, place, notes)
     if clash:  # no row can be skipped for it: the others may mean either
         day, month = clash
         raise InputError(
-            f"{text[day]!r} has the day first, and {text[month]!r} ({place(month)}) the month: what "
-            "the other dates mean can't be told",
+            f"{text[day]!r} has the day first, and {text[month]!r} ({place(month)}) the month: "
+            "what the other dates mean can't be told",
             where=place(day),
             remedy="write all dates in one way, best as 2024-01-31",
         )
@@ -140,7 +140,7 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
     return best, like
 
 
-def _numbers(values: pl.Series, notes: list[str] | None) -> tuple[pl.Series, str]:
+def _numbers(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl.Series, str]:
     """Times that are numbers: dates in digits, or counts of one unit; and what they are like."""
     present = values.drop_nulls()
     if not len(present):
@@ -151,7 +151,7 @@ def _numbers(values: pl.Series, notes: list[str] | None) -> tuple[pl.Series, str
         if 2 * (len(values) - reading.times.null_count()) > len(present):
             _tell(reading.note, notes)
             return reading.times, reading.like
-    return _of_one_unit(values)
+    return _of_one_unit(values, place)
 
 
 def _like_digits(present: pl.Series) -> bool:
@@ -167,19 +167,32 @@ def _like_digits(present: pl.Series) -> bool:
     return 2 * sized > len(present)
 
 
-def _of_one_unit(values: pl.Series) -> tuple[pl.Series, str]:
-    """Counts of one unit since 1970: null for a number that can only be of another one."""
+def _of_one_unit(values: pl.Series, place: Place) -> tuple[pl.Series, str]:
+    """Counts of one unit since 1970: null for a number that can only be of another one.
+
+    Raises:
+        InputError: no unit has more than half of them.
+    """
     sizes = values.abs().cast(pl.Float64)
     large = sizes.filter((sizes >= _UNITS[0][1]).fill_null(False) & sizes.is_finite())
     if not len(large) or _unit(cast(float, large.min())) == _unit(cast(float, large.max())):
         return values, "numbers"
     edges = [*(end for _, end in _UNITS), float("inf")]
-    for unit, least, end in zip(("s", "ms", "us", "ns"), edges, edges[1:], strict=True):
-        right = (sizes >= least) & (sizes < end)
-        if 2 * int(right.sum()) > len(values) - values.null_count():
-            foreign = (sizes >= _UNITS[0][1]) & ~right
-            return values.set(foreign.fill_null(False), None), _UNIT_NAMES[unit]
-    return values, "numbers"
+    within = {
+        unit: ((sizes >= least) & (sizes < end)).fill_null(False)
+        for unit, least, end in zip(("s", "ms", "us", "ns"), edges[:-1], edges[1:], strict=True)
+    }
+    unit, second = sorted(within, key=lambda unit: -int(within[unit].sum()))[:2]
+    if 2 * int(within[unit].sum()) > len(values) - values.null_count():
+        foreign = (sizes >= _UNITS[0][1]) & ~within[unit] & sizes.is_finite()
+        return values.set(foreign.fill_null(False), None), _UNIT_NAMES[unit]
+    row, other = (int(within[name].arg_max() or 0) for name in (unit, second))
+    raise InputError(
+        f"some times have the size of {_UNIT_NAMES[unit]} ({values[row]} here), others of "
+        f"{_UNIT_NAMES[second]} ({values[other]}, {place(other)})",
+        where=place(row),
+        remedy="write all times in one unit",
+    )
 
 
 def _tell(note: str, notes: list[str] | None) -> None:
