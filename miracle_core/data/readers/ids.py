@@ -82,7 +82,8 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
     if not isinstance(values.dtype, pl.Enum):
         return renamed
     if renamed.n_unique() == len(renamed):
-        return values.to_physical().cast(pl.Enum(renamed))
+        coded = pl.Series(values.name, renamed, dtype=pl.Enum(renamed))
+        return coded.gather(values.to_physical())
     return values.cast(pl.String).str.replace(r"\.0+$", "")
 
 

@@ -105,7 +105,9 @@ def other_separator(names: Sequence[str], wanted: str | None = None) -> str | No
         wanted: a column that must come of it; None where the header is a single column.
     """
     for separator in _KNOWN:
-        parts = [part.strip().strip('"') for name in names for part in name.split(separator)]
+        parts = [part for name in names for part in name.split(separator)]
+        # Without quotes, and without the type that an atomic file gives its columns.
+        parts = [part.strip().strip('"').partition(":")[0] for part in parts]
         if wanted in parts or (wanted is None and len(names) == 1 < len(parts)):
             return separator
     return None

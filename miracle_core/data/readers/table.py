@@ -18,7 +18,7 @@ from miracle_core.data.readers.delimited import (
     require_columns,
     require_file,
 )
-from miracle_core.data.readers.ids import ids_from_floats
+from miracle_core.data.readers.ids import ids_from_floats, whole_ids
 from miracle_core.data.readers.lines import TAB, Layout
 from miracle_core.data.readers.opening import RawFile, expand, native
 from miracle_core.data.readers.options import ReadOptions
@@ -56,6 +56,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     tables, columns = _read_events(raw, options, skips, notes, progress)
     places = Places(tables)
     frame = pl.concat([table.rows for table in tables])
+    frame = frame.with_columns(whole_ids(frame[options.item], "item", places))
     if options.time:
         time = parse_times(frame[options.time], places, skips, notes)
     else:
