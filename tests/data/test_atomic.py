@@ -242,6 +242,9 @@ class TestPlain:
         inter = "item_id:token\tuser_id:token\nb\tu\na\tu\n"
         found = read("atomic", [write(tmp_path, inter=inter, item=PLAIN_ITEMS)])
         assert found.events.rows() == [("u", "b", 0), ("u", "a", 1)]
+        assert "Toy.inter has no column timestamp" in found.notes[0]
+        with_times = write(tmp_path, inter=PLAIN + "u\tb\t5\t30\n", item=PLAIN_ITEMS)
+        assert not read("atomic", [with_times]).notes
 
     def test_text_columns_without_a_title(self, tmp_path: Path) -> None:
         items = "item_id:token\tabout:token_seq\tprice:float\na\tA small lamp. Cheap too.\t3\n"

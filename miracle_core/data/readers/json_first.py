@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from miracle_core.data.readers.encodings import refuse_utf16
-from miracle_core.data.readers.json_lines import BadLineError, parse_line
+from miracle_core.data.readers.json_lines import REMEDY, BadLineError, parse_line
 from miracle_core.data.readers.literal import is_literal
 from miracle_core.data.readers.opening import MARK, RawFile
 from miracle_core.errors import InputError
@@ -60,7 +60,7 @@ def no_objects(raw: RawFile) -> InputError | None:
     try:
         parse_line(lines[0], is_literal(lines[0]))
     except BadLineError as error:
-        return InputError(str(error), where=f"{raw}:1", remedy=error.remedy)
+        return InputError(str(error), where=f"{raw}:1", remedy=REMEDY)
     return None
 
 

@@ -46,17 +46,15 @@ _ARROW: dict[Kind, tuple[pa.DataType, ...]] = {
 _NO_NUMBER = re.compile(rb"[:\[,]\s*(-?Infinity|NaN)\s*[,\]}]")
 
 
+REMEDY = "fix or remove the line"
+
+
 class BadLineError(Exception):
     """Why a line can't be used.
 
     Args:
         reason: what is wrong; up to a colon, how a count of such lines is told.
-        remedy: how to fix it.
     """
-
-    def __init__(self, reason: str, remedy: str = "fix or remove the line") -> None:
-        super().__init__(reason)
-        self.remedy = remedy
 
 
 def read_json_lines(
@@ -144,6 +142,8 @@ def _joined(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
             maintain_order=True
         )
         return flat.list.join(" ")
+    if kind == pl.Float64:  # what the other way reads as null
+        return pl.when(column.is_finite()).then(column)
     return column.list.join(" ", ignore_nulls=True) if kind == pl.List(pl.String) else column
 
 
@@ -162,7 +162,7 @@ def _slow(
         except BadLineError as error:
             reason = str(error)
             if not skips.allowed:
-                raise InputError(reason, where=f"{raw}:{number}", remedy=error.remedy) from error
+                raise InputError(reason, where=f"{raw}:{number}", remedy=REMEDY) from error
             skips.add(reason.split(":")[0], 1, f"{raw}:{number}")
             continue
         lines.append(number)
@@ -173,34 +173,38 @@ def _slow(
 
 
 def parse_line(line: bytes, literal: bool) -> dict[str, Any]:
-    """The object that a line is, in JSON or as a Python literal.
+    """The object that a line is, in JSON or as a Python literal; NaN in it is null.
 
     Raises:
         BadLineError: it is none.
     """
     try:
-        found = orjson.loads(to_json(line.decode()) if literal else line)
+        text = to_json(line.decode()) if literal else line
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            found = _with_nan(line, error)
     except UnicodeDecodeError as error:
         raise BadLineError("is not UTF-8") from error
     except orjson.JSONDecodeError as error:
-        if (number := _NO_NUMBER.search(line)) is not None and _python_reads(line):
-            raise BadLineError(
-                f"holds {number[1].decode()}, which JSON does not have",
-                "write null in its place, e.g. sed -E 's/: *-?(NaN|Infinity)/: null/g' OLD > NEW",
-            ) from error
         raise BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
     if not isinstance(found, dict):
         raise BadLineError("is not a JSON object")
     return found
 
 
-def _python_reads(line: bytes) -> bool:
-    """Whether Python's own module, which takes NaN, has nothing else to say against a line."""
+def _with_nan(line: bytes, error: orjson.JSONDecodeError) -> Any:
+    """A line with NaN or Infinity in it, which Python's json module writes and JSON has not.
+
+    Raises:
+        orjson.JSONDecodeError: the error that there was, where that is not what is wrong.
+    """
+    if _NO_NUMBER.search(line) is None:
+        raise error
     try:
-        json.loads(line)
+        return json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
-        return False
-    return True
+        raise error from None
 
 
 def _value(value: Any, name: str, kind: Kind) -> Any:
