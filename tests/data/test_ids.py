@@ -79,9 +79,12 @@ class TestWholeNumbers:
 
     def test_both_among_ids_that_are_no_numbers(self) -> None:
         place = "row {}".format
-        with pytest.raises(InputError, match=r"both '7\.0' and '7'") as caught:
-            whole_ids(pl.Series(["7", "x", "7.0"]), "item", place)
-        assert caught.value.where == "row 2"
+        for others in (["x", "y"], ["7.5"]):
+            with pytest.raises(InputError, match=r"both '7\.0' and '7'") as caught:
+                whole_ids(pl.Series(["7", *others, "7.0"]), "item", place)
+            assert caught.value.where == f"row {len(others) + 1}"
+        mostly = pl.Series(["7", "x", "7.0", "8.0"])  # one broken id changes nothing for the others
+        assert whole_ids(mostly, "item", place).to_list() == ["7", "x", "7", "8"]
         for values in (
             ["v1.0", "x"],
             ["7.0", "x"],

@@ -30,6 +30,7 @@ CLOSED_LATER = [
     ('u1,"i7,7,Thing 7', 'u3,"i6,15,Thing 6'),
     ('"u1,i7,7,Thing 7', '"u3,i6,15,Thing 6'),
     ('"u1,i7,7,Thing 7', 'u3",i6,15,Thing 6'),
+    ('u1,i7,7,"Thing 7', 'u3",i6,15,Thing 6'),
 ]
 
 
@@ -45,7 +46,9 @@ def with_two_quotes(first: str, second: str) -> list[str]:
     return rows
 
 
-@pytest.mark.parametrize(("first", "second"), CLOSED_LATER)
+@pytest.mark.parametrize(
+    ("first", "second"), [*CLOSED_LATER, ('u1,"i7,7,Thing 7', 'u3,i6",15,"Thing, 6"')]
+)
 def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, second: str) -> None:
     path = write(tmp_path / "shop.csv", with_two_quotes(first, second))
     error = refused("table", [path], TIMED)

@@ -76,8 +76,10 @@ def _one(raw: RawFile, options: ReadOptions) -> str | None:
         return "online-retail"
     if raw.suffix in (".parquet", ".pq"):
         return "table"
-    if objects := first_objects(raw):
-        return next((name for name, form in _FORMS if form.match(objects)), None)
+    objects = first_objects(raw)
+    for name, form in _FORMS:
+        if form.match(objects):
+            return name
     if (why := no_objects(raw)) is not None:
         raise why
     if amazon2018.looks_like_ratings(raw):
@@ -95,6 +97,6 @@ def _one(raw: RawFile, options: ReadOptions) -> str | None:
         return "online-retail"
     if header[:4] == list(amazon2023.RATINGS_HEADER):
         return "amazon2023"
-    for name in (options.user, "InvoiceNo"):
-        refuse_wrong_separator(header, name, place)
+    for column in (options.user, "InvoiceNo"):
+        refuse_wrong_separator(header, column, place)
     return "table" if {options.user, options.item} <= set(header) else None

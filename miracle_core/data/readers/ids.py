@@ -8,7 +8,8 @@ import polars as pl
 
 from miracle_core.errors import InputError
 
-_FLOAT = r"^-?\d+\.0+$"
+_FLOAT = r"^(-?\d+)\.0+$"
+_FRACTION = r"^-?\d+\.\d*[1-9]\d*$"
 _NUMBER = r"^-?\d+(?:\.0+)?$"
 _EXACT = 1 << 53  # whole numbers that float64 holds exactly
 
@@ -47,7 +48,8 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
     """Ids of a column of whole numbers, written as such: ``17850.0`` is ``17850``.
 
     Some files hold ``17850`` and others ``17850.0`` for the same customer, because a column with a
-    missing number was stored as floats.
+    missing number was stored as floats. A column is one of whole numbers where more than half of
+    its ids are, and none is a fraction.
 
     Args:
         values: String or Enum [n].
@@ -58,7 +60,7 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
         String or Enum [n].
 
     Raises:
-        InputError: both are there, in a column that also holds ids which are not numbers.
+        InputError: both ways are there, in a column that is not one of whole numbers.
     """
     names = values.dtype.categories if isinstance(values.dtype, pl.Enum) else values
     floats = names.str.ends_with(".0") & names.str.contains(_FLOAT)
@@ -66,25 +68,37 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
         return values
     distinct = names.drop_nulls().unique()
     distinct = distinct.filter(distinct != "")
-    if not distinct.str.contains(_NUMBER).all():
-        found = distinct.filter(distinct.str.contains(_FLOAT))
-        both = found.filter(found.str.replace(r"\.0+$", "").is_in(distinct.implode())).sort()
-        if len(both):
-            row = int((values.cast(pl.String) == both[0]).arg_max() or 0)
-            raise InputError(
-                f"the {kind} ids hold both {both[0]!r} and {both[0].split('.')[0]!r}, and others "
-                "that are not numbers: whether these two are one can't be told",
-                where=place(row),
-                remedy="write ids that are whole numbers without a point",
-            )
+    numbers = int(distinct.str.contains(_NUMBER).sum())
+    if 2 * numbers <= len(distinct) or distinct.str.contains(_FRACTION).any():
+        _refuse_both(values, distinct, kind, place)
         return values
-    renamed = names.str.replace(r"\.0+$", "")
+    renamed = names.str.replace(_FLOAT, "$1")
     if not isinstance(values.dtype, pl.Enum):
         return renamed
     if renamed.n_unique() == len(renamed):
         coded = pl.Series(values.name, renamed, dtype=pl.Enum(renamed))
         return coded.gather(values.to_physical())
-    return values.cast(pl.String).str.replace(r"\.0+$", "")
+    return values.cast(pl.String).str.replace(_FLOAT, "$1")
+
+
+def _refuse_both(
+    values: pl.Series, distinct: pl.Series, kind: str, place: Callable[[int], str]
+) -> None:
+    """Refuse a column of other ids that holds a number in both ways.
+
+    Raises:
+        InputError: with the two.
+    """
+    found = distinct.filter(distinct.str.contains(_FLOAT))
+    both = found.filter(found.str.replace(_FLOAT, "$1").is_in(distinct.implode())).sort()
+    if len(both):
+        row = int((values.cast(pl.String) == both[0]).arg_max() or 0)
+        raise InputError(
+            f"the {kind} ids hold both {both[0]!r} and {both[0].split('.')[0]!r}, and many that "
+            "are not whole numbers: whether these two are one can't be told",
+            where=place(row),
+            remedy="write ids that are whole numbers without a point",
+        )
 
 
 def alike(ids: pl.Series) -> tuple[int, str, str] | None:

@@ -119,7 +119,12 @@ class Quoting:
                 continue
             first = False
             if self._closing.fullmatch(text):
-                return End(len(taken), self._split("\n".join(taken).rstrip("\r")))
+                fields = self._split("\n".join(taken).rstrip("\r"))
+                if expected is not None and len(fields) != expected:
+                    return _unclosed(
+                        number, f"would make {len(fields)} fields of the lines to {here}"
+                    )
+                return End(len(taken), fields)
             if not self._reopening.fullmatch(text):
                 return _unclosed(number, f"is closed in the middle of a field, on line {here}")
         return _unclosed(number, f"is not closed within {_MOST_LINES:,} lines")
@@ -129,12 +134,17 @@ class Quoting:
         return next(csv.reader([text], delimiter=self._separator, strict=True))
 
     def _like_row(self, line: str, expected: int | None) -> bool:
-        """Whether a line by itself, its quotes ordinary, has the fields of a row.
+        """Whether a line by itself, its quotes ordinary or not, has the fields of a row.
 
         Prose has spaces after its commas, rows don't.
         """
-        parts = line.split(self._separator)
-        return len(parts) == expected and not any(part.startswith(" ") for part in parts[1:])
+        readings = [line.split(self._separator)]
+        if self._whole.fullmatch(line):
+            readings.append(self._split(line.rstrip("\r")))
+        return any(
+            len(parts) == expected and not any(part.startswith(" ") for part in parts[1:])
+            for parts in readings
+        )
 
 
 @cache

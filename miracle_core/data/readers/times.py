@@ -22,6 +22,8 @@ from miracle_core.errors import InputError
 # Up to where a number counts which unit since 1970; 10^8 seconds are in 1973, and what is below is
 # taken for a mere number, such as a place in a sequence.
 _UNITS = (("", 1e8), ("s", 1e11), ("ms", 1e14), ("us", 1e17))
+# What a number of a unit may be: from 1973 on, to 2286 (seconds: to 5138, they may be counters).
+_SIZES = {"s": (1e8, 1e11), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}
 _UNIT_NAMES = {
     "s": "seconds since 1970",
     "ms": "milliseconds since 1970",
@@ -175,12 +177,14 @@ def _of_one_unit(values: pl.Series, place: Place) -> tuple[pl.Series, str]:
     """
     sizes = values.abs().cast(pl.Float64)
     large = sizes.filter((sizes >= _UNITS[0][1]).fill_null(False) & sizes.is_finite())
-    if not len(large) or _unit(cast(float, large.min())) == _unit(cast(float, large.max())):
+    if not len(large):
         return values, "numbers"
-    edges = [*(end for _, end in _UNITS), float("inf")]
+    least, most = cast(float, large.min()), cast(float, large.max())
+    if any(low <= least and most < high for low, high in _SIZES.values()):
+        return values, "numbers"
     within = {
         unit: ((sizes >= least) & (sizes < end)).fill_null(False)
-        for unit, least, end in zip(("s", "ms", "us", "ns"), edges[:-1], edges[1:], strict=True)
+        for unit, (least, end) in _SIZES.items()
     }
     unit, second = sorted(within, key=lambda unit: -int(within[unit].sum()))[:2]
     if 2 * int(within[unit].sum()) > len(values) - values.null_count():
