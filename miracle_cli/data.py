@@ -87,6 +87,7 @@ def export(
 
 def summary(dataset: Dataset) -> dict[str, Any]:
     """What ``--json`` prints of a Dataset."""
+    from miracle_core.data.losses import losses
     from miracle_core.data.statistics import describe
 
     found = describe(dataset)
@@ -98,6 +99,8 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "split": manifest.split,
         "settings": manifest.settings,
         "steps": manifest.counts.get("steps", []),
+        "lost": [loss.model_dump() for loss in losses(dataset)],
+        "duplicates": manifest.counts.get("duplicates"),
         "skipped": manifest.counts.get("skipped", []),
         "lengths": [vars(length) for length in found.lengths],
         "popularity": [{"items": at, "interactions": share} for at, share in found.popularity],
@@ -112,7 +115,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
 
 
 def print_counts(dataset: Dataset) -> None:
-    """The paper's table 1 for one Dataset, what each step left of it, and its text features."""
+    """The paper's table 1 for one Dataset, what each step left and lost, and its text features."""
     from miracle_core.data.statistics import describe
 
     found = describe(dataset)
@@ -135,6 +138,7 @@ def print_counts(dataset: Dataset) -> None:
         ["step", "users", "items", "interactions"],
         [[step[key] for key in ("step", "users", "items", "interactions")] for step in steps],
     )
+    print_losses(dataset)
     skipped = dataset.manifest.counts.get("skipped", [])
     if skipped:
         print_table(
@@ -156,6 +160,33 @@ def print_counts(dataset: Dataset) -> None:
         for name, entry in dataset.manifest.features.items()
     }
     print_fields(features or {"none": "no text is encoded yet"}, title="text features")
+
+
+def print_losses(dataset: Dataset) -> None:
+    """What each step left out, as a share of all there was too, and what keeps it."""
+    from miracle_core.data.losses import losses
+
+    lost = losses(dataset)
+    if not lost:
+        return
+    columns = ("users", "items", "interactions")
+    whole = [
+        sum(getattr(loss, name) for loss in lost) + dataset.manifest.counts[name]
+        for name in columns
+    ]
+    rows = [
+        [
+            loss.step,
+            *(_share(getattr(loss, name), all_) for name, all_ in zip(columns, whole, strict=True)),
+            loss.keep or "-",
+        ]
+        for loss in lost
+    ]
+    print_table(["left out by", *columns, "to keep them"], rows, right=columns)
+
+
+def _share(number: int, whole: int) -> str:
+    return f"{number:,} ({number / whole:.1%})" if number else "0"
 
 
 def print_lengths(dataset: Dataset) -> None:

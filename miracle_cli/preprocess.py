@@ -32,6 +32,13 @@ class Repeats(StrEnum):
     last = "last"
 
 
+class Duplicates(StrEnum):
+    """What becomes of exact duplicates: interactions of equal user, item and time."""
+
+    keep = "keep"
+    drop = "drop"
+
+
 class Splitting(StrEnum):
     """How the data is split."""
 
@@ -118,6 +125,21 @@ def preprocess(
         Repeats,
         typer.Option(help="Of a user's repeated interactions with an item keep all or one."),
     ] = Repeats.keep,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option(
+            help="Keep or drop exact duplicates: interactions of equal user, item and time. "
+            "Buying again later is none."
+        ),
+    ] = Duplicates.keep,
+    keep_unsold: Annotated[
+        bool,
+        typer.Option(
+            "--keep-unsold",
+            help="Keep items without interactions in the catalogue, so that new products can be "
+            "recommended [default: they are left out].",
+        ),
+    ] = False,
     min_length: Annotated[
         int | None, typer.Option(min=1, help="Leave out users with fewer, before the k-core.")
     ] = None,
@@ -190,6 +212,7 @@ def preprocess(
         "order": order.value if order else None,
         "separator": separator,
         "with_ratings": True if min_rating is not None else None,
+        "keep_unsold": keep_unsold or None,
         "on_error": on_error.value,
     }
     options = ReadOptions(**{key: value for key, value in given.items() if value is not None})
@@ -201,6 +224,8 @@ def preprocess(
         since=since,
         until=until,
         repeats=repeats.value,
+        duplicates=duplicates.value,
+        keep_unsold=keep_unsold,
         min_length=min_length,
         max_length=max_length,
         split=split.value,
@@ -244,6 +269,11 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     if counts["repeats"]:
         message(
             f"{counts['repeats']:,} repeated interactions are kept (--repeats first drops them)"
+        )
+    if counts["duplicates"]:
+        message(
+            f"{counts['duplicates']:,} of these are exact duplicates: equal user, item and time "
+            "(--duplicates drop drops only them)"
         )
     if as_json:
         print_json(summary(dataset))

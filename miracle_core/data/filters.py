@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+
+COUNTED = ("users", "items", "interactions")
 
 Codes = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -22,6 +26,10 @@ class Log:
         time: int64 or float64 [n].
         steps: one entry a step: step, users, items, interactions that are left.
         rows: int64 [n] or empty, which rows of a larger log these are.
+        lost: one entry a step that left something out: step, users, items, interactions that it
+            left out, and what keeps them.
+        keep_items: items stay in the catalogue without an interaction, too: no filter loses any.
+        left: users, items and interactions as last counted.
     """
 
     users: Codes
@@ -29,6 +37,9 @@ class Log:
     time: npt.NDArray[Any]
     steps: list[dict[str, Any]] = field(default_factory=list)
     rows: Codes = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    lost: list[dict[str, Any]] = field(default_factory=list)
+    keep_items: bool = False
+    left: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -44,17 +55,40 @@ class Log:
             if len(self.rows):
                 self.rows = self.rows[mask]
 
-    def count(self, step: str, **more: int) -> None:
-        """Note what a step left."""
-        self.steps.append(
-            {
-                "step": step,
-                "users": int(np.count_nonzero(np.bincount(self.users))),
-                "items": int(np.count_nonzero(np.bincount(self.items))),
-                "interactions": len(self),
-                **more,
-            }
-        )
+    def count(
+        self, step: str, keep: str = "", *, of: Mapping[str, int] | None = None, **more: int
+    ) -> None:
+        """Note what a step left, and what it left out.
+
+        Args:
+            step: its name.
+            keep: what a person changes to keep what it left out.
+            of: users, items and interactions before the step; None is as last counted.
+            more: what else there is to say of it.
+        """
+        left = self.counted()
+        before = self.left if of is None else of
+        if before is not None:
+            lost = {name: before[name] - left[name] for name in COUNTED}
+            self.lose(step, keep, **lost | ({"items": 0} if self.keep_items else {}))
+        self.left = left
+        self.steps.append({"step": step, **left, **more})
+
+    def counted(self) -> dict[str, int]:
+        """Users, items and interactions that are left."""
+        return {
+            "users": int(np.count_nonzero(np.bincount(self.users))),
+            "items": int(np.count_nonzero(np.bincount(self.items))),
+            "interactions": len(self),
+        }
+
+    def lose(
+        self, step: str, keep: str, *, users: int = 0, items: int = 0, interactions: int = 0
+    ) -> None:
+        """Note what a step left out, if it is anything."""
+        if users or items or interactions:
+            entry = {"users": users, "items": items, "interactions": interactions}
+            self.lost.append({"step": step, **entry, "keep": keep})
 
     def order(self) -> Codes:
         """Rows by user, then by time; equal times keep the input order."""
@@ -115,14 +149,42 @@ def one_of_each_pair(log: Log, *, last: bool) -> Mask:
         bool [n]; of equal times the first in input order is the first.
     """
     order = np.lexsort((log.time, log.items, log.users))
-    users, items = log.users[order], log.items[order]
-    change = np.ones(len(order), dtype=bool)
-    change[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    change = _changes(log.users[order], log.items[order])
     if last:
         change = np.append(change[1:], True)[: len(order)]
     keep = np.zeros(len(order), dtype=bool)
     keep[order[change]] = True
     return keep
+
+
+def one_of_duplicates(log: Log) -> Mask:
+    """Of interactions with equal user, item and time only the first in input order, bool [n]."""
+    order = np.lexsort((log.time, log.items, log.users))
+    change = _changes(log.users[order], log.items[order], log.time[order])
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order[change]] = True  # the sort is stable
+    return keep
+
+
+def count_duplicates(pairs: pl.Series, time: npt.NDArray[Any]) -> int:
+    """Interactions whose user, item and time are those of an earlier one.
+
+    Args:
+        pairs: [n], a number for each pair of user and item.
+        time: [n].
+    """
+    again = pairs.is_duplicated()
+    found = pl.DataFrame({"pair": pairs.filter(again), "time": time[again.to_numpy()]})
+    return found.height - found.n_unique()
+
+
+def _changes(*columns: npt.NDArray[Any]) -> Mask:
+    """Rows that differ from the one before in any column, bool [n]; the first row does."""
+    change = np.ones(len(columns[0]), dtype=bool)
+    change[1:] = False
+    for column in columns:
+        change[1:] |= column[1:] != column[:-1]
+    return change
 
 
 def latest(log: Log, most: int) -> Mask:

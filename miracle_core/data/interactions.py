@@ -36,6 +36,8 @@ class Interactions:
             that were left.
         skipped: rows that could not be used and were left out: reason, rows, first.
         notes: what the reader decided on its own and a person may want to know.
+        timed: whether the times are times; False: they are the order of the file.
+        unsold: items of the files that nobody took and that are not among ``items``.
     """
 
     events: pl.DataFrame
@@ -47,6 +49,8 @@ class Interactions:
     steps: tuple[Mapping[str, Any], ...] = ()
     skipped: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    timed: bool = True
+    unsold: int = 0
 
     @classmethod
     def checked(
@@ -64,6 +68,8 @@ class Interactions:
         notes: Sequence[str] = (),
         skips: Skips | None = None,
         drop_textless: bool = False,
+        timed: bool = True,
+        unsold: int = 0,
     ) -> Interactions:
         """Check events against items, and bring both to their columns and types.
 
@@ -82,7 +88,9 @@ class Interactions:
             skips: whether rows that can't be used may be left out, and the count of those that
                 were; None stops at the first.
             drop_textless: interactions with an item that has no row or no text are no fault of the
-                files; they are left out as a step of its own.
+                files; they are left out as a step of its own, and so are these items.
+            timed: whether the times are times.
+            unsold: items that nobody took, which were not read further.
 
         Raises:
             InputError: no events, an empty id, a time that is not a finite number, an item that is
@@ -156,7 +164,11 @@ class Interactions:
                 if not steps:
                     steps.append(count_step("as found in the files", events))
                 keep(~textless)
-                steps.append(count_step("items without text dropped", events))
+                remedy = "give the items a title in the item file"
+                steps.append(count_step("items without text dropped", events, remedy))
+                counted = np.zeros(items.height, dtype=bool)
+                counted[codes[codes >= 0]] = True
+                items = items.filter(pl.Series(~(wordless & counted)))
         else:
             keep(
                 skips.refuse(
@@ -177,15 +189,15 @@ class Interactions:
                 raise InputError(
                     f"the item {items['item_id'][row]!r} has no text",
                     where=item_place(row),
-                    remedy="give it a title or a description; or leave out such items and their "
-                    "interactions, and every other row that can't be used, with --on-error skip",
+                    remedy="give it a title or a description, or leave such items out with "
+                    "--on-error skip",
                 )
             keep(skips.refuse(textless, "an item without text", place, remedy=fix))
         if not events.height:
             raise _no_interactions(name, skips)
         notes = [*notes, *_alike(events, items)]
         if steps and steps[-1]["interactions"] != events.height:
-            steps.append(count_step("rows that can't be used skipped", events))
+            steps.append(count_step("rows that can't be used skipped", events, "fix the rows"))
         return cls(
             events,
             items,
@@ -196,17 +208,31 @@ class Interactions:
             tuple(steps),
             tuple(skips.report()),
             tuple(notes),
+            timed,
+            unsold,
         )
 
 
-def count_step(step: str, events: pl.DataFrame) -> dict[str, Any]:
-    """How many users, items and interactions a step of reading left."""
+def count_step(step: str, events: pl.DataFrame, keep: str = "") -> dict[str, Any]:
+    """How many users, items and interactions a step of reading left.
+
+    Args:
+        step: its name.
+        events: what it left.
+        keep: what a person changes to keep what it left out.
+    """
     return {
         "step": step,
-        "users": events["user_id"].n_unique(),
-        "items": events["item_id"].n_unique(),
+        "users": _n_ids(events["user_id"]),
+        "items": _n_ids(events["item_id"]),
         "interactions": events.height,
+        **({"keep": keep} if keep else {}),
     }
+
+
+def _n_ids(values: pl.Series) -> int:
+    """How many ids there are; what is blank is none."""
+    return int((values.unique().cast(pl.String).fill_null("") != "").sum())
 
 
 def _no_interactions(name: str, skips: Skips) -> InputError:

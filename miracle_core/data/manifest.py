@@ -77,7 +77,8 @@ class Manifest(_Strict):
             never the folder's, so that the same source gives the same bytes anywhere).
         sources: the raw files.
         settings: every option that decided the result.
-        counts: users, items, interactions, and what each step of preparation left.
+        counts: users, items, interactions, repeats and exact duplicates among them, what each
+            step of preparation left (``steps``), and what it left out (``lost``).
         split: the protocol of the split: ``leave-one-out`` or ``temporal``.
         files: SHA-256 of each file but the features.
         features: one entry an encoder.

@@ -1,8 +1,8 @@
 """From Interactions to a Dataset folder: filters, k-core, order, ids, split, counts.
 
-Every step's counts go into the manifest. Ids are assigned in a fixed order (users by their first
-event in input order, items by their row in the item table, both of what is left), so equal
-input gives equal bytes.
+Every step's counts go into the manifest, and what it left out with what keeps it. Ids are assigned
+in a fixed order (users by their first event in input order, items by their row in the item table,
+both of what is left), so equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -15,31 +15,11 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import Dataset
-from miracle_core.data.filters import (
-    Log,
-    by_user_and_time,
-    k_core,
-    latest,
-    long_enough,
-    one_of_each_pair,
-)
+from miracle_core.data.filtering import filtered
+from miracle_core.data.filters import Codes, Log, by_user_and_time, count_duplicates
 from miracle_core.data.interactions import Interactions, encode, ids_of
-from miracle_core.data.readers.times import unit_of
-from miracle_core.data.settings import (
-    DEFAULT_K_CORE,
-    PrepareSettings,
-    check_settings,
-    moment,
-)
-from miracle_core.data.temporal import (
-    TEST_SHARE,
-    VALID_SHARE,
-    Moments,
-    cuts,
-    default_moment,
-    first_of_test,
-    later_parts,
-)
+from miracle_core.data.settings import DEFAULT_K_CORE, PrepareSettings, check_settings
+from miracle_core.data.temporal import cuts
 from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
 from miracle_core.files import read_json
@@ -77,7 +57,8 @@ def prepare(
 ) -> Dataset:
     """Filter, order, number and split the interactions, and write them as a Dataset folder.
 
-    Items nobody took are dropped and counted. Nothing is written unless everything is.
+    Items nobody took are dropped (or kept, if the settings say so) and counted. Nothing is written
+    unless everything is.
 
     Args:
         interactions: the raw data.
@@ -93,7 +74,6 @@ def prepare(
     check_out(out)
     _check(settings, interactions)
     core = _core(settings, interactions)
-    temporal = settings.split == "temporal"
     decided: dict[str, Any] = {
         "read": dict(interactions.reading or {}),
         "k_core": core[0],
@@ -105,36 +85,30 @@ def prepare(
     with stage(progress, "filtering"):
         names = ids_of(interactions.events["user_id"])
         log = _log(interactions, names)
-        if interactions.steps:
-            log.steps = [dict(step) for step in interactions.steps]
-        else:
-            log.count("as read")
-            log.steps[-1]["items"] = interactions.items.height
-            log.count("items nobody took dropped")
-        _filter(log, interactions, settings, decided)
-        _refuse_empty(log, interactions, log.steps[-1]["step"])
-        moments = None
-        if temporal:
-            moments = _moments(log, interactions, settings)
-            decided |= {"valid_from": moments.valid, "test_from": moments.test}
-            log = _temporal(log, moments, interactions, settings, core)
-        else:
-            _shorten(log, interactions, settings, core)
+        log, moments, moments_used = filtered(log, interactions, settings, core)
+        decided |= moments_used
+        item_order = _catalogue(log, interactions, settings)
     with stage(progress, "ordering"):
         training = log.users if moments is None else log.users[log.time < moments.valid]
         user_order = _first_seen(training, len(names))
         users = _renumber(user_order, len(names))[log.users]
-        item_order = np.flatnonzero(np.bincount(log.items))
         items = _renumber(item_order, interactions.items.height)[log.items]
         order = by_user_and_time(users, log.time)
         offsets = np.zeros(len(user_order) + 1, dtype=np.int64)
         np.cumsum(np.bincount(users, minlength=len(user_order)), out=offsets[1:])
-        pairs = pl.Series(users * len(item_order) + items).n_unique()
+        pairs = pl.Series(users * len(item_order) + items)
+        repeats = len(users) - pairs.n_unique()
         parts: dict[str, npt.NDArray[Any]] = {}
         if moments is not None:
             time = log.time[order]
             parts = {"cuts": cuts(time, offsets, moments), "times": time}
-    counts: dict[str, Any] = {"steps": log.steps, "repeats": len(users) - pairs}
+    counts: dict[str, Any] = {
+        "steps": log.steps,
+        "lost": log.lost,
+        "repeats": repeats,
+        # Where the file's order is all there is, no two interactions have one time.
+        "duplicates": count_duplicates(pairs, log.time) if repeats and interactions.timed else 0,
+    }
     if interactions.skipped:
         counts["skipped"] = [dict(skip) for skip in interactions.skipped]
     with stage(progress, f"writing {out}"):
@@ -162,6 +136,24 @@ def _check(settings: PrepareSettings, interactions: Interactions) -> None:
             where="--min-rating",
             remedy="leave it out, or name the column of ratings",
         )
+    if settings.keep_unsold and interactions.unsold:
+        raise InputError(
+            f"{interactions.unsold} items that nobody took were not read",
+            where="keep_unsold",
+            remedy="read with ReadOptions(keep_unsold=True) too",
+        )
+    if not interactions.timed:
+        for option, given in (
+            ("--since", settings.since),
+            ("--until", settings.until),
+            ("--duplicates drop", settings.duplicates == "drop"),
+        ):
+            if given:
+                raise InputError(
+                    "the source has no times (or they were not read): the order of the file counts",
+                    where=option,
+                    remedy="leave it out, or name the column of times",
+                )
     if settings.split == "temporal" and interactions.benchmark:
         raise InputError(
             "a published split has no times to split by",
@@ -188,104 +180,16 @@ def _log(interactions: Interactions, names: pl.Series) -> Log:
     )
 
 
-def _filter(
-    log: Log, interactions: Interactions, settings: PrepareSettings, decided: dict[str, Any]
-) -> None:
-    """Ratings, dates and repeats."""
-    if settings.min_rating is not None:
-        log.keep(interactions.events["rating"].to_numpy() >= settings.min_rating)
-        log.count(f"rated {settings.min_rating:g} or more")
-    unit = unit_of(interactions.events["time"]) if settings.since or settings.until else ""
-    if settings.since:
-        decided["since"] = moment(settings.since, unit, "--since")
-        log.keep(log.time >= decided["since"])
-        log.count(f"since {settings.since}")
-    if settings.until:
-        decided["until"] = moment(settings.until, unit, "--until")
-        log.keep(log.time < decided["until"])
-        log.count(f"until {settings.until}")
-    if settings.repeats != "keep" and len(log):
-        log.keep(one_of_each_pair(log, last=settings.repeats == "last"))
-        log.count(f"the {settings.repeats} of repeats")
-
-
-def _shorten(
-    log: Log, interactions: Interactions, settings: PrepareSettings, core: tuple[int, int]
-) -> None:
-    """Lengths and k-core."""
-    if settings.min_length is not None:
-        log.keep(long_enough(log, settings.min_length))
-        log.count(f"users with {settings.min_length} or more")
-        _refuse_empty(log, interactions, log.steps[-1]["step"])
-    if settings.max_length is not None:
-        log.keep(latest(log, settings.max_length))
-        log.count(f"the latest {settings.max_length} of a user")
-    if max(core) > 1:
-        keep, rounds = k_core(log.users, log.items, *core)
-        log.keep(keep)
-        name = f"{core[0]}-core" if core[0] == core[1] else f"{core[0]}-core, items {core[1]}"
-        log.count(name, rounds=rounds)
-        if not len(log):
-            raise InputError(
-                f"no user and no item has {' and '.join(map(str, dict.fromkeys(core)))} "
-                f"interactions left: the {name} is empty",
-                where=interactions.name,
-                remedy="lower --k-core (0 keeps everything), or give more data",
-            )
-
-
-def _moments(log: Log, interactions: Interactions, settings: PrepareSettings) -> Moments:
-    unit = unit_of(interactions.events["time"])
-    valid, test = (
-        moment(text, unit, option) if text else default_moment(log.time, share)
-        for text, option, share in (
-            (settings.valid_from, "--valid-from", VALID_SHARE),
-            (settings.test_from, "--test-from", TEST_SHARE),
-        )
-    )
-    if not log.time.min() < valid < test <= log.time.max():
-        raise InputError(
-            f"validation from {valid} and test from {test} leave one of the three parts empty: "
-            f"the times go from {log.time.min()} to {log.time.max()}",
-            where="--split temporal",
-            remedy="name other moments with --valid-from and --test-from",
-        )
-    return Moments(valid, test)
-
-
-def _temporal(
-    log: Log,
-    moments: Moments,
-    interactions: Interactions,
-    settings: PrepareSettings,
-    core: tuple[int, int],
-) -> Log:
-    """The training part, filtered by itself, and what may follow it; in input order."""
-    early = log.time < moments.valid
-    rows = np.arange(len(log))
-    training = Log(log.users[early], log.items[early], log.time[early], rows=rows[early])
-    training.count("training part")
-    seen = np.zeros(interactions.items.height, dtype=bool)
-    seen[training.items] = True
-    _shorten(training, interactions, settings, core)
-    later = Log(log.users[~early], log.items[~early], log.time[~early], rows=rows[~early])
-    later.keep(later_parts(training, later, seen))
-    whole = np.sort(np.concatenate([training.rows, later.rows]))
-    steps = log.steps + training.steps
-    log = Log(log.users[whole], log.items[whole], log.time[whole], steps)
-    log.count("with the later parts of users and items that are left, and new items")
-    log.keep(first_of_test(log, moments.test))
-    log.count("nothing after a user's test item")
-    return log
-
-
-def _refuse_empty(log: Log, interactions: Interactions, step: str) -> None:
-    if not len(log):
-        raise InputError(
-            f"nothing is left after this step: {step}",
-            where=interactions.name,
-            remedy="ask for less, or give more data",
-        )
+def _catalogue(log: Log, interactions: Interactions, settings: PrepareSettings) -> Codes:
+    """The items that stay, int64, rising: those with an interaction left, or all with text."""
+    taken = np.bincount(log.items, minlength=interactions.items.height) > 0
+    if not settings.keep_unsold:
+        return np.flatnonzero(taken)
+    stay = np.flatnonzero(taken | (interactions.items["text"].str.strip_chars() != "").to_numpy())
+    if len(stay) > np.count_nonzero(taken):
+        last = {**log.counted(), "items": len(stay)}
+        log.steps.append({"step": "with the items that no interaction is left of", **last})
+    return stay
 
 
 def _first_seen(users: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:

@@ -30,6 +30,10 @@ class PrepareSettings(BaseModel):
         until: interactions from this moment on are left out.
         repeats: whether a user's repeated interactions with an item are kept, or only the
             ``first`` or ``last`` of them.
+        duplicates: whether exact duplicates, interactions of equal user, item and time, are kept,
+            or only the first of them. A repurchase at another time is none.
+        keep_unsold: items that no interaction is left of stay in the catalogue, if they have text:
+            they are candidates like any other, but nothing was learned from their interactions.
         min_length: users with fewer interactions than this are left out, once, before the k-core.
         max_length: only a user's latest so many interactions are kept, before the k-core.
         split: ``leave-one-out``, or ``temporal``: see :mod:`miracle_core.data.temporal`. With it
@@ -49,6 +53,8 @@ class PrepareSettings(BaseModel):
     since: str | None = None
     until: str | None = None
     repeats: Literal["keep", "first", "last"] = "keep"
+    duplicates: Literal["keep", "drop"] = "keep"
+    keep_unsold: bool = False
     min_length: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=1)
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"

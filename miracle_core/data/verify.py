@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.filters import count_duplicates
 from miracle_core.data.interactions import check_unique
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
@@ -92,16 +93,22 @@ def _counts(dataset: Dataset) -> str:
     """That the counts of the manifest are those of the sequences.
 
     Raises:
-        InputError: repeats, or what the last step left, are other numbers.
+        InputError: repeats, duplicates (a temporal split keeps the times), or what the last step
+            left, are other numbers.
     """
     counts = dataset.manifest.counts
     owners = np.repeat(np.arange(dataset.n_users), np.diff(dataset.offsets))
-    pairs = pl.Series(owners * dataset.n_items + dataset.sequences).n_unique()
-    repeats = dataset.n_interactions - pairs
+    pairs = pl.Series(owners * dataset.n_items + dataset.sequences)
+    repeats = dataset.n_interactions - pairs.n_unique()
     if counts.get("repeats", repeats) != repeats:
         raise _contradicts(
             dataset, f"says {counts['repeats']} repeated interactions, but there are {repeats}"
         )
+    said = counts.get("duplicates")
+    if said is not None and dataset.manifest.split == "temporal":
+        found = count_duplicates(pairs, dataset.times())
+        if said != found:
+            raise _contradicts(dataset, f"says {said} exact duplicates, but there are {found}")
     left = (dataset.n_users, dataset.n_items, dataset.n_interactions)
     for step in counts.get("steps", [])[-1:]:
         said = tuple(step.get(name) for name in ("users", "items", "interactions"))
@@ -125,6 +132,8 @@ def _settings(dataset: Dataset) -> list[str]:
     else:
         lengths = np.diff(dataset.offsets)
         taken = np.bincount(dataset.sequences, minlength=dataset.n_items)
+        if settings.get("keep_unsold"):
+            taken = taken[taken > 0]  # the others stay by that setting
     good = []
     for name, kind, found, above in (
         ("user_core", "user", lengths, False),

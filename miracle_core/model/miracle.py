@@ -157,6 +157,7 @@ class Miracle(nn.Module):
         targets: Tensor,
         weights: LossSettings,
         processes: Processes = ALONE,
+        among: Tensor | None = None,
     ) -> Losses:
         """The fine-tuning loss of a batch (eq. 23-24).
 
@@ -168,6 +169,8 @@ class Miracle(nn.Module):
             targets: int64 [histories], the item each took next, in packed order.
             weights: theta_4 and theta_5.
             processes: those that share the batch; ``packed`` and ``targets`` are this one's share.
+            among: int64 [candidates], rising, the items that compete, all targets among them; None
+                for all.
         """
         if self.settings.score == "inner":
             candidates = self.catalogue(text)
@@ -176,12 +179,14 @@ class Miracle(nn.Module):
             tokens, candidates = rows_and_directions(self.catalogue(text), packed.items)
         output = self(tokens, packed)
         interests = output.interests.replace_vectors(self.user_vectors(output))
+        if among is not None:
+            candidates, targets = candidates[among], torch.searchsorted(among, targets)
         recommendation = max_interest_cross_entropy(
             interests,
             candidates,
             targets[interests.users],
             scale=1.0 / self.settings.temperature,
-            repeats=self.repeats(interests, packed),
+            repeats=self.repeats(interests, packed, among),
             triton=self.triton,
         )
         recommendation = recommendation * processes.fraction(packed.n_histories)

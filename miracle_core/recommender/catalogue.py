@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 from rapidfuzz import fuzz, process
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.losses import left_out
 from miracle_core.errors import InputError
 from miracle_core.recommender.folding import fold
 from miracle_core.recommender.results import Kind, Match
@@ -135,12 +137,14 @@ class Catalogue:
     def _users(self) -> dict[str, int]:
         return {user_id: index for index, user_id in enumerate(self.user_ids)}
 
-    def _unknown(self, what: str, given: str, known: list[str]) -> InputError:
+    def _unknown(self, what: Literal["user", "item"], given: str, known: list[str]) -> InputError:
         near = process.extractOne(
             given, known, scorer=fuzz.ratio, processor=str.lower, score_cutoff=NEAR_ID
         )
+        advice = f"did you mean {near[0]}?" if near else f"ids look like {known[0]}"
+        lost = left_out(self.dataset, what)
         return InputError(
             f"there is no {what} {given!r}",
             where=str(self.dataset.folder),
-            remedy=f"did you mean {near[0]}?" if near else f"ids look like {known[0]}",
+            remedy=f"{advice}; {lost}" if lost else advice,
         )

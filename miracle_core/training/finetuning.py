@@ -139,6 +139,9 @@ class Finetuning(Training):
         )
         raw = text_vectors(dataset, settings.encoder or None)
         self.text = self.model.scaled_text(raw.to(self.device))
+        self.among = _competing(dataset)
+        if self.among is not None:
+            self.among = self.among.to(self.device)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
@@ -146,7 +149,7 @@ class Finetuning(Training):
         return rng.permutation(len(self.examples))
 
     def losses(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Losses:
-        """Eq. 23-24: every item of the catalogue is a candidate."""
+        """Eq. 23-24: every item of the catalogue is a candidate, but for unsold ones."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
         packed = pack(
             self.dataset.sequences,
@@ -162,6 +165,7 @@ class Finetuning(Training):
             ordered.to(self.device, non_blocking=True),
             self.settings.loss,
             processes,
+            self.among,
         )
 
     def validate(self) -> Validation:
@@ -201,3 +205,14 @@ class Finetuning(Training):
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""
         write_model_card(self.folder, self.settings, [self.dataset], self.origin.encoder, result)
+
+
+def _competing(dataset: Dataset) -> torch.Tensor | None:
+    """The items that compete in the loss, int64, rising; None for all.
+
+    An item that is never a target, but a negative in every step, is learned to be nobody's. Where
+    unsold items are kept, which is done so that they are recommended, they are left out of it.
+    """
+    if not dataset.manifest.settings.get("keep_unsold"):
+        return None
+    return torch.from_numpy(np.flatnonzero(dataset.training_counts()))

@@ -12,7 +12,11 @@ from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
     ("raw", "clean"),
     [
         ("Phantasy Star, Episode I &amp; II", "Phantasy Star, Episode I & II"),
-        ("Tom &amp;amp; Jerry", "Tom & Jerry"),
+        # Once: what is shown as an entity stays one.
+        ("Tom &amp;amp; Jerry", "Tom &amp; Jerry"),
+        ("Pen&amp;notebook", "Pen&notebook"),
+        ("Pen&notebook &copy 2020 &copy;", "Pen&notebook &copy 2020 ©"),
+        ("R&amp;D &notit; &foo; &#x41;&#66; & co; &;", "R&D &notit; &foo; AB & co; &;"),
         ("caf&eacute; &#39;x&#39;", "café 'x'"),
         ("a<br/>b <B>bold</B> <img src='x'>c", "a b bold c"),
         ("Glove <M> size, 3 < 4", "Glove <M> size, 3 < 4"),
@@ -29,6 +33,73 @@ from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 )
 def test_clean(raw: str | None, clean: str) -> None:
     assert clean_text(pl.Series("t", [raw], dtype=pl.String)).to_list() == [clean]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "<script>alert(1)</script>",
+        "<SCRIPT type='x'>if (a < b) {\n  go();\n}</SCRIPT >",
+        "<script>never closed",
+        "&lt;script&gt;escaped()&lt;/script&gt;",
+        "<style>.a { color: red }</style>",
+        "<style media=print>\n.a { color: red }",
+        "<!-- a comment\nof two lines -->",
+        "<![CDATA[ x ]]>",
+        "<?php echo $title; ?>",
+        "<% title %>",
+        "<!DOCTYPE html><html><head></head><body></body></html>",
+        '<span class="a-size-medium a-color-secon',
+        "var aPageStart = (new Date()).getTime();",
+        "const a = b;",
+        "(function(){ window.x = 1; })();",
+        "function go(a, b) { return a }",
+        "if(typeof uet == 'function'){uet('bb','x')}",
+        "window.ue_t0 = 5",
+        "P.when('A').execute(function(A){})",
+        "$(document).ready(function(){})",
+        ".a-box-inner{background-color:#fff}#buyBox .selected{color:#fffbf3;border-color",
+        "body { margin:0 }",
+        "@media screen{.a{color:red}}",
+        '{"@context": "https://schema.org", "name": "x"}',
+        "{{ product.title }}",
+    ],
+)
+def test_nothing_is_left_of_page_code(code: str) -> None:
+    assert clean_text(pl.Series("t", [code])).to_list() == [""]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Function Generator (2 channel)",
+        "jQuery in Action, 2nd edition; paperback",
+        "JavaScript: var, let and const; a T-shirt",
+        "Let it be = a record; mono",
+        "#1 Dad {funny: shirt}",
+        "a t-shirt {color: red};",
+        "Body Lotion, color: red; 3 oz",
+        "Table, width: 30 in; height: 20 in",
+        "if (1984) were a novel",
+        "Style: modern; Script font",
+        "Ring <b 3",
+        "Windows.Forms handbook (2nd)",
+        "{limited} edition",
+    ],
+)
+def test_titles_that_only_look_like_code_stay(title: str) -> None:
+    assert clean_text(pl.Series("t", [title])).to_list() == [title]
+
+
+def test_code_in_place_of_a_title_leaves_what_follows_it() -> None:
+    raw = ["var a = (new Date()).get();. Tools & Home. Acme.", "<style>.a{b:c}</style>Lamp"]
+    raw += [".a{color:red}. Tools & Home", "Lamp <script>x()</script> with <b>shade</b>"]
+    assert clean_text(pl.Series("t", raw)).to_list() == [
+        "Tools & Home. Acme.",
+        "Lamp",
+        "Tools & Home",
+        "Lamp with shade",
+    ]
 
 
 def test_cleaning_keeps_rows_in_order() -> None:

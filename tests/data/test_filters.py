@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.filters import Log, count_duplicates, one_of_duplicates
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.prepare import PrepareSettings, prepare
+from miracle_core.data.readers import read
 from miracle_core.data.statistics import describe
 from miracle_core.data.verify import verify
 from miracle_core.errors import InputError
@@ -59,6 +62,7 @@ ROWS: list[Row] = [
         ({}, {"u": "baca", "v": "bc"}),
         ({"repeats": "first"}, {"v": "bc", "u": "bac"}),
         ({"repeats": "last"}, {"u": "bca", "v": "bc"}),
+        ({"duplicates": "drop"}, {"u": "baca", "v": "bc"}),
         ({"since": "2017-07-15"}, {"u": "baca", "v": "c"}),
         ({"since": str(START + DAY), "until": str(START + 3 * DAY)}, {"u": "bac"}),
         ({"until": "2017-07-16T02:40:01"}, {"v": "b", "u": "bac"}),
@@ -86,6 +90,68 @@ def test_options(tmp_path: Path, options: dict[str, object], left: dict[str, str
     ) + bool({"user_core", "item_core"} & set(options))
     assert steps[-1]["interactions"] == sum(map(len, left.values()))
     assert dataset.manifest.settings["repeats"] == options.get("repeats", "keep")
+
+
+TWICE: list[Row] = [*ROWS, ("u", "c", START + 2 * DAY), ("v", "b", START), ("v", "b", START)]
+
+
+def test_exact_duplicates_are_no_repurchases(tmp_path: Path) -> None:
+    kept = prepared(tmp_path / "kept", TWICE)
+    assert sequences(kept) == {"u": "bacca", "v": "bbbc"}
+    assert (kept.manifest.counts["repeats"], kept.manifest.counts["duplicates"]) == (4, 3)
+    dropped = prepared(tmp_path / "dropped", TWICE, duplicates="drop")
+    # u bought a twice, at two times.
+    assert sequences(dropped) == {"u": "baca", "v": "bc"}
+    counts = dropped.manifest.counts
+    assert (counts["repeats"], counts["duplicates"]) == (1, 0)
+    assert counts["steps"][-1]["step"] == "exact duplicates dropped"
+    assert counts["lost"][-1] == {
+        "step": "exact duplicates dropped",
+        "users": 0,
+        "items": 0,
+        "interactions": 3,
+        "keep": "--duplicates keep",
+    }
+    assert describe(dropped).repeats == 1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from("ab"), st.integers(0, 3)), min_size=1)
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_duplicates_are_those_of_a_plain_reading(rows: list[Row]) -> None:
+    log = Log(
+        np.array(["uv".index(row[0]) for row in rows]),
+        np.array(["ab".index(row[1]) for row in rows]),
+        np.array([row[2] for row in rows]),
+    )
+    keep = one_of_duplicates(log)
+    assert keep.tolist() == [row not in rows[:at] for at, row in enumerate(rows)]
+    pairs = pl.Series(log.users * 2 + log.items)
+    assert count_duplicates(pairs, log.time) == len(rows) - len(set(rows))
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ({"since": "2017-07-15"}, "--since"),
+        ({"until": "2017-07-15"}, "--until"),
+        ({"duplicates": "drop"}, "--duplicates drop"),
+    ],
+)
+def test_what_needs_times_is_refused_without(
+    tmp_path: Path, option: dict[str, object], name: str
+) -> None:
+    source = tmp_path / "log.csv"
+    source.write_text("user_id,item_id,title\nu,a,A\nu,a,A\nv,b,B\n")
+    found = read("table", [source])
+    with pytest.raises(InputError, match="no times") as caught:
+        prepare(found, PrepareSettings(**{"k_core": 0, **option}), tmp_path / "out")
+    assert caught.value.where == name
+    assert (
+        prepare(found, PrepareSettings(k_core=0), tmp_path / "out").manifest.counts["duplicates"]
+        == 0
+    )
 
 
 def test_ratings(tmp_path: Path) -> None:
@@ -240,8 +306,6 @@ def test_default_moments_and_cold_items(tmp_path: Path) -> None:
 
 
 def test_a_split_that_was_tampered_with(tmp_path: Path) -> None:
-    import numpy as np
-
     from miracle_core.data.writing import write_dataset
 
     rows = [(user, "abcd"[n % 4], n) for n in range(20) for user in "uv"]

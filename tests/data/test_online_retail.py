@@ -31,7 +31,6 @@ class TestOnlineRetail:
         assert dict(found.items.select("item_id", "title").iter_rows()) == {
             "85123A": "HOLDER",
             "71053": "LANTERN",
-            "22139": "22139",
         }
         assert found.events["time"].is_sorted()
         assert [(step["step"], step["interactions"]) for step in found.steps] == [

@@ -67,7 +67,17 @@ def test_order_ids_and_counts(tmp_path: Path) -> None:
             {"step": "as read", "users": 2, "items": 6, "interactions": 6},
             {"step": "items nobody took dropped", "users": 2, "items": 3, "interactions": 6},
         ],
+        "lost": [
+            {
+                "step": "items nobody took dropped",
+                "users": 0,
+                "items": 3,
+                "interactions": 0,
+                "keep": "--keep-unsold",
+            }
+        ],
         "repeats": 1,
+        "duplicates": 1,
         "users": 2,
         "items": 3,
         "interactions": 6,

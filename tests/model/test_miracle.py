@@ -146,6 +146,29 @@ def test_names_of_items_and_order_of_histories_mean_nothing():
         torch.testing.assert_close(second.terms[name], value, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("score", ["inner", "cosine"])
+def test_items_that_do_not_compete_are_as_if_they_were_not_there(score: str):
+    """The loss is that of a catalogue without them, and none of it reaches their embeddings."""
+    model, text = model_of(2, score=score, repeat=True), texts()
+    among = torch.tensor([0, 2, 3, 5, 8])
+    rng = np.random.default_rng(0)
+    places = [rng.integers(0, len(among), size) for size in (1, 2, 4, 5)]
+    ends = rng.integers(0, len(among), 4)
+    packed = pack_lists([among[place].tolist() for place in places], N)
+    targets = among[torch.from_numpy(ends)][packed.order]
+    found = model.finetune_losses(text, packed, targets, WEIGHTS, among=among)
+    found.total.backward()
+    others = [item for item in range(ITEMS) if item not in among.tolist()]
+    assert not model.identity.grad[others].any()
+    assert model.identity.grad[among].any()
+
+    small = model_of(2, score=score, repeat=True)
+    small.identity = torch.nn.Parameter(model.identity.detach()[among])
+    expected = losses_of(small, text[among], [place.tolist() for place in places], ends.tolist())
+    for name, value in expected.terms.items():
+        torch.testing.assert_close(found.terms[name], value, rtol=1e-11, atol=1e-11)
+
+
 def test_a_users_interests_do_not_depend_on_the_batch():
     model, text = model_of(3), texts()
     histories = histories_of([1, 2, 3, 4, 5, 5, 2], np.random.default_rng(1), ITEMS)

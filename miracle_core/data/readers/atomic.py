@@ -250,6 +250,7 @@ def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Inter
         events,
         items,
         name=options.name or found.name,
+        timed="timestamp" in table.rows.columns,
         sources=describe_sources([path, found.item_file], progress),
         reading={"format": "atomic", "form": "plain"},
         event_place=table.place,

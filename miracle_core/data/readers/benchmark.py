@@ -108,6 +108,7 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         sources=describe_sources(used, progress),
         reading={"format": "atomic", "form": "benchmark", "splits": list(tables)},
         benchmark=True,
+        timed=False,
         item_place=lambda row: item_table.place(int(rows[row])),
     )
 

@@ -5,15 +5,56 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from html.entities import html5
 
 import polars as pl
 
-# Known tags only: "<M>" in a title is a size, not markup.
-_TAGS = (
-    r"(?i)<!--.*?-->|</?(?:a|abbr|article|b|big|blockquote|br|center|code|dd|div|dl|dt|em|font|"
-    r"h[1-6]|hr|i|img|li|ol|p|pre|s|section|small|span|strike|strong|sub|sup|table|tbody|td|th|"
-    r"thead|tr|tt|u|ul)(?:\s[^<>]*)?/?>|/>"  # and the end of a tag whose beginning was lost
+# One entity, by name or number. Without its semicolon it is text: "R&D", "Pen&notebook".
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][\da-fA-F]+|[A-Za-z][A-Za-z\d]*);")
+# What a page doesn't show: what stands between these tags isn't text. A missing end is the text's.
+_UNSHOWN = (
+    r"(?is)<script\b[^>]*>.*?(?:</script\s*>|$)|<style\b[^>]*>.*?(?:</style\s*>|$)|"
+    r"<!--.*?(?:-->|$)|<!\[CDATA\[.*?(?:\]\]>|$)|<!doctype\b[^>]*>|"
+    r"<\?(?:php|xml|=).*?(?:\?>|$)|<%.*?(?:%>|$)"
 )
+# Known tags only: "<M>" in a title is a size, not markup.
+_NAMES = (
+    "a|abbr|article|aside|b|base|big|blockquote|body|br|button|center|code|dd|div|dl|dt|em|"
+    "fieldset|font|footer|form|h[1-6]|head|header|hr|html|i|iframe|img|input|label|li|link|meta|nav|"
+    "noscript|ol|option|p|path|pre|s|script|section|select|small|span|strike|strong|style|sub|sup|"
+    "svg|table|tbody|td|textarea|tfoot|th|thead|title|tr|tt|u|ul"
+)
+_TAGS = (
+    rf"(?i)</?(?:{_NAMES})(?:\s[^<>]*)?/?>|"
+    rf"</?(?:{_NAMES})\s+[\w-]+\s*=[^<>]*$|"  # a tag whose end was cut off
+    r"/>"  # and the end of a tag whose beginning was lost
+)
+# A text that begins as scripts and style sheets do, which shops' pages gave in place of a title.
+_SCRIPT = (
+    r"(?:var|let|const) [A-Za-z_$][\w$]* ?=[^=;]*?[;(]",
+    r"\(? ?function ?[\w$]* ?\([\w$, ]*\) ?\{",
+    r"(?:window|document)\.[\w$.]+ ?[=(]",
+    r"P\.when ?\(|jQuery ?[(.]|\$ ?\( ?(?:document|window|function|['\"#.])",
+    r"if ?\( ?(?:!|typeof |window\b|document\b|[\w$.]+ ?(?:[=!]==?|&&|\|\|))",
+    r"try ?\{ ?[\w$.]+ ?[(=]",
+    r'\{ ?"@context" ?:',
+    r"\{\{[^{}]*\}\}$",
+)
+_SELECTOR = (
+    r"(?:[.#][A-Za-z_-][\w-]*|(?:a|p)[.:#,\[{]|"
+    r"(?:html|body|div|span|table|img|input|button|form|ul|ol|li|td|tr|th|h[1-6])\b)"
+)
+_PROPERTY = (
+    r"(?:-[a-z]+-)?(?:background|border|bottom|box|clear|color|content|cursor|display|float|font|"
+    r"height|left|letter|line|list|margin|max|min|opacity|overflow|padding|position|right|text|top|"
+    r"transition|vertical|visibility|white|width|z)[a-z-]*"
+)
+_SHEET = (
+    rf"{_SELECTOR}[^{{}}]*\{{ ?{_PROPERTY} ?:",
+    r"@(?:media|font-face|keyframes|import|charset)\b[^{;]*[{;]",
+)
+# To the end, or to where the title was joined to what follows it.
+_PAGE_CODE = rf"^(?:{'|'.join((*_SCRIPT, *_SHEET))})(?:.*?[;)}}] ?\. |.*$)"
 # Whole terminal sequences (colours, cursor moves, window titles), not only their first byte.
 _TERMINAL = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\^_]"
 _CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
@@ -26,6 +67,9 @@ _MIN_SHARE = 0.01  # of the items: a phrase that opens so many category fields i
 def clean_text(texts: pl.Series) -> pl.Series:
     """Texts without HTML entities and tags, control characters and runs of white space.
 
+    An entity is replaced once: ``&amp;lt;`` is a text that shows ``&lt;``. Scripts, style sheets
+    and other code of a page are no text: nothing is left of a title that is such code.
+
     Args:
         texts: String [n]; null is read as empty.
 
@@ -34,21 +78,28 @@ def clean_text(texts: pl.Series) -> pl.Series:
     """
     column = pl.col(texts.name)
     frame = pl.DataFrame([texts.fill_null("")])
-    has_entity = frame[texts.name].str.contains(r"&#?\w+;")
+    has_entity = frame[texts.name].str.contains(_ENTITY.pattern)
     if has_entity.any():
         found = frame.filter(has_entity)[texts.name].unique(maintain_order=True)
-        # Twice: shops often escape what was escaped already.
-        plain = [html.unescape(html.unescape(text)) for text in found]
+        plain = [_ENTITY.sub(_character, text) for text in found]
         frame = frame.with_columns(column.replace(found, pl.Series(plain, dtype=pl.String)))
     cleaned = (
-        column.str.replace_all(_TAGS, " ")
+        column.str.replace_all(_UNSHOWN, " ")
+        .str.replace_all(_TAGS, " ")
         .str.replace_all(_TERMINAL, "")
         .str.replace_all(_CONTROL, " ")
         .str.replace_all(_INVISIBLE, "")
         .str.replace_all(r"\s+", " ")
         .str.strip_chars()
+        .str.replace(_PAGE_CODE, "")
     )
     return frame.select(cleaned).to_series()
+
+
+def _character(entity: re.Match[str]) -> str:
+    """What one entity stands for; a name that HTML doesn't know stays as it is."""
+    name = entity.group()
+    return html.unescape(name) if name[1] == "#" or name[1:] in html5 else name
 
 
 def join_texts(columns: Sequence[pl.Series], name: str) -> pl.Series:

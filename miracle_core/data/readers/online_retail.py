@@ -78,14 +78,26 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             pl.col(user).alias("user_id"),
         )
         steps = [count_step("as found in the files", frame)]
-        for step, keep in (
-            ("cancelled invoices dropped", ~pl.col("invoice").str.starts_with("C")),
+        for step, keep, remedy in (
+            (
+                "cancelled invoices dropped",
+                ~pl.col("invoice").str.starts_with("C"),
+                "--format table",
+            ),
             # A quantity that is none is no sale either; where that is not an error it was skipped.
-            ("quantities below 1 dropped", pl.col("quantity").fill_null(0) > 0),
-            (f"rows without {_named(user)} dropped", pl.col("user_id") != ""),
+            (
+                "quantities below 1 dropped",
+                pl.col("quantity").fill_null(0) > 0,
+                "--format table",
+            ),
+            (
+                f"rows without {_named(user)} dropped",
+                pl.col("user_id") != "",
+                "--user-column InvoiceNo" if user == "customer" else "",
+            ),
         ):
             frame = frame.filter(keep)
-            steps.append(count_step(step, frame))
+            steps.append(count_step(step, frame, remedy))
         items = _items(frame)
     rows = frame["row"]
     return Interactions.checked(

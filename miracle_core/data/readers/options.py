@@ -42,6 +42,7 @@ class ReadOptions(BaseModel):
             the kind have: a character, or ``tab``, ``space``. Files whose first line doesn't hold
             it keep the usual one.
         with_ratings: read the ratings too (a preparation asks for them).
+        keep_unsold: read the texts of items that nobody took, too (a preparation asks for them).
         on_error: ``stop`` at the first row that can't be used, or ``skip`` and count all of them.
     """
 
@@ -58,6 +59,7 @@ class ReadOptions(BaseModel):
     order: Literal["user-first", "item-first"] | None = None
     separator: str | None = None
     with_ratings: bool = False
+    keep_unsold: bool = False
     on_error: Literal["stop", "skip"] = "stop"
 
     def refuse_all_but(self, format: str, *known: str) -> None:
@@ -66,7 +68,13 @@ class ReadOptions(BaseModel):
         Raises:
             InputError: naming those that were given and aren't ``known``.
         """
-        given = self.model_fields_set - {"name", "with_ratings", "on_error", *known}
+        given = self.model_fields_set - {
+            "name",
+            "with_ratings",
+            "keep_unsold",
+            "on_error",
+            *known,
+        }
         if given:
             raise InputError(
                 "files of this format say themselves what their columns are: "

@@ -175,7 +175,8 @@ def joined(
         taken = items["item_id"].is_in(ids_of(events["item_id"]).implode())
         if not taken.any() and (named & first).any():
             raise no_shared_item(events["item_id"], items["item_id"], Places(found.events)(0))
-        keep = first & (~named | taken)
+        keep = first & (~named | taken | options.keep_unsold)
+        unsold = 0 if options.keep_unsold else int((first & named & ~taken).sum())
         items, rows = items.filter(keep), rows.filter(keep)
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
         # An item without a title has no text: categories alone say too little of it.
@@ -191,6 +192,7 @@ def joined(
         notes=found.notes,
         skips=skips,
         drop_textless=True,
+        unsold=unsold,
     )
 
 

@@ -84,6 +84,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         ),
         _described(item_rows, options, columns),
         name=options.name or raw[0].stem,
+        timed=options.time is not None,
         sources=describe_sources(raw, progress),
         reading={
             "format": "table",

@@ -1,0 +1,69 @@
+"""What preparation left out of a Dataset, step by step, and what keeps it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError
+
+
+class Loss(BaseModel):
+    """What one step left out.
+
+    Attributes:
+        step: its name.
+        users: how many users.
+        items: how many items of the catalogue.
+        interactions: how many interactions.
+        keep: what a person changes to keep them; empty where nothing does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: str
+    users: int
+    items: int
+    interactions: int
+    keep: str
+
+
+_LOSSES = TypeAdapter(tuple[Loss, ...])
+
+
+def losses(dataset: Dataset) -> tuple[Loss, ...]:
+    """What each step left out; nothing of a Dataset from before this was noted.
+
+    Raises:
+        InputError: the manifest says something else there.
+    """
+    try:
+        return _LOSSES.validate_python(dataset.manifest.counts.get("lost", ()))
+    except ValidationError as error:
+        raise InputError(
+            "its counts of what was left out can't be read",
+            where=str(dataset.folder / "manifest.json"),
+            remedy="preprocess the data again",
+        ) from error
+
+
+def left_out(dataset: Dataset, kind: Literal["user", "item"]) -> str:
+    """A hint for who looks for a user or an item that isn't there: the filters took some.
+
+    The Dataset doesn't keep the ids of what was left out, so this can't say whether it was this
+    one.
+
+    Returns:
+        A phrase, or nothing where no user (item) was left out.
+    """
+    found = [(loss, loss.users if kind == "user" else loss.items) for loss in losses(dataset)]
+    found = [(loss, number) for loss, number in found if number]
+    if not found:
+        return ""
+    steps = ", ".join(
+        f"{number:,} by {loss.step!r}" + (f" (to keep them: {loss.keep})" if loss.keep else "")
+        for loss, number in found
+    )
+    return f"the preparation left {kind}s out, which may be why: {steps}"
