@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import ITEM_COLUMNS, SourceFile
-from miracle_core.data.readers.ids import alike, close_to, whole_ids
+from miracle_core.data.readers.ids import alike_notes, nearly, no_shared_item, whole_ids
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
@@ -177,7 +177,7 @@ class Interactions:
                     place,
                     what=lambda row: (
                         f"names the item {events['item_id'][row]!r}, which the item file "
-                        f"doesn't have{_nearly(events['item_id'][row], items['item_id'])}"
+                        f"doesn't have{nearly(events['item_id'][row], items['item_id'])}"
                     ),
                     remedy="add the item with its text to the item file, or remove the row",
                 )
@@ -195,7 +195,11 @@ class Interactions:
             keep(skips.refuse(textless, "an item without text", place, remedy=fix))
         if not events.height:
             raise _no_interactions(name, skips)
-        notes = [*notes, *_alike(events, items)]
+        notes = [
+            *notes,
+            *alike_notes("user", ids_of(events["user_id"])),
+            *alike_notes("item", items["item_id"]),
+        ]
         if steps and steps[-1]["interactions"] != events.height:
             steps.append(count_step("rows that can't be used skipped", events, "fix the rows"))
         return cls(
@@ -249,42 +253,6 @@ def _no_interactions(name: str, skips: Skips) -> InputError:
         if reasons
         else "give a file with rows in it",
     )
-
-
-def no_shared_item(events: pl.Series, items: pl.Series, place: str) -> InputError:
-    """What to raise where every interaction is with an item that the item table doesn't have.
-
-    Args:
-        events: the item of each interaction.
-        items: the ids of the item table.
-        place: where the first interaction stands.
-    """
-    wanted = str(events[0])
-    examples = ", ".join(repr(item) for item in items.head(3))
-    return InputError(
-        "no interaction is with an item of the item file: the ids of the two have nothing in "
-        f"common (here it is {wanted!r}{_nearly(wanted, items)}; the items are {examples}, ...)",
-        where=place,
-        remedy="name the item file of the same data set, with the same ids in its column of items",
-    )
-
-
-def _nearly(wanted: str, items: pl.Series) -> str:
-    found = close_to(wanted, items)
-    return f" (it has {found!r})" if found is not None else ""
-
-
-def _alike(events: pl.DataFrame, items: pl.DataFrame) -> list[str]:
-    """What to tell of ids that are all but equal."""
-    notes = []
-    for kind, ids in (("user", ids_of(events["user_id"])), ("item", items["item_id"])):
-        if (found := alike(ids)) is not None:
-            rows, first, second = found
-            notes.append(
-                f"{rows:,} {kind} ids differ from another only in case or spaces, such as "
-                f"{first!r} and {second!r}: they are taken as different {kind}s"
-            )
-    return notes
 
 
 def _distinct_items(items: pl.DataFrame, place: Place, skips: Skips) -> pl.DataFrame:

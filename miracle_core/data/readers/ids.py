@@ -101,36 +101,59 @@ def _refuse_both(
         )
 
 
-def alike(ids: pl.Series) -> tuple[int, str, str] | None:
-    """Ids that differ from another only in case, or in spaces around them.
+def alike_notes(kind: str, ids: pl.Series) -> list[str]:
+    """What to tell of ids that differ from another only in case, or in spaces around them.
 
     Args:
+        kind: ``user`` or ``item``.
         ids: String, distinct.
 
     Returns:
-        How many, and two of them; None where there are none.
+        One note, or none.
     """
     frame = pl.DataFrame([ids.drop_nulls().alias("id")]).with_columns(
         pl.col("id").str.strip_chars().str.to_lowercase().alias("folded")
     )
     found = frame.filter(pl.col("folded").is_duplicated())
     if not found.height:
-        return None
+        return []
     first, second = found.sort("folded", "id")["id"].head(2)
-    return found.height, first, second
+    return [
+        f"{found.height:,} {kind} ids differ from another only in case or spaces, such as "
+        f"{first!r} and {second!r}: they are taken as different {kind}s"
+    ]
 
 
-def close_to(wanted: str, ids: pl.Series) -> str | None:
-    """An id that differs from a wanted one only in case, spaces, leading zeros or a ``.0``.
+def no_shared_item(events: pl.Series, items: pl.Series, place: str) -> InputError:
+    """What to raise where every interaction is with an item that the item table doesn't have.
 
     Args:
-        wanted: the id that is missing.
+        events: the item of each interaction.
+        items: the ids of the item table.
+        place: where the first interaction stands.
+    """
+    wanted = str(events[0])
+    examples = ", ".join(repr(item) for item in items.head(3))
+    return InputError(
+        "no interaction is with an item of the item file: the ids of the two have nothing in "
+        f"common (here it is {wanted!r}{nearly(wanted, items)}; the items are {examples}, ...)",
+        where=place,
+        remedy="name the item file of the same data set, with the same ids in its column of items",
+    )
+
+
+def nearly(wanted: str, ids: pl.Series) -> str:
+    """The end of a message that an id is missing: one that is nearly the same, if there is one.
+
+    Args:
+        wanted: the id.
         ids: String, those that are there.
     """
 
     def folded(text: pl.Series) -> pl.Series:
+        """Without case, spaces, leading zeros and a ``.0``."""
         plain = text.str.strip_chars().str.to_lowercase().str.replace(r"^(\d+)\.0+$", "$1")
         return plain.str.replace(r"^0+(\d)", "$1")
 
     same = folded(ids) == folded(pl.Series([wanted], dtype=pl.String))[0]
-    return ids[int(same.arg_max() or 0)] if same.any() else None
+    return f" (it has {ids[int(same.arg_max() or 0)]!r})" if same.any() else ""

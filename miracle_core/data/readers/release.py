@@ -14,9 +14,9 @@ from typing import Any
 
 import polars as pl
 
-from miracle_core.data.interactions import Interactions, ids_of, no_shared_item
+from miracle_core.data.interactions import Interactions, ids_of
 from miracle_core.data.readers.clean import clean_text, join_texts
-from miracle_core.data.readers.ids import whole_ids
+from miracle_core.data.readers.ids import no_shared_item, whole_ids
 from miracle_core.data.readers.json_first import first_objects, no_objects
 from miracle_core.data.readers.json_lines import Kind, read_json_lines
 from miracle_core.data.readers.opening import RawFile
