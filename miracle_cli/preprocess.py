@@ -88,6 +88,13 @@ def preprocess(
             help="amazon2018: the columns of ratings, where looking doesn't tell.",
         ),
     ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between the fields of text, where it is not what its kind of file "
+            'has: ";", "|", tab, space. A file whose first line does not hold it is read as usual.',
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -203,6 +210,7 @@ def preprocess(
         "items": items,
         "rating": rating_column,
         "order": order.value if order else None,
+        "separator": separator,
         "with_ratings": True if min_rating is not None else None,
         "keep_unsold": keep_unsold or None,
         "on_error": on_error.value,

@@ -9,7 +9,7 @@ benchmark   NAME.test.inter, with NAME.train.inter and NAME.valid.inter where gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from miracle_core.data.readers.delimited import (
     require_columns,
     require_distinct,
 )
-from miracle_core.data.readers.lines import TAB
+from miracle_core.data.readers.lines import TAB, Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of, refuse_wrong_separator
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
@@ -73,7 +74,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     Raises:
         InputError: files missing, or anything in them that can't be read, with its place.
     """
-    options.refuse_all_but("atomic")
+    options.refuse_all_but("atomic", "separator")
     found = find(paths)
     if "inter" in found.files:
         return _read_plain(found, options, progress)
@@ -144,6 +145,7 @@ def typed_rows(
     optional: Sequence[str] = (),
     skips: Skips | None = None,
     progress: Progress = SILENT,
+    separator: str | None = None,
 ) -> Table:
     """Rows of an atomic file, with columns named without their types.
 
@@ -153,25 +155,39 @@ def typed_rows(
         optional: columns to keep where they are there.
         skips: counts broken rows, if these may be left out.
         progress: hears of the rows.
+        separator: what stands between fields, where it is not a tab.
 
     Raises:
         InputError: as :func:`read_header` and :func:`read_rows`; or a missing column.
     """
-    types, place = _typed_header(path)
-    require_columns(list(types), required, place)
+    layout = layout_of(path, TAB, separator)
+    types, place = _typed_header(path, layout)
+    _require(types, required, place)
     wanted = [*required, *(name for name in optional if name in types)]
-    return read_rows(path, TAB, list(types), wanted=wanted, skips=skips, progress=progress)
+    return read_rows(path, layout, list(types), wanted=wanted, skips=skips, progress=progress)
 
 
-def _typed_header(path: RawFile) -> tuple[dict[str, str], str]:
+def _require(types: Mapping[str, str], required: Sequence[str], place: str) -> None:
+    """Refuse a header without a column; it is looked at with its types, as it was written."""
+    for name in required:
+        if name not in types:
+            written = [f"{column}:{kind}" if kind else column for column, kind in types.items()]
+            refuse_wrong_separator(written, name, place)
+    require_columns(list(types), required, place)
+
+
+def _typed_header(path: RawFile, layout: Layout) -> tuple[dict[str, str], str]:
     """The columns of ``name:type`` and their types, in order, and ``file:line`` of the header."""
-    header, place = read_header(path, TAB)
+    header, place = read_header(path, layout)
     require_distinct([column.partition(":")[0] for column in header], place)
     return {column.partition(":")[0]: column.partition(":")[2] for column in header}, place
 
 
 def read_items(
-    path: RawFile, skips: Skips | None = None, progress: Progress = SILENT
+    path: RawFile,
+    skips: Skips | None = None,
+    progress: Progress = SILENT,
+    separator: str | None = None,
 ) -> tuple[Table, pl.DataFrame]:
     """The items' text from NAME.item or NAME.text.
 
@@ -184,8 +200,9 @@ def read_items(
     Raises:
         InputError: as :func:`typed_rows`; or a file without any column of text.
     """
-    types, place = _typed_header(path)
-    require_columns(list(types), ["item_id"], place)
+    layout = layout_of(path, TAB, separator)
+    types, place = _typed_header(path, layout)
+    _require(types, ["item_id"], place)
     title = next((name for name in _TITLES if name in types), None)
     if "text" in types:
         parts = ["text"]
@@ -200,7 +217,7 @@ def read_items(
     if not parts:
         require_columns(list(types), ["title"], place)
     wanted = list(dict.fromkeys(["item_id", *([title] if title else []), *parts]))
-    table = read_rows(path, TAB, list(types), wanted=wanted, skips=skips, progress=progress)
+    table = read_rows(path, layout, list(types), wanted=wanted, skips=skips, progress=progress)
     texts = {name: clean_text(table.rows[name]) for name in wanted[1:]}
     text = join_texts([texts[name] for name in parts], "text")
     titles = texts[title].alias("title") if title else titles_of(text)
@@ -211,14 +228,19 @@ def read_items(
 def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Interactions:
     path = found.files["inter"]
     skips = Skips(options.on_error == "skip")
+    notes: list[str] = []
     with stage(progress, f"reading {found.item_file.name}", unit="rows"):
-        item_table, items = read_items(found.item_file, skips, progress)
+        item_table, items = read_items(found.item_file, skips, progress, options.separator)
     with stage(progress, f"reading {path.name}", unit="rows"):
         more = ["timestamp", *(["rating"] if options.with_ratings else [])]
-        table = typed_rows(path, ["user_id", "item_id"], more, skips, progress)
+        table = typed_rows(path, ["user_id", "item_id"], more, skips, progress, options.separator)
         if "timestamp" in table.rows.columns:
-            time = parse_times(table.rows["timestamp"], table.place, skips)
+            time = parse_times(table.rows["timestamp"], table.place, skips, notes)
         else:
+            notes.append(
+                f"{path.name} has no column timestamp: each user's interactions keep the order of "
+                "the file"
+            )
             time = pl.int_range(table.rows.height, eager=True)
         events = table.rows.select("user_id", "item_id").with_columns(time.alias("time"))
         if "rating" in table.rows.columns:
@@ -233,5 +255,6 @@ def _read_plain(found: Found, options: ReadOptions, progress: Progress) -> Inter
         reading={"format": "atomic", "form": "plain"},
         event_place=table.place,
         item_place=item_table.place,
+        notes=notes,
         skips=skips,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -19,24 +18,22 @@ from miracle_core.data.readers.delimited import (
     require_columns,
     require_file,
 )
-from miracle_core.data.readers.lines import Layout
-from miracle_core.data.readers.opening import RawFile, expand
+from miracle_core.data.readers.ids import ids_from_floats, whole_ids
+from miracle_core.data.readers.lines import TAB, Layout
+from miracle_core.data.readers.opening import RawFile, expand, native
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of, quoted_or_not
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Places, Table
-from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.readers.times import parse_numbers, parse_times, times_as_text
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
 
-_LAYOUTS = {
-    ".csv": Layout(",", quoted=True),
-    ".tsv": Layout("\t", quoted=True),
-    ".tab": Layout("\t", quoted=True),
-    ".txt": Layout("\t", quoted=True),
-}
+# Tabs rarely come with quoting: see quoted_or_not.
+LAYOUTS = {".csv": Layout(",", quoted=True), ".tsv": TAB, ".tab": TAB, ".txt": TAB}
 _PARQUET = (".parquet", ".pq")
-_OPTIONS = ("user", "item", "time", "title", "text", "items", "rating")
+_OPTIONS = ("user", "item", "time", "title", "text", "items", "rating", "separator")
 
 
 def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
@@ -55,11 +52,13 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         if path.is_dir():
             raise InputError("is a folder", where=str(path), remedy="name the files in it")
     raw = expand(paths)
-    tables, columns = _read_events(raw, options, skips, progress)
+    notes: list[str] = []
+    tables, columns = _read_events(raw, options, skips, notes, progress)
     places = Places(tables)
     frame = pl.concat([table.rows for table in tables])
+    frame = frame.with_columns(whole_ids(frame[options.item], "item", places))
     if options.time:
-        time = parse_times(frame[options.time], places, skips)
+        time = parse_times(frame[options.time], places, skips, notes)
     else:
         time = pl.int_range(frame.height, eager=True)
     if options.items is None:
@@ -68,9 +67,11 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     else:
         with stage(progress, f"reading {options.items.name}", unit="rows"):
             (item_file,) = _only(expand([options.items]))
-            names, place = _columns(item_file)
+            layout = _layout(item_file, options, notes)
+            names, place = _columns(item_file, layout)
             columns = _text_columns(names, options, place)
-            item_table = _rows(item_file, names, [options.item, *columns], skips, progress)
+            wanted = [options.item, *columns]
+            item_table = _rows(item_file, layout, names, wanted, [options.item], skips, progress)
         raw.append(item_file)
         item_rows, item_place = item_table.rows, Places([item_table])
     ratings = _ratings(frame, options, places, skips)
@@ -96,6 +97,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         },
         event_place=places,
         item_place=item_place,
+        notes=notes,
         skips=skips,
     )
 
@@ -125,44 +127,50 @@ def _ratings(
 
 
 def _read_events(
-    files: Sequence[RawFile], options: ReadOptions, skips: Skips, progress: Progress
+    files: Sequence[RawFile],
+    options: ReadOptions,
+    skips: Skips,
+    notes: list[str],
+    progress: Progress,
 ) -> tuple[list[Table], list[str]]:
     """The tables of interactions, of equal columns, and which of these hold the items' text."""
+    ids = [options.user, options.item]
     more = [options.time, options.rating if options.with_ratings else None]
-    keys = [options.user, options.item, *(name for name in more if name)]
+    keys = [*ids, *(name for name in more if name)]
     texts: list[str] = []
     tables: list[Table] = []
     for path in files:
         with stage(progress, f"reading {path.name}", unit="rows"):
-            names, place = _columns(path)
+            layout = _layout(path, options, notes)
+            names, place = _columns(path, layout)
             require_columns(names, keys, place)
             if options.items is None and not tables:
                 texts = _text_columns(names, options, place)
             require_columns(names, texts, place)
-            table = _rows(
-                path, names, list(dict.fromkeys([*keys, *texts])), skips, progress, options.time
-            )
-            tables.append(table)
+            wanted = list(dict.fromkeys([*keys, *texts]))
+            tables.append(_rows(path, layout, names, wanted, ids, skips, progress, options.time))
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
-        as_text = pl.col(options.time).cast(pl.String)
-        tables = [replace(table, rows=table.rows.with_columns(as_text)) for table in tables]
+        tables = [
+            replace(table, rows=table.rows.with_columns(times_as_text(table.rows[options.time])))
+            for table in tables
+        ]
     return tables, texts
 
 
-def _columns(path: RawFile) -> tuple[list[str], str]:
+def _columns(path: RawFile, layout: Layout | None) -> tuple[list[str], str]:
     """The columns of a table, and where they are named."""
     require_file(path)
-    if path.suffix in _PARQUET:
+    if layout is None:
         try:
             return list(pq.read_schema(_seekable(path)).names), str(path)
         except (OSError, pa.ArrowException) as error:
             raise _no_parquet(path, error) from error
-    return read_header(path, _layout(path))
+    return read_header(path, layout)
 
 
-def _seekable(path: RawFile) -> Path | BytesIO:
+def _seekable(path: RawFile) -> Path | pa.BufferReader:
     """Parquet is read from its end."""
-    return path.path if path.plain else BytesIO(path.read())
+    return path.path if path.plain else native(path.read())
 
 
 def _no_parquet(path: RawFile, error: Exception) -> InputError:
@@ -173,40 +181,60 @@ def _no_parquet(path: RawFile, error: Exception) -> InputError:
     )
 
 
-def _layout(path: RawFile) -> Layout:
-    layout = _LAYOUTS.get(path.suffix)
-    if layout is None:
+def _layout(path: RawFile, options: ReadOptions, notes: list[str]) -> Layout | None:
+    """How a table is written; None for Parquet."""
+    if path.suffix in _PARQUET:
+        return None
+    usual = LAYOUTS.get(path.suffix, TAB if options.separator is not None else None)
+    if usual is None:
         raise InputError(
             f"has the ending {path.suffix!r}, which says nothing of what is in it",
             where=str(path),
-            remedy=f"name it one of: {', '.join((*_LAYOUTS, *_PARQUET))}",
+            remedy=f"name it one of: {', '.join((*LAYOUTS, *_PARQUET))}; or say what stands "
+            "between its fields with --separator",
         )
+    require_file(path)
+    layout, ordinary = quoted_or_not(path, layout_of(path, usual, options.separator))
+    if ordinary:
+        notes.append(f"{path.name}: quotes don't pair up as in CSV, and are read as they stand")
     return layout
 
 
 def _rows(
     path: RawFile,
+    layout: Layout | None,
     names: Sequence[str],
     wanted: Sequence[str],
+    ids: Sequence[str],
     skips: Skips,
     progress: Progress,
     typed: str | None = None,
 ) -> Table:
-    """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type."""
-    if path.suffix not in _PARQUET:
-        return read_rows(path, _layout(path), names, wanted=wanted, skips=skips, progress=progress)
+    """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type.
+
+    Raises:
+        InputError: anything that can't be read, or ids that are floats and not whole.
+    """
+    if layout is not None:
+        return read_rows(path, layout, names, wanted=wanted, skips=skips, progress=progress)
     try:
         rows = _read_parquet(path, wanted, progress)
+        place = Table(path, rows).place
         lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
         rows = rows.with_columns(pl.col(lists).list.join(" "))
         rows = rows.select(
-            pl.col(name) if name == typed else pl.col(name).cast(pl.String) for name in wanted
+            ids_from_floats(rows[name], place)
+            if name in ids and rows[name].dtype.is_float()
+            else pl.col(name)
+            if name == typed
+            else pl.col(name).cast(pl.String)
+            for name in wanted
         )
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise _no_parquet(path, error) from error
     if not rows.height:
         raise InputError("has no rows", where=str(path), remedy="give a file with rows in it")
-    return Table(path, rows, layout=None)
+    return Table(path, rows)
 
 
 def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> pl.DataFrame:
