@@ -38,6 +38,9 @@ class Interactions:
         notes: what the reader decided on its own and a person may want to know.
         timed: whether the times are times; False: they are the order of the file.
         unsold: items of the files that nobody took and that are not among ``items``.
+        text: whether the source says what items are in words; False: they have ids only.
+        attributes: item_id, attribute, value, all String: what items are besides
+            (:mod:`miracle_core.data.attributes`).
     """
 
     events: pl.DataFrame
@@ -51,6 +54,8 @@ class Interactions:
     notes: tuple[str, ...] = ()
     timed: bool = True
     unsold: int = 0
+    text: bool = True
+    attributes: pl.DataFrame | None = None
 
     @classmethod
     def checked(
@@ -70,6 +75,8 @@ class Interactions:
         drop_textless: bool = False,
         timed: bool = True,
         unsold: int = 0,
+        text: bool = True,
+        attributes: pl.DataFrame | None = None,
     ) -> Interactions:
         """Check events against items, and bring both to their columns and types.
 
@@ -91,6 +98,8 @@ class Interactions:
                 files; they are left out as a step of its own, and so are these items.
             timed: whether the times are times.
             unsold: items that nobody took, which were not read further.
+            text: whether the source says what items are in words; False: no item needs a text.
+            attributes: item_id, attribute, value of any items.
 
         Raises:
             InputError: no events, an empty id, a time that is not a finite number, an item that is
@@ -156,7 +165,7 @@ class Interactions:
         codes = encode(events["item_id"], items["item_id"])
         if len(codes) and (codes < 0).all():
             raise no_shared_item(events["item_id"], items["item_id"], place(0))
-        wordless = (items["text"] == "").to_numpy()
+        wordless = (items["text"] == "").to_numpy() & text
         # No row in the item table is code -1, which finds this last entry.
         textless = np.append(wordless, True)[codes]
         if drop_textless:
@@ -214,6 +223,8 @@ class Interactions:
             tuple(notes),
             timed,
             unsold,
+            text,
+            attributes,
         )
 
 

@@ -65,7 +65,7 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         )
     used = [found.item_file]
     with stage(progress, f"reading {found.item_file.name}", unit="rows"):
-        item_table, items = read_items(
+        item_table, items, attributes = read_items(
             found.item_file, progress=progress, separator=options.separator
         )
         check_unique(items["item_id"], "item", item_table.place)
@@ -110,6 +110,7 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         benchmark=True,
         timed=False,
         item_place=lambda row: item_table.place(int(rows[row])),
+        attributes=attributes,
     )
 
 

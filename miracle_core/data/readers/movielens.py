@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts
 from miracle_core.data.readers.delimited import read_header, read_rows, require_columns
 from miracle_core.data.readers.lines import Layout
@@ -56,7 +57,10 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     ratings, movies = _find(files, ", ".join(map(str, paths)))
     with stage(progress, f"reading {movies.name}", unit="rows"):
         item_table = _movies(movies, options, skips, progress)
-        title, genres = (clean_text(item_table.rows[name]) for name in ("title", "genres"))
+        rows = item_table.rows
+        title = clean_text(rows["title"])
+        genres = clean_text(rows["genres"].str.replace_all("|", " ", literal=True))
+        attributes = attribute_rows(rows["item_id"], {"genre": rows["genres"]}, several=["genre"])
     with stage(progress, f"reading {ratings.name}", unit="rows"):
         table = _ratings(ratings, options, skips, progress)
     folder = Path(ratings.member).parent.name if ratings.member else ratings.path.parent.name
@@ -69,6 +73,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         event_place=table.place,
         item_place=item_table.place,
         skips=skips,
+        attributes=attributes,
     )
 
 
@@ -129,7 +134,7 @@ def _ratings(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progres
 
 
 def _movies(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress) -> Table:
-    """item_id, title and genres, the genres separated by spaces."""
+    """item_id, title and genres, the genres separated by ``|``."""
     encoding = encoding_of(raw)
     if raw.name == "movies.csv":
         layout = layout_of(raw, Layout(",", quoted=True, encoding=encoding), options.separator)
@@ -157,8 +162,7 @@ def _movies(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress
         rows = table.rows.select(
             "item_id",
             "title",
-            pl.concat_str(flags, separator=" ", ignore_nulls=True).alias("genres"),
+            pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"),
         )
-    genres = pl.col("genres").str.replace_all("|", " ", literal=True)
-    rows = rows.with_columns(genres.str.replace("(no genres listed)", "", literal=True))
+    rows = rows.with_columns(pl.col("genres").str.replace("(no genres listed)", "", literal=True))
     return replace(table, rows=rows)

@@ -16,6 +16,8 @@ _FLAGS = {
     "time": "--time-column",
     "title": "--title-column",
     "text": "--text-column",
+    "attributes": "--attribute-column",
+    "no_text": "--no-text",
     "rating": "--rating-column",
     "items": "--items",
     "order": "--order",
@@ -36,6 +38,9 @@ class ReadOptions(BaseModel):
             first sentence of the text.
         text: more columns whose text describes an item, in this order after the title.
         items: a second file with the item columns; None takes them from the events' own file.
+        attributes: columns that say what an item is besides, such as its category or brand; of a
+            ``table``, other formats know theirs.
+        no_text: items have ids only; of a ``table`` and of ``atomic`` files.
         rating: the column of ratings of a ``table``; other formats know theirs.
         order: which comes first in a file of ratings without a header, user or item; None looks.
         separator: what stands between the fields of delimited text, where it is not what files of
@@ -54,6 +59,8 @@ class ReadOptions(BaseModel):
     time: str | None = None
     title: str | None = None
     text: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    no_text: bool = False
     items: Path | None = None
     rating: str | None = None
     order: Literal["user-first", "item-first"] | None = None

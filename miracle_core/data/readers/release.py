@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from miracle_core.data.interactions import Interactions, ids_of
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts
 from miracle_core.data.readers.ids import no_shared_item, whole_ids
 from miracle_core.data.readers.json_first import first_objects, no_objects
@@ -181,6 +182,8 @@ def joined(
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
         # An item without a title has no text: categories alone say too little of it.
         text = join_texts(parts, "text").set(parts[0] == "", "")
+        columns = {"category": items["categories"], "brand": items["brand"]}
+        attributes = attribute_rows(items["item_id"], columns)
     return Interactions.checked(
         events,
         pl.DataFrame([items["item_id"], parts[0], text]),
@@ -193,6 +196,7 @@ def joined(
         skips=skips,
         drop_textless=True,
         unsold=unsold,
+        attributes=attributes,
     )
 
 

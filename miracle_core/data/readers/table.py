@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
     read_header,
@@ -33,7 +34,18 @@ from miracle_core.progress import Progress, stage
 # Tabs rarely come with quoting: see quoted_or_not.
 LAYOUTS = {".csv": Layout(",", quoted=True), ".tsv": TAB, ".tab": TAB, ".txt": TAB}
 _PARQUET = (".parquet", ".pq")
-_OPTIONS = ("user", "item", "time", "title", "text", "items", "rating", "separator")
+_OPTIONS = (
+    "user",
+    "item",
+    "time",
+    "title",
+    "text",
+    "attributes",
+    "no_text",
+    "items",
+    "rating",
+    "separator",
+)
 
 
 def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
@@ -62,7 +74,8 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     else:
         time = pl.int_range(frame.height, eager=True)
     if options.items is None:
-        item_rows, rows = _first_texts(frame, options.item, columns)
+        described = list(dict.fromkeys([*columns, *options.attributes]))
+        item_rows, rows = _first_texts(frame, options.item, described)
         item_place = Places(tables, rows)
     else:
         with stage(progress, f"reading {options.items.name}", unit="rows"):
@@ -70,7 +83,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             layout = _layout(item_file, options, notes)
             names, place = _columns(item_file, layout)
             columns = _text_columns(names, options, place)
-            wanted = [options.item, *columns]
+            wanted = list(dict.fromkeys([options.item, *columns, *options.attributes]))
             item_table = _rows(item_file, layout, names, wanted, [options.item], skips, progress)
         raw.append(item_file)
         item_rows, item_place = item_table.rows, Places([item_table])
@@ -83,6 +96,10 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             *([ratings] if ratings is not None else []),
         ),
         _described(item_rows, options, columns),
+        text=not options.no_text,
+        attributes=attribute_rows(
+            item_rows[options.item], {name: item_rows[name] for name in options.attributes}
+        ),
         name=options.name or raw[0].stem,
         timed=options.time is not None,
         sources=describe_sources(raw, progress),
@@ -93,6 +110,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
                 "item": options.item,
                 "time": options.time,
                 "text": columns,
+                **({"attributes": list(options.attributes)} if options.attributes else {}),
             },
         },
         event_place=places,
@@ -146,8 +164,9 @@ def _read_events(
             require_columns(names, keys, place)
             if options.items is None and not tables:
                 texts = _text_columns(names, options, place)
-            require_columns(names, texts, place)
-            wanted = list(dict.fromkeys([*keys, *texts]))
+            own = [] if options.items is not None else [*texts, *options.attributes]
+            require_columns(names, own, place)
+            wanted = list(dict.fromkeys([*keys, *own]))
             tables.append(_rows(path, layout, names, wanted, ids, skips, progress, options.time))
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
         tables = [
@@ -251,8 +270,22 @@ def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> p
 
 
 def _text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list[str]:
-    """The title's column, if there is one, and the text columns, each once."""
-    title = options.title or ("title" if "title" in names or not options.text else None)
+    """The title's column, if there is one, and the text columns, each once; none without text.
+
+    Raises:
+        InputError: a column of texts or attributes is missing.
+    """
+    require_columns(names, options.attributes, place)
+    if options.no_text:
+        return []
+    if options.title is None and not options.text and "title" not in names:
+        raise InputError(
+            f"has no column 'title', and none is named (it has: {', '.join(names)})",
+            where=place,
+            remedy="name the columns that describe an item with --title-column and --text-column; "
+            "or say --no-text, for systems that know items by id only",
+        )
+    title = options.title or ("title" if "title" in names else None)
     columns = list(dict.fromkeys([*([title] if title else []), *options.text]))
     require_columns(names, columns, place)
     return columns
@@ -282,6 +315,11 @@ def _first_texts(
 
 def _described(rows: pl.DataFrame, options: ReadOptions, columns: Sequence[str]) -> pl.DataFrame:
     """item_id, title and text, clean, one row a row."""
+    if not columns:
+        empty = pl.lit("", pl.String)
+        return rows.select(
+            pl.col(options.item).alias("item_id"), empty.alias("title"), empty.alias("text")
+        )
     parts = [clean_text(rows[name]) for name in columns]
     text = join_texts(parts, "text")
     # The title's column comes first; without one the columns are those of --text-column alone.
