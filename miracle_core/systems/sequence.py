@@ -9,6 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
+from miracle_core.ranking.draws import keys_within
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.seen import Seen
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Rows, System
@@ -34,6 +35,7 @@ class SequenceSystem(System):
         states = self.hidden(F.embedding(packed.items, inputs), packed)
         gain = self.gain()
         seen = None if gain is None else Seen.of_every_token(packed, gain, batch.among)
-        rows = Rows(Interests.single(states), batch.following(), seen)
+        keys = keys_within(batch.examples[packed.history_of_token()], packed.places())
+        rows = Rows(Interests.single(states), batch.following(), seen, keys)
         loss = self.recommendation(rows, self.candidates(inputs), batch, processes)
         return Objective(loss, {"recommendation": loss})
