@@ -125,6 +125,20 @@ for _spec in (
         modes=("transductive", "inductive"),
     ),
     SystemSpec(
+        "sasrec",
+        "SASRec",
+        "Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",
+        settings=f"{_HERE}.sasrec.settings:SASRecSettings",
+        system=f"{_HERE}.sasrec.system:SASRec",
+    ),
+    SystemSpec(
+        "gru4rec",
+        "GRU4Rec",
+        "Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016",
+        settings=f"{_HERE}.gru4rec.settings:GRU4RecSettings",
+        system=f"{_HERE}.gru4rec.system:GRU4Rec",
+    ),
+    SystemSpec(
         "popularity",
         "Popularity",
         "Items by how often they occur in the training part; the same for every user",

@@ -328,6 +328,7 @@ class Recommender:
             target=None if target is None else ranking.of(target),
             first=first,
             trace=None if explained.routing is None else _trace(explained.routing, first),
+            additive=explained.additive,
         )
 
     def _interests(
