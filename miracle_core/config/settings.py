@@ -147,7 +147,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         raise InputError(f"{kind!r} is not a name", where=f"{where}: model.kind")
     own = settings_class(kind, where=f"{where}: model.kind")
     presets = registry.system(kind).settings_class().PRESETS
-    if chosen not in presets:
+    if not isinstance(chosen, str) or chosen not in presets:
         raise InputError(
             f"there is no preset {chosen!r}",
             where=f"{where}: preset",

@@ -98,9 +98,7 @@ class ItemKnn(System):
         data, columns, starts = (part.cpu().numpy() for part in parts)
         return sparse.csr_array((data, columns, starts), shape=(n_items, n_items))
 
-    def scorer(
-        self, items: ItemSide, *, gain: bool = True, inputs: Tensor | None = None
-    ) -> Scorer:
+    def scorer(self, items: ItemSide, *, gain: bool = True, inputs: Tensor | None = None) -> Scorer:
         """Sums of similarities."""
         return NeighbourScorer(self.matrix(), self.starts.device)
 
