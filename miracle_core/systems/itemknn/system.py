@@ -28,8 +28,8 @@ from miracle_core.data.packed import Packed
 from miracle_core.ranking.seen import Seen
 from miracle_core.ranking.walk import CHUNK_ELEMENTS
 from miracle_core.systems.base import ItemSide, Sizes, System
-from miracle_core.systems.itemknn.settings import ItemKnnSettings
 from miracle_core.systems.explanation import Routing
+from miracle_core.systems.itemknn.settings import ItemKnnSettings
 from miracle_core.systems.scorer import Scorer, Scores
 
 if TYPE_CHECKING:
