@@ -75,6 +75,8 @@ def evaluate(
         keep_top=0 if save_top_k is None else top_k,
         progress=RichProgress(),
     )
+    for note in found.notes:
+        message(note)
     if save_top_k is not None:
         processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
         message(f"best items written to {save_top_k}")

@@ -15,6 +15,7 @@ from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
+from miracle_core.runs.looks import log_look
 from miracle_core.runs.opening import TrainedRun, build_system, item_side, load_run
 from miracle_core.systems.base import Sizes
 from miracle_core.systems.scorer import Scorer
@@ -33,6 +34,7 @@ class RunEvaluation:
         references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
             ``text``, nearness of texts alone with the history left out (the system ``textknn``),
             which is what is left of a pre-trained model if its pre-training is of no use.
+        notes: what a person should hear, such as a look at the test part that is not logged.
     """
 
     run: TrainedRun
@@ -41,6 +43,7 @@ class RunEvaluation:
     seen: SeenRule
     found: Evaluation
     references: dict[str, Reference]
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle evaluate``."""
@@ -69,7 +72,8 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
 
-    Several processes each rank for a share of the users, and all return the whole.
+    Several processes each rank for a share of the users, and all return the whole. A look at the
+    test part is logged in the run folder (:mod:`miracle_core.runs.looks`).
 
     Args:
         run: the run folder; also one whose training was stopped or killed.
@@ -118,7 +122,16 @@ def evaluate_run(
     if zero_shot and trained.encoder is not None:
         text = measured(_text_neighbours(trained, scorer.max_length), True, SILENT, 0)
         others = {"text": Reference(text.ranks, text.metrics), **others}
-    return RunEvaluation(trained, dataset, zero_shot, rule, found, others)
+    notes: list[str] = []
+    if split == "test":
+        together.on_first(lambda: notes.extend(_logged(trained, rule)))
+    return RunEvaluation(trained, dataset, zero_shot, rule, found, others, tuple(notes))
+
+
+def _logged(run: TrainedRun, rule: SeenRule) -> list[str]:
+    """Log a look at the test part; what is to be told of it."""
+    problem = log_look(run.folder.path, "evaluate", rule, run.dataset)
+    return [] if problem is None else [problem]
 
 
 def seen_rule(run: TrainedRun, asked: SeenRule | None) -> SeenRule:
