@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from miracle_core.config import SeenRule, make_settings
 from miracle_core.data.dataset import Dataset, Split
@@ -19,6 +19,9 @@ from miracle_core.runs.looks import log_look
 from miracle_core.runs.opening import TrainedRun, build_system, item_side, load_run
 from miracle_core.systems.base import Sizes
 from miracle_core.systems.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ class RunEvaluation:
             "exclude_seen": self.seen == "leave-out",
             "references": {name: other.metrics for name, other in self.references.items()},
         }
+
+    def frame(self) -> pd.DataFrame:
+        """The metrics as a pandas DataFrame: a row for the run and for each reference.
+
+        The index is the run folder's name, and the references' names; the columns are the metrics.
+        """
+        import pandas as pd
+
+        names = [self.run.folder.path.name, *self.references]
+        rows = [self.found.metrics, *(other.metrics for other in self.references.values())]
+        return pd.DataFrame(rows, index=pd.Index(names, name="system"))
 
 
 def evaluate_run(
