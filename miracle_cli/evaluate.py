@@ -42,6 +42,14 @@ def evaluate(
         Path | None, typer.Option(help="Write every user's best items to this parquet file.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
+    save_users: Annotated[
+        Path | None,
+        typer.Option(help="Write each user's result to this parquet file, for miracle compare."),
+    ] = None,
+    beyond: Annotated[
+        bool,
+        typer.Option("--beyond", help="Also coverage, novelty, diversity, popularity, slices."),
+    ] = False,
     encoder: Annotated[
         str | None, typer.Option(help="Which text features of --data to read.")
     ] = None,
@@ -56,12 +64,15 @@ def evaluate(
         raise InputError(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
-    if save_top_k is not None and save_top_k.is_dir():
-        raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
+    for option, path in (("--save-top-k", save_top_k), ("--save-users", save_users)):
+        if path is not None and path.is_dir():
+            raise InputError("is a folder", where=f"{option} {path}", remedy="name a file")
     from miracle_cli.progress import RichProgress
+    from miracle_core.evaluation.beyond import BEYOND_K, beyond_accuracy
     from miracle_core.evaluation.evaluate_run import evaluate_run
     from miracle_core.evaluation.metrics import DEFAULT_KS
     from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.evaluation.user_results import TOP, write_user_results
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
 
@@ -72,16 +83,28 @@ def evaluate(
         encoder=None if encoder is None else feature_name(encoder),
         ks=sorted(set(k or DEFAULT_KS)),
         seen=seen_option(seen, exclude_seen),
-        keep_top=0 if save_top_k is None else top_k,
+        keep_top=max(
+            0 if save_top_k is None else top_k,
+            0 if save_users is None else TOP,
+            BEYOND_K if beyond else 0,
+        ),
         progress=RichProgress(),
     )
     if save_top_k is not None:
-        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
+        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset, top_k))
         message(f"best items written to {save_top_k}")
+    if save_users is not None:
+        processes().on_first(lambda: write_user_results(save_users, found))
+        message(f"user results written to {save_users}")
+    more = beyond_accuracy(found) if beyond else None
     if as_json:
-        print_json(found.summary())
-    else:
-        _show(found)
+        print_json(found.summary() | ({} if more is None else {"beyond": more.summary()}))
+        return
+    _show(found)
+    if more is not None:
+        from miracle_cli.beyond import show_beyond
+
+        show_beyond(more)
 
 
 def _weights(found: RunEvaluation) -> str:

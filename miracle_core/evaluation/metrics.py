@@ -13,13 +13,31 @@ DEFAULT_KS = (10, 50)
 UNRANKED = int(np.iinfo(np.int64).max)
 
 
-def ranking_metrics(
-    ranks: npt.NDArray[np.int64], ks: Sequence[int] = DEFAULT_KS
-) -> dict[str, float]:
-    """Mean Recall, NDCG and MRR at each K.
+def user_metric(ranks: npt.NDArray[np.int64], metric: str) -> npt.NDArray[np.float64]:
+    """One metric of each user.
 
     With one relevant item at rank r: Recall@K = [r <= K], NDCG@K = [r <= K] / log2(r + 1),
     MRR@K = [r <= K] / r.
+
+    Args:
+        ranks: int64 [..., users], the held-out item's rank from 1, or ``UNRANKED``.
+        metric: ``recall@K``, ``ndcg@K`` or ``mrr@K``.
+
+    Returns:
+        float64 [..., users].
+    """
+    name, _, k = metric.partition("@")
+    places = np.asarray(ranks, dtype=np.float64)
+    hit: npt.NDArray[Any] = places <= int(k)
+    if name == "recall":
+        return hit.astype(np.float64)
+    return hit / {"ndcg": lambda: np.log2(places + 1), "mrr": lambda: places}[name]()
+
+
+def ranking_metrics(
+    ranks: npt.NDArray[np.int64], ks: Sequence[int] = DEFAULT_KS
+) -> dict[str, float]:
+    """Mean Recall, NDCG and MRR at each K (see :func:`user_metric`).
 
     Args:
         ranks: int64 [users], the held-out item's rank from 1, or ``UNRANKED``.
@@ -28,11 +46,5 @@ def ranking_metrics(
     Returns:
         ``recall@K``, ``ndcg@K``, ``mrr@K`` for each K.
     """
-    ranks = np.asarray(ranks, dtype=np.float64)
-    metrics: dict[str, float] = {}
-    for k in ks:
-        hit: npt.NDArray[Any] = ranks <= k
-        metrics[f"recall@{k}"] = float(hit.mean())
-        metrics[f"ndcg@{k}"] = float((hit / np.log2(ranks + 1)).mean())
-        metrics[f"mrr@{k}"] = float((hit / ranks).mean())
-    return metrics
+    names = [f"{name}@{k}" for k in ks for name in ("recall", "ndcg", "mrr")]
+    return {name: float(user_metric(ranks, name).mean()) for name in names}
