@@ -31,7 +31,11 @@ def user_metric(ranks: npt.NDArray[np.int64], metric: str) -> npt.NDArray[np.flo
     hit: npt.NDArray[Any] = places <= int(k)
     if name == "recall":
         return hit.astype(np.float64)
-    return hit / {"ndcg": lambda: np.log2(places + 1), "mrr": lambda: places}[name]()
+    if name == "ndcg":
+        return np.asarray(hit / np.log2(places + 1))
+    if name == "mrr":
+        return hit / places
+    raise ValueError(f"{name} is not a metric")
 
 
 def ranking_metrics(

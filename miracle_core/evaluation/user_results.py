@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from miracle_core.config import SeenRule
+from miracle_core.data.dataset import Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.files import replacing, sha256_file
 from miracle_core.runs.folder import RunFolder, Weights
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 TOP = 50  # items kept of each user's list
 _KEY = b"miracle.user_results"
 _ROWS = 1 << 16  # a row group
@@ -69,7 +70,7 @@ class About(BaseModel):
     format: Literal[1] = FORMAT
     dataset: str
     fingerprint: str
-    split: Literal["valid", "test"]
+    split: Split
     seen: SeenRule
     trained_seen: SeenRule
     model: str

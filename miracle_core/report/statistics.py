@@ -334,7 +334,7 @@ class _Sums:
         if self._clusters is None:
             return values
         if values.ndim == 1:
-            return np.bincount(self._clusters, values, self.groups)
+            return np.bincount(self._clusters, values, self.groups).astype(np.float64)
         return np.stack([np.bincount(self._clusters, row, self.groups) for row in values])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,9 @@ def check_comparable(results: Sequence[UserResults]) -> None:
                 )
         same_users = first.user_ids.equals(other.user_ids)
         if not same_users or not first.targets.equals(other.targets):
+            what = "held-out items" if same_users else "users"
             raise InputError(
-                f"say one Dataset and split, but their {'held-out items' if same_users else 'users'}"
-                " differ",
+                f"say one Dataset and split, but their {what} differ",
                 where=where,
                 remedy="one of them was changed; make both again: miracle evaluate RUN "
                 "--save-users FILE",
@@ -132,7 +133,7 @@ def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
 
 
 def _check_seeds(name: str, runs: tuple[UserResults, ...]) -> None:
-    for one, two in zip(runs, runs[1:], strict=False):
+    for one, two in pairwise(runs):
         where = f"{one.where} and {two.where}"
         if one.about.seed == two.about.seed:
             raise InputError(

@@ -37,9 +37,7 @@ def test_every_column_against_the_sequences(evaluation: RunEvaluation, file: Pat
     table = pl.read_parquet(file)
     dataset = evaluation.dataset
     user_ids, item_ids = dataset.users["user_id"].to_list(), dataset.items["item_id"].to_list()
-    trained = [
-        int(item) for user in range(dataset.n_users) for item in dataset.sequence(user)[:-2]
-    ]
+    trained = [int(item) for user in range(dataset.n_users) for item in dataset.sequence(user)[:-2]]
     trained += [int(i) for u in range(dataset.n_users) if len(dataset.sequence(u)) < 3
                 for i in dataset.sequence(u)[-2:]]  # fmt: skip
     rows = iter(table.iter_rows(named=True))
@@ -128,7 +126,7 @@ def test_another_format(file: Path) -> None:
     table = pq.read_table(file)
     text = table.schema.metadata[b"miracle.user_results"].replace(b'"format":1', b'"format":2')
     pq.write_table(table.replace_schema_metadata({b"miracle.user_results": text}), file)
-    with pytest.raises(InputError, match="format: .*reads format 1"):
+    with pytest.raises(InputError, match=r"format: .*reads format 1"):
         read_user_results(file)
 
 
