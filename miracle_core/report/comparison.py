@@ -30,6 +30,7 @@ from miracle_core.report.systems import SystemRuns, check_comparable, column
 FORMAT = 1
 PRIMARY = "ndcg@10"
 NAMES = ("recall", "ndcg", "mrr")
+SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,9 @@ def verdict(found: Difference, adjusted_p: float | None) -> str:
 
 
 def _shares(own: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, float]:
-    return {"better": float((own > theirs).mean()), "worse": float((own < theirs).mean())}
+    # Means of the same numbers in another order may differ in their last digit.
+    apart = own - theirs
+    return {"better": float((apart > SAME).mean()), "worse": float((apart < -SAME).mean())}
 
 
 def _cut_off(metric: str) -> int:

@@ -76,7 +76,7 @@ def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = Non
             where = f"{system['name']} {metric}"
             own = [_metric(run, metric) for run in ranks[system["name"]]]
             zero = [dict.fromkeys(own[0], 0.0)]
-            found = _difference(own, zero, clusters, (fixed[system["name"]], True))
+            found = _contrast(own, zero, clusters, (fixed[system["name"]], True))
             wrong += _differing(f"{where} mean", found["difference"], said["value"])
             wrong += _differing(f"{where} error", found["error"], said["error"])
             wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
@@ -90,14 +90,31 @@ def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = Non
         for metric, said in against["differences"].items():
             where = f"{reference} - {other} {metric}"
             a, b = ([_metric(run, metric) for run in ranks[name]] for name in (reference, other))
-            found = _difference(a, b, clusters, (fixed[reference], fixed[other]))
+            both = (fixed[reference], fixed[other])
+            found = _contrast(a, b, clusters, both)
             for name in ("difference", "error", "df"):
                 wrong += _differing(f"{where} {name}", found[name], said[name])
             wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
             wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
+            if said["relative"] is not None:
+                wrong += _differing(
+                    f"{where} relative", said["a"] / said["b"] - 1, said["relative"]
+                )
+                ends = said["relative_interval"] or {}
+                for name, end in ends.items():
+                    # By definition the t test of that ratio has p = 5 %.
+                    p = _contrast(a, b, clusters, both, 1 + end)["p"]
+                    if found["error"] and not math.isclose(p, 1 - document["level"], rel_tol=1e-4):
+                        wrong.append(f"{where} relative {name}: p is {p:.6g} there, not 5 %")
+            if said["equal_p"] is not None:
+                margin = document["margin"]
+                above = 1 - _contrast(a, b, clusters, both, 1 - margin)["below"]
+                below = _contrast(a, b, clusters, both, 1 + margin)["below"]
+                wrong += _differing(f"{where} equal p", max(above, below), said["equal_p"])
             if said["p"] is not None:
                 wrong += _differing(f"{where} p", found["p"], said["p"])
                 p_values[other] = found["p"]
+    wrong += _slices(document, ranks)
     adjusted = _holm(p_values)
     for against in document["against"]:
         other = against["other"]
@@ -124,44 +141,44 @@ def _differing(where: str, found: float | None, said: float | None) -> list[str]
     return [f"{where}: {found:.10g} from the ranks, {said:.10g} in the table"]
 
 
-def _difference(
+def _contrast(
     a: Sequence[Users],
     b: Sequence[Users],
     clusters: Mapping[str, str] | None,
     fixed: tuple[bool, bool],
+    ratio: float = 1.0,
 ) -> dict[str, float]:
-    """The difference of two means, with its t test: mean squares, term by term."""
+    """``mean_a - ratio * mean_b`` with its t test: mean squares, term by term."""
     users = list(a[0])
     own = {user: user if clusters is None else clusters[user] for user in users}
     n, m = len(users), len(set(own.values()))
     scale = m / (m - 1) / n**2
     means = [{user: _mean(run[user] for run in runs) for user in users} for runs in (a, b)]
-    difference = _mean(means[0].values()) - _mean(means[1].values())
+    difference = _mean(means[0].values()) - ratio * _mean(means[1].values())
     between: dict[str, float] = defaultdict(float)
     for user in users:
-        between[own[user]] += means[0][user] - means[1][user] - difference
-    terms: list[tuple[float, float]] = [
-        (math.fsum(total**2 for total in between.values()) * scale, m - 1)
-    ]
+        between[own[user]] += means[0][user] - ratio * means[1][user] - difference
+    users_part = math.fsum(total**2 for total in between.values()) * scale
+    terms: list[tuple[float, float]] = [(users_part, m - 1)]
     if all(len(runs) > 1 or alone for runs, alone in zip((a, b), fixed, strict=True)):
-        for runs, average in zip((a, b), means, strict=True):
-            terms += _seed_terms(runs, average, own, scale, m)
+        for runs, average, weight in zip((a, b), means, (1.0, ratio**2), strict=True):
+            found = _seed_terms(runs, average, own, scale, m)
+            terms += [(value * weight, df) for value, df in found]
     variance = math.fsum(value for value, _ in terms)
     spread = math.fsum(value**2 / df for value, df in terms)
     df = variance**2 / spread if spread else m - 1.0
     error = math.sqrt(variance)
     half = float(special.stdtrit(df, 0.975)) * error
-    if error:
-        p = 2 * float(special.stdtr(df, -abs(difference) / error))
-    else:
-        p = 1.0 if difference == 0 else 0.0
+    t = difference / error if error else math.copysign(math.inf, difference) if difference else 0.0
+    below = float(special.stdtr(df, t))
     return {
         "difference": difference,
         "error": error,
         "df": df,
         "low": difference - half,
         "high": difference + half,
-        "p": p,
+        "below": below,
+        "p": 2 * float(special.stdtr(df, -abs(t))),
     }
 
 
@@ -183,6 +200,56 @@ def _seed_terms(
         squares += [total**2 for total in left.values()]
     w = math.fsum(squares) / (s - 1) * scale / s
     return [(v, s - 1.0), (-w, (s - 1.0) * (clusters - 1))] if v > w else []
+
+
+def _slices(
+    document: Mapping[str, Any], ranks: Mapping[str, Sequence[Mapping[str, int | None]]]
+) -> list[str]:
+    """Who wins and the slices' means, users picked by the range that a slice is named by."""
+    primary, reference = document["primary"], document["reference"]
+    first = pq.read_table(
+        document["systems"][0]["files"][0], columns=["user_id", "history_length", "target_count"]
+    )
+    users = first["user_id"].to_pylist()
+    numbers = {
+        "history_length": dict(zip(users, first["history_length"].to_pylist(), strict=True)),
+        "target_popularity": dict(zip(users, first["target_count"].to_pylist(), strict=True)),
+    }
+    averages = {
+        name: {user: _mean(gain(run[user], primary) for run in runs) for user in users}
+        for name, runs in ranks.items()
+    }
+    wrong = []
+
+    def members(name: str, label: str) -> list[str]:
+        least, _, most = label.partition("-")
+        low, high = int(least), int(most or least)
+        return [user for user in users if low <= numbers[name][user] <= high]
+
+    for name, slices in document["slices"].items():
+        for said in slices:
+            own = members(name, said["label"])
+            for system, value in said["means"].items():
+                where = f"{system} {primary}, {name} {said['label']}"
+                wrong += _differing(where, _mean(averages[system][user] for user in own), value)
+    for against in document["against"]:
+        a, b = averages[reference], averages[against["other"]]
+        wins = against["wins"]
+        parts = [("all", users, wins["all"])]
+        for name in numbers:
+            parts += [
+                (f"{name} {said['label']}", members(name, said["label"]), said)
+                for said in wins[name]
+            ]
+        for label, own, said in parts:
+            where = f"{reference} - {against['other']}, users of {label}"
+            # Sums of equal numbers in another order may differ in their last digit.
+            near = TOLERANCE
+            better = _mean(float(a[user] - b[user] > near) for user in own)
+            worse = _mean(float(b[user] - a[user] > near) for user in own)
+            wrong += _differing(f"{where} better", better, said["better"])
+            wrong += _differing(f"{where} worse", worse, said["worse"])
+    return wrong
 
 
 def _holm(p_values: Mapping[str, float]) -> dict[str, float]:

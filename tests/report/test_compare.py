@@ -211,9 +211,14 @@ def test_a_second_computation_agrees(
     assert verify(found) == []
     found["against"][0]["differences"]["mrr@10"]["error"] *= 1.001
     found["against"][0]["adjusted_p"] *= 1.001
+    found["against"][0]["differences"]["ndcg@10"]["equal_p"] += 1e-4
+    found["against"][0]["differences"]["ndcg@10"]["relative_interval"]["low"] -= 1e-3
+    found["against"][1]["wins"]["all"]["better"] += 1 / 11
+    found["against"][1]["wins"]["history_length"][0]["worse"] += 1 / 11
+    found["slices"]["history_length"][0]["means"]["wide"] += 1e-6
     found["systems"][0]["metrics"]["recall@10"]["value"] += 1e-6
     wrong = verify(found)
-    assert len(wrong) == 3
+    assert len(wrong) == 8
     assert "from the ranks" in wrong[0]
     assert check_lists(file) == []
     ranks = pq.read_table(file)["rank"].to_pylist()
