@@ -54,7 +54,7 @@ class HelpScreen(Dialog[None]):
         below = self.app.screen_stack[-2]
         text = Text()
         if isinstance(below, ExplorerScreen):
-            text.append(f"{below.about}\n\n", "italic")
+            text.append(f"{below.about_it()}\n\n", "italic")
         for heading, keys in keys_of(below):
             text.append(f"{heading}\n", "bold underline")
             for binding in keys:
