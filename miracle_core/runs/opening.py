@@ -49,8 +49,12 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
         raise InputError(
             f"has no text features, and {spec.name} reads items by their text",
             where=str(dataset.folder),
-            remedy=f"make some with: miracle encode {dataset.folder} --encoder minilm; or train a "
-            "system that needs no text (miracle models)",
+            remedy=(
+                f"make some with: miracle encode {dataset.folder} --encoder minilm"
+                if dataset.manifest.text
+                else "preprocess files with titles"
+            )
+            + "; or train a system that needs no text (miracle models)",
         )
 
 

@@ -40,6 +40,13 @@ def encode_dataset(
         MiracleError: the encoder gave a number that is not finite, or the cache can't be used.
     """
     dataset = Dataset.open(folder)
+    if not dataset.manifest.text:
+        raise InputError(
+            "its items have ids only, no text to encode",
+            where=str(folder),
+            remedy="preprocess it from files with titles; systems that need no text (miracle "
+            "models) can be trained on it as it is",
+        )
     texts = item_texts(dataset)
     if isinstance(encoder, str):
         encoder = load_encoder(encoder, progress)
