@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rich.markup import escape
 from textual.app import SystemCommand
@@ -71,11 +71,12 @@ class ExplorerApp(RunApp):
     @background("open")
     async def choose_run(self, run: Path) -> None:
         """Open a run; of one that was pre-trained ask for the Dataset that it is to read."""
-        data = None
+        data: Path | None = None
         if await asyncio.to_thread(is_pretrained, run):
             from tui.screens.pick_folder import DATASET, PickFolderScreen
 
-            data = await self.push_screen_wait(PickFolderScreen(self.here, DATASET))
+            picked = await self.push_screen_wait(PickFolderScreen(self.here, DATASET))
+            data = cast("Path | None", picked)  # None where the dialog was closed
             if data is None:
                 return
         self.open_run(Source(run, data))

@@ -341,7 +341,7 @@ class Recommender:
             ActiveCapsule(
                 capsule=number,
                 strength=strength,
-                label=self.label(number),
+                label=self.label(number) if self.abilities.capsules else "",
                 items=tuple(place for place, own in enumerate(activated) if own == number),
                 best=won,
             )

@@ -144,6 +144,11 @@ def is_pretrained(folder: Path) -> bool:
     return bool(_names(settings.get("datasets"))) and "train" in settings
 
 
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder looks like a Dataset's."""
+    return os.path.isfile(folder / "manifest.json")  # noqa: PTH113
+
+
 def find_runs(places: Iterable[Path]) -> list[RunSummary]:
     """The runs at or below some folders, the most recently changed first, each once."""
     found: dict[Path, RunSummary] = {}
@@ -181,9 +186,7 @@ def summarise(folder: Path) -> RunSummary:
         title=title,
         fitted=fitted,
         pretrained=bool(pretrained),
-        dataset=", ".join(
-            _names(result.get("datasets")) or [Path(name).name for name in pretrained]
-        )
+        dataset=", ".join(_names(result.get("datasets")) or [Path(p).name for p in pretrained])
         or str(json_object(folder / MANIFEST).get("name", "")),
         metric=metric,
         best=best,

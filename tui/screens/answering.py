@@ -258,9 +258,7 @@ class AnsweringScreen(ExplorerScreen):
         system = self.engine.model.system.title
         first = f"“{shown(titles[0], 60)}” is not in the catalogue"
         if len(titles) > 1:
-            first = (
-                f"{len(titles)} lines are not in the catalogue, the first: {shown(titles[0], 60)}"
-            )
+            first = f"{len(titles)} lines are not in the catalogue; {first}"
         self.notify(
             f"{first}. {system} knows the catalogue's items only.",
             title="Not added",

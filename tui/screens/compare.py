@@ -67,7 +67,7 @@ class ListPanel(Panel):
         """The list."""
         yield Rows(id="both-list")
 
-    def arrange(self, *, left: bool, right: bool) -> None:
+    def set_columns(self, *, left: bool, right: bool) -> None:
         """Room for the interest that won on each side that has some."""
         won = Column("", 8)
         self.query_one(Rows).columns = (
@@ -132,7 +132,7 @@ class CompareScreen(ExplorerScreen):
             left = _says(self.engine, self._left)
             if self._left is None:
                 left = self._failure or "The history is empty: F1 leads to Explore."
-        name = self._name(engine)
+        name = self._identify(engine)
         self.query_one("#left-run", RunPanel).show_answer(name, self._left, left)
         right = "Press o to choose another run, or another epoch of this one."
         if self._error is not None:
@@ -141,13 +141,13 @@ class CompareScreen(ExplorerScreen):
             right = f"Loading: {self._stage or 'starting'}"
             if other.ready:
                 right = " ".join(filter(None, (_says(other, self._right), _lost(self._lost))))
-        name = self._name(other)
+        name = self._identify(other)
         self.query_one("#right-run", RunPanel).show_answer(name, self._right, right)
         self._pairs = []
         if self._left is not None and self._right is not None:
             self._pairs = pairs(self._left, self._right, self.exploration.top_k)
         rows = self.query_one("#both-list", Rows)
-        self.query_one(ListPanel).arrange(
+        self.query_one(ListPanel).set_columns(
             left=bool(self._left and self._left.capsules),
             right=bool(self._right and self._right.capsules),
         )
@@ -157,7 +157,7 @@ class CompareScreen(ExplorerScreen):
         detail = f"{shared} of the top {self.exploration.top_k} in both" if self._pairs else ""
         self.query_one(ListPanel).describe(detail)
 
-    def _name(self, engine: Engine | None) -> str:
+    def _identify(self, engine: Engine | None) -> str:
         """Which run; once that is known which system, which epoch of it, and by which seen rule."""
         if engine is None:
             return ""

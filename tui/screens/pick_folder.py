@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import DirectoryTree, Input, Static
 
-from miracle_core.runs.summary import is_run
+from miracle_core.runs.summary import is_dataset, is_run
 from tui.display import shown
 from tui.screens.modal import Dialog
 
@@ -33,14 +33,10 @@ class Wanted:
     lacks: str
 
 
-def _is_dataset(folder: Path) -> bool:
-    return os.path.isfile(folder / "manifest.json")  # noqa: PTH113 - see is_run
-
-
 RUN = Wanted("Open a run folder", is_run, "is not a run: it has no config.toml and data")
 DATASET = Wanted(
     "A pre-trained run reads any Dataset: which one?",
-    _is_dataset,
+    is_dataset,
     "is not a Dataset: it has no manifest.json",
 )
 

@@ -57,9 +57,8 @@ def told(name: Name) -> str:
 
 def result_text(result: dict[str, Any]) -> Text:
     """The metrics of a system without epochs: each with its value on the parts of the data."""
-    parts = {
-        name: found for name in ("valid", "test") if isinstance(found := result.get(name), dict)
-    }
+    wanted = {name: result.get(name) for name in ("valid", "test")}
+    parts = {name: found for name, found in wanted.items() if isinstance(found, dict)}
     out = Text()
     if not parts:
         return out

@@ -35,7 +35,7 @@ class UsersPanel(Panel):
         yield Input(id="user-filter", compact=True)
         yield Rows(id="user-list")
 
-    def arrange(self, *, interests: bool) -> None:
+    def set_columns(self, *, interests: bool) -> None:
         """A system without interests has no column of them."""
         also = "interests>=3, " if interests else ""
         self.query_one(Input).placeholder = f"filter: part of an id, items>5, {also}rank<=10"
@@ -75,7 +75,7 @@ class UsersScreen(ExplorerScreen):
 
     def on_mount(self) -> None:
         """Columns for any system, until it is known which one it is."""
-        self.query_one(UsersPanel).arrange(interests=True)
+        self.query_one(UsersPanel).set_columns(interests=True)
 
     @property
     def _sorts(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class UsersScreen(ExplorerScreen):
         if self._of is not self.engine:
             # What is shown goes with the run that it is of, also if another answers by now.
             self._of, self._table, self._order, self._failure = self.engine, None, [], ""
-            self.query_one(UsersPanel).arrange(interests=self.has_interests)
+            self.query_one(UsersPanel).set_columns(interests=self.has_interests)
             if self._sort not in self._sorts:
                 self._sort = "user"
             self.list.show(0, self._cells, cursor=0)
