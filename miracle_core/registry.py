@@ -125,6 +125,20 @@ for _spec in (
         modes=("transductive", "inductive"),
     ),
     SystemSpec(
+        "sasrec",
+        "SASRec",
+        "Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",
+        settings=f"{_HERE}.sasrec.settings:SASRecSettings",
+        system=f"{_HERE}.sasrec.system:SASRec",
+    ),
+    SystemSpec(
+        "gru4rec",
+        "GRU4Rec",
+        "Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016",
+        settings=f"{_HERE}.gru4rec.settings:GRU4RecSettings",
+        system=f"{_HERE}.gru4rec.system:GRU4Rec",
+    ),
+    SystemSpec(
         "popularity",
         "Popularity",
         "Items by how often they occur in the training part; the same for every user",
@@ -139,6 +153,21 @@ for _spec in (
         settings=f"{_HERE}.simple.settings:RandomSettings",
         system=f"{_HERE}.simple.constant:RandomOrder",
         stages=("fit",),
+    ),
+    SystemSpec(
+        "mind",
+        "MIND",
+        "Li et al., Multi-Interest Network with Dynamic Routing for Recommendation at Tmall, "
+        "CIKM 2019",
+        settings=f"{_HERE}.mind.settings:MindSettings",
+        system=f"{_HERE}.mind.system:Mind",
+    ),
+    SystemSpec(
+        "comirec",
+        "ComiRec",
+        "Cen et al., Controllable Multi-Interest Framework for Recommendation, KDD 2020",
+        settings=f"{_HERE}.comirec.settings:ComiRecSettings",
+        system=f"{_HERE}.comirec.system:ComiRec",
     ),
     SystemSpec(
         "itemknn",

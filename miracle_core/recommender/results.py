@@ -83,8 +83,9 @@ class Recommended:
         capsule: the interest that won; None in a system with one a user.
         scores: under each interest, in the order of ``Recommendation.capsules``.
         contributions: how much of ``score`` each history item brings, from the item at
-            ``Recommendation.first`` on; with ``repeat`` they sum to ``score``. Empty where the
-            system can't tell.
+            ``Recommendation.first`` on; with ``repeat`` they sum to ``score``, or where
+            ``Recommendation.additive`` is false each is what the score loses without that item
+            alone. Empty where the system can't tell.
         repeat: what ``score`` gains because the history holds the item.
     """
 
@@ -168,6 +169,7 @@ class Recommendation:
         first: the history place of the oldest item read, above 0 where the history is longer.
         trace: how the interests came about, columns in the order of ``capsules``; None where no
             routing made them.
+        additive: whether the contributions of an item sum to its score.
     """
 
     history: tuple[HistoryItem, ...]
@@ -176,6 +178,7 @@ class Recommendation:
     target: Recommended | None
     first: int
     trace: Trace | None
+    additive: bool
 
 
 @dataclass(frozen=True)

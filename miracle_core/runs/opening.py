@@ -36,6 +36,7 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
             where=spec.system,
             remedy="derive it from miracle_core.systems.base.System (docs/systems.md)",
         )
+    system.loss = settings.loss
     return system
 
 

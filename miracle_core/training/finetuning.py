@@ -189,6 +189,8 @@ class Finetuning(Training):
         )
         competing = _competing(dataset)
         self.among = None if competing is None else competing.to(self.device)
+        if settings.loss.recommendation != "softmax":
+            _check_negatives(settings.loss.negatives, dataset, competing)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
@@ -255,6 +257,19 @@ class Finetuning(Training):
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""
         write_model_card(self.folder, self.settings, [self.dataset], self.origin.encoder, result)
+
+
+def _check_negatives(negatives: int, dataset: Dataset, competing: torch.Tensor | None) -> None:
+    """Refuse to draw more items than are not the target."""
+    most = (dataset.n_items if competing is None else len(competing)) - 1
+    if negatives > most:
+        raise InputError(
+            f"{negatives} negatives are more than the {most} items that can be one",
+            where=f"{dataset.folder}: loss.negatives",
+            remedy=f"set loss.negatives to {most} or less"
+            if most
+            else "take loss.recommendation softmax",
+        )
 
 
 def _competing(dataset: Dataset) -> torch.Tensor | None:
