@@ -101,15 +101,19 @@ def _interests(answer: Recommendation, item: Recommended, width: int) -> Text:
 
 
 def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
-    """The history items that built the score, the largest part first."""
+    """The history items that built the score, the largest part first.
+
+    Where their parts don't sum to it, what it would lose without each.
+    """
     trace = answer.trace
-    out = Text.assemble(("\nbuilt by", "underline"))
+    out = Text.assemble(("\nbuilt by" if answer.additive else "\nrests on", "underline"))
     routed = ""
     if trace is not None:
         which: list[int | None] = [capsule.capsule for capsule in answer.capsules]
         column = which.index(item.capsule)
         routed = "routing \N{MULTIPLICATION SIGN} weight · agreement → "
-    out.append(f"  {routed}adds\n", "dim")
+    what = "adds" if answer.additive else "the score falls by, without it"
+    out.append(f"  {routed}{what}\n", "dim")
     most = max((abs(part) for part in item.contributions), default=0.0)
     order = sorted(range(len(item.contributions)), key=lambda row: -abs(item.contributions[row]))
     taken = 39 if trace is not None else 14

@@ -93,6 +93,10 @@ class TrainingScreen(ExplorerScreen):
         self._run: RunSummary | None = None
         self._curves: dict[Name, list[float]] = {}
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without curves there are no others."""
+        return bool(self._curves) or action != "next_curves"
+
     def compose_main(self) -> ComposeResult:
         """A line that says how it stands, and the curves."""
         yield Static("", id="training-status", markup=False)
@@ -133,6 +137,7 @@ class TrainingScreen(ExplorerScreen):
 
     def draw(self) -> None:
         """Show as many curves as there is room for."""
+        self.refresh_bindings()
         names = list(self._curves)
         fitted = self._run is not None and self._run.fitted
         self.query_one("#figures").display = fitted

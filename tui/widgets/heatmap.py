@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 View = Literal["routing", "share", "similarity"]
 VIEWS: dict[View, tuple[str, str]] = {
-    "routing": ("routing", "each row sums to 1 (eq. 12)"),
-    "share": ("weight \N{MULTIPLICATION SIGN} routing", "what an item adds (eq. 11)"),
-    "similarity": ("similarity", "◆ activated (eq. 7, 8)"),
+    "routing": ("routing", "each row sums to 1"),
+    "share": ("weight \N{MULTIPLICATION SIGN} routing", "what an item adds"),
+    "similarity": ("similarity", "◆ activated"),
 }
 _TITLE, _WEIGHT, _CELL, _MOST = 14, 7, 9, 17
 
