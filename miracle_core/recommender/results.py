@@ -110,7 +110,7 @@ class ActiveCapsule:
     Attributes:
         capsule: which capsule.
         strength: ||u||, the length of the interest vector, below 1 (eq. 13).
-        label: the capsule's words.
+        label: the capsule's words; "" where interests mean nothing of their own.
         items: history places of the items that activate it.
         best: the best of the items that it won, with their ranks among all.
     """

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,11 @@ from miracle_core.files import (
     write_json,
     write_text,
 )
-from miracle_core.runs.records import current
+from miracle_core.runs.records import CONFIG, METRICS, RESULT, WEIGHTS, Weights, parsed_metrics
 from miracle_core.runs.tensors import load_tensors
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Weights = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,12 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """Every setting of the run."""
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def weights(self) -> Path:
         """The best weights so far."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS["best"]
 
     @property
     def data(self) -> Path:
@@ -62,17 +60,17 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         """One JSON line a validation."""
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @property
     def result(self) -> Path:
         """The final figures."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def state(self) -> Path:
         """All that resuming needs."""
-        return self.path / "checkpoints" / "last" / "state.safetensors"
+        return self.path / WEIGHTS["last"]
 
     @property
     def examples(self) -> Path:
@@ -159,16 +157,7 @@ class RunFolder:
         """The validations so far, oldest first; from the first bad line on they are left out."""
         if not self.metrics.is_file():
             return []
-        records: list[dict[str, Any]] = []
-        for line in self.metrics.read_bytes().splitlines():
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                break
-            if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
-                break
-            records.append(current(record))
-        return records
+        return list(parsed_metrics(self.metrics.read_bytes()).records)
 
     def frame(self) -> pd.DataFrame:
         """The validations so far as a pandas DataFrame, a row an epoch.
