@@ -44,8 +44,8 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.registry import SystemSpec
-from miracle_core.runs.folder import Weights
 from miracle_core.runs.opening import TrainedRun, load_run
+from miracle_core.runs.records import Weights
 from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.scorer import Scorer, VectorScorer
 
@@ -329,6 +329,7 @@ class Recommender:
             target=None if target is None else ranking.of(target),
             first=first,
             trace=None if explained.routing is None else _trace(explained.routing, first),
+            additive=explained.additive,
         )
 
     def _interests(

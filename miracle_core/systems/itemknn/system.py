@@ -28,7 +28,7 @@ from miracle_core.data.packed import Packed
 from miracle_core.ranking.seen import Seen
 from miracle_core.ranking.walk import CHUNK_ELEMENTS
 from miracle_core.systems.base import ItemSide, Sizes, System
-from miracle_core.systems.explanation import Routing
+from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.itemknn.settings import ItemKnnSettings
 from miracle_core.systems.scorer import Scorer, Scores
 
@@ -185,7 +185,7 @@ class NeighbourScorer:
                 leave_out.among(part).add_to(scores)
             yield torch.arange(part.start, part.stop), scores
 
-    def explain(self, history: Sequence[int], new: Tensor | None = None) -> NeighbourExplanation:
+    def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:
         """One history's scores: each item adds its similarity."""
         # An item counts once, at its newest place.
         newest = {item: place for place, item in enumerate(history)}
@@ -209,6 +209,7 @@ class NeighbourExplanation:
     activated: tuple[int, ...] | None = None
     vectors: Tensor | None = None
     routing: Routing | None = None
+    additive = True
 
     def each(self, rows: Tensor | None = None) -> Tensor:
         """The score of items, [1, items]."""
