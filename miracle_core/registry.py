@@ -155,6 +155,29 @@ for _spec in (
         stages=("fit",),
     ),
     SystemSpec(
+        "mind",
+        "MIND",
+        "Li et al., Multi-Interest Network with Dynamic Routing for Recommendation at Tmall, "
+        "CIKM 2019",
+        settings=f"{_HERE}.mind.settings:MindSettings",
+        system=f"{_HERE}.mind.system:Mind",
+    ),
+    SystemSpec(
+        "comirec",
+        "ComiRec",
+        "Cen et al., Controllable Multi-Interest Framework for Recommendation, KDD 2020",
+        settings=f"{_HERE}.comirec.settings:ComiRecSettings",
+        system=f"{_HERE}.comirec.system:ComiRec",
+    ),
+    SystemSpec(
+        "itemknn",
+        "ItemKNN",
+        "Items by their similarity to the history's, counted over users (Sarwar et al. 2001)",
+        settings=f"{_HERE}.itemknn.settings:ItemKnnSettings",
+        system=f"{_HERE}.itemknn.system:ItemKnn",
+        stages=("fit",),
+    ),
+    SystemSpec(
         "textknn",
         "Nearness of text",
         "Items by the cosine of their text vector with that of the nearest item of the history",

@@ -83,7 +83,8 @@ class Settings(Section):
             raise ValueError("a pre-training starts from no other run: leave pretrained out")
         if self.datasets and self.loss.recommendation != "softmax":
             raise ValueError(
-                "pre-training compares with the batch's own items: loss.recommendation is softmax"
+                "pre-training compares with the batch's own items: leave loss.recommendation at "
+                "softmax"
             )
         if self.datasets and self.train.mode == "transductive":
             raise ValueError(
@@ -147,7 +148,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         raise InputError(f"{kind!r} is not a name", where=f"{where}: model.kind")
     own = settings_class(kind, where=f"{where}: model.kind")
     presets = registry.system(kind).settings_class().PRESETS
-    if chosen not in presets:
+    if not isinstance(chosen, str) or chosen not in presets:
         raise InputError(
             f"there is no preset {chosen!r}",
             where=f"{where}: preset",

@@ -24,6 +24,7 @@ from miracle_core.recommender.capsule_map import CapsuleMap
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
 from miracle_core.recommender.item_vectors import ItemVectors
+from miracle_core.recommender.labels import shortened
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.ranking import Ranking
 from miracle_core.recommender.results import (
@@ -94,7 +95,7 @@ class Recommender:
         inputs = catalogue_vectors(run)
         gain = self.seen != "as-printed"
         self._scorer: Scorer = run.system.scorer(run.items, gain=gain, inputs=inputs)
-        if not torch.isfinite(inputs).all():
+        if inputs is not None and not torch.isfinite(inputs).all():
             raise MiracleError(
                 "the model gives item vectors that are not finite: its training diverged",
                 where=str(run.folder.path),
@@ -342,7 +343,7 @@ class Recommender:
             ActiveCapsule(
                 capsule=number,
                 strength=strength,
-                label=self.label(number),
+                label=self.label(number) if self.abilities.capsules else _told_by(number, won),
                 items=tuple(place for place, own in enumerate(activated) if own == number),
                 best=won,
             )
@@ -487,6 +488,11 @@ class Recommender:
         if isinstance(item, NewTitle):
             return HistoryItem(None, None, item.title, capsule)
         return HistoryItem(item, self.item_id(item), self.title(item), capsule)
+
+
+def _told_by(number: int, won: Sequence[Recommended]) -> str:
+    """Words for an interest that means something in one history only: its best item's title."""
+    return shortened(won[0].title) if won else f"interest {number}"
 
 
 def _trace(routing: Routing, first: int) -> Trace:

@@ -166,6 +166,8 @@ class System(nn.Module):
         frozen: what the names of weights begin with that ``train.freeze`` keeps as pre-trained.
         own: the same of weights that are of one catalogue, or of pre-training only: they are not
             taken over into another run.
+        by_vectors: whether scores are inner products of vectors, and :meth:`inputs` gives them.
+        data_sized: names of buffers whose size follows the data that a system was fitted to.
         text_side: the same of weights that make vectors of text, which ``pretrain.encoder_rate``
             slows down.
     """
@@ -179,6 +181,8 @@ class System(nn.Module):
     frozen: ClassVar[tuple[str, ...]] = ()
     own: ClassVar[tuple[str, ...]] = ()
     text_side: ClassVar[tuple[str, ...]] = ()
+    by_vectors: ClassVar[bool] = True
+    data_sized: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def build(cls, settings: Settings, sizes: Sizes) -> Self:
@@ -242,6 +246,13 @@ class System(nn.Module):
         """Learn at once, without gradients: fill the buffers."""
         raise NotImplementedError(f"{type(self).__name__}.fit")
 
+    def check(self) -> None:
+        """Refuse buffers that were read and make no sense together.
+
+        Raises:
+            ValueError: saying what is wrong.
+        """
+
     def next_item(
         self, interests: Interests, candidates: Tensor, batch: Batch, processes: Processes
     ) -> Tensor:
@@ -259,7 +270,7 @@ class System(nn.Module):
     ) -> Tensor:
         """The loss of the items that were taken, among all that compete, a scalar.
 
-        Which loss ``loss.recommendation`` of the settings says; by default the softmax over all.
+        Which loss the settings say (``loss.recommendation``): by default the softmax over all.
         This process's part of the mean over the rows of all processes.
 
         Args:
