@@ -23,7 +23,8 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.files import replacing, sha256_file
-from miracle_core.runs.folder import RunFolder, Weights
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.records import Weights
 
 FORMAT: Literal[1] = 1
 TOP = 50  # items kept of each user's list
