@@ -32,8 +32,8 @@ def migrated(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: what to call the place in an error.
 
     Raises:
-        InputError: a setting that is gone has a value that nothing does any more, a setting is
-            given under its old and its new name, or a section that is gone holds something else.
+        InputError: a setting that is gone has a value that nothing does any more, or a setting is
+            given under its old and its new name.
     """
     today = {k: dict(v) if isinstance(v, Mapping) else v for k, v in layer.items()}
     for (section, name), new in _MOVED.items():
@@ -43,10 +43,6 @@ def migrated(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
         if _has(today, section, name) and today[section].pop(name) != value:
             raise InputError(why, where=f"{where}: {section}.{name}", remedy="leave it out")
     _give_rule(today, where)
-    if isinstance(today.get("loss"), Mapping):
-        rest = today.pop("loss")
-        if rest:
-            _refuse_loss(next(iter(rest)), where)
     return today
 
 
@@ -77,12 +73,3 @@ def _give_rule(layer: dict[str, Any], where: str) -> None:
             "is given as seen too", where=f"{where}: model.repeat", remedy="leave one out"
         )
     layer["seen"] = "gain" if model.pop("repeat") else "as-printed"
-
-
-def _refuse_loss(name: str, where: str) -> None:
-    known = ", ".join(f"model.{new}" for (section, _), new in _MOVED.items() if section == "loss")
-    raise InputError(
-        f"there is no setting {name!r}",
-        where=f"{where}: loss.{name}",
-        remedy=f"the weights of MIRACLE's losses are {known}",
-    )

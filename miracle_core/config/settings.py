@@ -83,8 +83,7 @@ class Settings(Section):
             raise ValueError("a pre-training starts from no other run: leave pretrained out")
         if self.datasets and self.loss.recommendation != "softmax":
             raise ValueError(
-                "pre-training compares with the batch's own items: leave loss.recommendation at "
-                "softmax"
+                "pre-training compares with the batch's own items: loss.recommendation is softmax"
             )
         if self.datasets and self.train.mode == "transductive":
             raise ValueError(

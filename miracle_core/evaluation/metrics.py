@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +27,22 @@ def ranking_metrics(
     Returns:
         ``recall@K``, ``ndcg@K``, ``mrr@K`` for each K.
     """
-    ranks = np.asarray(ranks, dtype=np.float64)
-    metrics: dict[str, float] = {}
-    for k in ks:
-        hit: npt.NDArray[Any] = ranks <= k
-        metrics[f"recall@{k}"] = float(hit.mean())
-        metrics[f"ndcg@{k}"] = float((hit / np.log2(ranks + 1)).mean())
-        metrics[f"mrr@{k}"] = float((hit / ranks).mean())
-    return metrics
+    return {
+        name: float(values.mean()) for k in ks for name, values in user_metrics(ranks, k).items()
+    }
+
+
+def user_metrics(ranks: npt.NDArray[np.int64], k: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Recall, NDCG and MRR at K of each user, float64 [users], by ``recall@K`` and so on.
+
+    Args:
+        ranks: int64 [users], as in :func:`ranking_metrics`.
+        k: the cut-off.
+    """
+    places = np.asarray(ranks, dtype=np.float64)
+    hit: npt.NDArray[np.float64] = (places <= k).astype(np.float64)
+    return {
+        f"recall@{k}": hit,
+        f"ndcg@{k}": hit / np.log2(places + 1),
+        f"mrr@{k}": hit / places,
+    }

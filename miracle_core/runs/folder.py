@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,19 @@ from miracle_core.files import (
     write_json,
     write_text,
 )
-from miracle_core.runs.records import CONFIG, METRICS, RESULT, WEIGHTS, Weights, parsed_metrics
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    PARTS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    parsed_metrics,
+)
 from miracle_core.runs.tensors import load_tensors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -155,6 +166,25 @@ class RunFolder:
         if not self.metrics.is_file():
             return []
         return list(parsed_metrics(self.metrics.read_bytes()).records)
+
+    def frame(self) -> pd.DataFrame:
+        """The validations so far as a pandas DataFrame, a row an epoch.
+
+        Columns are named as TensorBoard's curves: ``epoch``, ``step``, ``train/loss``,
+        ``valid/recall@10``, ``figures/capsules_in_use``, ``valid NAME/recall@10`` of each of
+        several Datasets, and ``best`` and ``seconds``. A system that is fitted at once has no row.
+        """
+        import pandas as pd
+
+        rows = []
+        for record in self.history():
+            row: dict[str, Any] = {name: record[name] for name in ("epoch", "step")}
+            for group in PARTS:
+                row |= {f"{group}/{name}": value for name, value in record[group].items()}
+            for domain, metrics in record.get("domains", {}).items():
+                row |= {f"valid {domain}/{name}": value for name, value in metrics.items()}
+            rows.append({**row, "best": record["best"], "seconds": record["seconds"]})
+        return pd.DataFrame(rows)
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Replace the validations."""

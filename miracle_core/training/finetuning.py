@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import SPLITS, Dataset, Split
+from miracle_core.data.dataset import Dataset, Split
 from miracle_core.data.examples import Examples, picked
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
@@ -28,7 +28,7 @@ from miracle_core.runs.opening import (
 )
 from miracle_core.runs.tensors import load_tensors, load_weights
 from miracle_core.systems.base import Batch, Objective
-from miracle_core.training.fitting import fit
+from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
@@ -162,7 +162,7 @@ class Finetuning(Training):
         positions: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.dataset = dataset
-        dataset.require_examples(*SPLITS)
+        dataset.require_examples(*read_parts(settings))
         torch.manual_seed(settings.train.seed)
         system = build_system(settings, sizes_of(settings, dataset))
         self.examples = dataset.examples("train")
@@ -245,12 +245,19 @@ class Finetuning(Training):
         return {"few_examples": {"learned": len(self.examples), "of": self.n_every}}
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Test the best weights."""
+        """Test the best weights, if that is wanted."""
+        if not self.settings.train.test:
+            records = self.folder.history()
+            best = [each for each in records if each["epoch"] == self.position.best_epoch]
+            if best:
+                result["figures"] = best[0]["figures"]
+            return
         for listener in listeners:
             listener.testing()
         weights, _ = load_tensors(self.folder.weights)
         load_weights(self.system, weights, where=str(self.folder.weights))
         found = self._evaluate("test")
+        self.processes.on_first(lambda: test_looked_at(self.folder, self.settings, self.dataset))
         result["test"] = found.metrics
         result["figures"] = found.figures()
 
