@@ -25,7 +25,15 @@ from miracle_core.files import (
     write_json,
     write_text,
 )
-from miracle_core.runs.records import CONFIG, METRICS, RESULT, WEIGHTS, Weights, parsed_metrics
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    PARTS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    parsed_metrics,
+)
 from miracle_core.runs.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -171,7 +179,7 @@ class RunFolder:
         rows = []
         for record in self.history():
             row: dict[str, Any] = {name: record[name] for name in ("epoch", "step")}
-            for group in ("train", "valid", "figures"):
+            for group in PARTS:
                 row |= {f"{group}/{name}": value for name, value in record[group].items()}
             for domain, metrics in record.get("domains", {}).items():
                 row |= {f"valid {domain}/{name}": value for name, value in metrics.items()}
