@@ -39,7 +39,8 @@ from miracle_core.data.manifest import (
 )
 from miracle_core.data.storage import check_features, load_array, read_parquet
 from miracle_core.errors import InputError
-from miracle_core.files import sha256_file
+from miracle_core.files import restore, sha256_file
+from miracle_core.paths import as_path
 
 # The parts have modules of their own; who works with Datasets needs this one only.
 __all__ = [
@@ -84,8 +85,10 @@ class Dataset:
         Raises:
             InputError: no such folder, no Dataset in it, or a file that is not what was written.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         manifest_path = folder / "manifest.json"
+        if not manifest_path.is_file():
+            restore(folder)
         if not manifest_path.is_file():
             raise InputError(
                 "is not a Dataset folder (it has no manifest.json)",

@@ -24,6 +24,7 @@ from miracle_core.files import read_json, replacing, sha256_file, write_json
 from miracle_core.index.key import catalogue_key
 from miracle_core.index.search import Index, build, faiss_library, kind_for
 from miracle_core.index.vectors import catalogue_vectors
+from miracle_core.locks import one_writer
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
@@ -83,8 +84,13 @@ def build_index(
         progress: hears of the steps.
 
     Raises:
-        InputError: faiss is not installed.
+        InputError: faiss is not installed, or another process is writing to the run.
     """
+    with one_writer(run.folder.path):
+        return _build_index(run, kind, progress)
+
+
+def _build_index(run: TrainedRun, kind: str | None, progress: Progress) -> IndexRecord:
     started = time.perf_counter()
     faiss = faiss_library()
     with stage(progress, "item vectors"):

@@ -15,6 +15,7 @@ from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import (
@@ -26,6 +27,7 @@ from miracle_core.runs.opening import (
     sizes_of,
 )
 from miracle_core.runs.tensors import load_tensors, load_weights
+from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, Objective
 from miracle_core.training.fitting import fit
 from miracle_core.training.listeners import Listener
@@ -58,11 +60,24 @@ def finetune(
         What ``result.json`` holds.
 
     Raises:
-        InputError: no such Dataset or features, a pre-trained run that does not fit, or ``out`` is
-            taken.
+        InputError: no such Dataset or features, a pre-trained run that does not fit, ``out`` is
+            taken, or another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(Path(out)), processes()
+    folder, together = RunFolder(as_path(out)), processes()
+    with writing(folder, together):
+        return _finetune(settings, folder, together, resume, overwrite, listeners, should_stop)
+
+
+def _finetune(
+    settings: Settings,
+    folder: RunFolder,
+    together: Processes,
+    resume: bool,
+    overwrite: bool,
+    listeners: Sequence[Listener],
+    should_stop: Callable[[], bool],
+) -> dict[str, Any]:
     if "fit" in (folder.settings() if resume else settings).spec.stages:
         return fit(settings, folder, together, resume=resume, overwrite=overwrite)
     if resume:
@@ -98,9 +113,9 @@ def finetune(
 
 def resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
     """The settings with absolute paths and the name of the features that are read, if any are."""
-    update = {"data": str(Path(settings.data).resolve()), "encoder": ""}
+    update = {"data": str(as_path(settings.data).resolve()), "encoder": ""}
     if pretrained is not None:
-        update["pretrained"] = str(Path(settings.pretrained).resolve())
+        update["pretrained"] = str(as_path(settings.pretrained).resolve())
     if "text" in settings.spec.needs:
         given = settings.encoder or None
         if pretrained is None:
