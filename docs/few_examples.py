@@ -8,24 +8,19 @@ Only training loses the other users' examples; every user is ranked, as in any f
 from __future__ import annotations
 
 import argparse
-from unittest.mock import patch
 
 import numpy as np
 
 from miracle_core.config import make_settings, nested
-from miracle_core.data.dataset import Dataset, Split
+from miracle_core.data.dataset import Dataset
 from miracle_core.data.examples import Examples
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.transfer import settings_from
 
-every_example = Dataset.examples
 
-
-def of_a_tenth(dataset: Dataset, split: Split) -> Examples:
-    """A split's examples; those to train on are of the same tenth of the users each time."""
-    found = every_example(dataset, split)
-    if split != "train":
-        return found
+def of_a_tenth(dataset: Dataset) -> Examples:
+    """The training examples of a tenth of the users, the same ones each time."""
+    found = dataset.examples("train")
     users = np.unique(found.users)
     kept = np.random.default_rng(7).permutation(users)[: len(users) // 10]
     rows = np.isin(found.users, kept)
@@ -44,8 +39,8 @@ def main() -> None:
     train = {"train.mode": asked.mode, "train.seed": asked.seed, "train.freeze": False}
     train |= {"train.batch_size": 256, "train.epochs": 24, "train.patience": 4}
     beneath = settings_from(asked.run) if asked.run else {}
-    with patch.object(Dataset, "examples", of_a_tenth):
-        finetune(make_settings(beneath, nested({"data": asked.data, **train})), asked.out)
+    settings = make_settings(beneath, nested({"data": asked.data, **train}))
+    finetune(settings, asked.out, examples=of_a_tenth(Dataset.open(asked.data)))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def show(run: Path, pairs: list[tuple[str, str]]) -> None:
     for user, item in pairs:
         history = recommender.user_history(user, "test")
         for kind, target in (("unsold", recommender.item(item)), ("test", history.held_out)):
-            ranked = recommender.recommend(history.items, 1, False, target).target
+            ranked = recommender.recommend(history.items, 1, target=target).target
             if ranked is not None:
                 found[kind].append(ranked.rank)
     for kind, ranks in found.items():

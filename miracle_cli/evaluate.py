@@ -84,6 +84,24 @@ def evaluate(
         _show(found)
 
 
+def _weights(found: RunEvaluation) -> str:
+    """Which weights these are."""
+    if "fit" in found.run.spec.stages:
+        return "fitted to the training part"
+    return {
+        "best": "of the best validation",
+        "last": "of the last checkpoint; no validation has been yet",
+    }[found.run.weights_from]
+
+
+def _figures(found: RunEvaluation) -> dict[str, str]:
+    """How many interests users have, and of capsules how many are in use."""
+    told = {name: f"{value:.4g}" for name, value in found.found.figures().items()}
+    if "capsules_in_use" in told:
+        told["capsules_in_use"] += f" of {found.run.system.n_interests}"
+    return {name.replace("_", " "): value for name, value in told.items()}
+
+
 def _show(found: RunEvaluation) -> None:
     own = found.found
     names = list(own.metrics)
@@ -103,11 +121,8 @@ def _show(found: RunEvaluation) -> None:
         "users": len(own.users),
         "items": own.n_items,
         "items the history holds": SEEN[found.seen],
-        "weights": {
-            "best": "of the best validation",
-            "last": "of the last checkpoint; no validation has been yet",
-        }[found.run.weights_from],
-        **{name.replace("_", " "): f"{value:.4g}" for name, value in own.figures().items()},
+        "weights": _weights(found),
+        **_figures(found),
         "seconds": f"{own.seconds:.2f}",
     }
     if found.zero_shot:

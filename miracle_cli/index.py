@@ -24,7 +24,7 @@ def index(
     from miracle_cli.progress import RichProgress
     from miracle_core.index.search import FLAT_BELOW, faiss_library
     from miracle_core.index.store import build_index
-    from miracle_core.runs.folder import load_run
+    from miracle_core.runs.opening import load_run
 
     faiss_library()  # what is missing is told before anything is loaded
     record = build_index(load_run(run), progress=RichProgress())

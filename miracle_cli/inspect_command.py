@@ -97,6 +97,9 @@ def _without_capsules(
         {
             "user_id": recommender.user_id(user),
             "length": int(table.lengths[user]),
+            "held_out": None
+            if table.held_out[user] < 0
+            else recommender.item_id(int(table.held_out[user])),
             "rank": int(table.ranks[user]) or None,
         }
         for user in users
@@ -115,7 +118,14 @@ def _without_capsules(
     print_fields({"model": recommender.system.title, "paper": recommender.system.paper})
     print_table(
         ["user", "items", "rank of the held-out item"],
-        [[row["user_id"], row["length"], row["rank"] or "none held out"] for row in rows],
+        [
+            [
+                row["user_id"],
+                row["length"],
+                row["rank"] or ("none held out" if row["held_out"] is None else "left out"),
+            ]
+            for row in rows
+        ],
         right=("items", "rank of the held-out item"),
     )
 

@@ -71,9 +71,7 @@ def recommend(
     top_k: Annotated[int, typer.Option(min=1, help="How many items to recommend.")] = 10,
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Another Dataset than the run's own; a pre-trained run needs one."
-        ),
+        typer.Option(help="Another Dataset than the run's own; a pre-trained run needs one."),
     ] = None,
     seen: Seen = None,
     exclude_seen: Annotated[
@@ -249,7 +247,8 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
         right=("adds to the first",),
     )
     if first:
-        message(f"the model reads the newest {max_length} items; {first} older items are left out")
+        read = "newest item" if max_length == 1 else f"newest {max_length} items"
+        message(f"the model reads the {read}; {first} older items are left out")
     if not labels:
         _show_items(found.items, labels, "recommendations")
         if found.target:

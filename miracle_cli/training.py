@@ -263,13 +263,11 @@ def report(result: Mapping[str, Any], out: Path, as_json: bool, again: str, afte
     if as_json:
         print_json(result)
     else:
-        fields = {
-            "run": out,
-            "status": result["status"],
-            "epochs": result["epochs"],
-            "best epoch": f"{result['best_epoch'] or 'none yet'} (by {result['metric']})",
-            "time": clock(result["seconds"]),
-        }
+        fields = {"run": out, "status": result["status"], "epochs": result["epochs"]}
+        if result["epochs"] or result["status"] == "interrupted":
+            best = result["best_epoch"] or "none yet"
+            fields["best epoch"] = f"{best} (by {result['metric']})"
+        fields["time"] = clock(result["seconds"])
         for split in ("valid", "test"):
             for name, value in result.get(split, {}).items():
                 fields[f"{split} {name}"] = f"{value:.4f}"

@@ -67,6 +67,17 @@ class Display(Listener):
     def stopping(self) -> None:
         """Say that the training will stop; called from a signal handler."""
 
+    def figure(self, name: str, value: float) -> str:
+        """A figure with its name; of things in use, how many there are where a setting says so.
+
+        Args:
+            name: ``NAME_in_use`` counts what the setting ``model.NAME`` sets the number of.
+            value: the figure.
+        """
+        total = getattr(self.settings.model, name.removesuffix(_IN_USE), None)
+        of = f"/{total}" if name.endswith(_IN_USE) and isinstance(total, int) else ""
+        return f"{_words(name)} {value:.4g}{of}"
+
     @property
     def best_epoch(self) -> int:
         """The epoch of the best validation so far, 0 if there is none."""
@@ -88,7 +99,7 @@ class Lines(Display):
         super().epoch(record)
         figures = [f"{name} {value:.4f}" for name, value in record["train"].items()]
         figures += [f"{name} {value:.4f}" for name, value in record["valid"].items()]
-        figures += [f"{_words(name)} {value:.4g}" for name, value in record["figures"].items()]
+        figures += [self.figure(name, value) for name, value in record["figures"].items()]
         message(
             f"epoch {record['epoch']}/{self.settings.train.epochs}"
             f"{' (best so far)' if record['best'] else ''}: {', '.join(figures)}, "
@@ -233,7 +244,7 @@ class Live(Display):
     def _losses(self) -> str:
         report = self._report
         return "  ".join(
-            f"{_words(name)} {value:.0f}" if name.endswith(_IN_USE) else f"{name} {value:.4f}"
+            self.figure(name, value) if name.endswith(_IN_USE) else f"{name} {value:.4f}"
             for name, value in report.items()
             if name != _SPEED
         )
@@ -303,7 +314,8 @@ def show_metrics(result: Mapping[str, Any]) -> None:
         table.add_row(Text(plain(label)), *(f"{metrics[name]:.4f}" for name in names))
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)
     of = result.get("dataset") or ", ".join(result["datasets"])
-    console.print(Text(plain(f"{of}, best epoch {result['best_epoch']}")), table)
+    best = f", best epoch {result['best_epoch']}" if result["best_epoch"] else ""
+    console.print(Text(plain(f"{of}{best}")), table)
 
 
 def clock(seconds: float) -> str:

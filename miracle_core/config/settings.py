@@ -72,6 +72,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _one_kind_of_run(self) -> Settings:
+        spec = self.spec
+        if (self.datasets or self.pretrained) and "pretrain" not in spec.stages:
+            raise ValueError(f"{spec.name} can't be pre-trained")
         if self.datasets and self.data:
             raise ValueError("data is of a fine-tuning, datasets of a pre-training: name one")
         if self.datasets and self.pretrained:
@@ -93,8 +96,6 @@ class Settings(Section):
             raise ValueError(f"{spec.name} is {' or '.join(spec.modes)}, not {self.train.mode}")
         if self.seen == "gain" and "fit" in spec.stages:
             raise ValueError(f"{spec.name} learns no gain: choose seen as-printed or leave-out")
-        if (self.datasets or self.pretrained) and "pretrain" not in spec.stages:
-            raise ValueError(f"{spec.name} can't be pre-trained")
         return self
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from miracle_core.data.ragged import ragged
+from miracle_core.errors import InputError
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -32,6 +33,33 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.users)
+
+
+def picked(every: Examples, positions: Positions) -> Examples:
+    """Some of the examples, by the positions of their targets.
+
+    Args:
+        every: all examples there are.
+        positions: int64 [examples], those to take, in the order wanted.
+
+    Raises:
+        InputError: there are none, or one is not among all or is there twice.
+    """
+    if not len(positions):
+        raise InputError("names no example to learn from", where="examples")
+    rising = every.positions.argsort()
+    places = np.searchsorted(every.positions, positions, sorter=rising).clip(max=len(every) - 1)
+    rows = rising[places]
+    strange = np.flatnonzero(every.positions[rows] != positions)
+    if len(strange):
+        raise InputError(
+            f"position {positions[strange[0]]} is not the target of a training example",
+            where="examples",
+            remedy='choose among dataset.examples("train")',
+        )
+    if len(np.unique(rows)) != len(rows):
+        raise InputError("names an example twice", where="examples")
+    return Examples(every.users[rows], every.positions[rows])
 
 
 def leave_one_out(offsets: Positions) -> Positions:

@@ -11,6 +11,7 @@ import torch
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import pack
 from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender.capsule_map import capsules_of
 from miracle_core.recommender.results import Activations, CapsuleUse, UserTable
@@ -76,7 +77,7 @@ def user_table(
     active, held_out, ranks = (np.full(dataset.n_users, fill) for fill in (0, -1, 0))
     active[found.users] = found.active
     held_out[found.users] = found.targets
-    ranks[found.users] = found.ranks
+    ranks[found.users] = np.where(found.ranks == UNRANKED, 0, found.ranks)
     return UserTable(
         lengths=history_ends(dataset) - dataset.offsets[:-1],
         active=active,

@@ -256,7 +256,7 @@ class UserTable:
         lengths: items before the held-out one [users].
         active: interests [users]; 0 for a user with nothing held out.
         held_out: held-out item [users]; -1 for none.
-        ranks: its rank from 1 [users]; 0 for none.
+        ranks: its rank from 1 [users]; 0 for none, and where it was left out of the candidates.
     """
 
     lengths: Integers

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 from torch import Tensor
 
 from miracle_core.config import Settings, dump_settings, load_settings
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.storage import load_array
 from miracle_core.errors import InputError
 from miracle_core.files import (
     read_json,
@@ -75,6 +78,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last" / "state.safetensors"
 
     @property
+    def examples(self) -> Path:
+        """Which training examples were learned from, where not all were."""
+        return self.path / "examples.npy"
+
+    @property
     def transfer(self) -> Path:
         """What was taken over from another run."""
         return self.path / "transfer.json"
@@ -86,6 +94,7 @@ class RunFolder:
         *,
         overwrite: bool,
         transfer: Mapping[str, Any] | None = None,
+        examples: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Start a run folder: its settings, and the Dataset beside them.
 
@@ -94,6 +103,8 @@ class RunFolder:
             dataset: what it is trained on; None for a pre-training, which keeps no copy.
             overwrite: replace a run that is there.
             transfer: what was taken over from another run.
+            examples: int64 [examples], the positions of the targets that are learned from; None
+                where all are.
 
         Raises:
             InputError: the folder holds something already and may not be overwritten.
@@ -107,6 +118,8 @@ class RunFolder:
             if transfer is not None:
                 where = portable(transfer["run"], self.path)
                 write_json(fresh.transfer, {**transfer, "run": where})
+            if examples is not None:
+                np.save(fresh.examples, examples)
 
     def _portable(self, settings: Settings) -> Settings:
         """The settings as ``config.toml`` holds them: paths relative to the run folder."""
@@ -185,6 +198,10 @@ class RunFolder:
             return None
         value: dict[str, Any] = read_json(self.transfer)
         return value
+
+    def read_examples(self) -> npt.NDArray[np.int64] | None:
+        """The positions of the targets that were learned from, or None where all were."""
+        return load_array(self.examples, 1, "<i8") if self.examples.is_file() else None
 
     def read_weights(
         self, which: Weights | None = None

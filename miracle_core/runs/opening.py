@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
@@ -83,11 +85,22 @@ def item_side(
     return ItemSide(system.prepared(raw.to(device)))
 
 
-def data_hash(settings: Settings, dataset: Dataset) -> str:
-    """One hash for all that training reads: catalogue, sequences, split, and text if it does."""
+def data_hash(
+    settings: Settings, dataset: Dataset, examples: npt.NDArray[np.int64] | None = None
+) -> str:
+    """One hash for all that training reads: catalogue, sequences, split, and text if it does.
+
+    Args:
+        settings: of the run.
+        dataset: what it learns from.
+        examples: int64 [examples], the positions of the targets that are learned from; None where
+            all are.
+    """
     parts = [dataset.manifest.fingerprint]
     if "text" in settings.spec.needs:
         parts.append(dataset.feature_set(settings.encoder or None).sha256)
+    if examples is not None:
+        parts.append(hashlib.sha256(examples.astype("<i8").tobytes()).hexdigest())
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -186,7 +199,7 @@ def load_run(
         own = folder.dataset(verify=verify)
         origin = origin_of(settings, own)
         system = build_system(settings, sizes_of(settings, own))
-        if metadata.get("data") != data_hash(settings, own):
+        if metadata.get("data") != data_hash(settings, own, folder.read_examples()):
             raise InputError(
                 "the run's data is not what its weights were learned from",
                 where=str(folder.data),

@@ -12,6 +12,7 @@ import torch
 
 from miracle_core.config import Settings
 from miracle_core.data.dataset import SPLITS, Dataset, Split
+from miracle_core.data.examples import Examples, picked
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
@@ -40,6 +41,7 @@ def finetune(
     settings: Settings,
     out: str | Path,
     *,
+    examples: Examples | None = None,
     resume: bool = False,
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
@@ -51,6 +53,9 @@ def finetune(
         settings: the whole run; ``settings.data`` names the Dataset, ``settings.pretrained`` the
             run it starts from, if any.
         out: the run folder.
+        examples: the training examples that are learned from, some of ``dataset.examples("train")``
+            (or of its windows, for a system that learns from sequences); None for all. A run that
+            goes on keeps its own.
         resume: go on where the run in ``out`` stopped; its own settings hold.
         overwrite: replace a run that is in ``out`` already.
         listeners: told how it goes.
@@ -60,13 +65,16 @@ def finetune(
         What ``result.json`` holds.
 
     Raises:
-        InputError: no such Dataset or features, a pre-trained run that does not fit, ``out`` is
-            taken, or another training is writing to it.
+        InputError: no such Dataset or features, a pre-trained run that does not fit, examples that
+            are not the Dataset's or that the system can't be restricted to, ``out`` is taken, or
+            another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
     folder, together = RunFolder(as_path(out)), processes()
     with writing(folder, together):
-        return _finetune(settings, folder, together, resume, overwrite, listeners, should_stop)
+        return _finetune(
+            settings, folder, together, resume, overwrite, listeners, should_stop, examples
+        )
 
 
 def _finetune(
@@ -77,8 +85,22 @@ def _finetune(
     overwrite: bool,
     listeners: Sequence[Listener],
     should_stop: Callable[[], bool],
+    examples: Examples | None,
 ) -> dict[str, Any]:
-    if "fit" in (folder.settings() if resume else settings).spec.stages:
+    if resume and examples is not None:
+        raise InputError(
+            "a run that goes on keeps the examples that it was begun with",
+            where="examples",
+            remedy="leave them out",
+        )
+    spec = (folder.settings() if resume else settings).spec
+    if "fit" in spec.stages:
+        if examples is not None:
+            raise InputError(
+                f"{spec.name} is fitted to the whole training part",
+                where="examples",
+                remedy="leave them out",
+            )
         return fit(settings, folder, together, resume=resume, overwrite=overwrite)
     if resume:
         settings = folder.settings()
@@ -88,7 +110,8 @@ def _finetune(
         if transfer is not None and not folder.state.is_file():
             pretrained = Pretrained.open(settings.pretrained)
             pretrained.check_unchanged(Transfer.model_validate(transfer))
-        training = Finetuning(settings, folder, folder.dataset(), pretrained, together)
+        kept = folder.read_examples()
+        training = Finetuning(settings, folder, folder.dataset(), pretrained, together, kept)
         if folder.state.is_file():
             training.restore()
     else:
@@ -100,10 +123,13 @@ def _finetune(
         pretrained = Pretrained.open(settings.pretrained) if settings.pretrained else None
         settings = resolved(settings, dataset, pretrained)
         # Whatever is wrong with the data shows here, before anything is written.
-        training = Finetuning(settings, folder, dataset, pretrained, together)
+        positions = None if examples is None else examples.positions
+        training = Finetuning(settings, folder, dataset, pretrained, together, positions)
         told = None if training.transfer is None else training.transfer.model_dump(mode="json")
         together.on_first(
-            lambda: folder.create(settings, dataset, overwrite=overwrite, transfer=told)
+            lambda: folder.create(
+                settings, dataset, overwrite=overwrite, transfer=told, examples=positions
+            )
         )
         if told is not None and together.first:
             for listener in listeners:
@@ -135,8 +161,13 @@ class Finetuning(Training):
         dataset: what it learns from.
         pretrained: whose weights it starts from, if any.
         processes: those that train together.
+        positions: int64 [examples], the targets of the training examples that are learned from, as
+            positions in the sequences; None for all.
 
     Attributes:
+        examples: what is learned from.
+        n_every: how many training examples the Dataset has.
+        part: whether some of them were named to be learned from.
         transfer: what was taken over, None if nothing was (here).
     """
 
@@ -147,6 +178,7 @@ class Finetuning(Training):
         dataset: Dataset,
         pretrained: Pretrained | None,
         processes: Processes,
+        positions: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.dataset = dataset
         dataset.require_examples(*SPLITS)
@@ -155,6 +187,10 @@ class Finetuning(Training):
         self.examples = dataset.examples("train")
         if system.examples == "sequences":
             self.examples = dataset.windows(system.max_length)
+        self.n_every = len(self.examples)
+        self.part = positions is not None
+        if positions is not None:
+            self.examples = picked(self.examples, positions)
         self.transfer = None if pretrained is None else pretrained.load_into(system, settings)
         if settings.train.freeze:
             freeze(system)
@@ -163,7 +199,7 @@ class Finetuning(Training):
             folder,
             system,
             origin_of(settings, dataset),
-            data_hash(settings, dataset),
+            data_hash(settings, dataset, positions),
             len(self.examples),
             processes,
         )
@@ -216,7 +252,14 @@ class Finetuning(Training):
             "fingerprint": self.dataset.manifest.fingerprint,
             "mode": self.settings.train.mode,
             **({} if transfer is None else {"transfer": transfer}),
+            **self._part(),
         }
+
+    def _part(self) -> dict[str, Any]:
+        """How many of the training examples were learned from, where some were named."""
+        if not self.part:
+            return {}
+        return {"few_examples": {"learned": len(self.examples), "of": self.n_every}}
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
         """Test the best weights."""

@@ -65,6 +65,12 @@ def write_model_card(
             f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
             f"{result['best_epoch']} by validation {train.metric}, seed {train.seed}."
         )
+    if "few_examples" in result:
+        part = result["few_examples"]
+        lines.append(
+            f"- Learned from {part['learned']:,} of the {part['of']:,} training examples "
+            "(`examples.npy`)."
+        )
     if "transfer" in result:
         transfer = result["transfer"]
         lines.append(
@@ -100,7 +106,8 @@ def write_model_card(
         "",
         *(_USE_PRETRAINED if settings.datasets else _USE),
         "",
-        "Every setting is in `config.toml`; every validation in `metrics.jsonl`.",
+        "Every setting is in `config.toml`"
+        + ("; every validation in `metrics.jsonl`." if result["epochs"] else "."),
         "",
     ]
     write_text(folder.path / "README.md", "\n".join(lines))

@@ -244,11 +244,22 @@ class Training(ABC):
         self.count(lengths, figures[len(names) :])
 
     def count(self, lengths: dict[str, int], values: list[float]) -> None:
-        """Add a step's counters, end to end in ``values``, to those of the epoch."""
+        """Add a step's counters, end to end in ``values``, to those of the epoch.
+
+        Raises:
+            InputError: those of the checkpoint are of another length.
+        """
         counters = self.position.counters
         for name, length in lengths.items():
             new, values = [round(value) for value in values[:length]], values[length:]
             before = counters.get(name, [0] * length)
+            if len(before) != length:
+                raise InputError(
+                    f"is a checkpoint of other settings: it counts {len(before)} {name}, "
+                    f"not {length}",
+                    where=str(self.folder.state),
+                    remedy="train again: --overwrite",
+                )
             counters[name] = [a + b for a, b in zip(before, new, strict=True)]
 
     def learn(

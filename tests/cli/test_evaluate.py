@@ -42,7 +42,7 @@ def test_every_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["evaluate", str(run), *options, "--json"]) == 0
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert (found["split"], found["exclude_seen"]) == ("valid", True)
+    assert (found["split"], found["exclude_seen"], found["seen"]) == ("valid", True, "leave-out")
     assert set(found["metrics"]) == {f"{m}@{k}" for k in (1, 5) for m in ("recall", "ndcg", "mrr")}
     assert found["references"].keys() == {"popularity", "chance"}
     table = pl.read_parquet(top)
@@ -57,11 +57,14 @@ def test_for_people(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["evaluate", str(small_run)]) == 0
     said = capsys.readouterr()
     metrics = evaluate_run(small_run).summary()["metrics"]
-    rows = {line.split()[0]: line for line in said.out.splitlines() if line.split()}
+    lines = said.out.splitlines()
+    rows = {line.split()[0]: line for line in lines if line.split()}
     for value in metrics.values():
         assert f"{value:.4f}" in rows["run"]
     assert {"popularity", "chance", "users", "items"} <= rows.keys()
-    assert "of 7" in rows["capsules"]
+    use = next(line for line in lines if line.startswith("capsules in use"))
+    assert use.endswith(" of 7")
+    assert "capsules per user" in said.out
     assert "ranking (test)" in said.err
 
 

@@ -16,7 +16,7 @@ import pytest
 from miracle_cli.main import main
 from miracle_cli.training import until_interrupted
 from miracle_core.files import sha256_file
-from miracle_core.runs.folder import load_run
+from miracle_core.runs.opening import load_run
 from tests.support.runs import SMALL_MODEL, tiny_shop
 from tests.training.support import same_tensors
 

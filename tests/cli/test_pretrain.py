@@ -88,7 +88,7 @@ def test_options_become_settings(tmp_path: Path, data: list[str]) -> None:
     run = pretrain(tmp_path, data, *options)
     used = tomllib.loads((run / "config.toml").read_text())
     assert used["pretrain"]["mix_temperature"] == 0.5
-    assert (used["loss"]["contrast"], used["model"]["agreement"]) == (0.0, "q")
+    assert (used["model"]["contrast"], used["model"]["agreement"]) == (0.0, "q")
     assert (used["train"]["metric"], used["train"]["seed"]) == ("ndcg@5", 3)
 
 

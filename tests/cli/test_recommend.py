@@ -31,8 +31,11 @@ def fails(capsys: Capture, *args: str | Path) -> str:
 def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> None:
     shown = answer(capsys, small_run, "--title", TITLES[3], "--title", "a glove", "--top-k", "4")
     found = Recommender.load(small_run).recommend([3, NewTitle("a glove")], 4)
-    assert list(shown) == ["run", "dataset", "user", "history", "capsules", "items", "held_out"]
-    assert (shown["dataset"], shown["user"], shown["held_out"]) == ("tiny", None, None)
+    assert list(shown) == [
+        *("run", "model", "dataset", "seen", "user", "history", "capsules", "items", "held_out")
+    ]
+    assert (shown["model"], shown["dataset"], shown["seen"]) == ("miracle", "tiny", "gain")
+    assert (shown["user"], shown["held_out"]) == (None, None)
     assert shown["history"] == [
         {
             "item_id": "I03",
@@ -108,7 +111,7 @@ def test_seen_items_are_left_out_only_when_asked(small_run: Path, capsys: Captur
     args = ("--item", "I05", "--item", "I06", "--top-k", "99")
     kept = [item["item_id"] for item in answer(capsys, small_run, *args)["items"]]
     assert kept == [
-        i["item_id"] for i in answer(capsys, small_run, *args, "--include-seen")["items"]
+        i["item_id"] for i in answer(capsys, small_run, *args, "--seen", "gain")["items"]
     ]
     assert len(kept) == len(TITLES)
     left = [i["item_id"] for i in answer(capsys, small_run, *args, "--exclude-seen")["items"]]

@@ -20,7 +20,7 @@ def record(epoch: int, *, best: bool, value: float = 0.1234) -> dict[str, Any]:
         "step": 10 * epoch,
         "train": {"loss": 6.5, "recommendation": 6.25},
         "valid": {"recall@10": value, "ndcg@10": value / 2},
-        "capsules": {"in_use": 29, "per_user": 3.456},
+        "figures": {"capsules_in_use": 29, "capsules_per_user": 3.456},
         "best": best,
         "seconds": 3700.0,
     }
@@ -95,7 +95,7 @@ def test_the_best_is_marked_and_stays_in_sight(live: Live) -> None:
         numbers = [row for row in rows if row and row[0].isdigit()]
         assert [int(row[0]) for row in numbers] == [3, *range(25 - SHOWN_EPOCHS, 25)]
         assert [row[0] for row in numbers if "best" in row] == ["3"]
-        assert numbers[0][2:] == ["6.5000", "0.0300", "0.0150", "29", "3.46"]
+        assert numbers[0][2:] == ["6.5000", "0.0300", "0.0150", "29", "3.456"]
 
 
 def test_after_resuming_the_best_from_before_is_known(live: Live) -> None:
@@ -143,7 +143,8 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert lines[0] == "training: 12,345 examples, 10 steps an epoch, at most 30 epochs"
     assert lines[1] == (
         "epoch 1/30 (best so far): loss 6.5000, recommendation 6.2500, recall@10 0.1234, "
-        "ndcg@10 0.0617, 29/32 capsules in use, 3.46 a user, 500 examples/s, 1:01:40 in all"
+        "ndcg@10 0.0617, capsules in use 29/32, capsules per user 3.456, 500 examples/s, "
+        "1:01:40 in all"
     )
     assert lines[2].startswith("epoch 2/30: ")
     assert lines[3:] == ["testing the best weights"]

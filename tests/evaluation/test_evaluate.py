@@ -16,17 +16,19 @@ from miracle_core.evaluation import evaluate as evaluate_module
 from miracle_core.evaluation import metrics as metrics_module
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import ranking_metrics
-from miracle_core.evaluation.scorers import ConstantInterest, chance, popularity
-from miracle_core.systems.miracle.capsules import Interests
-from miracle_core.ranking.repeats import Repeats
-from miracle_core.ranking.walk import tie_order
-from tests.systems.miracle.support import interests_of
+from miracle_core.ranking.order import tie_order
+from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.walk import walk
+from miracle_core.systems.scorer import Scores
 from tests.reference import metrics
+from tests.support.scorers import constant, fitted
+from tests.systems.miracle.support import interests_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from miracle_core.data.packed import Packed
+    from miracle_core.ranking.interests import Interests
 
 ITEMS, MAX_LENGTH, KS = 30, 4, (1, 5, 10)
 
@@ -58,26 +60,30 @@ class LikeTheHistory:
     """Interests = the (whole-number) vectors of the history's items, so scores are exact."""
 
     max_length = MAX_LENGTH
+    n_interests = ITEMS
+    capsules = True
 
     def __init__(self, gain: float | None = None) -> None:
         self.gain = gain
 
     vectors = np.random.default_rng(1).integers(-2, 3, (ITEMS, 3)).astype(float)
 
-    def items(self) -> torch.Tensor:
-        return torch.from_numpy(self.vectors)
-
     def interests(self, packed: Packed) -> Interests:
         lengths = [length for length, count in packed.groups for _ in range(count)]
         parts = packed.items.split(lengths)
         return interests_of([{int(i): self.vectors[i] for i in part} for part in parts])
 
-    def repeats(self, interests: Interests, packed: Packed) -> Repeats | None:
-        if self.gain is None:
-            return None
-        return Repeats.of(interests, packed, torch.tensor(self.gain, dtype=torch.float64))
+    def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
+        interests, gained = self.interests(packed), None
+        if self.gain is not None:
+            gain = torch.tensor(self.gain, dtype=torch.float64)
+            gained = Seen.of(interests, packed, gain)
+        if leave_out is not None:
+            leave_out = leave_out.ordered(interests.users)
+        parts = walk(interests, torch.from_numpy(self.vectors), gained, leave_out)
+        return Scores(interests, ((interests.users[p.users], p.scores) for p in parts))
 
-    def scores(self, history: list[int]) -> list[float]:
+    def plainly(self, history: list[int]) -> list[float]:
         read = history[-MAX_LENGTH:]
         scores = [float(max(self.vectors[read] @ x)) for x in self.vectors]
         for item in set(read):
@@ -86,10 +92,10 @@ class LikeTheHistory:
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("leave_out", [False, True])
 @pytest.mark.parametrize("batch_users", [3, 2048])
 @pytest.mark.parametrize("gain", [None, -3.0, 2.0])
-def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_users, gain):
+def test_equals_plain_sorting(tmp_path, monkeypatch, split, leave_out, batch_users, gain):
     monkeypatch.setattr(evaluate_module, "BATCH_USERS", batch_users)
     histories, scorer, key = random_histories(), LikeTheHistory(gain), tie_order(ITEMS).tolist()
     found = evaluate(
@@ -97,7 +103,7 @@ def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_
         dataset_of(tmp_path / "d", histories),
         split,
         ks=KS,
-        exclude_seen=exclude_seen,
+        leave_out=leave_out,
         keep_top=7,
     )
     assert found.users.tolist() == [u for u, own in enumerate(histories) if len(own) >= 3]
@@ -105,11 +111,11 @@ def test_equals_plain_sorting(tmp_path, monkeypatch, split, exclude_seen, batch_
     for row, user in enumerate(found.users.tolist()):
         own = histories[user] if split == "test" else histories[user][:-1]
         history, target = own[:-1], own[-1]
-        scores = scorer.scores(history)
-        if exclude_seen:
+        scores = scorer.plainly(history)
+        if leave_out:
             scores = [-np.inf if i in history else score for i, score in enumerate(scores)]
         rank = metrics.rank_of(scores, target, key)
-        ranks.append(metrics_module.UNRANKED if exclude_seen and target in history else rank)
+        ranks.append(metrics_module.UNRANKED if leave_out and target in history else rank)
         best = metrics.ranking(scores, key)[:7]
         assert found.targets[row] == target
         assert found.top_items[row].tolist() == best
@@ -147,9 +153,9 @@ def test_users_that_use_each_capsule_are_counted(tmp_path):
 def test_popularity_counts_the_training_part_only(tmp_path):
     histories = [[5, 5, 5, 1, 2], [5, 4, 1, 2], [3, 4]]
     data = dataset_of(tmp_path / "d", histories)
-    counts = popularity(data).items().squeeze(1).tolist()
+    counts = fitted("popularity", data).items.squeeze(1).tolist()
     assert {i: int(c) for i, c in enumerate(counts) if c} == {5: 4, 4: 2, 3: 1}
-    ranks = evaluate(popularity(data), data).ranks.tolist()
+    ranks = evaluate(fitted("popularity", data), data).ranks.tolist()
     key = tie_order(ITEMS).tolist()
     assert ranks == [metrics.rank_of(counts, 2, key)] * 2
 
@@ -158,9 +164,9 @@ def test_a_constant_scorer_ranks_as_chance(tmp_path):
     """Ranks of all possible targets are 1 to the number of items, whatever their index."""
     histories = [[0, 1, target] for target in range(ITEMS)]
     data = dataset_of(tmp_path / "d", histories)
-    flat = evaluate(ConstantInterest(torch.zeros(ITEMS)), data)
+    flat = evaluate(constant(torch.zeros(ITEMS)), data)
     assert sorted(flat.ranks.tolist()) == list(range(1, ITEMS + 1))
-    order = evaluate(chance(data), data)
+    order = evaluate(fitted("random", data), data)
     assert sorted(order.ranks.tolist()) == list(range(1, ITEMS + 1))
 
 

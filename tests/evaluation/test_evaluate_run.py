@@ -12,11 +12,11 @@ from miracle_core.data.dataset import EncoderIdentity
 from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.references import Reference, references
-from miracle_core.evaluation.scorers import MiracleScorer, TextSimilarity
 from miracle_core.evaluation.evaluate_run import evaluate_run
-from miracle_core.runs.folder import load_run, text_vectors
+from miracle_core.evaluation.references import Reference, references
+from miracle_core.runs.opening import item_side, load_run
 from tests.support.runs import ENCODER, other_shop, reencode, tiny_run
+from tests.support.scorers import fitted
 
 
 def metrics_of(found: dict[str, Reference]) -> dict[str, dict[str, float]]:
@@ -32,7 +32,7 @@ def test_the_runs_own_data_by_default(small_run: Path) -> None:
     assert summary["active_capsules"]["mean"] == found.found.active.mean()
     assert not summary["zero_shot"]
     loaded = load_run(small_run)
-    direct = evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset)
+    direct = evaluate(loaded.scorer(), loaded.dataset)
     assert summary["metrics"] == direct.metrics
     assert summary["references"] == metrics_of(references(loaded.dataset))
 
@@ -59,10 +59,11 @@ def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
     assert (summary["dataset"], summary["users"], summary["items"]) == ("other", 9, 20)
     assert summary["zero_shot"]
     # By hand: the same weights over the other items' text.
-    model = load_run(run).model
-    scorer = MiracleScorer(model, model.scaled_text(text_vectors(other)))
+    model = load_run(run).system
+    scorer = model.scorer(item_side(model, found.run.spec, other, None))
     assert summary["metrics"] == evaluate(scorer, other).metrics
-    text = evaluate(TextSimilarity(text_vectors(other), scorer.max_length), other).metrics
+    neighbours = fitted("textknn", other, max_length=scorer.max_length)
+    text = evaluate(neighbours, other, leave_out=True).metrics
     assert summary["references"] == {"text": text, **metrics_of(references(other))}
 
 
@@ -164,5 +165,5 @@ def test_evaluation_draws_no_random_numbers(small_run: Path) -> None:
     """Or the epochs after a validation would depend on it."""
     loaded = load_run(small_run)
     before = torch.get_rng_state()
-    evaluate(MiracleScorer(loaded.model, loaded.text), loaded.dataset, keep_top=5)
+    evaluate(loaded.scorer(), loaded.dataset, keep_top=5)
     assert torch.equal(torch.get_rng_state(), before)

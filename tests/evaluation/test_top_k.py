@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset
 from miracle_core.evaluation import evaluate as evaluate_module
 from miracle_core.evaluation import top_k as top_k_module
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import popularity
+from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.top_k import write_top_k
 from miracle_core.ranking import walk
-from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from tests.support.runs import tiny_run
+from tests.support.scorers import fitted
 
 
 def from_file(path: Path, users: int, k: int) -> dict[str, float]:
@@ -39,11 +40,11 @@ def saved(found: RunEvaluation, path: Path) -> pl.DataFrame:
     return pl.read_parquet(path)
 
 
-@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("seen", ["as-printed", "leave-out", "gain"])
 @pytest.mark.parametrize("mode", ["transductive", "inductive"])
-def test_metrics_from_the_file_agree(tmp_path: Path, mode: str, exclude_seen: bool) -> None:
+def test_metrics_from_the_file_agree(tmp_path: Path, mode: str, seen: SeenRule) -> None:
     run = tiny_run(tmp_path, train__mode=mode)
-    found = evaluate_run(run, ks=(1, 3, 10, 30, 50), keep_top=30, exclude_seen=exclude_seen)
+    found = evaluate_run(run, ks=(1, 3, 10, 30, 50), keep_top=30, seen=seen)
     saved(found, tmp_path / "top.parquet")
     users = len(found.found.users)
     assert users == 11
@@ -68,7 +69,7 @@ def test_every_item_is_a_candidate_once_and_nothing_else_is(tmp_path: Path) -> N
 
 
 def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -> None:
-    found = evaluate_run(tiny_run(tmp_path), keep_top=30, exclude_seen=True)
+    found = evaluate_run(tiny_run(tmp_path), keep_top=30, seen="leave-out")
     table = saved(found, tmp_path / "top.parquet")
     ids, dataset = found.dataset.items["item_id"], found.dataset
     for user in found.found.users.tolist():
@@ -83,7 +84,7 @@ def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -
 def test_a_seen_target_is_no_hit_even_when_k_is_the_whole_catalogue(tmp_path: Path) -> None:
     """Popularity on the tiny shop: some users took their held-out item before."""
     dataset = Dataset.open(tiny_run(tmp_path) / "data")
-    found = evaluate(popularity(dataset), dataset, ks=(30, 50), exclude_seen=True)
+    found = evaluate(fitted("popularity", dataset), dataset, ks=(30, 50), leave_out=True)
     again = [int(dataset.sequence(u)[-1]) in dataset.sequence(u)[:-1] for u in found.users]
     assert any(again)
     for k in (30, 50):
@@ -115,9 +116,9 @@ def test_nothing_depends_on_batches_or_chunks(
     whole = evaluate_run(run, keep_top=30).found
     for batch, chunk, block in ((1, 1, 1), (2, 60, 7), (3, 1 << 24, 64), (5, 90, 1 << 22)):
         monkeypatch.setattr(evaluate_module, "BATCH_USERS", batch)
-        monkeypatch.setattr(retrieval, "CHUNK_ELEMENTS", chunk)
-        monkeypatch.setattr(retrieval, "BLOCK_ELEMENTS", block)
-        monkeypatch.setattr(retrieval, "MIN_ROWS", 1)
+        monkeypatch.setattr(walk, "CHUNK_ELEMENTS", chunk)
+        monkeypatch.setattr(walk, "BLOCK_ELEMENTS", block)
+        monkeypatch.setattr(walk, "MIN_ROWS", 1)
         cut = evaluate_run(run, keep_top=30).found
         assert cut.metrics == whole.metrics
         for name in ("users", "targets", "ranks", "active", "capsule_users", "top_items"):

@@ -11,11 +11,11 @@ import torch
 from miracle_core.data.packed import pack_lists
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.layers.radial import squash
 from miracle_core.recommender import ItemId, NewTitle, Recommender
 from miracle_core.recommender.results import Recommendation
-from miracle_core.runs.folder import TrainedRun, load_run
+from miracle_core.runs.opening import TrainedRun, load_run
+from miracle_core.systems.miracle.miracle import Miracle
 from tests.support.runs import MAX_LENGTH, TITLES, random_model, tiny_run, tiny_settings, write_run
 from tests.support.runs import tiny_shop as make_shop
 
@@ -24,7 +24,7 @@ KINDS = [
     {},
     {"train__mode": "inductive"},
     {"model__score": "inner", "model__temperature": 1.0},
-    {"model__repeat": False},
+    {"seen": "as-printed"},
     {"model__agreement": "q", "model__iterations": 1},
     {"model__positional": False, "model__text_scale": "raw"},
 ]
@@ -40,14 +40,24 @@ def small(small_run: Path) -> Recommender:
     return Recommender.load(small_run)
 
 
+def miracle_of(run: TrainedRun) -> Miracle:
+    assert isinstance(run.system, Miracle)
+    return run.system
+
+
+def gain_of(model: Miracle) -> float:
+    gain = model.gain()
+    return 0.0 if gain is None else float(gain)
+
+
 HISTORIES = [[0], [5, 17, 29], [8, 8, 20, 1], [3, 14, 15, 9, 26, 5], [27, 1, 8, 2, 8, 1, 8, 28]]
 
 
 @torch.inference_mode()
 def test_as_the_model_says_of_all_histories_in_one_batch(run: TrainedRun) -> None:
     recommender = Recommender(run)
-    model = run.model
-    x = model.catalogue(run.text)
+    model = miracle_of(run)
+    x = model.inputs(run.items)
     packed = pack_lists(HISTORIES, MAX_LENGTH)
     output = model(x[packed.items], packed)
     interests = output.interests.replace_vectors(model.user_vectors(output))
@@ -60,7 +70,7 @@ def test_as_the_model_says_of_all_histories_in_one_batch(run: TrainedRun) -> Non
         row += k
         strengths = dict(
             zip(
-                interests.capsules[rows].tolist(),
+                interests.which[rows].tolist(),
                 output.interests.vectors[rows].norm(dim=1).tolist(),
                 strict=True,
             )
@@ -69,11 +79,11 @@ def test_as_the_model_says_of_all_histories_in_one_batch(run: TrainedRun) -> Non
         scores = interests.vectors[rows] @ model.candidates(x).T
         best = scores.amax(0).numpy()
         had = sorted(set(history[-MAX_LENGTH:]))
-        best[had] += model.repeat_gain()
-        assert (model.repeat_gain() != 0.0) == model.settings.repeat
+        best[had] += gain_of(model)
+        assert (gain_of(model) != 0.0) == (run.settings.seen == "gain")
         assert [item.item for item in found.items] == list(np.argsort(-best, kind="stable"))
         for item in found.items:
-            own = dict(zip(interests.capsules[rows].tolist(), scores[:, item.item], strict=True))
+            own = dict(zip(interests.which[rows].tolist(), scores[:, item.item], strict=True))
             np.testing.assert_allclose(item.score, best[item.item], **CLOSE)
             np.testing.assert_allclose(
                 item.scores, [own[c.capsule] for c in found.capsules], **CLOSE
@@ -89,11 +99,12 @@ def packed_lengths(groups: tuple[tuple[int, int], ...]) -> list[int]:
 
 @torch.inference_mode()
 def test_the_trace_rebuilds_interests_and_scores(run: TrainedRun) -> None:
-    recommender, model = Recommender(run), run.model
-    x = model.catalogue(run.text)
+    recommender, model = Recommender(run), miracle_of(run)
+    x = model.inputs(run.items)
     for history in HISTORIES:
         found = recommender.recommend(history)
         trace = found.trace
+        assert trace is not None
         n, k = trace.routing.shape
         assert (n, k) == (min(len(history), MAX_LENGTH), len(found.capsules))
         assert trace.similarity.shape == (n, recommender.n_capsules)
@@ -105,7 +116,7 @@ def test_the_trace_rebuilds_interests_and_scores(run: TrainedRun) -> None:
         H = model.context(x[packed.items], packed)
         output = model.capsules(H, packed)
         q = model.capsules.features(H)
-        order = [output.interests.capsules.tolist().index(c.capsule) for c in found.capsules]
+        order = [output.interests.which.tolist().index(c.capsule) for c in found.capsules]
         u = output.interests.vectors[order]
         z = torch.from_numpy(trace.routing * trace.importance[:, None]).T @ q
         np.testing.assert_allclose(squash(z), u, **CLOSE)
@@ -114,7 +125,7 @@ def test_the_trace_rebuilds_interests_and_scores(run: TrainedRun) -> None:
         np.testing.assert_allclose(trace.similarity, output.similarity, **CLOSE)
         for item in found.items:
             assert len(item.contributions) == n
-            repeat = model.repeat_gain() if item.item in history[-MAX_LENGTH:] else 0.0
+            repeat = gain_of(model) if item.item in history[-MAX_LENGTH:] else 0.0
             assert item.repeat == pytest.approx(repeat)
             np.testing.assert_allclose(sum(item.contributions) + repeat, item.score, **CLOSE)
 
@@ -149,7 +160,8 @@ def test_only_the_newest_items_are_read(small: Recommender) -> None:
     long = [4, 22, *HISTORIES[3]]
     whole, newest = small.recommend(long), small.recommend(long[-MAX_LENGTH:])
     assert whole.items == newest.items
-    assert whole.trace.first == 2
+    assert whole.trace is not None and newest.trace is not None
+    assert whole.trace.first == whole.first == 2
     np.testing.assert_array_equal(whole.trace.routing, newest.trace.routing)
     assert [own.item for own in whole.history] == long
     assert [own.capsule for own in whole.history][:2] == [None, None]
@@ -164,14 +176,14 @@ def test_seen_items_can_be_left_out(small: Recommender) -> None:
     everything = small.recommend(long, top_k=99)
     assert sorted(item.item for item in everything.items) == list(range(len(TITLES)))
     assert [item.rank for item in everything.items] == list(range(1, len(TITLES) + 1))
-    unseen = small.recommend(long, top_k=99, exclude_seen=True, target=4)
+    unseen = small.recommend(long, top_k=99, seen="leave-out", target=4)
     assert [i.item for i in unseen.items] == [
         i.item for i in everything.items if i.item not in long
     ]
     assert [i.rank for i in unseen.items] == list(range(1, len(unseen.items) + 1))
     assert unseen.target is not None
     assert (unseen.target.item, unseen.target.rank) == (4, 0)
-    nothing = small.recommend(range(len(TITLES)), exclude_seen=True)
+    nothing = small.recommend(range(len(TITLES)), seen="leave-out")
     assert nothing.items == ()
     assert all(capsule.best == () for capsule in nothing.capsules)
 
@@ -184,7 +196,7 @@ def test_a_target_is_ranked_among_all(small: Recommender) -> None:
 
 def test_held_out_items_rank_as_in_evaluation(small: Recommender, small_run: Path) -> None:
     run = load_run(small_run)
-    found = evaluate(MiracleScorer(run.model, run.text), run.dataset, "test")
+    found = evaluate(run.scorer(), run.dataset, "test")
     table = small.users()
     for user in range(small.n_users):
         past = small.user_history(small.user_id(user), "test")
@@ -210,7 +222,7 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     dataset = make_shop(tmp_path / "data")
     text = str(dataset.items["text"][20])
     # A new item is none that the history held, so no score gains by it.
-    settings = tiny_settings(data=str(tmp_path / "data"), model__repeat=False)
+    settings = tiny_settings(data=str(tmp_path / "data"), seen="as-printed")
     model = random_model(settings, dataset)
     transductive = Recommender.load(write_run(tmp_path / "a", dataset, settings, model))
     told = transductive.recommend([3, NewTitle(text)], top_k=30)
@@ -227,7 +239,7 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
 
 
 def test_in_an_inductive_run_a_new_item_is_like_any_other(tmp_path: Path) -> None:
-    run = tiny_run(tmp_path, train__mode="inductive", model__repeat=False)
+    run = tiny_run(tmp_path, train__mode="inductive", seen="as-printed")
     recommender = Recommender.load(run)
     text = NewTitle(recommender.text(11))
     same(recommender.recommend([text], top_k=30), recommender.recommend([11], top_k=30))

@@ -18,7 +18,8 @@ from miracle_core.errors import InputError, MiracleError
 from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.recommender.labels import characteristic_words, shortened, spelling
 from miracle_core.recommender.titles import TitleIndex
-from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import (
     FILAMENT,
@@ -240,7 +241,7 @@ def test_a_capsules_items_are_those_that_wake_it_alone(small: Recommender) -> No
 
 
 def test_neighbours_are_by_the_cosine_of_base_vectors(small: Recommender, small_run: Path) -> None:
-    base = load_run(small_run).model.capsules.base.detach()
+    base = load_run(small_run).system.capsules.base.detach()
     cosines = torch.nn.functional.cosine_similarity(base[2:3], base)
     for other, cosine in small.capsules()[2].neighbours:
         assert cosine == pytest.approx(float(cosines[other]), abs=1e-6)

@@ -13,10 +13,11 @@ import torch
 from miracle_core.config import Settings, make_settings, nested
 from miracle_core.data.dataset import Dataset, EncoderIdentity
 from miracle_core.data.writing import write_dataset, write_features
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import build_system, data_hash, sizes_of
+from miracle_core.runs.tensors import save_tensors
 from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.text import load_encoder
-from miracle_core.runs.folder import RunFolder, build_model, data_hash
-from miracle_core.runs.tensors import save_tensors
 
 ENCODER = "hashing:32"
 # Three kinds of things, then what a shop should not hold but does.
@@ -114,7 +115,8 @@ def tiny_settings(**changes: Any) -> Settings:
 
 def random_model(settings: Settings, dataset: Dataset, seed: int = 3) -> Miracle:
     """A model whose every parameter is drawn at random, large enough to tell histories apart."""
-    model = build_model(settings, dataset)
+    model = build_system(settings, sizes_of(settings, dataset))
+    assert isinstance(model, Miracle)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

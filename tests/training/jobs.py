@@ -12,11 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Imported by the process that forks, so that its forks need not.
-import accelerate  # noqa: F401
 import numpy as np
 import torch
-import torch._dynamo  # what the first optimiser imports
+import torch._dynamo  # what the first optimiser imports: here, so that forks need not
 from safetensors.torch import save_file
 
 from miracle_core.config import load_settings
@@ -25,13 +23,14 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import Packed
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation import evaluate as evaluation
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.processes import processes
-from miracle_core.training import pretraining, trainer
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import item_side
+from miracle_core.systems.base import System
+from miracle_core.systems.miracle import miracle
+from miracle_core.training import trainer
 from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.training.pretraining import Pretraining, pretrain
-from miracle_core.runs.folder import RunFolder, text_vectors
 from tests.support.runs import random_model
 
 torch.set_num_threads(1)
@@ -43,7 +42,7 @@ def every_third(packed: Packed, *_: Any) -> torch.Tensor:
     return ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
 
 
-def unlike(model: Miracle, scale: float = 0.3) -> None:
+def unlike(model: System, scale: float = 0.3) -> None:
     """Weights that tell histories apart, the same each time."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -59,35 +58,36 @@ def gradients(config: str, out: str, batches: list[list[int]]) -> None:
     folder = RunFolder(Path(out))
     training: trainer.Training
     if settings.datasets:
-        pretraining.draw_mask = every_third  # type: ignore[assignment]
+        miracle.draw_mask = every_third  # type: ignore[assignment]
         training = Pretraining(settings, folder, Corpus.open(settings.datasets), together)
     else:
         training = Finetuning(settings, folder, Dataset.open(settings.data), None, together)
-    unlike(training.model)
-    training.model.eval()
+    unlike(training.system)
+    training.system.eval()
     found: dict[str, torch.Tensor] = {}
     for number, batch in enumerate(batches):
         training.optimiser.zero_grad(set_to_none=True)
-        names, values = training.learn(np.array(batch), 1.0)
-        together.sum_gradients(training.model.parameters())
+        names, lengths, values = training.learn(np.array(batch), 1.0)
+        assert list(lengths) == ["capsules"]
+        together.sum_gradients(training.system.parameters())
         values = together.sum(values)
         found |= {f"{number}.{name}": values[i].clone() for i, name in enumerate(names)}
         found[f"{number}.used"] = values[len(names) :].clone()
-        for name, parameter in training.model.named_parameters():
+        for name, parameter in training.system.named_parameters():
             if parameter.grad is not None:
                 found[f"{number}.d.{name}"] = parameter.grad.clone()
     together.on_first(lambda: save_file(found, out))
 
 
-def ranking(config: str, out: str, exclude_seen: bool) -> None:
+def ranking(config: str, out: str, leave_out: bool) -> None:
     """An evaluation, every array of it; each process writes what it has."""
     settings, together = load_settings(Path(config)), processes()
     dataset = Dataset.open(settings.data)
     model = random_model(settings, dataset)
-    scorer = MiracleScorer(model, model.scaled_text(text_vectors(dataset)))
+    scorer = model.scorer(item_side(model, settings.spec, dataset, settings.encoder))
     evaluation.BATCH_USERS = 3
     found = evaluation.evaluate(
-        scorer, dataset, exclude_seen=exclude_seen, keep_top=4, processes=together
+        scorer, dataset, leave_out=leave_out, keep_top=4, processes=together
     )
     arrays = ("users", "targets", "ranks", "active", "capsule_users", "top_items", "top_scores")
     np.savez(

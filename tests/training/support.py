@@ -39,7 +39,7 @@ def pretrain_settings(folder: Path, **changes: Any) -> Settings:
         "model__capsules": 4,
         "train__batch_size": 8,
         "train__learning_rate": 0.01,
-        "pretrain__mask_min_length": 3,
+        "model__mask_min_length": 3,
     }
     return tiny_settings(**{**quick, **changes})
 

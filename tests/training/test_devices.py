@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch._inductor.config
 
-from miracle_core.config import ModelSettings, Settings
+from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
-from miracle_core.model import scoring
-from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.processes import ALONE
-from miracle_core.training import devices, pretraining
+from miracle_core.ranking import loss
+from miracle_core.runs.folder import RunFolder
+from miracle_core.systems.miracle import miracle
+from miracle_core.training import devices
 from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.training.pretraining import Pretraining, pretrain
-from miracle_core.runs.folder import RunFolder
 from miracle_core.training.trainer import Training
 from tests.training.jobs import every_third, unlike
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 from tests.training.test_resume import assert_same_run, stop_at
-
-CPU = torch.device("cpu")
 
 
 def training_of(settings: Settings, folder: Path) -> Training:
@@ -42,13 +38,13 @@ def learned(training: Training, batch: list[int]) -> tuple[dict[str, float], dic
 
     With larger weights an item here activates another capsule in bf16, which changes far more.
     """
-    unlike(training.model, 0.2)
-    training.model.eval()
-    names, values = training.learn(np.array(batch), 1.0)
+    unlike(training.system, 0.2)
+    training.system.eval()
+    names, _, values = training.learn(np.array(batch), 1.0)
     scale = training.scaler.get_scale()
     gradients = {
         name: parameter.grad / scale
-        for name, parameter in training.model.named_parameters()
+        for name, parameter in training.system.named_parameters()
         if parameter.grad is not None
     }
     return dict(zip(names, values.tolist(), strict=False)), gradients
@@ -60,10 +56,10 @@ def test_low_precision_is_close_to_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, precision: str
 ) -> None:
     """Losses to 0.5 %, gradients to 3 % of their norm (fp16: 0.5 %); and it is not float32."""
-    monkeypatch.setattr(pretraining, "draw_mask", every_third)
+    monkeypatch.setattr(miracle, "draw_mask", every_third)
     if kind == "blocks":
-        monkeypatch.setattr(scoring, "BLOCK_ELEMENTS", 100)
-        monkeypatch.setattr(scoring, "MIN_CHUNK_ROWS", 8)
+        monkeypatch.setattr(loss, "BLOCK_ELEMENTS", 100)
+        monkeypatch.setattr(loss, "MIN_CHUNK_ROWS", 8)
     found = []
     for name in ("fp32", precision):
         changes: dict[str, Any] = {"train__precision": name}
@@ -135,13 +131,13 @@ def test_parts_of_a_step_add_up_to_its_gradient(tmp_path: Path) -> None:
     gradients = []
     for parts in (1, 3):
         settings = quick_settings(
-            tmp_path / "data", train__accumulation=parts, loss__coverage=0.0, train__clip=1e9
+            tmp_path / "data", train__accumulation=parts, model__coverage=0.0, train__clip=1e9
         )
         training = training_of(settings, tmp_path)
-        unlike(training.model)
-        training.model.eval()
+        unlike(training.system)
+        training.system.eval()
         training.step(np.arange(7))
-        named = training.model.named_parameters()
+        named = training.system.named_parameters()
         found = {n: p.grad.clone() for n, p in named if p.grad is not None}
         gradients.append((found, training.position.sums))
     (whole, sums), (added, added_sums) = gradients
@@ -157,82 +153,3 @@ def test_more_parts_than_examples(tmp_path: Path) -> None:
     assert result["status"] == "finished"
     # Alone in its part, a target has no negatives.
     assert RunFolder(tmp_path / "run").history()[0]["train"]["recommendation"] == 0.0
-
-
-def test_without_a_compiler_compiling_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_compiler(*_: Any, **__: Any) -> Any:
-        raise RuntimeError("Compiler: g++ is not found.\nmore")
-
-    monkeypatch.setattr(
-        torch.nn.Module,
-        "compile",
-        lambda self, **_: setattr(self, "_compiled_call_impl", no_compiler),
-    )
-    settings = quick_settings(tmp_path / "data", train__compile=True)
-    with pytest.raises(InputError, match=r"can't compile here: Compiler: g\+\+ is not found\. \("):
-        finetune(settings, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_without_triton_its_kernels_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
-    settings = quick_settings(tmp_path / "data", train__kernels="triton")
-    with pytest.raises(InputError, match=r"train\.kernels: Triton is not installed \(leave it at"):
-        finetune(settings, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("device", "error", "says"),
-    [
-        ("cpu", 0.0, "need a GPU of CUDA, and this is cpu"),
-        ("cuda", 0.01, "compute something else here .relative error 1.0e-02"),
-        ("cuda", float("nan"), "compute something else here .relative error nan"),
-        ("cuda", RuntimeError("PTX is too new.\nmore"), r"don't run here: PTX is too new. \("),
-    ],
-)
-def test_kernels_that_do_not_work_here_are_refused(
-    monkeypatch: pytest.MonkeyPatch, device: str, error: Any, says: str
-) -> None:
-    def triton_error(*_: Any) -> Any:
-        if isinstance(error, Exception):
-            raise error
-        return error
-
-    monkeypatch.setattr(devices, "find_spec", lambda _: object())
-    monkeypatch.setattr(devices, "triton_error", triton_error)
-    model = Miracle(ModelSettings(width=4, heads=1), 3)
-    with pytest.raises(InputError, match=says) as caught:
-        devices.use_triton(model, "fp32", torch.device(device))
-    assert caught.value.where == "train.kernels"
-    assert not model.triton
-
-
-def test_kernels_that_work_here_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "find_spec", lambda _: object())
-    monkeypatch.setattr(devices, "triton_error", lambda *_: 1e-6)
-    model = Miracle(ModelSettings(width=4, heads=1), 3)
-    devices.use_triton(model, "fp32", torch.device("cuda"))
-    assert model.triton
-
-
-@pytest.mark.skipif(shutil.which("c++") is None, reason="compiling needs a C++ compiler")
-def test_compiled_layers_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)
-    found = []
-    for compiled in (False, True):
-        # One layer (eq. 10) is enough: each takes seconds to compile.
-        settings = quick_settings(
-            tmp_path / "data", train__compile=compiled, model__positional=False
-        )
-        training = training_of(settings, tmp_path)
-        assert (training.model.capsules.features._compiled_call_impl is not None) == compiled
-        found.append([learned(training, batch) for batch in ([1, 5, 9], list(range(20)))])
-    for (losses, gradients), (others, their_gradients) in zip(*found, strict=True):
-        assert others == pytest.approx(losses, rel=1e-5)
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(their_gradients[name], gradient, rtol=1e-4, atol=1e-5)

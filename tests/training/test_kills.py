@@ -12,7 +12,8 @@ import pytest
 
 from miracle_core.config import dump_settings
 from miracle_core.errors import InputError
-from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import load_run
 from tests.support.warm import Warm
 from tests.training.support import pretrain_settings, quick_settings
 from tests.training.test_resume import assert_same_run

@@ -12,17 +12,20 @@ import pytest
 import torch
 
 from miracle_core.config import Settings
+from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
-from miracle_core.recommender import Recommender
-from miracle_core.training import pretraining, trainer
 from miracle_core.evaluation.evaluate_run import evaluate_run
+from miracle_core.recommender import Recommender
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import build_system, load_run
+from miracle_core.runs.tensors import load_tensors
+from miracle_core.systems.base import Sizes
+from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.training import trainer
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.pretraining import pretrain
-from miracle_core.runs.folder import RunFolder, load_run
-from miracle_core.runs.tensors import load_tensors
 from tests.support.runs import other_shop, reencode
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 from tests.training.test_resume import assert_same_run, stop_at
@@ -84,8 +87,9 @@ def test_the_weights_kept_are_those_of_the_best_epoch(pretrained: tuple[Settings
     for folder in settings.datasets:
         dataset = Dataset.open(folder)
         loaded = load_run(run, dataset)
-        assert loaded.model.identity is None
-        found = evaluate(MiracleScorer(loaded.model, loaded.text), dataset, "valid")
+        assert isinstance(loaded.system, Miracle)
+        assert loaded.system.identity is None
+        found = evaluate(loaded.scorer(), dataset, "valid")
         assert found.metrics == result["domains"][found.dataset]
 
 
@@ -94,8 +98,8 @@ def test_every_weight_learns_the_mask_vector_and_positions_too(
 ) -> None:
     settings, run = pretrained
     torch.manual_seed(settings.train.seed)
-    corpus = pretraining.Corpus.open(settings.datasets)
-    fresh = pretraining.build_pretraining_model(settings, corpus.encoder.width).state_dict()
+    corpus = Corpus.open(settings.datasets)
+    fresh = build_system(settings, Sizes(None, corpus.encoder.width)).state_dict()
     weights, _ = load_tensors(run / "model.safetensors")
     assert fresh.keys() == weights.keys()
     for name, value in fresh.items():
@@ -116,8 +120,8 @@ def test_what_makes_item_vectors_of_text_learns_at_a_rate_of_its_own(
         train__average=0.0,
     )
     torch.manual_seed(settings.train.seed)
-    corpus = pretraining.Corpus.open(settings.datasets)
-    fresh = pretraining.build_pretraining_model(settings, corpus.encoder.width).state_dict()
+    corpus = Corpus.open(settings.datasets)
+    fresh = build_system(settings, Sizes(None, corpus.encoder.width)).state_dict()
     pretrain(settings, tmp_path / "run")
     weights, _ = load_tensors(tmp_path / "run" / "model.safetensors")
     lr = settings.train.learning_rate
@@ -173,21 +177,21 @@ def test_mix_and_correction_are_part_of_the_settings(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"loss__contrast": 0.0},
+        {"model__contrast": 0.0},
         {"model__positional": False},
         {"model__sparse": False, "model__capsules": 4},
-        {"pretrain__mask_probability": 0.0},
+        {"model__mask_probability": 0.0},
     ],
 )
 def test_ablations_train(tmp_path: Path, changes: dict[str, Any]) -> None:
     settings = pretrain_settings(tmp_path, train__epochs=1, **changes)
     pretrain(settings, tmp_path / "run")
     record = lines(tmp_path / "run")[0]
-    assert ("contrast" in record["train"]) == ("loss__contrast" not in changes)
-    if "pretrain__mask_probability" in changes:
+    assert ("contrast" in record["train"]) == ("model__contrast" not in changes)
+    if "model__mask_probability" in changes:
         assert record["train"]["contrast"] == 0.0
     if "model__sparse" in changes:
-        assert record["capsules"] == {"in_use": 4, "per_user": 4.0}
+        assert record["figures"] == {"capsules_in_use": 4, "capsules_per_user": 4.0}
     assert np.isfinite(record["train"]["loss"])
     dataset = Dataset.open(settings.datasets[1])
     assert load_run(tmp_path / "run", dataset).dataset.name == "other"
@@ -249,7 +253,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     twice = settings.model_copy(update={"datasets": [settings.datasets[0]] * 2})
     with pytest.raises(InputError, match="is the same Dataset"):
         pretrain(twice, tmp_path / "run")
-    with pytest.raises(InputError, match="no settings of a pre-training"):
+    with pytest.raises(InputError, match="not pre-training settings"):
         pretrain(quick_settings(tmp_path / "data" / "a"), tmp_path / "run")
     with pytest.raises(InputError, match="settings of a pre-training"):
         finetune(settings, tmp_path / "run")

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from miracle_core.config import Settings, dump_settings
 from miracle_core.processes import Processes
-from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors
 from tests.support.warm import ROOT, Warm
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
@@ -68,13 +69,13 @@ def test_losses_and_gradients_are_those_of_one_process(
         assert all(float(alone[f"{number}.contrast"]) > 0 for number in (0, 1, 5))
 
 
-@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("leave_out", [False, True])
 def test_a_shared_evaluation_is_that_of_one_process(
-    warm: Warm, tmp_path: Path, exclude_seen: bool
+    warm: Warm, tmp_path: Path, leave_out: bool
 ) -> None:
     config = written(tmp_path, quick_settings(tmp_path / "data"))
-    assert warm.run("ranking", config, str(tmp_path / "one"), exclude_seen) == 0
-    assert warm.together(2, "ranking", config, str(tmp_path / "two"), exclude_seen) == [0, 0]
+    assert warm.run("ranking", config, str(tmp_path / "one"), leave_out) == 0
+    assert warm.together(2, "ranking", config, str(tmp_path / "two"), leave_out) == [0, 0]
     alone = np.load(tmp_path / "one.0.npz")
     assert len(alone["users"]) > 3
     for rank in (0, 1):

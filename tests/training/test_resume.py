@@ -24,11 +24,12 @@ from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
-from miracle_core.training import trainer
 from miracle_core.evaluation.evaluate_run import evaluate_run
-from miracle_core.training.finetuning import finetune
-from miracle_core.runs.folder import RunFolder, load_run
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors
+from miracle_core.training import trainer
+from miracle_core.training.finetuning import finetune
 from tests.training.support import quick_settings, same_tensors
 
 
@@ -228,7 +229,7 @@ def test_before_the_first_validation_the_checkpoint_is_evaluated(
     found = evaluate_run(folder.path)
     assert found.run.weights_from == "last"
     tensors, _ = load_tensors(folder.state)
-    for name, value in found.run.model.state_dict().items():
+    for name, value in found.run.system.state_dict().items():
         assert torch.equal(value, tensors[f"mean.{name}"])
 
 
@@ -252,8 +253,14 @@ def rewritten(folder: RunFolder, change: str) -> None:
         metadata["position"] = metadata["position"][:-3]
     elif change == "field":
         metadata["position"] = orjson.dumps({**position, "epoch": "many"}).decode()
-    elif change == "capsules":
+    elif change == "used":  # as older versions called the counter of capsules
         metadata["position"] = orjson.dumps({**position, "used": [1]}).decode()
+    elif change == "counters":
+        counters = {"capsules": [1] * 5}
+        metadata["position"] = orjson.dumps({**position, "counters": counters}).decode()
+    elif change == "counter":
+        counters = {"capsules": ["many"]}
+        metadata["position"] = orjson.dumps({**position, "counters": counters}).decode()
     elif change == "random":
         del tensors["random.cpu"]
     elif change == "weight":
@@ -275,7 +282,9 @@ def rewritten(folder: RunFolder, change: str) -> None:
         ("version", "not a checkpoint of this version"),
         ("position", "not a whole checkpoint"),
         ("field", "not a whole checkpoint"),
-        ("capsules", "checkpoint of other settings"),
+        ("used", "checkpoint of other settings"),
+        ("counters", "checkpoint of other settings"),
+        ("counter", "not a whole checkpoint"),
         ("random", "not a whole checkpoint"),
         ("weight", "weight 'capsules.base' has shape"),
         ("missing", "weight 'capsules.base' has shape None"),

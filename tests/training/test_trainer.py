@@ -14,10 +14,10 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import load_run
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener, TensorBoard
-from miracle_core.runs.folder import RunFolder, load_run
 from tests.support.runs import tiny_settings
 from tests.training.support import quick_settings, same_tensors
 
@@ -94,7 +94,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     result = finetune(settings, tmp_path / "run")
     loaded = load_run(tmp_path / "run")
     assert loaded.weights_from == "best"
-    scorer = MiracleScorer(loaded.model, loaded.text)
+    scorer = loaded.scorer()
     for split in ("valid", "test"):
         found = evaluate(scorer, loaded.dataset, split, ks=(3, 10, 50))
         assert found.metrics == result[split]
@@ -314,7 +314,7 @@ def test_a_split_by_time_goes_all_the_way(tmp_path: Path) -> None:
     settings = quick_settings(data.folder, train__epochs=2)
     finetune(settings, tmp_path / "run")
     loaded = load_run(tmp_path / "run")
-    scorer = MiracleScorer(loaded.model, loaded.text)
+    scorer = loaded.scorer()
     test = evaluate(scorer, loaded.dataset, "test")
     assert (test.users.tolist(), test.targets.tolist()) == ([0, 1, 2], [5, 10, 16])
     valid = evaluate(scorer, loaded.dataset, "valid")

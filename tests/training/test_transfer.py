@@ -12,11 +12,11 @@ import torch
 
 from miracle_core.config import Settings, make_settings, nested
 from miracle_core.errors import InputError
+from miracle_core.runs.tensors import load_tensors
 from miracle_core.training import trainer
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.listeners import Listener
 from miracle_core.training.pretraining import pretrain
-from miracle_core.runs.tensors import load_tensors
 from miracle_core.training.transfer import settings_from
 from tests.support.runs import other_shop, reencode
 from tests.training.support import pretrain_settings

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from miracle_core.data.prepare import PrepareSettings, prepare
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import build_system, sizes_of
+from miracle_core.runs.tensors import load_tensors
+from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.text import encode_dataset
 from miracle_core.training.finetuning import finetune
-from miracle_core.training.run_folder import RunFolder, build_model
-from miracle_core.training.tensors import load_tensors
 from tests.data.test_filters import Row, interactions
 from tests.support.runs import ENCODER
 from tests.training.support import quick_settings
@@ -33,7 +35,9 @@ def test_only_what_was_sold_competes_in_the_loss(tmp_path: Path, kept: bool) -> 
     dataset = encode_dataset(data, ENCODER)
     settings = quick_settings(data, train__epochs=2)
     torch.manual_seed(settings.train.seed)
-    before = build_model(settings, dataset).identity
+    fresh = build_system(settings, sizes_of(settings, dataset))
+    assert isinstance(fresh, Miracle)
+    before = fresh.identity
     finetune(settings, tmp_path / "run")
     weights, _ = load_tensors(RunFolder(tmp_path / "run").weights)
     assert before is not None

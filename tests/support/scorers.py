@@ -1,0 +1,33 @@
+"""Scorers that need no training, over any Dataset."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from miracle_core.config import make_settings
+from miracle_core.data.dataset import Dataset
+from miracle_core.runs.opening import build_system, item_side
+from miracle_core.systems.base import ItemSide, Sizes
+from miracle_core.systems.scorer import VectorScorer
+from miracle_core.systems.simple.constant import Constant
+
+
+def fitted(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> VectorScorer:
+    """The scorer of ``popularity``, ``random`` or ``textknn``, with its settings in ``own``."""
+    settings = make_settings({"model": {"kind": kind, **own}})
+    system = build_system(settings, Sizes(dataset.n_items))
+    system.fit(dataset, seed)
+    scorer = system.scorer(item_side(system, settings.spec, dataset, None))
+    assert isinstance(scorer, VectorScorer)
+    return scorer
+
+
+def constant(scores: Tensor) -> VectorScorer:
+    """The same score of an item for every user, [items]."""
+    system = Constant(make_settings({"model": {"kind": "popularity"}}), Sizes(len(scores)))
+    with torch.no_grad():
+        system.constant.copy_(scores)
+    scorer = system.scorer(ItemSide())
+    assert isinstance(scorer, VectorScorer)
+    return scorer
