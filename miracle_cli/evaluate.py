@@ -39,7 +39,12 @@ def evaluate(
         bool, typer.Option("--exclude-seen", help="Short for --seen leave-out.")
     ] = False,
     save_top_k: Annotated[
-        Path | None, typer.Option(help="Write every user's best items to this parquet file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet|FILE.csv",
+            help="Write every user's best items to this file. They are for measuring: each history "
+            "stops before the held-out item. What to offer next, miracle recommend says.",
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
     encoder: Annotated[
@@ -56,15 +61,15 @@ def evaluate(
         raise InputError(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
-    if save_top_k is not None and save_top_k.is_dir():
-        raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
     from miracle_cli.progress import RichProgress
     from miracle_core.evaluation.evaluate_run import evaluate_run
     from miracle_core.evaluation.metrics import DEFAULT_KS
-    from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.evaluation.top_k import check_top_k, write_top_k
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
 
+    if save_top_k is not None:
+        check_top_k(save_top_k)  # before anything slow begins
     found = evaluate_run(
         run,
         data,
@@ -77,7 +82,10 @@ def evaluate(
     )
     if save_top_k is not None:
         processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
-        message(f"best items written to {save_top_k}")
+        message(
+            f"best items written to {save_top_k} (for measuring: each history stops before the "
+            "held-out item)"
+        )
     if as_json:
         print_json(found.summary())
     else:

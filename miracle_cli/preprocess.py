@@ -10,6 +10,7 @@ import typer
 
 from miracle_cli.output import message, print_json
 from miracle_core.data.readers import FORMATS
+from miracle_core.errors import command
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -242,7 +243,7 @@ def preprocess(
         except BaseException:
             message(
                 f"the Dataset is in {out}, without these text features; "
-                f"to go on: miracle encode {out} --encoder {encoder}"
+                "to go on: " + command("miracle", "encode", out, "--encoder", encoder)
             )
             raise
     _report(dataset, time_column, as_json)
@@ -273,4 +274,4 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     print_counts(dataset)
     message(f"written to {dataset.folder}")
     if not dataset.manifest.features:
-        message(f"next: miracle encode {dataset.folder} --encoder minilm")
+        message("next: " + command("miracle", "encode", dataset.folder, "--encoder", "minilm"))

@@ -38,7 +38,7 @@ from miracle_core.data.manifest import (
     read_manifest,
 )
 from miracle_core.data.storage import check_features, load_array, read_parquet
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 from miracle_core.files import restore, sha256_file
 from miracle_core.paths import as_path
 
@@ -264,7 +264,8 @@ class Dataset:
                 "has no text features" if not have else f"has several text features: {names}",
                 where=str(self.folder),
                 remedy=(
-                    f"make some with: miracle encode {self.folder} --encoder minilm"
+                    "make some with: "
+                    + command("miracle", "encode", self.folder, "--encoder", "minilm")
                     if not have
                     else "name one with --encoder"
                 ),
@@ -273,7 +274,8 @@ class Dataset:
             raise InputError(
                 f"has no text features of encoder {encoder!r} (it has: {names})",
                 where=str(self.folder),
-                remedy=f"make them with: miracle encode {self.folder} --encoder {encoder}",
+                remedy="make them with: "
+                + command("miracle", "encode", self.folder, "--encoder", encoder),
             )
         return have[encoder]
 

@@ -12,7 +12,7 @@ import torch
 
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder, Weights
 from miracle_core.runs.origin import Origin
@@ -48,8 +48,9 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
         raise InputError(
             f"has no text features, and {spec.name} reads items by their text",
             where=str(dataset.folder),
-            remedy=f"make some with: miracle encode {dataset.folder} --encoder minilm; or train a "
-            "system that needs no text (miracle models)",
+            remedy="make some with: "
+            + command("miracle", "encode", dataset.folder, "--encoder", "minilm")
+            + "; or train a system that needs no text (miracle models)",
         )
 
 
