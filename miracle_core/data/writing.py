@@ -67,7 +67,7 @@ def write_dataset(
         "interactions": len(sequences),
     }
     arrays = [each for each in (sequences, offsets, cuts, times) if each is not None]
-    needed = items.estimated_size() + sum(array.nbytes for array in arrays)
+    needed = int(items.estimated_size()) + sum(array.nbytes for array in arrays)
     with replacing_folder(folder, needed=needed) as beside:
         write_parquet(beside / "items.parquet", items.select(ITEM_COLUMNS))
         write_parquet(
