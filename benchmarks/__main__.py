@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-SHARED = {"__main__", "harness", "dense"}
+# Parts of others, and ``pairs``, which needs a second checkout.
+SHARED = {"__main__", "harness", "dense", "pairs"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:
@@ -116,15 +117,6 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         dense_seconds="{:.2f}",
     ),
     "index": index_rows,
-    "compile": numbers(
-        eager_seconds="{:.3f}",
-        parts_speedup="{:.2f}",
-        parts_first_seconds="{:.1f}",
-        whole="{}",
-        autocast_speedup="{:.2f}",
-        gradient_change="{:.1e}",
-        rate_ratio="{:.1f}",
-    ),
     "text": text_rows,
     "scaling": scaling_rows,
     "catalogue": catalogue_rows,
@@ -138,7 +130,6 @@ QUICK: dict[str, tuple[str, ...]] = {
     "step": ("--rounds", "1", "--batch", "64"),
     "evaluation": ("--rounds", "1"),
     "index": ("--items", "1500"),
-    "compile": ("--rounds", "1", "--limit", "5"),
     "text": ("--items", "32", "--rounds", "1"),
     "scaling": ("--rounds", "1", "--quick"),
     "catalogue": ("--items", "5000", "10000", "--users", "200"),

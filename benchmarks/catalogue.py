@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
 from benchmarks.step import optimiser_of, ours_step, problem_with
-from miracle_core.config import ModelSettings
-from miracle_core.systems.miracle.capsules import Interests
-from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
+from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
 
 TOP_K = 100
 INTERESTS = 3
@@ -42,7 +42,7 @@ INTERESTS = 3
 
 def training(n_items: int) -> dict[str, Any]:
     """Two steps at one catalogue size, in this (fresh) process."""
-    settings = ModelSettings()
+    settings = MiracleSettings()
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     p = problem_with(settings, 1024, n_items)
     model = Miracle(settings, p.text.shape[1], n_items).train()
@@ -55,7 +55,7 @@ def training(n_items: int) -> dict[str, Any]:
     return {"items": n_items, "peak_bytes": peak, "step_seconds": seconds}
 
 
-def held_bytes_per_item(settings: ModelSettings, text_width: int) -> int:
+def held_bytes_per_item(settings: MiracleSettings, text_width: int) -> int:
     """Bytes an item takes in the arrays that a step can't do without (float32, byte masks)."""
     width_arrays = 4 + 2  # e_v, its gradient, two moments; x_v and its gradient
     gate_arrays = 2 + 2  # g and its gradient; its logits and their noise's scale
@@ -66,7 +66,7 @@ def held_bytes_per_item(settings: ModelSettings, text_width: int) -> int:
 
 def retrieval(n_items: int, n_users: int, rate: float) -> dict[str, Any]:
     """Top-100 for many users and for one."""
-    settings = ModelSettings()
+    settings = MiracleSettings()
     generator = torch.Generator().manual_seed(0)
     items = torch.randn(n_items, settings.width, generator=generator)
 
@@ -111,7 +111,7 @@ def main() -> None:
     if options.training:
         print(orjson.dumps(training(options.training)).decode())
         return
-    settings = ModelSettings()
+    settings = MiracleSettings()
     sizes: list[dict[str, Any]] = []
     for n_items in options.items:
         one = harness.in_fresh_process("benchmarks.catalogue", "--training", str(n_items))

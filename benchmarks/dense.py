@@ -8,7 +8,7 @@ matrix product of the scores, and the max keeps only the winners' indices for th
 last two were measured against ``masked_fill``, ``amax`` and items before capsules, and are the
 fastest found.
 
-Parameters have the names and shapes of :class:`miracle_core.systems.miracle.miracle.Miracle`, so one's
+Parameters have the names and shapes of ``miracle_core.systems.miracle.miracle.Miracle``, so one's
 ``state_dict`` loads into the other; no code is shared with it. Where two interests tie for an item
 the first takes the gradient (``Miracle`` shares it).
 """
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from miracle_core.config import LossSettings, ModelSettings
+from miracle_core.systems.miracle.settings import MiracleSettings
 
 EPS = 1e-12
 COSINE_TEMPERATURE = 0.1
@@ -169,7 +169,7 @@ class DenseFeatures(nn.Module):
 class DenseCapsules(nn.Module):
     """Eq. 7-14 for all C capsules of every user."""
 
-    def __init__(self, s: ModelSettings) -> None:
+    def __init__(self, s: MiracleSettings) -> None:
         super().__init__()
         self.iterations, self.agreement = s.iterations, s.agreement
         self.noisy = s.activation_noise
@@ -212,10 +212,15 @@ class DenseMiracle(nn.Module):
     """The whole method, dense. Takes the arguments of ``Miracle``."""
 
     def __init__(
-        self, settings: ModelSettings, text_width: int, n_items: int | None = None
+        self,
+        settings: MiracleSettings,
+        text_width: int,
+        n_items: int | None = None,
+        *,
+        gain: bool = True,
     ) -> None:
         super().__init__()
-        s = settings
+        s = self.settings = settings
         self.cosine, self.temperature = s.score == "cosine", s.temperature
         self.adaptor = DenseAdaptor(text_width, s.width, s.experts, s.adaptor_dropout, s.gate_noise)
         self.context = DenseContext(s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout)
@@ -223,7 +228,7 @@ class DenseMiracle(nn.Module):
         self.identity = (
             None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * 0.02)
         )
-        self.repeat = nn.Parameter(torch.zeros(())) if s.repeat else None
+        self.repeat = nn.Parameter(torch.zeros(())) if gain else None
 
     def catalogue(self, text: Tensor) -> Tensor:
         """x_v (+ e_v): [items, d_b] to [items, d]."""
@@ -253,16 +258,15 @@ class DenseMiracle(nn.Module):
         return best + had * (self.repeat * REPEAT_SCALE * self.temperature)
 
     def losses(
-        self, text: Tensor, items: Tensor, valid: Tensor, targets: Tensor, weights: LossSettings
+        self, text: Tensor, items: Tensor, valid: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 24 and its terms before their weights, named as ``Miracle.finetune_losses`` does.
+        """Eq. 24 and its terms before their weights, named as ``Miracle.objective`` does.
 
         Args:
-            text: [items, d_b], scaled as the settings say (``Miracle.scaled_text``).
+            text: [items, d_b], scaled as the settings say (``Miracle.prepared``).
             items: int64 [users, N], padded histories.
             valid: bool [users, N].
             targets: int64 [users].
-            weights: theta_4 and theta_5.
         """
         x = self.catalogue(text)
         output = self(x, items, valid)
@@ -275,8 +279,8 @@ class DenseMiracle(nn.Module):
         }
         total = (
             terms["recommendation"]
-            + weights.coverage * terms["coverage"]
-            + weights.orthogonality * terms["orthogonality"]
+            + self.settings.coverage * terms["coverage"]
+            + self.settings.orthogonality * terms["orthogonality"]
         )
         return total, terms
 
@@ -303,12 +307,11 @@ def training_step(
     items: Tensor,
     valid: Tensor,
     targets: Tensor,
-    weights: LossSettings,
     clip: float = 1.0,
 ) -> Tensor:
     """One whole step: losses, backward, clipping, update; returns the loss."""
     optimizer.zero_grad(set_to_none=True)
-    total, _ = model.losses(text, items, valid, targets, weights)
+    total, _ = model.losses(text, items, valid, targets)
     total.backward()
     nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()

@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
 from benchmarks.dense import DenseMiracle, pad, target_ranks
-from miracle_core.config import ModelSettings
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_dataset
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.scorers import MiracleScorer
+from miracle_core.systems.base import ItemSide
 from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
 
 
 def dataset_of_shape(folder: Path) -> Dataset:
@@ -53,7 +53,7 @@ def dataset_of_shape(folder: Path) -> Dataset:
 
 
 def useful_products(
-    settings: ModelSettings, tokens: int, active: int, n_items: int
+    settings: MiracleSettings, tokens: int, active: int, n_items: int
 ) -> dict[harness.Shape, int]:
     """The matrix products that ranking all users needs, each once over all users."""
     d = settings.width
@@ -74,19 +74,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    settings = ModelSettings()
+    settings = MiracleSettings()
     with tempfile.TemporaryDirectory() as folder:
         dataset = dataset_of_shape(Path(folder) / "data")
         torch.manual_seed(0)
         ours = Miracle(settings, harness.SCIENTIFIC_TEXT_WIDTH, dataset.n_items).eval()
         dense = DenseMiracle(settings, harness.SCIENTIFIC_TEXT_WIDTH, dataset.n_items).eval()
         dense.load_state_dict(ours.state_dict())
-        text = ours.scaled_text(torch.randn(dataset.n_items, harness.SCIENTIFIC_TEXT_WIDTH))
+        text = ours.prepared(torch.randn(dataset.n_items, harness.SCIENTIFIC_TEXT_WIDTH))
         examples = dataset.examples("test")
         starts = np.asarray(dataset.offsets[examples.users])
         items, valid = pad(dataset.sequences, starts, examples.positions, settings.max_length)
         targets = torch.from_numpy(dataset.sequences[examples.positions].astype(np.int64))
-        found = evaluate(MiracleScorer(ours, text), dataset)
+        found = evaluate(ours.scorer(ItemSide(text)), dataset)
         theirs = target_ranks(dense, text, items, valid, targets).numpy()
         differing = float((found.ranks != theirs).mean())
         lengths = np.minimum(examples.positions - starts, settings.max_length)
@@ -98,7 +98,7 @@ def main() -> None:
             options.rounds,
             products=products,
             square=square,
-            ours=lambda: evaluate(MiracleScorer(ours, text), dataset),
+            ours=lambda: evaluate(ours.scorer(ItemSide(text)), dataset),
             dense=lambda: target_ranks(dense, text, items, valid, targets),
         )
     ours_s, dense_s = harness.median(seconds["ours"]), harness.median(seconds["dense"])

@@ -11,8 +11,7 @@ For each of fp32, bf16 and fp16 that the GPU can multiply in (``train.precision`
     PRECISION_examples_per_second  of whole steps in training, the batch at hand (best of 3 rounds)
     PRECISION_peak_mib             of GPU memory, in the same steps
 
-and PRECISION_triton_... is the same with the loss of the next item by Triton (``train.kernels``).
-What the device can't do is left out, and PRECISION_left_out or PRECISION_triton_left_out says why.
+What the device can't do is left out, and PRECISION_left_out says why.
 
 It fails (exit code 1) where a loss error is above 1e-5 in fp32 or 1e-2 otherwise, or the gradient
 error above 1e-3 in fp32. (In low precision a few items in a thousand activate another capsule at
@@ -26,7 +25,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, get_args
@@ -37,11 +35,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
-from benchmarks.step import CLIP, WEIGHTS, Problem, optimiser_of, problem
-from miracle_core.config import Kernels, ModelSettings, Precision
+from benchmarks.step import CLIP, Problem, optimiser_of, problem
+from miracle_core.config import Precision
 from miracle_core.errors import InputError
-from miracle_core.systems.miracle.miracle import Losses, Miracle
-from miracle_core.training.devices import autocast, check_precision, grad_scaler, use_triton
+from miracle_core.systems.base import ItemSide, Objective
+from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
+from miracle_core.training.devices import autocast, check_precision, grad_scaler
 
 ROUNDS = 3
 ALLOWED = {
@@ -50,7 +50,6 @@ ALLOWED = {
     "bf16_loss_error": 1e-2,
     "fp16_loss_error": 1e-2,
 }
-ALLOWED |= {name.replace("_", "_triton_", 1): allowed for name, allowed in ALLOWED.items()}
 CPU = torch.device("cpu")
 
 
@@ -62,26 +61,26 @@ def at(p: Problem, device: torch.device) -> Problem:
 
 
 def model_for(
-    settings: ModelSettings, p: Problem, precision: Precision, kernels: Kernels
+    settings: MiracleSettings,
+    p: Problem,
+    precision: Precision,
 ) -> Miracle:
     """The same weights each time, drawn on the processor.
 
     Raises:
-        InputError: the device can't do it in this precision, or by these kernels.
+        InputError: the device can't do it in this precision.
     """
     torch.manual_seed(0)
     device = p.text.device
     model = Miracle(settings, p.text.shape[1], p.n_items).to(device)
     check_precision(precision, device)
-    if kernels == "triton":
-        use_triton(model, precision, device)
     return model
 
 
-def losses_of(model: Miracle, p: Problem, precision: Precision) -> Losses:
+def losses_of(model: Miracle, p: Problem, precision: Precision) -> Objective:
     """The loss as the trainer takes it."""
     with autocast(precision, p.text.device):
-        return model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
+        return model.objective(*p.batch())
 
 
 def learned(model: Miracle, p: Problem, precision: Precision) -> tuple[Tensor, ...]:
@@ -92,7 +91,10 @@ def learned(model: Miracle, p: Problem, precision: Precision) -> tuple[Tensor, .
     scaler.scale(losses.total).backward()
     found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     gradient = torch.cat([grad.flatten() for grad in found]) / scaler.get_scale()
-    return losses.total.detach().cpu(), gradient.cpu(), losses.activated.cpu()
+    with torch.inference_mode(), autocast(precision, p.text.device):
+        inputs = model.inputs(ItemSide(p.text))
+        activated = model.affinities(inputs[p.packed.items], p.packed).argmax(-1)
+    return losses.total.detach().cpu(), gradient.cpu(), activated.cpu()
 
 
 def speed(model: Miracle, p: Problem, precision: Precision, steps: int) -> dict[str, float]:
@@ -128,21 +130,20 @@ def speed(model: Miracle, p: Problem, precision: Precision, steps: int) -> dict[
 
 
 def measure(
-    device: torch.device, batch: int, steps: int, settings: ModelSettings | None = None
+    device: torch.device, batch: int, steps: int, settings: MiracleSettings | None = None
 ) -> dict[str, Any]:
     """All figures of a device."""
-    settings = settings or ModelSettings()
+    settings = settings or MiracleSettings()
     p = problem(settings, batch)
     there = at(p, device)
-    reference = model_for(settings, p, "fp32", "torch")
+    reference = model_for(settings, p, "fp32")
     loss, gradient, activated = learned(reference, p, "fp32")
     found: dict[str, Any] = {}
-    for precision, kernels in product(get_args(Precision), get_args(Kernels)):
-        name = precision if kernels == "torch" else f"{precision}_{kernels}"
+    for precision in get_args(Precision):
         try:
-            model = model_for(settings, there, precision, kernels)
+            model = model_for(settings, there, precision)
         except InputError as error:
-            found[f"{name}_left_out"] = error.what
+            found[f"{precision}_left_out"] = error.what
             continue
         other, other_gradient, other_activated = learned(model, there, precision)
         figures = {
@@ -151,7 +152,7 @@ def measure(
             "capsule_changes": (other_activated != activated).float().mean().item(),
             **speed(model, there, precision, steps),
         }
-        found |= {f"{name}_{figure}": value for figure, value in figures.items()}
+        found |= {f"{precision}_{figure}": value for figure, value in figures.items()}
     return found
 
 

@@ -26,13 +26,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
-from miracle_core.config import ModelSettings
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.index.search import build, kind_for
-from miracle_core.index.store import choose_probes, exact_best, recall_of, samples
-from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.index.store import choose_probes, exact_best, recall_of, samples, vector_scorer
+from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
-from miracle_core.runs.folder import load_run
+from miracle_core.runs.opening import load_run
+from miracle_core.systems.miracle.settings import MiracleSettings
 
 USERS, INTERESTS, TOP_K = 200, 4, 100
 IN_CLUSTER, SPREAD, NORM_SPREAD = 100, 1.0, 0.2
@@ -40,7 +39,7 @@ IN_CLUSTER, SPREAD, NORM_SPREAD = 100, 1.0, 0.2
 
 def generated(n_items: int, seed: int = 0) -> tuple[Tensor, Interests, Interests]:
     """Item vectors in clusters, and two samples of users."""
-    width = ModelSettings().width
+    width = MiracleSettings().width
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -101,8 +100,8 @@ def measure(kind: str, items: Tensor, first: Interests, second: Interests) -> di
 def of_run(path: Path) -> list[dict[str, Any]]:
     """Both kinds of index over a run's catalogue."""
     run = load_run(path)
-    scorer = MiracleScorer(run.model, run.text)
-    items = scorer.items()
+    scorer = vector_scorer(run)
+    items = scorer.items
     first, second = samples(run, scorer)
     lists = round(4 * math.sqrt(len(items)))
     return [measure(kind, items, first, second) for kind in ("Flat", f"IVF{lists},Flat")]

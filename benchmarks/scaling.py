@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 from benchmarks.dense import DenseMiracle, pad
 from benchmarks.step import Problem, dense_step, optimiser_of, ours_step
-from miracle_core.config import ModelSettings
 from miracle_core.data.packed import pack
 from miracle_core.memory import keep_freed_memory
 from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
 
 LENGTH, CAPSULES, BATCH = 20, 32, 256
 SWEEPS: dict[str, tuple[int, ...]] = {
@@ -60,7 +60,7 @@ def problem_of(length: int, batch: int, seed: int = 0) -> Problem:
 
 def point(length: int, capsules: int, batch: int, rounds: int) -> dict[str, Any]:
     """Seconds of a step at one place."""
-    settings = ModelSettings(max_length=length, capsules=capsules)
+    settings = MiracleSettings(max_length=length, capsules=capsules)
     p = problem_of(length, batch)
     ours = Miracle(settings, p.text.shape[1], p.n_items).train()
     actions = {"ours": ours_step(ours, optimiser_of(ours), p)}

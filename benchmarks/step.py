@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
 from benchmarks.dense import DenseMiracle, pad, training_step
-from miracle_core.config import LossSettings, ModelSettings
 from miracle_core.data.packed import Packed, pack
 from miracle_core.memory import keep_freed_memory
+from miracle_core.systems.base import Batch, ItemSide
 from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
 
-WEIGHTS = LossSettings()
 CLIP = 1.0
 CANCELLED = "capsules.attention.score.bias"
 
@@ -61,18 +61,22 @@ class Problem:
     items: Tensor
     valid: Tensor
 
+    def batch(self) -> tuple[ItemSide, Batch]:
+        """The same as a training gives it to a system."""
+        return ItemSide(self.text), Batch(self.packed, self.targets, self.packed.order)
+
     @property
     def n_items(self) -> int:
         """Items in the catalogue."""
         return self.text.shape[0]
 
 
-def problem(settings: ModelSettings, batch: int, seed: int = 0) -> Problem:
+def problem(settings: MiracleSettings, batch: int, seed: int = 0) -> Problem:
     """Draw a batch of prefixes of training sequences, as training does."""
     return _problem(settings, batch, *harness.scientific_sequences(), seed)
 
 
-def problem_with(settings: ModelSettings, batch: int, n_items: int, seed: int = 0) -> Problem:
+def problem_with(settings: MiracleSettings, batch: int, n_items: int, seed: int = 0) -> Problem:
     """The same histories' lengths over a catalogue of any size, items drawn uniformly."""
     sequences, offsets, _ = harness.scientific_sequences()
     items = np.random.default_rng(seed).integers(0, n_items, len(sequences), dtype=np.int32)
@@ -80,7 +84,7 @@ def problem_with(settings: ModelSettings, batch: int, n_items: int, seed: int = 
 
 
 def _problem(
-    settings: ModelSettings,
+    settings: MiracleSettings,
     batch: int,
     sequences: np.ndarray,
     offsets: np.ndarray,
@@ -98,12 +102,12 @@ def _problem(
     order = packed.order.numpy()
     items, valid = pad(sequences, starts[order], ends[order], settings.max_length)
     torch.manual_seed(seed)
-    text = Miracle(settings, 1).scaled_text(torch.randn(n_items, harness.SCIENTIFIC_TEXT_WIDTH))
+    text = Miracle(settings, 1).prepared(torch.randn(n_items, harness.SCIENTIFIC_TEXT_WIDTH))
     targets = torch.from_numpy(sequences[ends[order]].astype(np.int64))
     return Problem(text, packed, targets, items, valid)
 
 
-def useful_products(settings: ModelSettings, p: Problem, active: int) -> dict[harness.Shape, int]:
+def useful_products(settings: MiracleSettings, p: Problem, active: int) -> dict[harness.Shape, int]:
     """The matrix products of one step, forward and backward.
 
     The products inside one history (attention, routing) are too small to time alone and are left
@@ -141,7 +145,7 @@ def ours_step(model: Miracle, optimiser: torch.optim.Optimizer, p: Problem) -> C
 
     def step() -> Tensor:
         optimiser.zero_grad(set_to_none=True)
-        losses = model.finetune_losses(p.text, p.packed, p.targets, WEIGHTS)
+        losses = model.objective(*p.batch())
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()
@@ -154,9 +158,7 @@ def dense_step(
     model: DenseMiracle, optimiser: torch.optim.Optimizer, p: Problem
 ) -> Callable[[], Tensor]:
     """A whole step of the dense comparison."""
-    return lambda: training_step(
-        model, optimiser, p.text, p.items, p.valid, p.targets, WEIGHTS, CLIP
-    )
+    return lambda: training_step(model, optimiser, p.text, p.items, p.valid, p.targets, CLIP)
 
 
 def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -164,14 +166,14 @@ def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
 
 
-def errors(settings: ModelSettings, p: Problem) -> tuple[float, float]:
+def errors(settings: MiracleSettings, p: Problem) -> tuple[float, float]:
     """Relative differences of loss and gradients, noise and dropout off."""
     torch.manual_seed(1)
     ours = Miracle(settings, p.text.shape[1], p.n_items).eval()
     dense = DenseMiracle(settings, p.text.shape[1], p.n_items).eval()
     dense.load_state_dict(ours.state_dict())
-    a = ours.finetune_losses(p.text, p.packed, p.targets, WEIGHTS).total
-    b, _ = dense.losses(p.text, p.items, p.valid, p.targets, WEIGHTS)
+    a = ours.objective(*p.batch()).total
+    b, _ = dense.losses(p.text, p.items, p.valid, p.targets)
     a.backward()
     b.backward()
     theirs = dict(dense.named_parameters())
@@ -188,7 +190,7 @@ def errors(settings: ModelSettings, p: Problem) -> tuple[float, float]:
 def memory(which: str, batch: int) -> dict[str, int]:
     """Peak memory of one step of ``ours`` or ``dense``, in this (fresh) process."""
     keep_freed_memory()
-    settings = ModelSettings()
+    settings = MiracleSettings()
     p = problem(settings, batch)
     model: Miracle | DenseMiracle
     if which == "ours":
@@ -214,14 +216,14 @@ def main() -> None:
         print(orjson.dumps(memory(options.memory, options.batch)).decode())
         return
     keep_freed_memory()
-    settings = ModelSettings()
+    settings = MiracleSettings()
     p = problem(settings, options.batch)
     loss_error, gradient_error = errors(settings, p)
     ours = Miracle(settings, p.text.shape[1], p.n_items).train()
     dense = DenseMiracle(settings, p.text.shape[1], p.n_items).train()
     dense.load_state_dict(ours.state_dict())
     with torch.no_grad():
-        output = ours.eval()(ours.catalogue(p.text)[p.packed.items], p.packed)
+        output = ours.eval()(ours.inputs(ItemSide(p.text))[p.packed.items], p.packed)
         active = output.interests.vectors.shape[0]
     ours.train()
     products = harness.Products(useful_products(settings, p, active))

@@ -46,7 +46,8 @@ from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.titles import TitleIndex
-from miracle_core.runs.folder import RunFolder, build_model, data_hash
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import build_system, data_hash, sizes_of
 from miracle_core.runs.tensors import save_tensors
 from tui.app import ExplorerApp
 from tui.engine import load_recommender
@@ -89,7 +90,7 @@ def made_run(folder: Path) -> Path:
     torch.manual_seed(0)
     run = RunFolder(folder / "run")
     run.create(settings, dataset, overwrite=False)
-    weights = build_model(settings, dataset).state_dict()
+    weights = build_system(settings, sizes_of(settings, dataset)).state_dict()
     save_tensors(run.weights, weights, {"data": data_hash(settings, dataset)})
     return run.path
 

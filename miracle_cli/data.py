@@ -159,7 +159,19 @@ def print_counts(dataset: Dataset) -> None:
         f"{entry.dtype}, revision {entry.encoder.revision[:12]}"
         for name, entry in dataset.manifest.features.items()
     }
-    print_fields(features or {"none": "no text is encoded yet"}, title="text features")
+    attributes = dataset.attributes
+    if attributes.height:
+        counted = [
+            [name[0], rows["value"].n_unique(), rows["item"].n_unique()]
+            for name, rows in sorted(attributes.group_by("attribute"))
+        ]
+        print_table(
+            ["attribute", "values", "items that have it"],
+            counted,
+            right=("values", "items that have it"),
+        )
+    none = "no text is encoded yet" if dataset.manifest.text else "items have ids only"
+    print_fields(features or {"none": none}, title="text features")
 
 
 def print_losses(dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from miracle_cli.output import message, print_json
 from miracle_core.data.readers import FORMATS
-from miracle_core.errors import command
+from miracle_core.errors import InputError, command
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -87,6 +87,13 @@ def preprocess(
         Order | None,
         typer.Option(
             help="amazon2018: the columns of ratings, where looking doesn't tell.",
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between the fields of text, where it is not what its kind of file "
+            'has: ";", "|", tab, space. A file whose first line does not hold it is read as usual.',
         ),
     ] = None,
     k_core: Annotated[
@@ -182,6 +189,19 @@ def preprocess(
         list[str] | None,
         typer.Option(help="table: more text of an item, after the title (may be repeated)."),
     ] = None,
+    attribute_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="table: what an item is besides its text, such as its brand (repeatable).",
+        ),
+    ] = None,
+    no_text: Annotated[
+        bool,
+        typer.Option(
+            "--no-text", help="table, atomic: items have ids only; for systems that need no text."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn raw files into a Dataset folder.
@@ -201,9 +221,12 @@ def preprocess(
         "time": time_column,
         "title": title_column,
         "text": tuple(text_column) if text_column else None,
+        "attributes": tuple(attribute_column) if attribute_column else None,
+        "no_text": no_text or None,
         "items": items,
         "rating": rating_column,
         "order": order.value if order else None,
+        "separator": separator,
         "with_ratings": True if min_rating is not None else None,
         "keep_unsold": keep_unsold or None,
         "on_error": on_error.value,
@@ -225,6 +248,12 @@ def preprocess(
         valid_from=valid_from,
         test_from=test_from,
     )
+    if no_text and encoder is not None:
+        raise InputError(
+            "there is no text to encode",
+            where="--no-text --encoder",
+            remedy="leave one of them out",
+        )
     progress = RichProgress()
     # First whatever can fail at once: reading may take long.
     check_out(out)
@@ -273,5 +302,8 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
         return
     print_counts(dataset)
     message(f"written to {dataset.folder}")
-    if not dataset.manifest.features:
+    if not dataset.manifest.text:
+        after = command("miracle", "train", "--data", dataset.folder, "--model", "popularity")
+        message(f"next: {after} --out RUN")
+    elif not dataset.manifest.features:
         message("next: " + command("miracle", "encode", dataset.folder, "--encoder", "minilm"))

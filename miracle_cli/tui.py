@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,7 @@ def tui(
         bool, typer.Option("--web", help="Serve it to a browser instead of this terminal.")
     ] = False,
     host: Annotated[
-        str, typer.Option(help="The address to serve on. Whoever reaches it controls the explorer.")
+        str, typer.Option(help="The address to serve on; who opens it needs the printed token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to serve on.")] = 8000,
 ) -> None:
@@ -34,20 +35,30 @@ def tui(
             remedy="name a run folder, or none to choose among those found",
         )
     if web:
-        from tui.web import is_loopback, serve
+        from tui.web import serve
+        from tui.web_access import is_loopback
 
         if not is_loopback(host):
             message(
-                f"warning: {host} can be reached from other machines. Whoever opens the address "
-                "controls the explorer: it reads this machine's run folders and writes exports."
+                f"warning: {host} can be reached from other machines, and nothing is encrypted. "
+                "Whoever has the address with its token controls the explorer: it reads this "
+                "machine's run folders and writes exports."
             )
-        message(f"serving on http://{host}:{port} (Ctrl-C stops)")
-        serve(run, host, port)
+        serve(run, host, port, _tell_addresses)
         return
     from tui.app import ExplorerApp
     from tui.session import Session, session_file
+    from tui.terminal import require_terminal
+    from tui.terminal import run as run_in_terminal
 
+    require_terminal()
     explorer = ExplorerApp(run, session=Session.load(session_file()))
-    explorer.run()
+    run_in_terminal(explorer)
     if explorer.return_code:
         raise typer.Exit(explorer.return_code)
+
+
+def _tell_addresses(addresses: Sequence[str]) -> None:
+    for number, address in enumerate(addresses):
+        message(f"{'     or' if number else 'serving'} on {address}")
+    message("Open that address in a browser; Ctrl-C stops.")

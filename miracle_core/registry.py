@@ -141,6 +141,14 @@ for _spec in (
         stages=("fit",),
     ),
     SystemSpec(
+        "itemknn",
+        "ItemKNN",
+        "Items by their similarity to the history's, counted over users (Sarwar et al. 2001)",
+        settings=f"{_HERE}.itemknn.settings:ItemKnnSettings",
+        system=f"{_HERE}.itemknn.system:ItemKnn",
+        stages=("fit",),
+    ),
+    SystemSpec(
         "textknn",
         "Nearness of text",
         "Items by the cosine of their text vector with that of the nearest item of the history",

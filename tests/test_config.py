@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,12 @@ from typing import Any
 import pytest
 
 from miracle_core.config import (
-    Settings,
     dump_settings,
     load_settings,
     make_settings,
     nested,
     setting_names,
+    settings_class,
 )
 from miracle_core.errors import InputError
 
@@ -41,7 +43,7 @@ def test_flags_beat_the_file_and_the_file_beats_the_preset(tmp_path: Path) -> No
     found = load_settings(file, nested({"train.epochs": 3}))
     assert (found.train.epochs, found.train.seed, found.model.width) == (3, 5, 64)
     assert found.model.agreement == "q"  # the preset's
-    assert found.model.capsules == Settings().model.capsules  # nobody's
+    assert found.model.capsules == settings_class()().model.capsules  # nobody's
     assert load_settings(file, nested({"model.agreement": "h"})).model.agreement == "h"
     assert load_settings(file, {"preset": "paper"}).model.agreement == "h"
 
@@ -54,17 +56,77 @@ def test_toml_out_and_in_is_the_same(tmp_path: Path) -> None:
     assert load_settings(write(tmp_path / "c.toml", text)) == settings
     # Complete: nothing is left to a default that may change.
     values = tomllib.loads(text)
-    for name in setting_names():
+    for name in setting_names(settings_class()):
         place: Any = values
         for part in name.split("."):
             place = place[part]
 
 
-def test_a_run_from_before_the_choice_of_kernels_loads(tmp_path: Path) -> None:
-    text = dump_settings(Settings())
-    older = text.replace('kernels = "torch"\n', "")
-    assert older != text
-    assert load_settings(write(tmp_path / "c.toml", older)) == Settings()
+OLDER = """
+data = "shop"
+[model]
+width = 64
+repeat = false
+[loss]
+coverage = 0.5
+orthogonality = 0.25
+contrast = 0.125
+[pretrain]
+mask_probability = 0.4
+mask_min_length = 7
+log_q = false
+[train]
+kernels = "torch"
+compile = false
+"""
+
+
+def test_a_file_of_an_older_version_loads(tmp_path: Path) -> None:
+    found = load_settings(write(tmp_path / "c.toml", OLDER))
+    model = found.model.model_dump()
+    assert found.seen == "as-printed"
+    assert (model["width"], model["kind"]) == (64, "miracle")
+    assert (model["coverage"], model["orthogonality"], model["contrast"]) == (0.5, 0.25, 0.125)
+    assert (model["mask_probability"], model["mask_min_length"]) == (0.4, 7)
+    # Written again it is today's, and the same.
+    assert load_settings(write(tmp_path / "d.toml", dump_settings(found))) == found
+
+
+def test_an_option_in_its_old_name_is_taken() -> None:
+    found = make_settings({"model": {"width": 64}}, nested({"loss.coverage": 0.5}))
+    assert found.model.model_dump()["coverage"] == 0.5
+    gain = make_settings({"seen": "as-printed"}, nested({"model.repeat": True}))
+    assert gain.seen == "gain"
+
+
+def test_one_setting_under_two_names_is_refused() -> None:
+    with pytest.raises(InputError, match=r"given as model\.coverage too"):
+        make_settings({"model": {"coverage": 1.0}, "loss": {"coverage": 2.0}})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"model": {"kind": "popularity", "width": 3}}, "there is no setting 'width'"),
+        ({"model": {"kind": "popularity"}, "seen": "gain"}, "learns no gain"),
+        ({"model": {"kind": "popularity"}, "train": {"mode": "inductive"}}, "not inductive"),
+        ({"model": {"kind": "textknn"}, "train": {"mode": "transductive"}}, "not transductive"),
+        ({"model": {"kind": "popularity"}, "preset": "paper"}, "there is no preset 'paper'"),
+        ({"model": {"kind": "random"}, "pretrained": "run"}, "can't be pre-trained"),
+    ],
+)
+def test_what_a_system_can_not_do_is_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make_settings(values)
+
+
+def test_the_table_of_systems_needs_no_torch() -> None:
+    code = (
+        "import sys; from miracle_core import registry; from miracle_core.config import "
+        "make_settings; [make_settings({'model': {'kind': s.name}}) for s in registry.systems()]; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -85,7 +147,12 @@ def test_a_run_from_before_the_choice_of_kernels_loads(tmp_path: Path) -> None:
         ("train.learning_rate", float("inf"), "train.learning_rate", "finite"),
         ("train.seed", 2**63, "train.seed", "less than"),
         ("train.mode", "both", "train.mode", "'transductive' or 'inductive'"),
-        ("train.kernels", "cuda", "train.kernels", "'torch' or 'triton'"),
+        ("train.kernels", "triton", "train.kernels", "are gone"),
+        ("train.compile", True, "train.compile", "is gone"),
+        ("model.kind", "mirracle", "model.kind", "did you mean miracle?"),
+        ("model.kind", 3, "model.kind", "3 is not a name"),
+        ("model.repeat", 1, "model.repeat", "there is no setting 'repeat'"),
+        ("seen", "never", "seen", "'as-printed', 'leave-out' or 'gain'"),
         ("train.metric", "recall", "train.metric", "recall@K"),
         ("train.metric", "recall@0", "train.metric", "recall@K"),
         ("train.metric", "recall@²", "train.metric", "recall@K"),

@@ -14,16 +14,17 @@ import pytest
 import torch
 
 from miracle_cli.main import main
+from miracle_core.config import SeenRule
 from miracle_core.errors import InputError
-from miracle_core.evaluation.scorers import MiracleScorer
 from miracle_core.index import store, vectors
 from miracle_core.index.key import catalogue_key
 from miracle_core.index.search import FLAT_BELOW, Index, build, kind_for
-from miracle_core.systems.miracle.capsules import Interests
-from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
 from miracle_core.recommender import NewTitle, Recommender
-from miracle_core.runs.folder import load_run
+from miracle_core.runs.opening import data_hash, load_run
+from miracle_core.runs.tensors import save_tensors
+from miracle_core.systems.miracle.miracle import Miracle
 from tests.support.runs import tiny_run
 
 pytest.importorskip("faiss", reason="the extra faiss is not installed")
@@ -53,12 +54,14 @@ def clustered(n_items: int, width: int = 12, seed: int = 0) -> tuple[torch.Tenso
 def change_weights(run: Path, name: str = "identity") -> None:
     loaded = load_run(run)
     with torch.no_grad():
-        loaded.model.get_parameter(name)[0, 0] += 0.5
-    from miracle_core.runs.folder import data_hash
-    from miracle_core.runs.tensors import save_tensors
-
+        loaded.system.get_parameter(name)[0, 0] += 0.5
     data = data_hash(loaded.settings, loaded.dataset)
-    save_tensors(loaded.folder.weights, loaded.model.state_dict(), {"data": data})
+    save_tensors(loaded.folder.weights, loaded.system.state_dict(), {"data": data})
+
+
+def opened(run: Path) -> tuple[Index, store.IndexRecord]:
+    loaded = load_run(run)
+    return store.open_index(loaded, store.vector_scorer(loaded).items.shape[1])
 
 
 # Searching.
@@ -159,17 +162,17 @@ print(all(ThreadPoolExecutor(2).map(both, range(6))))
 # In a run folder.
 
 
-@pytest.mark.parametrize("exclude_seen", [False, True])
+@pytest.mark.parametrize("seen", [None, "leave-out"])
 @pytest.mark.parametrize("score", ["inner", "cosine"])
 def test_a_recommendation_by_index_is_the_exact_one(
-    tmp_path: Path, score: str, exclude_seen: bool
+    tmp_path: Path, score: str, seen: SeenRule | None
 ) -> None:
     run = tiny_run(tmp_path, model__score=score)
     store.build_index(load_run(run))
     recommender = Recommender.load(run)
     for history in ([0], [0, 9, 17], [5, NewTitle("a new glove"), 20, 1, 2, 3, 4, 28]):
-        exact = recommender.recommend(history, 5, exclude_seen)
-        found = recommender.recommend(history, 5, exclude_seen, approximate=True)
+        exact = recommender.recommend(history, 5, seen)
+        found = recommender.recommend(history, 5, seen, approximate=True)
         assert [(i.rank, i.item, i.capsule) for i in found.items] == [
             (i.rank, i.item, i.capsule) for i in exact.items
         ]
@@ -178,7 +181,7 @@ def test_a_recommendation_by_index_is_the_exact_one(
             assert one.contributions == pytest.approx(other.contributions, rel=1e-4, abs=1e-5)
         ranks = {
             item.item: item.rank
-            for capsule in recommender.recommend(history, N_ITEMS, exclude_seen).capsules
+            for capsule in recommender.recommend(history, N_ITEMS, seen).capsules
             for item in capsule.best
         }
         for capsule in found.capsules:
@@ -192,13 +195,13 @@ def test_the_record_says_what_was_built(run: Path) -> None:
     assert record.recall == {"10": 1.0, "100": 1.0}
     assert (record.kind, record.items, record.probes) == ("Flat", N_ITEMS, 0)
     assert record.bytes == (run / "index.faiss").stat().st_size
-    index, again = store.open_index(load_run(run))
+    index, again = opened(run)
     assert (again, index.n_items) == (record, N_ITEMS)
 
 
 def test_lists_are_looked_into_until_the_recall_is_what_is_wanted(run: Path) -> None:
     record = store.build_index(load_run(run), kind="IVF8,Flat")
-    index, _ = store.open_index(load_run(run))
+    index, _ = opened(run)
     assert (index.lists, index.probes) == (8, record.probes)
     # top-100 of 30 items is all of them, and no list may be left out.
     assert record.recall["100"] == 1.0
@@ -244,7 +247,7 @@ def test_faiss_never_reads_a_file_that_is_not_the_recorded_one(
         path.write_bytes(content[:-1] if damage == "cut" else content)
     monkeypatch.setattr(faiss, "read_index", lambda name: pytest.fail(f"read {name}"))
     with pytest.raises(InputError, match="not the one that its record describes"):
-        store.open_index(load_run(run))
+        opened(run)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +266,7 @@ def test_a_record_that_does_not_fit_is_refused(
     path = run / "index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InputError, match=said):
-        store.open_index(load_run(run))
+        opened(run)
 
 
 def test_a_build_that_fails_leaves_the_old_index(
@@ -280,7 +283,7 @@ def test_a_build_that_fails_leaves_the_old_index(
     monkeypatch.setattr(faiss, "write_index", full_disk)
     with pytest.raises(RuntimeError, match="disk full"):
         store.build_index(load_run(run), kind="IVF4,Flat")
-    _, record = store.open_index(load_run(run))
+    _, record = opened(run)
     assert record.kind == "Flat"
     assert not list(run.glob(".index*"))
 
@@ -294,16 +297,16 @@ def keep_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forbid_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Miracle, "catalogue", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(Miracle, "inputs", lambda *_: pytest.fail("computed again"))
 
 
 @pytest.mark.usefixtures("keep_all")
 def test_kept_vectors_are_read_and_are_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_run(run)
-    direct = MiracleScorer(loaded.model, loaded.text).inputs
+    direct = loaded.system.scorer(loaded.items).inputs
     first = Recommender.load(run).recommend([0, 9], 5)
     forbid_computing(monkeypatch)
-    assert torch.equal(vectors.catalogue_vectors(load_run(run), loaded.text), direct)
+    assert torch.equal(vectors.catalogue_vectors(load_run(run)), direct)
     again = Recommender.load(run).recommend([0, 9], 5)
     assert again.items == first.items
     np.testing.assert_array_equal(again.trace.routing, first.trace.routing)
@@ -313,7 +316,7 @@ def test_kept_vectors_are_read_and_are_the_same(run: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("how", ["weights", "damage", "key"])
 def test_kept_vectors_that_do_not_fit_are_computed_again(run: Path, how: str) -> None:
     loaded = load_run(run)
-    before = vectors.catalogue_vectors(loaded, loaded.text)
+    before = vectors.catalogue_vectors(loaded)
     path = run / vectors.FILE
     written = path.read_bytes()
     if how == "weights":
@@ -323,9 +326,9 @@ def test_kept_vectors_that_do_not_fit_are_computed_again(run: Path, how: str) ->
     else:
         path.write_bytes(written.replace(catalogue_key(loaded).encode(), b"0" * 64))
     loaded = load_run(run)
-    now = vectors.catalogue_vectors(loaded, loaded.text)
+    now = vectors.catalogue_vectors(loaded)
     with torch.inference_mode():
-        assert torch.equal(now, loaded.model.catalogue(loaded.text))
+        assert torch.equal(now, loaded.system.inputs(loaded.items))
     assert torch.equal(now, before) == (how != "weights")
     assert (path.read_bytes() == written) == (how != "weights")
 
@@ -391,7 +394,7 @@ def test_without_faiss_the_extra_is_named(
 def test_an_index_may_be_copied_with_its_run(run: Path, tmp_path: Path) -> None:
     store.build_index(load_run(run))
     shutil.copytree(run, tmp_path / "moved")
-    assert store.open_index(load_run(tmp_path / "moved"))[0].n_items == N_ITEMS
+    assert opened(tmp_path / "moved")[0].n_items == N_ITEMS
 
 
 def test_probes_are_chosen_for_small_and_large_top_k() -> None:

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.markup import escape
-from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.reactive import reactive
 from textual.screen import Screen
 
-from miracle_core.errors import MiracleError
 from tui.display import shown
-from tui.engine import Engine, Load, Stage, Stopped, load_recommender
-from tui.exploration import Exploration
+from tui.run_app import RunApp
 from tui.screens.base import ExplorerScreen
 from tui.screens.explore import ExploreScreen
-from tui.session import Session
 from tui.themes import DARK, LIGHT
 from tui.widgets.top_bar import SCREENS
-
-if TYPE_CHECKING:
-    from miracle_core.recommender import Recommender
-
-SAVE_EVERY, LOOK_EVERY = 5.0, 2.0
 
 
 def _screen(name: str) -> Callable[[], ExplorerScreen]:
@@ -45,15 +34,8 @@ def _screen(name: str) -> Callable[[], ExplorerScreen]:
     return make
 
 
-class ExplorerApp(App[None]):
-    """The explorer.
-
-    Args:
-        run: the run folder to open, or None for the list of runs.
-        session: what is kept between two openings.
-        load: what loads a run.
-        here: where runs are looked for.
-    """
+class ExplorerApp(RunApp):
+    """The explorer: its screens and keys."""
 
     TITLE = "Miracle"
     ENABLE_COMMAND_PALETTE = True
@@ -69,136 +51,16 @@ class ExplorerApp(App[None]):
         ),
         Binding("e", "export", "Export", show=False),
         Binding("c", "copy_command", "Copy as command", show=False),
+        Binding("ctrl+r", "reload", "Load the run's newest weights", show=False),
         Binding("ctrl+t", "switch_theme", "Light/dark", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("ctrl+q", "quit", "Quit", show=False),
     ]
 
-    stage: reactive[Stage | None] = reactive(None)
-    notice: reactive[str] = reactive("")
-
-    def __init__(
-        self,
-        run: Path | None,
-        *,
-        session: Session | None = None,
-        load: Load = load_recommender,
-        here: Path | None = None,
-    ) -> None:
-        super().__init__()
-        self.session = session if session is not None else Session(None)
-        self.here = here if here is not None else Path.cwd()
-        self.engine: Engine | None = None
-        self.exploration = Exploration()
-        self.load_error: MiracleError | None = None
-        self.load_run: Load = load
-        self._first_run = run
-        self._saved: Any = None
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = LIGHT.name if self.session.theme == LIGHT.name else DARK.name
-
     def on_mount(self) -> None:
         """Show the first screen; load after it is drawn."""
-        self.switch_mode("runs" if self._first_run is None else "explore")
-        if self._first_run is not None:
-            self.call_after_refresh(self.open_run, self._first_run)
-        self.set_interval(SAVE_EVERY, self._save_session)
-        self.set_interval(LOOK_EVERY, self._look_for_run)
-
-    # The run.
-
-    def open_run(self, run: Path) -> None:
-        """Open a run in the place of the one that is open."""
-        self._keep()
-        if self.engine is not None:
-            self.engine.close()
-        self.engine = Engine(run, self._tell, self.load_run)
-        self.exploration = Exploration()
-        self.load_error = None
-        self.notice = ""
-        self.stage = Stage("starting")
-        self._load(self.engine)
-
-    @work(exclusive=True, group="load")
-    async def _load(self, engine: Engine) -> None:
-        self.refresh_screen()
-        try:
-            await engine.load()
-        except Stopped:
-            return
-        except MiracleError as error:
-            self._failed(engine, error)
-            return
-        except Exception as error:  # a damaged run may fail anywhere; the explorer goes on
-            what = f"{type(error).__name__}: {error}"
-            self._failed(engine, MiracleError(what, where=str(engine.run)))
-            return
-        if self.engine is not engine:
-            return
-        self.exploration, lost = self.session.restore(engine.run, engine.model)
-        self.session.opened(engine.run)
-        if lost:
-            self.notify(f"{lost} items of the last session are no longer in the catalogue")
-        self.stage = None
-        self.refresh_screen()
-
-    def _failed(self, engine: Engine, error: MiracleError) -> None:
-        if self.engine is engine:
-            self.load_error = error
-            self.stage = None
-            self.refresh_screen()
-
-    def _tell(self, stage: Stage | None) -> None:
-        self.stage = stage
-
-    def refresh_screen(self) -> None:
-        """Let the screen in sight show the state of things; the others do when they come up."""
-        for screen in self.screen_stack:
-            if isinstance(screen, ExplorerScreen) and screen.is_mounted:
-                screen.show_state()
-
-    def _look_for_run(self) -> None:
-        if self.engine is None or self.load_error is not None:
-            return
-        gone = not (self.engine.run / "config.toml").is_file()
-        text = (
-            f"The run folder is gone: {self.engine.run}. What is loaded goes on answering; "
-            "it can't be opened again."
-        )
-        self.notice = text if gone else ""
-
-    def watch_notice(self) -> None:
-        """A notice stands on the screen in sight."""
-        for screen in self.screen_stack:
-            if isinstance(screen, ExplorerScreen):
-                screen.show_stage()
-
-    @property
-    def model(self) -> Recommender | None:
-        """The loaded run."""
-        return self.engine.model if self.engine is not None and self.engine.ready else None
-
-    # The session.
-
-    def _keep(self) -> None:
-        if self.engine is not None and self.engine.ready:
-            self.session.keep(self.engine.run, self.exploration, self.engine.model)
-        self.session.theme = self.theme
-
-    async def _save_session(self) -> None:
-        self._keep()
-        now = (self.session.theme, list(self.session.recent), dict(self.session.runs))
-        if now != self._saved:
-            self._saved = now
-            await asyncio.to_thread(self.session.save)
-
-    def on_unmount(self) -> None:
-        """Keep the session; let the threads end."""
-        self._keep()
-        self.session.save()
-        if self.engine is not None:
-            self.engine.close()
+        self.switch_mode("runs" if self.first_run is None else "explore")
+        self.start()
 
     # What every screen can do.
 

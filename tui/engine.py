@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
+from miracle_core.errors import MiracleError
 from miracle_core.progress import Progress
 from tui.exploration import DEPTH
-from tui.runs import Weights
+from tui.on_disk import RELOAD, Files, News, news_of
+from tui.runs import Weights, state_name
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -67,7 +69,7 @@ class Stage:
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """The explorer is being closed: longer work ends at its next sign of progress."""
+    """The run is being closed: longer work ends at its next sign of progress."""
 
 
 class Lane:
@@ -77,8 +79,15 @@ class Lane:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it, when what was asked for before is done."""
-        future = self._pool.submit(function, *args, **kwargs)
+        """Do it, when what was asked for before is done.
+
+        Raises:
+            Stopped: the lane is closed.
+        """
+        try:
+            future = self._pool.submit(function, *args, **kwargs)
+        except RuntimeError as error:
+            raise Stopped from error
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
@@ -137,6 +146,11 @@ class Engine:
         tell: hears of longer work, on the interface's thread.
         load: what loads it.
         weights: which of its two kept states; None takes the best, if there is one.
+
+    Attributes:
+        run: the run folder.
+        weights: the weights asked for.
+        files: what the folder held when the run was loaded; None before that.
     """
 
     def __init__(
@@ -146,7 +160,8 @@ class Engine:
         load: Load,
         weights: Weights | None = None,
     ) -> None:
-        self.run, self._weights = run, weights
+        self.run, self.weights = run, weights
+        self.files: Files | None = None
         self._load = load
         self._reporter = Reporter(tell)
         self._recommender: Recommender | None = None
@@ -164,6 +179,15 @@ class Engine:
         assert self._recommender is not None, "asked before it was loaded"
         return self._recommender
 
+    @property
+    def answering(self) -> str:
+        """Which epoch's weights answer, in words."""
+        return state_name(self.model.weights, self.model.epoch)
+
+    def same_data(self, other: Engine) -> bool:
+        """Whether items and users have the same indices in both runs."""
+        return self.model.dataset.manifest.fingerprint == other.model.dataset.manifest.fingerprint
+
     async def load(self) -> None:
         """Load the run and its titles; whatever goes wrong comes out here."""
         self._recommender = await self._answers.run(self._load_all)
@@ -171,16 +195,36 @@ class Engine:
     def _load_all(self) -> Recommender:
         # What a run closed before has left behind may go; see below.
         gc.unfreeze()
-        recommender = self._load(self.run, self._reporter, self._weights)
+        files = Files.of(self.run)
+        recommender = self._load(self.run, self._reporter, self.weights)
         self._reporter.start("reading the titles", None, "")
         recommender.complete("a", 1)
         recommender.capsules()
+        # All that is read from the folder is read now: it may be gone, or another run's, later.
+        if recommender.n_users:
+            recommender.user_id(0)
+        if not files.same_run(Files.of(self.run)):
+            raise MiracleError(
+                "was replaced while it was being read",
+                where=str(self.run),
+                remedy=f"load it again: {RELOAD}",
+            )
+        self.files = files
         # Python looks through all objects for cycles now and then; with PyTorch's among them an
         # edit in that moment would wait for 0.3 s. What is loaded stays, so it need not be looked
         # through.
         gc.freeze()
         self._reporter.finish()
         return recommender
+
+    async def news(self) -> News:
+        """What has changed in the folder since the run was loaded."""
+        if self.files is None:
+            return News()
+        model = self.model
+        return await asyncio.to_thread(
+            news_of, self.run, self.files, model.weights, model.epoch, self.weights
+        )
 
     async def complete(self, typed: str, limit: int) -> list[int]:
         """Catalogue items whose title may be meant."""

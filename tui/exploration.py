@@ -6,34 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tui.history import Entry, History
+from tui.history import Entry, History, OpenUser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from miracle_core.recommender.results import Match, Recommendation, Recommended, UserHistory
+    from miracle_core.recommender.results import (
+        HistoryItem,
+        Match,
+        Recommendation,
+        Recommended,
+        UserHistory,
+    )
     from tui.widgets.heatmap import View
 
 TOP_K = (5, 10, 20, 50, 100)
 # So many ranks are asked for beyond what is shown, so that a move from below can be told.
 DEPTH = 200
-
-
-@dataclass
-class OpenUser:
-    """The user of the data set whose history is shown.
-
-    Attributes:
-        user_id: the id.
-        held_out: the item that came next, or None.
-        place: where the user stands in ``order``.
-        order: users in the table's order, for stepping to the next and previous.
-    """
-
-    user_id: str
-    held_out: int | None
-    place: int
-    order: Sequence[int]
 
 
 @dataclass
@@ -46,8 +35,8 @@ class Exploration:
         hide_seen: whether the history's own items are left out.
         view: what the heatmap shows.
         capsule: the interest whose items alone are shown, or None for all.
-        user: the user whose history this is, or None.
-        answer: the last answer.
+        answer: the last answer; None too where the last question failed.
+        failure: why the last question failed, or "".
         places: for each item of the answer's history its place in ``history``.
         moves: how far each item rose (above 0) or fell with the last edit; None came from beyond
             what was ranked before.
@@ -59,11 +48,16 @@ class Exploration:
     hide_seen: bool = False
     view: View = "routing"
     capsule: int | None = None
-    user: OpenUser | None = None
     answer: Recommendation | None = None
+    failure: str = ""
     places: tuple[int, ...] = ()
     moves: dict[int, int | None] = field(default_factory=dict)
     new_titles_fail: str = ""
+
+    @property
+    def user(self) -> OpenUser | None:
+        """The user whose history this is, or None."""
+        return self.history.user
 
     @property
     def target(self) -> int | None:
@@ -96,9 +90,17 @@ class Exploration:
                     item.item: before[item.item] - item.rank if item.item in before else None
                     for item in _ranked(answer)
                 }
-        self.answer, self.places = answer, tuple(places)
+        self.answer, self.places, self.failure = answer, tuple(places), ""
         if answer is None or self.capsule not in {c.capsule for c in answer.capsules}:
             self.capsule = None
+
+    def fail(self, why: str) -> None:
+        """Take in that there is no answer: an older one is not of the history that is shown."""
+        self.answer, self.places, self.moves, self.failure = None, (), {}, why
+
+    def forget_answer(self) -> None:
+        """Drop the answer: another run, or other weights, are asked now."""
+        self.answer, self.places, self.moves = None, (), {}
 
     @property
     def listed(self) -> list[Recommended]:
@@ -120,12 +122,18 @@ class Exploration:
         return target
 
     def capsules_of_history(self) -> Mapping[int, int | None]:
-        """Place in the history to the capsule that its item activates."""
+        """Place in the history to the capsule that its item activates.
+
+        The answer may be of the history before the last edit: places that hold another item now
+        are left out.
+        """
         if self.answer is None:
             return {}
+        entries = self.history.entries
         return {
             place: item.capsule
             for place, item in zip(self.places, self.answer.history, strict=True)
+            if place < len(entries) and _same(entries[place], item)
         }
 
 
@@ -134,6 +142,13 @@ def _ranked(answer: Recommendation) -> Iterator[Recommended]:
     yield from answer.items
     for active in answer.capsules:
         yield from active.best
+
+
+def _same(entry: Entry, item: HistoryItem) -> bool:
+    if entry.item is not None:
+        return entry.item == item.item
+    # The Recommender takes a new title's spaces together.
+    return item.new and " ".join(entry.title.split()) == item.title
 
 
 def entry_of(match: Match) -> Entry:

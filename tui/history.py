@@ -1,8 +1,11 @@
-"""The history that a person edits: a list with undo. It knows nothing of models or screens."""
+"""The history that a person edits, with undo. It knows nothing of models or screens.
+
+The items and the user whose items they are belong together: one step of undo brings both back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from miracle_core.recommender.given import Known, NewTitle
@@ -30,22 +33,63 @@ class Entry:
         return NewTitle(self.title) if self.item is None else self.item
 
 
+@dataclass(frozen=True)
+class OpenUser:
+    """The user of the data set whose history is shown.
+
+    Attributes:
+        user_id: the id.
+        held_out: the item that came next, or None.
+        own: the user's history as the data set has it.
+        place: where the user stands in ``order``.
+        order: users in the table's order, for stepping to the next and previous.
+    """
+
+    user_id: str
+    held_out: int | None
+    own: tuple[Entry, ...]
+    place: int
+    order: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one step of undo brings back.
+
+    Attributes:
+        entries: the entries, oldest first.
+        user: the user who was open, or None.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    user: OpenUser | None = None
+
+
 class History:
     """Entries, oldest first, with undo and redo. Every edit is one step.
 
     Attributes:
-        entries: the entries.
         revision: rises with every change, so that a screen knows what it has shown.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.entries: tuple[Entry, ...] = tuple(entries)
         self.revision = 0
-        self._undo: list[tuple[Entry, ...]] = []
-        self._redo: list[tuple[Entry, ...]] = []
+        self._now = Moment(tuple(entries))
+        self._undo: list[Moment] = []
+        self._redo: list[Moment] = []
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries."""
+        return self._now.entries
+
+    @property
+    def user(self) -> OpenUser | None:
+        """The user whose history this is, or None. Edits keep the user."""
+        return self._now.user
 
     @property
     def on(self) -> list[int]:
@@ -85,18 +129,21 @@ class History:
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Put another list in the place of this one."""
-        new = tuple(entries)
-        if new == self.entries:
-            return
-        self._undo = [*self._undo[-UNDO_STEPS + 1 :], self.entries]
-        self._redo.clear()
-        self._set(new)
+        self._step(Moment(tuple(entries), self.user))
+
+    def open(self, user: OpenUser) -> None:
+        """Put a user's own history in the place of this one."""
+        self._step(Moment(user.own, user))
+
+    def clear(self) -> None:
+        """Start with nothing; no user is open then."""
+        self._step(Moment())
 
     def undo(self) -> bool:
         """Take the last edit back; False if there is none."""
         if not self._undo:
             return False
-        self._redo.append(self.entries)
+        self._redo.append(self._now)
         self._set(self._undo.pop())
         return True
 
@@ -104,10 +151,17 @@ class History:
         """Do what was undone last again; False if there is nothing."""
         if not self._redo:
             return False
-        self._undo.append(self.entries)
+        self._undo.append(self._now)
         self._set(self._redo.pop())
         return True
 
-    def _set(self, entries: tuple[Entry, ...]) -> None:
-        self.entries = entries
+    def _step(self, new: Moment) -> None:
+        if new == self._now:
+            return
+        self._undo = [*self._undo[-UNDO_STEPS + 1 :], self._now]
+        self._redo.clear()
+        self._set(new)
+
+    def _set(self, moment: Moment) -> None:
+        self._now = moment
         self.revision += 1

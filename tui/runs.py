@@ -17,6 +17,10 @@ _SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "tens
 
 # The two states of a training that its folder keeps.
 Weights = Literal["best", "last"]
+WEIGHTS: dict[Weights, str] = {
+    "best": "model.safetensors",
+    "last": "checkpoints/last/state.safetensors",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,21 @@ class Metrics:
 
     records: tuple[dict[str, Any], ...]
     damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a file from the one that it replaced.
+
+    Attributes:
+        inode: its number in the file system.
+        changed: nanoseconds since 1970, when it was written.
+        size: bytes.
+    """
+
+    inode: int
+    changed: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,15 @@ class RunSummary:
         return [s for s in (best, last) if s.weights in self.kept and not (same and s is last)]
 
 
+def stamp_of(file: Path) -> Stamp | None:
+    """A file's stamp, or None if there is no such file or it can't be reached."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError):
+        return None
+    return Stamp(found.st_ino, found.st_mtime_ns, found.st_size)
+
+
 def state_name(weights: Weights, epoch: int | None) -> str:
     """Which state of a training some weights are, in words."""
     return f"{weights} epoch ({epoch})" if epoch else f"{weights} epoch"
@@ -96,7 +124,18 @@ def state_name(weights: Weights, epoch: int | None) -> str:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder looks like a run's: settings, and a Dataset beside them."""
-    return (folder / "config.toml").is_file() and (folder / "data" / "manifest.json").is_file()
+    files = (folder / "config.toml", folder / "data" / "manifest.json")
+    # Unlike Path.is_file, this takes a folder that may not be entered for one without a run.
+    return all(os.path.isfile(file) for file in files)  # noqa: PTH113
+
+
+def real_path(folder: Path) -> Path:
+    """The folder's one path, without links; also of a folder that is not there any more."""
+    try:
+        # Unlike Path.resolve, this takes links that lead in a circle.
+        return Path(os.path.realpath(folder))
+    except ValueError:  # no path at all
+        return folder
 
 
 def find_runs(places: Iterable[Path]) -> list[RunSummary]:
@@ -104,7 +143,7 @@ def find_runs(places: Iterable[Path]) -> list[RunSummary]:
     found: dict[Path, RunSummary] = {}
     for place in places:
         for folder in _walk(place):
-            real = folder.resolve()
+            real = real_path(folder)
             if real not in found and is_run(folder):
                 found[real] = summarise(folder)
     return sorted(found.values(), key=lambda run: (-run.changed, str(run.path)))
@@ -122,12 +161,8 @@ def summarise(folder: Path) -> RunSummary:
     ]
     best, before = max(values, default=(None, 0))
     manifest = _json(folder / "data" / "manifest.json")
-    weights = folder / "model.safetensors"
-    files: dict[Weights, Path] = {
-        "best": weights,
-        "last": folder / "checkpoints" / "last" / "state.safetensors",
-    }
-    signs = [folder / "metrics.jsonl", folder / "result.json", weights, folder / "config.toml"]
+    names = ("metrics.jsonl", "result.json", WEIGHTS["best"], "config.toml")
+    signs = [stamp_of(folder / name) for name in names]
     return RunSummary(
         path=folder,
         dataset=str(manifest.get("name", "")),
@@ -137,8 +172,8 @@ def summarise(folder: Path) -> RunSummary:
         epochs=len(records),
         last=values[-1][0] if values and -values[-1][1] == len(records) else None,
         status=str(read_result(folder).get("status", "no result yet")),
-        kept=tuple(name for name, file in files.items() if file.is_file()),
-        changed=max((path.stat().st_mtime for path in signs if path.is_file()), default=0.0),
+        kept=tuple(weights for weights, name in WEIGHTS.items() if stamp_of(folder / name)),
+        changed=max((sign.changed / 1e9 for sign in signs if sign is not None), default=0.0),
     )
 
 
@@ -193,7 +228,7 @@ def _walk(top: Path) -> Iterator[Path]:
                     for entry in entries
                     if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED
                 )
-        except OSError:
+        except (OSError, ValueError):
             continue
         waiting += [(folder / name, depth + 1) for name in names if not name.startswith(".")]
 

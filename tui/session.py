@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, MiracleError
 from miracle_core.files import write_json
 from tui.exploration import TOP_K, Exploration
 from tui.history import Entry, History
+from tui.runs import real_path
 from tui.widgets.heatmap import VIEWS
 
 if TYPE_CHECKING:
@@ -64,20 +65,21 @@ class Session:
         """Write the session, whole or not at all. A disk that can't be written loses only this."""
         if self.file is None:
             return
-        kept = {name: self.runs[name] for name in self.recent if name in self.runs}
+        recent = [name for name in self.recent if _is_text(name)]
+        kept = {name: self.runs[name] for name in recent if name in self.runs}
         try:
-            write_json(self.file, {"theme": self.theme, "recent": self.recent, "runs": kept})
-        except OSError:
+            write_json(self.file, {"theme": self.theme, "recent": recent, "runs": kept})
+        except (MiracleError, OSError, TypeError):  # TypeError: a title that is not UTF-8
             return
 
     def opened(self, run: Path) -> None:
         """Put a run at the head of the recent ones."""
-        name = str(run.resolve())
+        name = str(real_path(run))
         self.recent = [name, *(other for other in self.recent if other != name)][:RECENT]
 
     def keep(self, run: Path, exploration: Exploration, recommender: Recommender) -> None:
         """Note a run's exploration. Catalogue items go by id: indices belong to one data set."""
-        self.runs[str(run.resolve())] = {
+        self.runs[str(real_path(run))] = {
             "history": [
                 {
                     "item_id": None if e.item is None else recommender.item_id(e.item),
@@ -97,7 +99,7 @@ class Session:
         Returns:
             The exploration, and how many items are no longer in the catalogue.
         """
-        saved = self.runs.get(str(run.resolve()), {})
+        saved = self.runs.get(str(real_path(run)), {})
         entries: list[Entry] = []
         lost = 0
         history = saved.get("history")
@@ -114,6 +116,15 @@ class Session:
             exploration.view = saved["view"]
         exploration.hide_seen = saved.get("hide_seen") is True
         return exploration, lost
+
+
+def _is_text(name: str) -> bool:
+    """Whether a path can stand in a JSON file: names of files need not be UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entry(kept: Any, recommender: Recommender) -> Entry | None:

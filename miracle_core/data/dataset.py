@@ -7,6 +7,7 @@
     offsets.npy            int64 [users + 1]; sequences[offsets[u]:offsets[u + 1]] are user u's
     cuts.npy               a temporal split: int64 [users, 2], where validation and test begin
     times.npy              a temporal split: int64 or float64 [interactions], when they happened
+    attributes.parquet     where items have any: item, attribute, value
     features.<encoder>.npy float16 or float32 [items, width], one text vector an item
 
 Index 0 is a real item: padding never appears here. Equal input gives equal bytes.
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from miracle_core.data.attributes import SCHEMA
 from miracle_core.data.examples import (
     SPLITS,
     Examples,
@@ -31,6 +33,7 @@ from miracle_core.data.examples import (
     windows,
 )
 from miracle_core.data.manifest import (
+    ATTRIBUTES,
     EncoderIdentity,
     FeatureSet,
     Manifest,
@@ -155,6 +158,18 @@ class Dataset:
         table = read_parquet(self.folder / "items.parquet")
         if table.columns != list(ITEM_COLUMNS) or table.height != self.n_items:
             raise InputError("does not fit the manifest", where=str(self.folder / "items.parquet"))
+        return table
+
+    @cached_property
+    def attributes(self) -> pl.DataFrame:
+        """What items are besides their text: item (index), attribute, value; in item order."""
+        if ATTRIBUTES not in self.manifest.files:
+            return pl.DataFrame(schema=SCHEMA)
+        path = self.folder / ATTRIBUTES
+        table = read_parquet(path)
+        good = dict(table.schema) == SCHEMA and table["item"].is_sorted()
+        if not good or not table["item"].is_between(0, self.n_items - 1).all():
+            raise InputError("does not fit the manifest", where=str(path))
         return table
 
     @cached_property

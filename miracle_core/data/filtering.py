@@ -64,7 +64,9 @@ def _begin(log: Log, interactions: Interactions, settings: PrepareSettings) -> N
     """What reading left, and items nobody took."""
     steps, lost = interactions.steps, "items nobody took dropped"
     log.keep_items = settings.keep_unsold
-    textless = int((interactions.items["text"].str.strip_chars() == "").sum())
+    textless = 0
+    if interactions.text:
+        textless = int((interactions.items["text"].str.strip_chars() == "").sum())
     read = interactions.items.height + interactions.unsold
     if steps:
         for before, after in pairwise(steps):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from miracle_core.data.dataset import ITEM_COLUMNS, SourceFile
+from miracle_core.data.readers.ids import alike_notes, nearly, no_shared_item, whole_ids
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
@@ -37,6 +38,9 @@ class Interactions:
         notes: what the reader decided on its own and a person may want to know.
         timed: whether the times are times; False: they are the order of the file.
         unsold: items of the files that nobody took and that are not among ``items``.
+        text: whether the source says what items are in words; False: they have ids only.
+        attributes: item_id, attribute, value, all String: what items are besides
+            (:mod:`miracle_core.data.attributes`).
     """
 
     events: pl.DataFrame
@@ -50,6 +54,8 @@ class Interactions:
     notes: tuple[str, ...] = ()
     timed: bool = True
     unsold: int = 0
+    text: bool = True
+    attributes: pl.DataFrame | None = None
 
     @classmethod
     def checked(
@@ -69,6 +75,8 @@ class Interactions:
         drop_textless: bool = False,
         timed: bool = True,
         unsold: int = 0,
+        text: bool = True,
+        attributes: pl.DataFrame | None = None,
     ) -> Interactions:
         """Check events against items, and bring both to their columns and types.
 
@@ -90,6 +98,8 @@ class Interactions:
                 files; they are left out as a step of its own, and so are these items.
             timed: whether the times are times.
             unsold: items that nobody took, which were not read further.
+            text: whether the source says what items are in words; False: no item needs a text.
+            attributes: item_id, attribute, value of any items.
 
         Raises:
             InputError: no events, an empty id, a time that is not a finite number, an item that is
@@ -114,6 +124,11 @@ class Interactions:
             .otherwise(pl.col("title"))
             .alias("title")
         )
+        events = events.with_columns(
+            whole_ids(events["user_id"], "user", event_place),
+            whole_ids(events["item_id"], "item", event_place),
+        )
+        items = items.with_columns(whole_ids(items["item_id"], "item", item_place))
         rows = np.arange(events.height)  # of each event left, for its place
 
         def keep(stays: npt.NDArray[np.bool_]) -> None:
@@ -130,18 +145,33 @@ class Interactions:
             empty = _empty(events[column])
             keep(skips.refuse(empty, f"no {column}", place, remedy=fix))
         infinite = (~_finite(events["time"])).to_numpy()
-        keep(skips.refuse(infinite, "a time that is not a finite number", place, remedy=fix))
+        keep(
+            skips.refuse(
+                infinite,
+                "a time that can't be read",
+                place,
+                what=lambda row: (
+                    "has no time"
+                    if events["time"][row] is None
+                    else "has a time that is not a finite number"
+                ),
+                remedy=fix,
+            )
+        )
         if "rating" in events.columns:
             unrated = events["rating"].is_null().to_numpy()
             keep(skips.refuse(unrated, "no rating", place, remedy=fix))
         items = _distinct_items(items, item_place, skips)
         codes = encode(events["item_id"], items["item_id"])
-        wordless = (items["text"] == "").to_numpy()
+        if len(codes) and (codes < 0).all():
+            raise no_shared_item(events["item_id"], items["item_id"], place(0))
+        wordless = (items["text"] == "").to_numpy() & text
         # No row in the item table is code -1, which finds this last entry.
         textless = np.append(wordless, True)[codes]
         if drop_textless:
             if textless.any():
-                steps.append(count_step("as found in the files", events))
+                if not steps:
+                    steps.append(count_step("as found in the files", events))
                 keep(~textless)
                 remedy = "give the items a title in the item file"
                 steps.append(count_step("items without text dropped", events, remedy))
@@ -156,7 +186,7 @@ class Interactions:
                     place,
                     what=lambda row: (
                         f"names the item {events['item_id'][row]!r}, which the item file "
-                        "doesn't have"
+                        f"doesn't have{nearly(events['item_id'][row], items['item_id'])}"
                     ),
                     remedy="add the item with its text to the item file, or remove the row",
                 )
@@ -174,6 +204,11 @@ class Interactions:
             keep(skips.refuse(textless, "an item without text", place, remedy=fix))
         if not events.height:
             raise _no_interactions(name, skips)
+        notes = [
+            *notes,
+            *alike_notes("user", ids_of(events["user_id"])),
+            *alike_notes("item", items["item_id"]),
+        ]
         if steps and steps[-1]["interactions"] != events.height:
             steps.append(count_step("rows that can't be used skipped", events, "fix the rows"))
         return cls(
@@ -188,6 +223,8 @@ class Interactions:
             tuple(notes),
             timed,
             unsold,
+            text,
+            attributes,
         )
 
 
@@ -215,10 +252,17 @@ def _n_ids(values: pl.Series) -> int:
 
 def _no_interactions(name: str, skips: Skips) -> InputError:
     left_out = sum(rows for rows, _ in skips.found.values())
+    reasons = "; ".join(
+        f"{reason} (rows: {rows:,}, the first: {first})"
+        for reason, (rows, first) in skips.found.items()
+    )
     return InputError(
-        "holds no interactions" + (f" ({left_out} rows were skipped)" if left_out else ""),
+        "holds no interactions"
+        + (f" that can be used ({left_out:,} rows were skipped): {reasons}" if reasons else ""),
         where=name,
-        remedy="give a file with rows in it",
+        remedy="leave out --on-error skip to see the first of them, and fix what is wrong with all"
+        if reasons
+        else "give a file with rows in it",
     )
 
 

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from miracle_core.errors import InputError
 from miracle_core.files import read_json
 
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = (1, 2)  # 1 had neither attributes nor data sets without text
 FILES = ("items.parquet", "users.parquet", "sequences.npy", "offsets.npy")  # but the features
+ATTRIBUTES = "attributes.parquet"  # where items have any
 TEMPORAL_FILES = ("cuts.npy", "times.npy")  # more of them, for a temporal split
 _LONGEST_NAME = 200  # bytes; file systems take 255 with all that stands around it
 
@@ -82,10 +84,11 @@ class Manifest(_Strict):
         split: the protocol of the split: ``leave-one-out`` or ``temporal``.
         files: SHA-256 of each file but the features.
         features: one entry an encoder.
+        text: whether items are described in words; False: titles are ids, and texts are empty.
         split_hash: the fingerprint when the Dataset was written; empty in older ones.
     """
 
-    format: Literal[1]
+    format: Literal[1, 2]
     name: str
     sources: list[SourceFile]
     settings: dict[str, Any]
@@ -93,6 +96,7 @@ class Manifest(_Strict):
     split: Literal["leave-one-out", "temporal"]
     files: dict[str, str]
     features: dict[str, FeatureSet] = {}
+    text: bool = True
     split_hash: str = ""
 
     @property
@@ -124,7 +128,7 @@ def read_manifest(path: Path) -> Manifest:
         InputError: it is missing, of another format or incomplete, or names a file elsewhere.
     """
     value = read_json(path)
-    if isinstance(value, dict) and value.get("format") != FORMAT:
+    if isinstance(value, dict) and value.get("format") not in READ_FORMATS:
         raise InputError(
             f"has format {value.get('format')!r}, this version reads format {FORMAT}",
             where=str(path),
@@ -145,7 +149,8 @@ def read_manifest(path: Path) -> Manifest:
             raise InputError(f"names a file outside its folder: {name!r}", where=str(path))
     counts = [manifest.counts.get(name) for name in ("users", "items", "interactions")]
     expected = {*FILES, *(TEMPORAL_FILES if manifest.split == "temporal" else ())}
-    if set(manifest.files) != expected or not all(type(n) is int and n >= 0 for n in counts):
+    named = set(manifest.files) - {ATTRIBUTES}
+    if named != expected or not all(type(n) is int and n >= 0 for n in counts):
         raise InputError(
             "does not name the files of a Dataset and how much is in them",
             where=str(path),

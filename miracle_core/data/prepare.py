@@ -129,6 +129,8 @@ def prepare(
             settings=decided,
             counts=counts,
             split=settings.split,
+            text=interactions.text,
+            attributes=interactions.attributes,
             **parts,
         )
 
@@ -191,7 +193,8 @@ def _catalogue(log: Log, interactions: Interactions, settings: PrepareSettings) 
     taken = np.bincount(log.items, minlength=interactions.items.height) > 0
     if not settings.keep_unsold:
         return np.flatnonzero(taken)
-    stay = np.flatnonzero(taken | (interactions.items["text"].str.strip_chars() != "").to_numpy())
+    described = (interactions.items["text"].str.strip_chars() != "").to_numpy()
+    stay = np.flatnonzero(taken | described | (not interactions.text))
     if len(stay) > np.count_nonzero(taken):
         last = {**log.counted(), "items": len(stay)}
         log.steps.append({"step": "with the items that no interaction is left of", **last})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from miracle_core.data.readers.times import parse_moment
+from miracle_core.data.readers.times import check_moment, parse_moment
 from miracle_core.errors import InputError
 
 DEFAULT_K_CORE = 5
@@ -23,8 +25,8 @@ class PrepareSettings(BaseModel):
         user_core: the least for users, where it is another one than ``k_core``.
         item_core: the least for items, where it is another one than ``k_core``.
         min_rating: interactions rated lower are left out.
-        since: interactions before this moment are left out: a date (ISO 8601, UTC) or a number in
-            the unit of the data.
+        since: interactions before this moment are left out: a date (ISO 8601 or digits, UTC) or a
+            number in the unit of the data.
         until: interactions from this moment on are left out.
         repeats: whether a user's repeated interactions with an item are kept, or only the
             ``first`` or ``last`` of them.
@@ -74,7 +76,8 @@ def check_settings(settings: PrepareSettings) -> None:
         (settings.test_from, "--test-from"),
     ):
         if text:
-            moment(text, "s", option)
+            with _naming(option):
+                check_moment(text)
     if (settings.valid_from or settings.test_from) and not temporal:
         raise InputError(
             "moments are for a temporal split",
@@ -93,9 +96,17 @@ def moment(text: str, unit: str, option: str) -> int | float:
     """A moment that an option names, as a number in the unit of the data.
 
     Raises:
-        InputError: it is neither a date nor a number, naming the option.
+        InputError: it is neither a date nor a number, or can't be compared with the data, naming
+            the option.
     """
-    try:
+    with _naming(option):
         return parse_moment(text, unit)
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Errors that come up in here are an option's."""
+    try:
+        yield
     except InputError as error:
         raise InputError(error.what, where=option, remedy=error.remedy) from error

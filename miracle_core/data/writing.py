@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from miracle_core.data.attributes import in_catalogue
 from miracle_core.data.dataset import ITEM_COLUMNS, Dataset
 from miracle_core.data.manifest import (
+    ATTRIBUTES,
     FILES,
     FORMAT,
     TEMPORAL_FILES,
@@ -43,6 +45,8 @@ def write_dataset(
     split: Literal["leave-one-out", "temporal"] = "leave-one-out",
     cuts: npt.NDArray[np.int64] | None = None,
     times: npt.NDArray[Any] | None = None,
+    text: bool = True,
+    attributes: pl.DataFrame | None = None,
 ) -> Dataset:
     """Write a Dataset folder whole or not at all, and open it.
 
@@ -59,6 +63,9 @@ def write_dataset(
         split: the protocol of the split.
         cuts: a temporal split: int64 [users, 2], where validation and test begin.
         times: a temporal split: [interactions].
+        text: whether items are described in words; False: they have ids only.
+        attributes: item_id, attribute, value of items, in or out of the catalogue; None or empty
+            writes no file.
     """
     counts = {
         **counts,
@@ -82,6 +89,10 @@ def write_dataset(
                 beside / "times.npy", np.ascontiguousarray(times, dtype=f"<{times.dtype.kind}8")
             )
             names = (*FILES, *TEMPORAL_FILES)
+        kept = None if attributes is None else in_catalogue(attributes, items["item_id"])
+        if kept is not None and kept.height:
+            write_parquet(beside / ATTRIBUTES, kept)
+            names = (*names, ATTRIBUTES)
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -89,6 +100,7 @@ def write_dataset(
             settings=dict(settings),
             counts=counts,
             split=split,
+            text=text,
             files={file: sha256_file(beside / file) for file in names},
         )
         manifest = manifest.model_copy(update={"split_hash": manifest.fingerprint})

@@ -26,7 +26,7 @@ KEPT_FROM = 50_000
 _NAME = "inputs"
 
 
-def catalogue_vectors(run: TrainedRun) -> Tensor:
+def catalogue_vectors(run: TrainedRun) -> Tensor | None:
     """The inputs of the run's whole catalogue (eq. 2), read where they are kept, else computed.
 
     On a CPU the best weights' vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in
@@ -37,8 +37,10 @@ def catalogue_vectors(run: TrainedRun) -> Tensor:
         run: a run, on its device.
 
     Returns:
-        [items, w].
+        [items, w]; None for a system that does not rank by vectors.
     """
+    if not run.system.by_vectors:
+        return None
     small = run.dataset.n_items < KEPT_FROM
     text = run.items.text
     if text is None or text.device.type != "cpu" or small or run.weights_from == "last":

@@ -95,15 +95,18 @@ def walk(
     ):
         scores = vectors.new_empty(users.stop - users.start, n_items)
         n_rows = rows.stop - rows.start
-        kept = vectors.new_empty(n_rows, n_items) if each else None
         width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
         # One buffer for every block: fresh memory costs more than filling it.
         buffer = vectors.new_empty((n_rows + FEW_STEP) * width)
+        kept = None
         for start in range(0, n_items, width):
             block = slice(start, min(start + width, n_items))
             raw = inner_products(vectors[rows], items[block], buffer)
             max_over_interests(raw, groups, out=scores[:, block])
-            if kept is not None:
+            if each and width == n_items:
+                kept = raw
+            elif each:
+                kept = vectors.new_empty(n_rows, n_items) if kept is None else kept
                 kept[:, block] = raw
         # A bad number in an item's vector spoils its score for every user: one row tells.
         if not torch.isfinite(scores[0]).all():

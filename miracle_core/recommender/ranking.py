@@ -79,8 +79,8 @@ class Ranking:
         """Add to the scores of some items, [items], in place."""
         rows = self._rows(items)
         if len(rows):
-            seen = Seen.of_pairs(torch.zeros_like(rows), rows, scores.new_tensor(gain), 1)
-            seen.add_to(scores.unsqueeze(0))
+            one_user = Seen(torch.zeros_like(rows), rows, scores.new_tensor(gain), [0, len(rows)])
+            one_user.add_to(scores.unsqueeze(0))
 
     def _rows(self, items: Collection[int]) -> Tensor:
         rows = torch.tensor(sorted(items), dtype=torch.int64, device=self._best.device)

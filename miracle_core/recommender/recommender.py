@@ -94,7 +94,7 @@ class Recommender:
         inputs = catalogue_vectors(run)
         gain = self.seen != "as-printed"
         self._scorer: Scorer = run.system.scorer(run.items, gain=gain, inputs=inputs)
-        if not torch.isfinite(inputs).all():
+        if inputs is not None and not torch.isfinite(inputs).all():
             raise MiracleError(
                 "the model gives item vectors that are not finite: its training diverged",
                 where=str(run.folder.path),

@@ -48,8 +48,12 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
         raise InputError(
             f"has no text features, and {spec.name} reads items by their text",
             where=str(dataset.folder),
-            remedy="make some with: "
-            + command("miracle", "encode", dataset.folder, "--encoder", "minilm")
+            remedy=(
+                "make some with: "
+                + command("miracle", "encode", dataset.folder, "--encoder", "minilm")
+                if dataset.manifest.text
+                else "preprocess files with titles"
+            )
             + "; or train a system that needs no text (miracle models)",
         )
 

@@ -37,11 +37,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> None:
-    """Put weights into a model of the same shapes.
+    """Put weights into a system of the same shapes.
+
+    Buffers whose size follows the data (``System.data_sized``) take that of the file.
 
     Raises:
-        InputError: a weight is missing, unknown or of another shape; the first is named.
+        InputError: a weight is missing, unknown or of another shape, the first is named; or what
+            was read makes no sense together.
     """
+    for name in model.data_sized:
+        own, read = getattr(model, name), tensors.get(name)
+        if read is not None and (read.dtype, read.ndim) == (own.dtype, own.ndim):
+            setattr(model, name, read.to(own.device))
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     for name in sorted(expected.keys() | tensors.keys()):
         have = tuple(tensors[name].shape) if name in tensors else None
@@ -53,6 +60,10 @@ def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> No
                 remedy="the run's config.toml, data or weights were changed; train again",
             )
     model.load_state_dict(tensors)
+    try:
+        model.check()
+    except ValueError as error:
+        raise InputError(str(error), where=where, remedy="train again") from error
 
 
 def epoch_of(metadata: Mapping[str, str]) -> int | None:

@@ -159,6 +159,8 @@ class System(nn.Module):
         frozen: what the names of weights begin with that ``train.freeze`` keeps as pre-trained.
         own: the same of weights that are of one catalogue, or of pre-training only: they are not
             taken over into another run.
+        by_vectors: whether scores are inner products of vectors, and :meth:`inputs` gives them.
+        data_sized: names of buffers whose size follows the data that a system was fitted to.
         text_side: the same of weights that make vectors of text, which ``pretrain.encoder_rate``
             slows down.
     """
@@ -171,6 +173,8 @@ class System(nn.Module):
     frozen: ClassVar[tuple[str, ...]] = ()
     own: ClassVar[tuple[str, ...]] = ()
     text_side: ClassVar[tuple[str, ...]] = ()
+    by_vectors: ClassVar[bool] = True
+    data_sized: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def build(cls, settings: Settings, sizes: Sizes) -> Self:
@@ -233,6 +237,13 @@ class System(nn.Module):
     def fit(self, dataset: Dataset, seed: int) -> None:
         """Learn at once, without gradients: fill the buffers."""
         raise NotImplementedError(f"{type(self).__name__}.fit")
+
+    def check(self) -> None:
+        """Refuse buffers that were read and make no sense together.
+
+        Raises:
+            ValueError: saying what is wrong.
+        """
 
     def next_item(
         self, interests: Interests, candidates: Tensor, batch: Batch, processes: Processes

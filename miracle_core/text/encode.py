@@ -45,7 +45,15 @@ def encode_dataset(
     folder = as_path(folder)
     # Held to the end: vectors must not reach a Dataset that took this one's place meanwhile.
     with one_writer(folder):
-        texts = item_texts(Dataset.open(folder))
+        dataset = Dataset.open(folder)
+        if not dataset.manifest.text:
+            raise InputError(
+                "its items have ids only, no text to encode",
+                where=str(folder),
+                remedy="preprocess it from files with titles; systems that need no text (miracle "
+                "models) can be trained on it as it is",
+            )
+        texts = item_texts(dataset)
         if isinstance(encoder, str):
             encoder = load_encoder(encoder, progress)
         return write_features(folder, encode_texts(texts, encoder, progress), encoder.identity)

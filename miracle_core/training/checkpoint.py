@@ -20,6 +20,8 @@ from torch.optim import Optimizer
 
 from miracle_core.errors import InputError
 from miracle_core.processes import ALONE, Processes
+from miracle_core.registry import SystemSpec
+from miracle_core.runs.opening import check_kind
 from miracle_core.runs.tensors import load_tensors, load_weights, save_tensors
 from miracle_core.systems.base import System
 from miracle_core.training.running_mean import RunningMean
@@ -123,20 +125,30 @@ def load_checkpoint(
     model: System,
     optimiser: Optimizer,
     mean: RunningMean,
+    spec: SystemSpec,
     processes: Processes = ALONE,
 ) -> Position:
     """Put a checkpoint back: weights and their mean, optimiser, random stream.
+
+    Args:
+        path: the file.
+        model: whose weights are put back.
+        optimiser: whose state.
+        mean: of the weights.
+        spec: which system ``model`` is.
+        processes: all call this.
 
     Returns:
         The position.
 
     Raises:
-        InputError: the file is damaged or of another version or model, or was written by another
-            number of processes, which draw other random numbers.
+        InputError: the file is damaged or of another version, system or settings, or was written
+            by another number of processes, which draw other random numbers.
     """
     tensors, metadata = load_tensors(path)
     if metadata.get("version") != VERSION:
         raise InputError("is not a checkpoint of this version", where=str(path))
+    check_kind(metadata, spec, str(path))
     wrote = metadata.get("processes", "1")
     if wrote != str(processes.size):
         raise InputError(

@@ -144,7 +144,12 @@ class Training(ABC):
             InputError: the checkpoint is damaged or the data is other data.
         """
         position = load_checkpoint(
-            self.folder.state, self.system, self.optimiser, self.mean, self.processes
+            self.folder.state,
+            self.system,
+            self.optimiser,
+            self.mean,
+            self.settings.spec,
+            self.processes,
         )
         if position.data != self.position.data:
             raise InputError(

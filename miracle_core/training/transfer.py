@@ -14,6 +14,7 @@ from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
 from miracle_core.paths import as_path
 from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import check_kind
 from miracle_core.runs.origin import Origin
 from miracle_core.runs.tensors import load_tensors
 from miracle_core.systems.base import System
@@ -68,7 +69,7 @@ class Pretrained:
         """Open a run, pre-trained or fine-tuned; its own data is not needed.
 
         Raises:
-            InputError: no run, or no validated weights in it.
+            InputError: no run, no validated weights in it, or those of another system.
         """
         folder = RunFolder(as_path(path))
         settings = folder.settings()
@@ -79,6 +80,7 @@ class Pretrained:
                 remedy="let its training go on until its first validation: --resume",
             )
         weights, metadata = load_tensors(folder.weights)
+        check_kind(metadata, settings.spec, str(folder.path))
         origin = Origin.read(metadata, str(folder.weights))
         return cls(folder, settings, origin, weights, sha256_file(folder.weights))
 

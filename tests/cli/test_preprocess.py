@@ -220,6 +220,20 @@ def test_what_is_no_dataset_stays(shop: Path, tmp_path: Path, capsys: Capture) -
 
 
 @pytest.mark.real_data
+def test_items_without_a_title_in_office2014(
+    tmp_path: Path, real_data: Path, capsys: Capture
+) -> None:
+    source, out = real_data / "office2014" / "Office.csv.gz", tmp_path / "out"
+    command = ["preprocess", str(source), "--user-column", "user", "--item-column", "item"]
+    command += ["--time-column", "order", "--out", str(out)]
+    assert main(command) == 2
+    assert "with --on-error skip" in capsys.readouterr().err
+    assert main([*command, "--on-error", "skip"]) == 0
+    assert "skipped 57 rows: an item without text" in capsys.readouterr().err
+    assert Dataset.open(out).n_interactions == 53_149  # of 53,258: the 5-core comes after
+
+
+@pytest.mark.real_data
 def test_scientific(tmp_path: Path, real_data: Path, capsys: Capture) -> None:
     source, out = str(real_data / "scientific"), str(tmp_path / "out")
     assert main(["preprocess", source, "--format", "atomic", "--out", out, "--json"]) == 0
@@ -250,6 +264,33 @@ def test_rows_that_are_skipped_are_told(shop: Path, tmp_path: Path, capsys: Capt
     assert Dataset.open(out).n_interactions == 34
     assert main(["data", "show", str(out), "--json"]) == 0
     assert [skip["rows"] for skip in orjson.loads(capsys.readouterr().out)["skipped"]] == [1, 1]
+
+
+def test_a_shop_with_semicolons_and_dates_that_could_be_either(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    source, out = tmp_path / "shop.csv", tmp_path / "out"
+    rows = [f"u{n % 3};i{n % 4};{n % 12 + 1}/{n % 11 + 1}/2024;T{n % 4}" for n in range(24)]
+    source.write_text("\n".join(["user_id;item_id;day;title", *rows]) + "\n")
+    command = [
+        "preprocess",
+        str(source),
+        "--time-column",
+        "day",
+        "--out",
+        str(out),
+        "--k-core",
+        "0",
+    ]
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert "separated by semicolons" in err
+    assert 'fix:   add --separator ";"' in err
+    assert main([*command, "--separator", ";"]) == 0
+    assert "whether the day or the month comes first" in capsys.readouterr().err
+    assert Dataset.open(out).n_interactions == 24
+    assert main([*command, "--separator", "semi"]) == 2
+    assert "where: --separator" in capsys.readouterr().err
 
 
 def test_every_option_of_preparation(shop: Path, tmp_path: Path, capsys: Capture) -> None:

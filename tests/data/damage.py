@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
+import re
 import shutil
 import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from miracle_core.data.interactions import Interactions
 from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import ReadOptions, read
 from miracle_core.data.verify import verify
 from miracle_core.errors import InputError
+from tests.data.strict import LAYOUTS, lines_alone
 from tests.data.support import META_2023, MOVIES, RETAIL, lines, meta, retail_csv, reviews, workbook
 
 SLOWEST = 60.0  # seconds a case may take on a busy machine: anything near it is a hang
@@ -47,6 +51,7 @@ STEAM = {
     "games.json": b"{u'app_name': u'Bat', u'id': u'1', u'genres': [u'A']}\n"
     b"{u'app_name': u'It\\'s', u'id': u'2'}\n",
 }
+FUZZ_CASES = int(os.environ.get("MIRACLE_FUZZ_CASES", "2000"))  # half in each of two files
 Files = dict[str, bytes]
 SEEDS: list[tuple[str, Files]] = [
     ("table", {"shop.csv": TABLE}),
@@ -69,6 +74,11 @@ SEEDS: list[tuple[str, Files]] = [
     *(("movielens", files) for files in MOVIES.values()),
     ("online-retail", {"retail.csv": retail_csv().encode("latin-1")}),
     ("online-retail", {"retail.xlsx": workbook(RETAIL)}),
+]
+TIME = rb"\b(\d{9,13}|\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d{2}|2018-01-0\d)\b|(?<=[,\t])\d(?=[,\t\n])"
+TIMES = [
+    *(b"1588687728", b"1588687728923", b"20240131", b"20240131120000", b"2024-01-31T12:00:00Z"),
+    *(b"2024-01-31T12:00:00+01:00", b"31/01/2024 9:00", b"1/31/2024 9:00", b"31.01.2024", b"soon"),
 ]
 MARKUP = [
     *(b"[bold red]x[/]", b"[/]", b"[link=file:///x]y[/link]"),
@@ -176,15 +186,77 @@ def zipped(content: bytes, rng: random.Random) -> bytes:
     return rng.choice([lambda c, _: c, cut, flip, flip])(sink.getvalue(), rng)
 
 
+def even_quotes(content: bytes, rng: random.Random) -> bytes:
+    """Two or four quotes, each at the beginning or the end of a field, or anywhere."""
+    places = [at for at, byte in enumerate(content) if byte in b",\t|\n"]
+    for _ in range(rng.choice([2, 2, 4])):
+        at = rng.choice([*places, rng.randint(0, len(content))]) + rng.randrange(2)
+        content = content[:at] + b'"' + content[at:]
+    return content
+
+
+def mixed_times(content: bytes, rng: random.Random) -> bytes:
+    """One time of those there are, written another way."""
+    found = list(re.finditer(TIME, content))
+    if not found:
+        return content
+    at = rng.choice(found)
+    return content[: at.start()] + rng.choice(TIMES) + content[at.end() :]
+
+
+def float_ids(content: bytes, rng: random.Random) -> bytes:
+    """Some numbers with a point that they had not."""
+    return re.sub(rb"\b\d{1,6}\b", lambda at: at[0] + b".0" * (rng.random() < 0.5), content)
+
+
+def another_separator(content: bytes, rng: random.Random) -> bytes:
+    for old in (b"\t", b"::", b","):
+        if old in content:
+            return content.replace(old, rng.choice([b";", b"|", b"\t", b" ", b","]))
+    return content
+
+
+def entities(content: bytes, rng: random.Random) -> bytes:
+    pieces = [
+        b"&amp;",
+        b"&notit;",
+        b"&amp;amp;",
+        b"&lt;b&gt;",
+        b"&#9;",
+        b"&#0;",
+        b"<script>",
+        b"&quot;",
+    ]
+    return insert_bytes(content, rng, b"".join(rng.choices(pieces, k=3)))
+
+
 MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
     *(flip, flip, insert, insert, insert, replace_field, replace_field, replace_field),
     *(repeat_line, drop_line, cut, shuffle, long_line, packed, zipped),
+    *(even_quotes, even_quotes, mixed_times, mixed_times, float_ids, another_separator, entities),
     lambda content, _: b"\xef\xbb\xbf" + content,
     lambda content, _: content.replace(b"\n", b"\r\n"),
     lambda content, _: content.replace(b"\n", b"\n\n"),
-    lambda content, _: content.decode("latin-1").encode("utf-16"),
+    *(
+        lambda content, _, name=name: content.decode("latin-1").encode(name)
+        for name in ("utf-16", "utf-16-le", "utf-8")
+    ),
     lambda content, _: content + content,
 ]
+
+
+def nothing_lost(found: Interactions, folder: Path) -> None:
+    """Every line that is a row by itself was read, or is counted among those left out."""
+    seen = found.steps[0]["interactions"] if found.steps else found.events.height
+    seen += sum(skip["rows"] for skip in found.skipped)
+    used = {source.file for source in found.sources}
+    alone = [
+        row
+        for path in folder.iterdir()
+        if path.name in LAYOUTS and path.name in used
+        for row in lines_alone(path.name, path.read_bytes())
+    ]
+    assert seen >= len(alone), f"{len(alone)} rows, of which {seen} were read or counted"
 
 
 def attempt(form: str, folder: Path, options: ReadOptions) -> bool:
@@ -203,6 +275,7 @@ def attempt(form: str, folder: Path, options: ReadOptions) -> bool:
         verify(out)
         shutil.rmtree(out)
         assert options.on_error == "skip" or not found.skipped
+        nothing_lost(found, folder)
         good = True
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert time.monotonic() - begun < SLOWEST

@@ -242,6 +242,9 @@ class TestPlain:
         inter = "item_id:token\tuser_id:token\nb\tu\na\tu\n"
         found = read("atomic", [write(tmp_path, inter=inter, item=PLAIN_ITEMS)])
         assert found.events.rows() == [("u", "b", 0), ("u", "a", 1)]
+        assert "Toy.inter has no column timestamp" in found.notes[0]
+        with_times = write(tmp_path, inter=PLAIN + "u\tb\t5\t30\n", item=PLAIN_ITEMS)
+        assert not read("atomic", [with_times]).notes
 
     def test_text_columns_without_a_title(self, tmp_path: Path) -> None:
         items = "item_id:token\tabout:token_seq\tprice:float\na\tA small lamp. Cheap too.\t3\n"
@@ -264,7 +267,7 @@ class TestPlain:
             (PLAIN + "u\ta\t5\t30\nu\tb\r\t5\t30\n", 3, "carriage return"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\tsoon\n", 3, "'soon' is not a time"),
             (PLAIN + "u\ta\t5\t30\nu\tb\t5\t\n", 3, "'' is not a time"),
-            (PLAIN + "u\ta\t5\t30\nu\tb\t5\tnan\n", 3, "no finite number"),
+            (PLAIN + "u\ta\t5\t30\nu\tb\t5\tnan\n", 3, "not a finite number"),
             (PLAIN + "u\ta\t5\t30\nu\tzzz\t5\t31\n", 3, "'zzz'"),
             (PLAIN + "u\ta\t5\t30\n\ta\t5\t31\n", 3, "has no user_id"),
             (PLAIN + "u\t\t5\t30\n", 2, "has no item_id"),

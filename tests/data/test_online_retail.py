@@ -38,7 +38,6 @@ class TestOnlineRetail:
             ("cancelled invoices dropped", 6),
             ("quantities below 1 dropped", 5),
             ("rows without a customer dropped", 4),
-            ("as found in the files", 4),
             ("items without text dropped", 3),
         ]
 
@@ -54,7 +53,21 @@ class TestOnlineRetail:
         paths = write(tmp_path, retail__csv=retail_csv().encode())
         found = read("online-retail", paths, ReadOptions(user="InvoiceNo"))
         assert found.events["user_id"].to_list() == ["536365", "536365", "536380", "536381"]
+        names = [step["step"] for step in found.steps]
+        assert "rows without an invoice dropped" in names
+        assert len(set(names)) == len(names)
         assert "'Country'" in refused("online-retail", paths, ReadOptions(user="Country")).what
+
+    def test_codes_that_are_no_goods_are_told(self, tmp_path: Path) -> None:
+        codes = ["POST", "M", "D", "POST", "BANK CHARGES", "C2", "DOT"]
+        rows = [(*RETAIL[0][:1], code, *RETAIL[0][2:]) for code in codes]
+        paths = write(tmp_path, retail__csv=retail_csv([*RETAIL, *rows]).encode())
+        found = read("online-retail", paths)
+        note = next(note for note in found.notes if "StockCode" in note)
+        assert note.startswith("7 rows have a StockCode that is not a product (POST, BANK CHARGES")
+        assert found.events.height == 3 + 7  # told, and kept
+        plain = read("online-retail", write(tmp_path, retail__csv=retail_csv().encode()))
+        assert not any("StockCode" in note for note in plain.notes)
 
     def test_workbook(self, tmp_path: Path) -> None:
         path = tmp_path / "Online Retail.xlsx"

@@ -131,7 +131,7 @@ def test_times(tmp_path: Path, values: list[str], later: list[float]) -> None:
         (CSV.replace("about", "title"), ":1", "twice"),
         (CSV + "u,a\n", ":6", "has 2 fields, expected 5"),
         (CSV + 'u,a,5,"two\nlines",\n\nu,a,x,,\n', ":9", "'x' is not a time"),
-        (CSV + 'u,a,5,"never closed,\nu,a,6,,\n', ":6", "can't be read"),
+        (CSV + 'u,a,5,"never closed,\nu,a,6,,\n', ":6", "would swallow line 7"),
         (CSV + "u,c,5,,\n", ":6", "'c' has no text"),
         (CSV + ",a,5,,\n", ":6", "has no user_id"),
         ("", "", "is empty"),
@@ -154,6 +154,14 @@ def test_events_of_an_item_that_the_item_file_lacks(tmp_path: Path) -> None:
     error = refused(events, ReadOptions(items=items))
     assert error.where == f"{events}:2"
     assert "'b'" in error.what
+
+
+def test_items_without_text_say_how_to_go_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "shop.csv", CSV + "w,c,5,,\n")
+    assert "--on-error skip" in (refused(path).remedy or "")
+    found = read("table", [path], ReadOptions(on_error="skip"))
+    assert found.events.height == 4
+    assert found.skipped[0]["reason"] == "an item without text"
 
 
 def test_an_item_twice_in_the_item_file(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from miracle_core.data.statistics import describe
 from miracle_core.data.verify import verify
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.references import references
-from miracle_core.evaluation.scorers import popularity
 from tests.data.test_filters import Row, interactions, sequences
+from tests.support.scorers import fitted
 
 # a, c, e and g are sold; d is sold too seldom for the 3-core; b, f and h to nobody.
 ROWS: list[Row] = [(u, i, n) for n, i in enumerate("aceg") for u in "uvwx"] + [("u", "d", 9)]
@@ -69,7 +69,7 @@ def test_shown(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_they_are_candidates(dataset: Dataset) -> None:
-    found = evaluate(popularity(dataset), dataset, "test")
+    found = evaluate(fitted("popularity", dataset), dataset, "test")
     assert found.n_items == 8
     of_popularity = references(dataset, "test")["popularity"].ranks
     assert sorted(found.ranks.tolist()) == sorted(of_popularity.tolist())

@@ -12,10 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from miracle_core.model import adaptor as adaptor_module
+from miracle_core.layers import adaptor as adaptor_module
 from miracle_core.layers.adaptor import MoEAdaptor
-from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, f64, paper_parameters, randomise
 from tests.reference.items import eq2_adaptor, eq3_gate
+from tests.systems.miracle.support import (
+    SEEDS,
+    SETTINGS,
+    TOLERANCE,
+    f64,
+    paper_parameters,
+    randomise,
+)
 
 
 def texts(items: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from miracle_core.model import radial
+from miracle_core.layers import radial
 from miracle_core.layers.radial import directions, rows_and_directions, squash
 
 

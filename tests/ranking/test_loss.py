@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miracle_core.errors import MiracleError
-from miracle_core.model import scoring
-from miracle_core.ranking.pieces import max_over_interests
+from miracle_core.ranking import loss as scoring
 from miracle_core.ranking.loss import (
     chunks_of_users,
     max_interest_cross_entropy,
 )
-from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, interests_of, random_users
+from miracle_core.ranking.pieces import max_over_interests
 from tests.reference.scoring import eq16_in_batch, eq17_score, eq17_winner, eq23_full
+from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, interests_of, random_users
 
 WIDTH = 4
 COUNTS = st.lists(st.integers(1, 6), min_size=1, max_size=7)
@@ -253,7 +251,7 @@ def test_the_winner_gets_the_gradient():
         torch.tensor([0]),
     )
     loss.backward()
-    won = interests.capsules[vectors.grad.abs().sum(1) > 0].tolist()
+    won = interests.which[vectors.grad.abs().sum(1) > 0].tolist()
     assert won == [eq17_winner(users[0], items[0])]
 
 
@@ -283,11 +281,3 @@ def test_chunks_cover_every_user_once_and_never_cut_one(groups, max_rows):
         row, user = rows.stop, users.stop
         pieces += [k for k, n in part for _ in range(n)]
     assert pieces == [k for k, n in groups for _ in range(n)]
-
-
-def test_triton_is_named_where_it_is_asked_for_and_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "miracle_core.model.kernels", raising=False)
-    users, items, targets = case(12, [1], 2)
-    with pytest.raises(MiracleError, match="Triton is not installed"):
-        full_loss(users, items, targets, triton=True)

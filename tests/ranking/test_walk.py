@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miracle_core.errors import MiracleError
-from miracle_core.ranking import walk
-from miracle_core.ranking.walk import inner_products, ranks, score_chunks, tie_order, top_k
-from tests.systems.miracle.support import SEEDS, SETTINGS, interests_of
+from miracle_core.ranking import walk as walk_module
+from miracle_core.ranking.order import ranks, tie_order, top_k
+from miracle_core.ranking.walk import inner_products, walk
 from tests.reference.metrics import rank_of, ranking
 from tests.reference.scoring import eq17_score
+from tests.systems.miracle.support import SEEDS, SETTINGS, interests_of
 
 SHAPES = [(1 << 24, 1 << 22, 16), (20, 7, 1), (1, 1, 1)]
 
@@ -34,7 +35,7 @@ def test_inner_products(rows):
     vectors, items = (
         torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (rows, 9)
     )
-    room = torch.full(((rows + retrieval.FEW_STEP) * 9 + 1,), torch.nan, dtype=torch.float64)
+    room = torch.full(((rows + walk_module.FEW_STEP) * 9 + 1,), torch.nan, dtype=torch.float64)
     for found in (inner_products(vectors, items), inner_products(vectors, items, room)):
         torch.testing.assert_close(found, vectors @ items.T, rtol=1e-12, atol=1e-12)
 
@@ -58,10 +59,12 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
-            patch.setattr(retrieval, name, size)
-        patch.setattr(retrieval, "FEW_ROWS", few)
-        for places, scores in score_chunks(interests, torch.tensor(items)):
-            own = order[places]
+            patch.setattr(walk_module, name, size)
+        patch.setattr(walk_module, "FEW_ROWS", few)
+        for part in walk(interests, torch.tensor(items), each=True):
+            own, scores = order[part.users], part.scores
+            vectors = [vector for i in own for _, vector in sorted(users[i].items())]
+            assert part.each.tolist() == [[float(u @ x) for x in items] for u in vectors]
             expected = [[eq17_score(users[i], x) for x in items] for i in own]
             assert scores.tolist() == expected
             found = ranks(scores, torch.tensor([targets[i] for i in own]), ties)
@@ -99,16 +102,16 @@ def test_numbers_that_are_not_finite_are_refused():
     users, items = whole_numbers(0, [1, 2], 4)
     items[2, 1] = np.nan
     with pytest.raises(MiracleError, match="items"):
-        list(score_chunks(interests_of(users), torch.tensor(items)))
+        list(walk(interests_of(users), torch.tensor(items)))
     users, items = whole_numbers(0, [1, 2], 4)
     users[1][0][0] = np.inf
     with pytest.raises(MiracleError, match="interests"):
-        list(score_chunks(interests_of(users), torch.tensor(items)))
+        list(walk(interests_of(users), torch.tensor(items)))
 
 
 def test_finite_numbers_whose_sum_overflows_are_not_refused():
     interests = interests_of([{0: np.zeros(3)}]).replace_vectors(torch.zeros(1, 3))
-    assert len(list(score_chunks(interests, torch.full((4, 3), 3e38)))) == 1
+    assert len(list(walk(interests, torch.full((4, 3), 3e38)))) == 1
 
 
 @pytest.mark.parametrize("kind", ["distinct", "few values", "constant", "ties at the edge"])

@@ -9,16 +9,21 @@ from miracle_core.config import make_settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.runs.opening import build_system, item_side
 from miracle_core.systems.base import ItemSide, Sizes
-from miracle_core.systems.scorer import VectorScorer
+from miracle_core.systems.scorer import Scorer, VectorScorer
 from miracle_core.systems.simple.constant import Constant
 
 
-def fitted(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> VectorScorer:
-    """The scorer of ``popularity``, ``random`` or ``textknn``, with its settings in ``own``."""
+def fitted_scorer(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> Scorer:
+    """The scorer of a system without training, with its settings in ``own``."""
     settings = make_settings({"model": {"kind": kind, **own}})
     system = build_system(settings, Sizes(dataset.n_items))
     system.fit(dataset, seed)
-    scorer = system.scorer(item_side(system, settings.spec, dataset, None))
+    return system.scorer(item_side(system, settings.spec, dataset, None))
+
+
+def fitted(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> VectorScorer:
+    """The same of ``popularity``, ``random`` or ``textknn``."""
+    scorer = fitted_scorer(kind, dataset, seed=seed, **own)
     assert isinstance(scorer, VectorScorer)
     return scorer
 

@@ -101,8 +101,13 @@ async def explorer(
     session: Session | None = None,
     load: Load = load_recommender,
     here: Path | None = None,
+    bugs: bool = False,
 ) -> AsyncIterator[Driver]:
-    """A running explorer with its run loaded (or failed)."""
+    """A running explorer with its run loaded (or failed).
+
+    An error that nobody foresaw is told like any other, so it is looked for; ``bugs`` says that
+    the test makes some.
+    """
     app = ExplorerApp(run, session=session, here=here or Path("/nowhere"), load=load)
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot)
@@ -110,3 +115,4 @@ async def explorer(
             await driver.until(lambda: app.model is not None or app.load_error is not None)
         await driver.settle()
         yield driver
+        assert bugs or "a bug:" not in driver.told

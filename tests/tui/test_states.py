@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from socket import gethostname
 from threading import Event
 
 import pytest
@@ -26,7 +27,7 @@ from tui.exports import csv_text
 from tui.history import Entry, History
 from tui.runs import Weights
 from tui.session import Session
-from tui.web import is_loopback, own_request
+from tui.web_access import Access, is_loopback
 
 
 def test_the_first_paint_waits_for_neither_torch_nor_polars() -> None:
@@ -130,7 +131,7 @@ async def test_a_run_deleted_while_open_is_told_and_goes_on_answering(
     async with explorer(run) as driver:
         await driver.add(GLOVES[4])
         shutil.rmtree(run)
-        driver.app._look_for_run()
+        driver.app.look_at_folder()
         await driver.settle()
         assert "The run folder is gone" in driver.text
         await driver.add(TITLES[9])
@@ -309,17 +310,25 @@ def test_edits_are_undone_and_redone() -> None:
 
 
 def test_only_its_own_page_controls_the_explorer() -> None:
-    def own(header: str, origin: str | None, host: str = "127.0.0.1") -> bool:
-        return own_request(header, origin, host=host, port=8000)
-
-    assert own("127.0.0.1:8000", None) and own("localhost:8000", "http://localhost:8000")
-    assert own("[::1]:8000", "http://[::1]:8000")
-    assert not own("127.0.0.1:8000", "http://evil.example")
-    assert not own("evil.example:8000", "http://evil.example:8000"), "a name pointed here"
-    assert not own("127.0.0.1:8000", "http://127.0.0.1:9000")
-    assert not own("127.0.0.1:9000", None) and not own("", None)
-    assert own("box.lan:8000", "http://box.lan:8000", host="0.0.0.0")
-    assert not own("box.lan:8000", "http://evil.example", host="0.0.0.0")
+    here, everywhere = Access("127.0.0.1", 8000), Access("0.0.0.0", 8000)
+    for name in ("127.0.0.1:8000", "localhost:8000", "[::1]:8000", "LOCALHOST:8000"):
+        assert here.known_name(name) and everywhere.known_name(name), name
+    for name in ("", "evil.example:8000", "localhost.evil.example:8000", "a@localhost:8000"):
+        assert not here.known_name(name) and not everywhere.known_name(name), name
+    for name in ("[::1:8000", "localhost:port", "localhost:8000/x", "localhost:8000?x", "[x]:1"):
+        assert not here.known_name(name) and not everywhere.known_name(name), name
+    assert not here.known_name("127.0.0.1:9000") and not here.known_name("192.0.2.7:8000")
+    assert everywhere.known_name("192.0.2.7:8000") and everywhere.known_name(gethostname())
+    assert Access("box.lan", 80).known_name("box.lan") and Access("::", 1).known_name("[::2]:1")
+    assert here.known_token(here.token) and len(here.token) == 48
+    for wrong in (None, "", here.token[:-1], here.token + "0", everywhere.token, "é\ud800"):
+        assert not here.known_token(wrong)
+    assert here.token not in repr(here)
+    assert Access("::1", 8000).addresses[0].startswith("http://[::1]:8000/?token=")
+    assert [a.partition("?")[0] for a in everywhere.addresses] == [
+        f"http://{gethostname()}:8000/",
+        "http://127.0.0.1:8000/",
+    ]
     assert [is_loopback(h) for h in ("localhost", "127.0.0.9", "::1", "0.0.0.0", "box")] == [
         True,
         True,

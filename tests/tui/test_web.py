@@ -8,14 +8,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -39,49 +40,196 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def server(small_run: Path, tmp_path: Path) -> Any:
-    """``miracle tui RUN --web`` on a free port."""
+class Served(NamedTuple):
+    """A server that is up."""
+
+    address: str
+    token: str
+    process: subprocess.Popen[bytes]
+    written: Path
+
+    @property
+    def page(self) -> str:
+        """The address without the token."""
+        return self.address.partition("?")[0]
+
+
+@pytest.fixture(params=["127.0.0.1"])
+def server(request: pytest.FixtureRequest, small_run: Path, tmp_path: Path) -> Iterator[Served]:
+    """``miracle tui RUN --web`` on a free port; the parameter is its --host."""
     port = free_port()
+    written = tmp_path / "written"
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }
     words = [sys.executable, "-m", "miracle_cli", "tui", str(small_run), "--web"]
-    process = subprocess.Popen(
-        [*words, "--port", str(port)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+    with written.open("wb") as file:
+        process = subprocess.Popen(
+            [*words, "--port", str(port), "--host", request.param],
+            cwd=tmp_path,
+            env=environment,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        end = time.monotonic() + PATIENCE
+        while "Ctrl-C stops" not in written.read_text():
+            assert time.monotonic() < end and process.poll() is None, written.read_text()
+            time.sleep(0.05)
+        found = re.search(rf"http://127\.0\.0\.1:{port}/\?token=(\w+)", written.read_text())
+        assert found is not None
+        yield Served(found[0], found[1], process, written)
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def visitor() -> aiohttp.ClientSession:
+    """Somebody with a browser's cookies."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+
+async def status_of(session: aiohttp.ClientSession, url: str, **headers: str) -> int:
+    async with session.get(url, headers=headers, allow_redirects=False) as response:
+        return response.status
+
+
+async def test_the_token_opens_every_page_and_nothing_else_does(server: Served) -> None:
+    paths = ("", "ws", "static/js/textual.js", "static/", "download/x", "nothing")
+    async with visitor() as session:
+        for path in paths:
+            for wrong in ("", "?token=", f"?token={server.token[:-1]}", "?token=%F0%9F%A7%A4"):
+                assert await status_of(session, f"{server.page}{path}{wrong}") == 403, path
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(f"{server.page}ws")
+        async with session.get(server.address, allow_redirects=False) as response:
+            assert response.status == 303 and response.headers["Location"] == "/"
+            cookie = response.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie
+        async with session.get(server.page) as response:
+            assert response.status == 200
+            page = await response.text()
+        assert re.findall(r"https?://[^\s\"']*", page) == [], "it loads nothing from elsewhere"
+        assert server.token not in page
+        assert await status_of(session, f"{server.page}static/js/textual.js") == 200
+        for path in paths:
+            assert await status_of(session, server.page + path, Host="evil.example") == 403
+            assert await status_of(session, server.page + path, Origin="http://evil.example") == 403
+    async with visitor() as session:
+        assert (
+            await status_of(session, f"{server.page}static/js/textual.js?token={server.token}")
+            == 200
+        )
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "0.0.0.0"], indirect=True)
+async def test_the_token_is_written_nowhere_but_in_the_printed_address(server: Served) -> None:
+    printed = server.written.read_text()
+    async with visitor() as session:
+        await status_of(session, server.address)
+        await status_of(session, f"{server.page}nothing?token={server.token}")
+        await status_of(session, server.address, Host="evil.example")
+        async with session.ws_connect(f"{server.page}ws?token={server.token}") as socket:
+            await until_drawn(socket, "run")
+            for process in (server.process.pid, *children_of(server.process.pid)):
+                assert server.token not in Path(f"/proc/{process}/environ").read_text()
+                assert server.token not in Path(f"/proc/{process}/cmdline").read_text()
+    assert server.written.read_text() == printed
+    assert ("can be reached from other machines" in printed) == ("     or on" in printed)
+
+
+@pytest.mark.parametrize("server", ["0.0.0.0"], indirect=True)
+async def test_served_to_others_only_this_machines_names_are_answered_to(server: Served) -> None:
+    port = server.page.split(":")[2].strip("/")
+    async with visitor() as session:
+        names = [socket.gethostname(), "192.0.2.7", "localhost", "[2001:db8::1]"]
+        for name in names:
+            host = f"{name}:{port}"
+            assert (
+                await status_of(session, server.address, Host=host, Origin=f"http://{host}") == 303
+            )
+        for name in ("evil.example", "127.0.0.1.evil.example", "u@127.0.0.1", "127.1 ", "[::1"):
+            host = f"{name}:{port}"
+            status = await status_of(session, server.address, Host=host, Origin=f"http://{host}")
+            assert status in (400, 403), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+async def test_windows_end_with_the_server(server: Served, number: signal.Signals) -> None:
+    address = f"{server.page}ws?token={server.token}"
+    async with visitor() as session, session.ws_connect(address) as socket:
+        await until_drawn(socket, "run")
+        windows = children_of(server.process.pid)
+        assert windows
+        server.process.send_signal(number)
+        reading = asyncio.create_task(until_closed(socket))
+        code = await asyncio.to_thread(server.process.wait, PATIENCE)
+        assert code == (0 if number != signal.SIGKILL else -number)
+        await reading
+    end = time.monotonic() + PATIENCE
+    while any(is_alive(window) for window in windows):
+        assert time.monotonic() < end, "a window goes on without its server"
+        await asyncio.sleep(0.05)
+
+
+def test_an_address_that_is_taken_is_told(small_run: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = command("tui", str(small_run), "--web", "--port", str(port))
+    assert result.returncode == 2
+    assert f"where: 127.0.0.1:{port}" in result.stderr and "choose another --port" in result.stderr
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "miracle_cli", *words],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
-    yield f"http://127.0.0.1:{port}/"
-    process.terminate()
-    assert process.wait(20) == 0
-    assert process.stderr is not None
-    told = process.stderr.read().decode()
-    assert "serving on http://127.0.0.1" in told and "warning" not in told
 
 
-async def answer_of(session: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, str]:
-    """Status and text, once the server is up."""
-    for _ in range(round(PATIENCE / 0.1)):
+async def until_drawn(socket: aiohttp.ClientWebSocketResponse, text: str) -> None:
+    drawn = ""
+    async for message in socket:
+        if message.type == aiohttp.WSMsgType.BINARY:
+            drawn += ESCAPE.sub("", message.data.decode(errors="replace"))
+        if text in drawn:
+            return
+    raise AssertionError(f"the window was closed before it drew {text!r}: {drawn[-500:]}")
+
+
+async def until_closed(socket: aiohttp.ClientWebSocketResponse) -> None:
+    async for _ in socket:
+        pass
+
+
+def children_of(process: int) -> list[int]:
+    """A process's children and theirs."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            async with session.get(url, headers=headers) as response:
-                return response.status, await response.text()
-        except aiohttp.ClientConnectionError:
-            await asyncio.sleep(0.1)
-    raise AssertionError("the server did not come up")
+            words = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[1]) == process:
+            child = int(stat.parent.name)
+            found += [child, *children_of(child)]
+    return found
 
 
-async def test_the_page_loads_nothing_from_elsewhere_and_others_are_refused(server: str) -> None:
-    async with aiohttp.ClientSession() as session:
-        status, page = await answer_of(session, server)
-        assert status == 200
-        assert re.findall(r"https?://[^\s\"']*", page) == []
-        assert (await answer_of(session, server, Host="evil.example"))[0] == 403
-        assert (await answer_of(session, f"{server}ws", Origin="http://evil.example"))[0] == 403
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 class Browser:
@@ -156,13 +304,12 @@ async def browser(url: str, profile: Path) -> AsyncIterator[Browser]:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 async def test_a_title_typed_in_a_browser_is_recommended_from_and_exported(
-    server: str, tmp_path: Path
+    server: Served, tmp_path: Path
 ) -> None:
     """What the page's terminal is sent is what it shows; keys go through the page."""
-    async with aiohttp.ClientSession() as session:
-        assert (await answer_of(session, server))[0] == 200
-    async with browser(server, tmp_path / "profile") as page:
+    async with browser(server.address, tmp_path / "profile") as page:
         await page.until_drawn("run · tiny")
+        assert "token" not in str(await page.value("location.href"))
         assert "-first-byte" in str(await page.value("document.body.className"))
         assert await page.value("document.querySelectorAll('canvas').length") > 0
         await page.value("document.querySelector('textarea').focus()")

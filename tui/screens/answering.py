@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container
 
 from miracle_core.errors import MiracleError
 from miracle_core.recommender.given import Known, NewTitle
+from tui.background import as_told, background
 from tui.display import shown
-from tui.engine import Stopped
-from tui.exploration import OpenUser, entries_of, entry_of
-from tui.history import Entry
+from tui.engine import Engine, Stopped
+from tui.exploration import Exploration, entries_of, entry_of
+from tui.history import Entry, OpenUser
 from tui.screens.base import ExplorerScreen
 from tui.why import NEAR
 from tui.widgets.history_panel import COMPLETIONS, HistoryPanel
@@ -37,6 +37,7 @@ class AnsweringScreen(ExplorerScreen):
     def __init__(self) -> None:
         super().__init__()
         self._asked: object = None
+        self._of: Engine | None = None
 
     def compose_main(self) -> ComposeResult:
         """The four panels, in the order of the chain."""
@@ -70,6 +71,10 @@ class AnsweringScreen(ExplorerScreen):
 
     def arrive(self) -> None:
         """Show the exploration; ask again if it was changed elsewhere."""
+        if self._of is not self.engine:
+            # Completions are items of the run before.
+            self._of = self.engine
+            self.history_panel.forget_completions()
         self._show_history()
         if self.engine is None:
             self._show_answer()
@@ -89,7 +94,7 @@ class AnsweringScreen(ExplorerScreen):
         exploration = self.exploration
         history = tuple(exploration.history.entries[place] for place in exploration.countable)
         target, seen = exploration.target, exploration.hide_seen
-        return id(exploration), history, exploration.top_k, seen, target
+        return self.engine, id(exploration), history, exploration.top_k, seen, target
 
     def _show_history(self) -> None:
         exploration = self.exploration
@@ -97,7 +102,10 @@ class AnsweringScreen(ExplorerScreen):
         self.history_panel.show_history(
             entries, exploration.capsules_of_history(), bool(exploration.new_titles_fail)
         )
-        parts = [f"user {shown(exploration.user.user_id, 40)}"] if exploration.user else []
+        parts = []
+        if exploration.user:
+            edited = "" if entries == exploration.user.own else ", edited"
+            parts.append(f"user {shown(exploration.user.user_id, 40)}{edited}")
         if entries:
             parts.append(f"{len(entries)} item{'' if len(entries) == 1 else 's'}")
         if self.engine is not None and len(exploration.history.on) > self.engine.model.max_length:
@@ -116,6 +124,8 @@ class AnsweringScreen(ExplorerScreen):
         elif exploration.answer is None:
             off = bool(exploration.history.entries)
             empty = "Every item is switched off." if off else "Recommendations come here."
+            if exploration.failure:
+                empty = f"No answer: {shown(exploration.failure)}"
         self.recommendations_panel.list.say(empty)
         self.interests_panel.heatmap.say("" if self.engine is None else "Interests come here.")
         self.interests_panel.show_answer(exploration.answer, exploration.view)
@@ -134,7 +144,7 @@ class AnsweringScreen(ExplorerScreen):
 
     # Asking. Each worker replaces the one before it: the last edit wins.
 
-    @work(exclusive=True, group="recommend")
+    @background("recommend")
     async def recompute(self, edit: bool = False) -> None:
         """Ask for the answer to the history as it is now."""
         engine, exploration = self.engine, self.exploration
@@ -151,17 +161,22 @@ class AnsweringScreen(ExplorerScreen):
                 )
         except Stopped:
             return
-        except (MiracleError, OSError) as error:
-            self._not_answered(error, given)
+        except Exception as error:
+            if self._current(engine, exploration):
+                self._not_answered(as_told(error), given)
             return
-        if exploration is not self.exploration:
+        if not self._current(engine, exploration):
             return
         exploration.accept(answer, places, edit=edit)
         with self.app.batch_update():
             self._show_history()
             self._show_answer()
 
-    def _not_answered(self, error: MiracleError | OSError, given: Sequence[Known]) -> None:
+    def _current(self, engine: Engine, exploration: Exploration) -> bool:
+        """Whether what was asked is still of the run that is open."""
+        return engine is self.engine and exploration is self.exploration
+
+    def _not_answered(self, error: MiracleError, given: Sequence[Known]) -> None:
         new = any(isinstance(item, NewTitle) for item in given)
         if new and not self.exploration.new_titles_fail:
             self.exploration.new_titles_fail = str(error)
@@ -174,62 +189,76 @@ class AnsweringScreen(ExplorerScreen):
             )
             self.recompute()
             return
+        self.exploration.fail(str(error))
+        self._show_history()
+        self._show_answer()
         self.notify(f"{error}", title="No answer", severity="error", markup=False)
 
-    @work(exclusive=True, group="complete")
+    @background("complete")
     async def complete(self, typed: str) -> None:
         """Find what is being typed."""
-        if self.engine is None:
+        engine = self.engine
+        if engine is None:
             return
-        found = await self.engine.complete(typed, COMPLETIONS)
-        if self.history_panel.box.value == typed:
-            self.history_panel.show_completions(typed, found, self.engine.model.title)
+        found = await engine.complete(typed, COMPLETIONS)
+        if engine is self.engine and self.history_panel.box.value == typed:
+            self.history_panel.show_completions(typed, found, engine.model.title)
 
-    @work(exclusive=True, group="near")
+    @background("near")
     async def look_near(self, item: int) -> None:
         """Find what is near a recommended item."""
-        if self.engine is None:
+        engine = self.engine
+        if engine is None:
             return
-        near = await self.engine.nearest(item, NEAR)
-        titles = [(self.engine.model.title(n.item), n.similarity) for n in near]
-        self.why_panel.show_near(item, titles)
+        near = await engine.nearest(item, NEAR)
+        if engine is self.engine:
+            titles = [(engine.model.title(n.item), n.similarity) for n in near]
+            self.why_panel.show_near(item, titles)
 
-    @work(group="match")
+    @background("match", exclusive=False)
     async def add_lines(self, lines: list[str]) -> None:
         """Add what some typed lines mean, in one step."""
-        if self.engine is None:
+        engine = self.engine
+        if engine is None:
             self.notify("The run is still loading.")
             return
-        try:
-            matches = await self.engine.match(lines)
-        except MiracleError as error:
-            self.notify(str(error), severity="error", markup=False)
+        matches = await engine.match(lines)
+        if engine is not self.engine:
             return
         self.edit_history(*[entry_of(match) for match in matches])
         new = sum(match.item is None for match in matches)
         if len(lines) > 1:
             self.notify(f"{len(lines)} lines: {len(lines) - new} known items, {new} new ones")
 
-    @work(exclusive=True, group="user")
+    @background("user")
     async def step_user_to(self, place: int, order: Sequence[int]) -> None:
         """Open a user of the data set."""
-        if self.engine is None:
+        engine, exploration = self.engine, self.exploration
+        if engine is None:
             return
-        user = await self.engine.user_history(int(order[place]))
-        titles = [self.engine.model.title(item) for item in user.items]
-        exploration = self.exploration
-        exploration.user = OpenUser(user.user_id, user.held_out, place, order)
-        exploration.history.replace(entries_of(user, titles))
+        user = await engine.user_history(int(order[place]))
+        if not self._current(engine, exploration):
+            return
+        own = entries_of(user, [engine.model.title(item) for item in user.items])
+        exploration.history.open(OpenUser(user.user_id, user.held_out, tuple(own), place, order))
         exploration.moves, exploration.capsule = {}, None
         self._show_history()
         self.history_panel.list.cursor = max(len(exploration.history) - 1, 0)
         self.recompute()
 
-    def edit_history(self, *added: Entry) -> None:
-        """After an edit: show it at once, and ask for its answer."""
+    def edit_history(self, *added: Entry, same_user: bool = True) -> None:
+        """After an edit: show it at once, and ask for its answer.
+
+        Args:
+            added: entries to put at the end.
+            same_user: whether no other user was opened with it; else the moves from the one's
+                recommendations to the other's mean nothing.
+        """
         history = self.exploration.history
         history.add(*added)
         self._show_history()
         if added:
             self.history_panel.list.cursor = len(history) - 1
-        self.recompute(edit=True)
+        if not same_user:
+            self.exploration.moves = {}
+        self.recompute(edit=same_user)

@@ -11,9 +11,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from tui.display import shown
+from tui.on_disk import RELOAD
 from tui.widgets.top_bar import Tab, TopBar
 
 if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
     from tui.app import ExplorerApp
     from tui.engine import Engine
     from tui.exploration import Exploration
@@ -87,7 +89,7 @@ class ExplorerScreen(Screen[None]):
             lines = [f"The run can't be opened: {shown(error.what)}"]
             lines += [f"where: {shown(error.where)}"] if error.where else []
             lines += [f"fix: {shown(error.remedy)}"] if error.remedy else []
-            return "\n".join([*lines, "F6 leads to the other runs."])
+            return "\n".join([*lines, f"{RELOAD} tries again; F6 leads to the other runs."])
         if app.engine is None:
             return "No run is open. F6 leads to the runs."
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
@@ -114,11 +116,23 @@ class ExplorerScreen(Screen[None]):
         # Where there is little room the names of the screens matter more.
         if self.engine is not None and not self.has_class("-narrow"):
             name += f" · {self.engine.model.dataset.name}"
-        self.query_one(TopBar).show(name, str(app.stage or ""))
+        self.query_one(TopBar).show(name, *self._answering(), str(app.stage or ""))
         notice = self.query_one("#notice", Static)
         if notice.has_class("-on") or app.notice:
             notice.update(app.notice)
             notice.set_class(bool(app.notice), "-on")
+
+    def _answering(self) -> tuple[str, str]:
+        """Which epoch's weights answer, at length and in short."""
+        if self.engine is None:
+            return "", ""
+        model = self.engine.model
+        short = f"{model.weights} {model.epoch}" if model.epoch else model.weights
+        return self.engine.answering, short
+
+    def failed(self, error: MiracleError) -> None:
+        """Tell of an error of work in the background."""
+        self.explorer.failed(error)
 
     def on_resize(self, event: events.Resize) -> None:
         """Fold and unfold with the size."""

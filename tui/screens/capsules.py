@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
-from miracle_core.errors import MiracleError
+from tui.background import background
 from tui.capsule_text import capsule_text, fault
 from tui.display import bar, chip, colour, shown
-from tui.engine import Stopped
 from tui.exports import Table
 from tui.screens.base import ExplorerScreen
 from tui.widgets.figure6 import Figure6
@@ -23,7 +21,9 @@ from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
 if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import CapsuleSummary, CapsuleUse
+    from tui.engine import Engine
 
 
 class CapsuleListPanel(Panel):
@@ -87,10 +87,11 @@ class CapsulesScreen(ExplorerScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._of: object = None
+        self._of: Engine | None = None
         self._capsules: tuple[CapsuleSummary, ...] = ()
         self._order: list[int] = []
         self._use: CapsuleUse | None = None
+        self._failure = ""
         self._by_share = False
 
     def compose_main(self) -> ComposeResult:
@@ -112,11 +113,13 @@ class CapsulesScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Show the capsules of the run that is open."""
         if self._of is not self.engine:
-            self._of, self._capsules, self._use = self.engine, (), None
+            # What is shown goes with the run that it is of, also if another answers by now.
+            self._of, self._capsules, self._order = self.engine, (), []
+            self._use, self._failure = None, ""
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
                 self.ask()
-        self.list.say(self.waiting_text() if self.engine is None else "…")
+        self.list.say(self.waiting_text() if self.engine is None else self._failure or "…")
 
     def show_stage(self) -> None:
         """Loading is told where the list will be."""
@@ -124,26 +127,32 @@ class CapsulesScreen(ExplorerScreen):
         if self.is_mounted and self.engine is None:
             self.list.say(self.waiting_text())
 
-    @work(exclusive=True, group="capsules")
+    @background("capsules")
     async def ask(self) -> None:
         """Ask for the capsules, the figure, and last for what takes longest."""
         engine = self.engine
         if engine is None:
             return
-        try:
-            self._capsules = await engine.capsules()
-            self.put_in_order()
-            self.query_one(Figure6).show_figure(await engine.activations())
-            use = await engine.capsule_use()
-        except Stopped:
+        capsules = await engine.capsules()
+        if engine is not self.engine:
             return
-        except MiracleError as error:
-            self.notify(str(error), severity="error", markup=False)
+        self._capsules = capsules
+        self.put_in_order()
+        figure = await engine.activations()
+        if engine is not self.engine:
             return
+        self.query_one(Figure6).show_figure(figure)
+        use = await engine.capsule_use()
         if engine is self.engine:
             self._use = use
             self.query_one(FigurePanel).describe(f"a user has {use.mean:.2f} interests on average")
             self.put_in_order()
+
+    def failed(self, error: MiracleError) -> None:
+        """Say it where the list would be, too."""
+        self._failure = shown(str(error))
+        self.list.say(self._failure)
+        super().failed(error)
 
     def put_in_order(self) -> None:
         """Show the list in order."""
@@ -177,7 +186,7 @@ class CapsulesScreen(ExplorerScreen):
 
     def explain(self) -> None:
         """Show the capsule under the cursor."""
-        if not self._order or self.engine is None:
+        if not self._order or self._of is None:
             return
         capsule = self._capsules[self._order[self.list.cursor]]
         width = max(self.query_one("#capsule-scroll").size.width - 2, 20)
@@ -185,7 +194,7 @@ class CapsulesScreen(ExplorerScreen):
             capsule,
             self._use,
             lambda other: self._capsules[other].label,
-            self.engine.model.title,
+            self._of.model.title,
             width,
         )
         self.query_one("#capsule-text", Static).update(text)
@@ -216,9 +225,9 @@ class CapsulesScreen(ExplorerScreen):
 
     def export_json(self) -> Any:
         """The capsules, whole."""
-        if not self._capsules or self.engine is None:
+        if not self._capsules or self._of is None:
             return None
-        model = self.engine.model
+        model = self._of.model
         return [
             {
                 "capsule": c.capsule,

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from tui.display import shown
-from tui.runs import RunSummary, State, Weights, state_name
+from tui.runs import RunSummary, State, Weights, real_path, state_name
 from tui.screens.modal import Dialog
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -42,10 +42,10 @@ def choices_of(runs: Sequence[RunSummary], here: Path | None, shown_now: Weights
         shown_now: which of its weights are.
     """
     found = [
-        Choice(run, state, run.path.resolve() == here)
+        Choice(run, state, real_path(run.path) == here)
         for run in runs
         for state in run.states
-        if run.path.resolve() != here or state.weights != shown_now
+        if real_path(run.path) != here or state.weights != shown_now
     ]
     return sorted(found, key=lambda choice: not choice.here)
 

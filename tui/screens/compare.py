@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
-from miracle_core.errors import MiracleError
+from tui.background import as_told, background
 from tui.comparison import Pair, pairs, translate
 from tui.display import bar, chip, colour, fitted, shown
 from tui.engine import Engine, Stage, Stopped
 from tui.exports import Table
-from tui.runs import Weights, find_runs, state_name
+from tui.runs import Weights, find_runs, real_path
 from tui.screens.base import ExplorerScreen
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
 if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import Recommendation, Recommended
 
 
@@ -100,6 +100,7 @@ class CompareScreen(ExplorerScreen):
         super().__init__()
         self.other: Engine | None = None
         self._error: MiracleError | None = None
+        self._failure = ""
         self._stage: Stage | None = None
         self._left: Recommendation | None = None
         self._right: Recommendation | None = None
@@ -129,7 +130,7 @@ class CompareScreen(ExplorerScreen):
         engine, other = self.explorer.engine, self.other
         left = "" if self.engine else self.waiting_text()
         if self.engine is not None and self._left is None:
-            left = "The history is empty: F1 leads to Explore."
+            left = self._failure or "The history is empty: F1 leads to Explore."
         self.query_one("#left-run", RunPanel).show_answer(_name(engine), self._left, left)
         right = "Press o to choose another run, or another epoch of this one."
         if self._error is not None:
@@ -168,14 +169,14 @@ class CompareScreen(ExplorerScreen):
 
     # Asking.
 
-    @work(exclusive=True, group="choose")
+    @background("choose")
     async def action_choose(self) -> None:
         """Choose another run, or another epoch of this one."""
         from tui.screens.choose_run import ChooseRunScreen, choices_of
 
         recent = [Path(name) for name in self.explorer.session.recent]
         open_now = self.explorer.engine
-        here = [open_now.run.resolve()] if open_now else []
+        here = [real_path(open_now.run)] if open_now else []
         found = await asyncio.to_thread(find_runs, [*here, self.explorer.here, *recent])
         shown_now = self.engine.model.weights if self.engine else "best"
         choices = choices_of(found, here[0] if here else None, shown_now)
@@ -196,22 +197,21 @@ class CompareScreen(ExplorerScreen):
         if self.is_current:
             self.show_both()
 
-    @work(exclusive=True, group="load-other")
+    @background("load-other")
     async def load_other(self, other: Engine) -> None:
         """Load, then compare."""
         try:
             await other.load()
         except Stopped:
             return
-        except MiracleError as error:
-            self._error = error
-        except Exception as error:  # as for the run that is open
-            self._error = MiracleError(f"{type(error).__name__}: {error}", where=str(other.run))
+        except Exception as error:  # a damaged run may fail anywhere
+            if other is self.other:
+                self._error = as_told(error)
         if other is self.other:
             self.show_both()
             self.compare()
 
-    @work(exclusive=True, group="compare")
+    @background("compare")
     async def compare(self) -> None:
         """Ask both runs."""
         engine, other, exploration = self.engine, self.other, self.exploration
@@ -223,16 +223,26 @@ class CompareScreen(ExplorerScreen):
         top_k, seen = exploration.top_k, exploration.hide_seen
         try:
             given = [entry.given for entry in entries]
-            self._left = await engine.recommend(given, top_k, seen, None)
-            self._right = None
+            left, right = await engine.recommend(given, top_k, seen, None), None
             if other is not None and other.ready:
                 given = await other.ask(translate, entries, engine.model, other.model)
-                self._right = await other.recommend(given, top_k, seen, None)
+                right = await other.recommend(given, top_k, seen, None)
         except Stopped:
             return
-        except MiracleError as error:
-            self._error = error
+        except Exception as error:
+            # An older answer is not of this history.
+            self._left = self._right = None
+            self.failed(as_told(error))
+        else:
+            if engine is not self.engine or other is not self.other:
+                return
+            self._left, self._right, self._failure = left, right, ""
         self.show_both()
+
+    def failed(self, error: MiracleError) -> None:
+        """Say it where the interests would be, too."""
+        self._failure = shown(str(error))
+        super().failed(error)
 
     def close_other(self) -> None:
         """Let the other run's threads end."""
@@ -270,7 +280,7 @@ def _name(engine: Engine | None) -> str:
         return ""
     if not engine.ready:
         return engine.run.name
-    return f"{engine.run.name} · {state_name(engine.model.weights, engine.model.epoch)}"
+    return f"{engine.run.name} · {engine.answering}"
 
 
 def _identity(engine: Engine | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -176,22 +177,22 @@ class ExploreScreen(AnsweringScreen):
 
     def action_undo(self) -> None:
         """Take the last edit back."""
-        if self.exploration.history.undo():
-            self.edit_history()
-        else:
-            self.notify("Nothing to undo.")
+        self._go_back(self.exploration.history.undo, "Nothing to undo.")
 
     def action_redo(self) -> None:
         """Do it again."""
-        if self.exploration.history.redo():
-            self.edit_history()
+        self._go_back(self.exploration.history.redo, "Nothing to redo.")
+
+    def _go_back(self, step: Callable[[], bool], nothing: str) -> None:
+        user = self.exploration.user
+        if step():
+            self.edit_history(same_user=user == self.exploration.user)
         else:
-            self.notify("Nothing to redo.")
+            self.notify(nothing)
 
     def action_clear(self) -> None:
         """An empty history; undo brings it back."""
-        self.exploration.user = None
-        self.exploration.history.replace([])
+        self.exploration.history.clear()
         self.edit_history()
 
     def action_try_new_items(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
+from miracle_core.errors import MiracleError
 from miracle_core.files import write_json, write_text
+from tui.background import as_told
 from tui.display import shown
 from tui.exports import csv_text
 from tui.screens.modal import Dialog
@@ -77,12 +80,12 @@ class ExportScreen(Dialog[None]):
 
     def _write(self) -> None:
         name = self.query_one("#file", Input).value.strip()
-        path = self._folder / Path(name).expanduser()
+        path = self._folder / os.path.expanduser(name)  # noqa: PTH111 - no error for ~nobody
         form = path.suffix.removeprefix(".").lower()
         if form not in self._forms:
             self._say(f"The name has to end in one of: {', '.join(f'.{f}' for f in self._forms)}")
             return
-        if path.exists() and path != self._asked:
+        if os.path.lexists(path) and path != self._asked:
             self._asked = path
             self._say("That file is there already. Enter once more replaces it.")
             return
@@ -92,8 +95,8 @@ class ExportScreen(Dialog[None]):
                 write_json(path, value)
             else:
                 write_text(path, csv_text(value) if form == "csv" else value)
-        except OSError as error:
-            self._say(f"Can't be written: {error.strerror or error}")
+        except (MiracleError, OSError, ValueError, TypeError) as error:  # or what is not UTF-8
+            self._say(f"Can't be written: {shown(as_told(error).what)}")
             return
         self.app.notify(f"Written: {shown(str(path))}", markup=False)
         self.dismiss(None)

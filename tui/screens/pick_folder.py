@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,8 @@ class FolderTree(DirectoryTree):
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         """Leave out files and hidden folders."""
-        return [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+        # Unlike Path.is_dir, this takes what may not be looked at for no folder.
+        return [p for p in paths if os.path.isdir(p) and not p.name.startswith(".")]  # noqa: PTH112
 
 
 class PickFolderScreen(Dialog[Path]):
@@ -65,11 +67,11 @@ class PickFolderScreen(Dialog[Path]):
 
     def action_open(self) -> None:
         """Open the folder, if it is a run."""
-        folder = self._start / Path(self.query_one("#folder", Input).value.strip()).expanduser()
+        typed = self.query_one("#folder", Input).value.strip()
+        folder = self._start / os.path.expanduser(typed)  # noqa: PTH111 - no error for ~nobody
         if is_run(folder):
             self.dismiss(folder)
             return
-        what = (
-            "is not a run: it has no config.toml and data" if folder.is_dir() else "is not a folder"
-        )
+        found = os.path.isdir(folder)  # noqa: PTH112
+        what = "is not a run: it has no config.toml and data" if found else "is not a folder"
         self.query_one("#export-says", Static).update(f"{shown(str(folder))} {what}.")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from tui.background import background
 from tui.display import shown
 from tui.exports import Table
-from tui.runs import RunSummary, find_runs
+from tui.runs import RunSummary, find_runs, real_path
 from tui.screens.base import ExplorerScreen
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
@@ -99,13 +99,15 @@ class RunsScreen(ExplorerScreen):
 
         self.app.push_screen(PickFolderScreen(self.explorer.here), open_folder)
 
-    @work(exclusive=True, group="runs")
+    @background("runs")
     async def look(self) -> None:
         """Look for runs, in a thread: a disk may be slow."""
         if not self._runs:
             self.list.say("Looking for runs …")
-        recent = [Path(name) for name in self.explorer.session.recent]
-        places = [self.explorer.here, *recent]
+        explorer = self.explorer
+        # A folder that was opened in error may hold runs.
+        opened = [explorer.engine.run] if explorer.engine is not None else []
+        places = [explorer.here, *opened, *map(Path, explorer.session.recent)]
         self._runs = await asyncio.to_thread(find_runs, places)
         self.list.say(NONE)
         self.list.show(len(self._runs), self._cells)
@@ -117,7 +119,7 @@ class RunsScreen(ExplorerScreen):
         changed = datetime.fromtimestamp(run.changed)
         name, folder = self._shown_path(run.path)
         engine = self.explorer.engine
-        here = engine is not None and engine.run.resolve() == run.path.resolve()
+        here = engine is not None and real_path(engine.run) == real_path(run.path)
         return (
             Text.assemble(("● " if here else "  ") + shown(name), (f"  {shown(folder)}", "dim")),
             shown(run.dataset) or Text("unreadable", "dim"),
@@ -129,7 +131,7 @@ class RunsScreen(ExplorerScreen):
 
     def _shown_path(self, path: Path) -> tuple[str, str]:
         """A run's name and, of one from elsewhere, the folder that it lies in."""
-        here, real = self.explorer.here.resolve(), path.resolve()
+        here, real = real_path(self.explorer.here), real_path(path)
         if real.is_relative_to(here):
             return str(real.relative_to(here)), ""
         return path.name, str(path.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from textual.widgets import Static
 
 from tui.display import shown
 from tui.exports import Table
-from tui.runs import Metrics, metric_of, planned_epochs, read_metrics, read_result
+from tui.runs import Metrics, metric_of, planned_epochs, read_metrics, read_result, stamp_of
 from tui.screens.base import ExplorerScreen
 from tui.widgets.curve import Curve
 
@@ -93,9 +94,10 @@ class TrainingScreen(ExplorerScreen):
             return
         seen = (
             engine.run,
-            *map(_stamp, (engine.run / "metrics.jsonl", engine.run / "result.json")),
+            *map(stamp_of, (engine.run / "metrics.jsonl", engine.run / "result.json")),
         )
-        if seen != self._seen:
+        # Of a folder that is gone the last figures stay.
+        if seen != self._seen and os.path.isdir(engine.run):  # noqa: PTH112
             self._seen = seen
             self._metrics = read_metrics(engine.run)
             self._curves = curves_of(self._metrics, metric_of(engine.run))
@@ -127,8 +129,8 @@ class TrainingScreen(ExplorerScreen):
 
     def _status(self, run: Path) -> str:
         records = self._metrics.records
-        if not run.is_dir():
-            return "The run folder is gone; these are the last figures read."
+        if not os.path.isdir(run):  # noqa: PTH112 - no error where it can't be reached
+            return "The run folder is gone or can't be reached; these are the last figures read."
         if not records:
             return "No validation yet: this screen follows the run and shows it when it comes."
         planned = planned_epochs(run)
@@ -145,8 +147,11 @@ class TrainingScreen(ExplorerScreen):
                 if isinstance(value := test.get(metric), float):
                     parts.append(f"test {shown(metric, 40)} {value:.4f}")
         else:
-            ago = time.time() - (run / "metrics.jsonl").stat().st_mtime
-            parts.append(f"no result yet; the last validation came {ago:.0f} s ago")
+            parts.append("no result yet")
+            stamp = stamp_of(run / "metrics.jsonl")
+            if stamp is not None:
+                ago = time.time() - stamp.changed / 1e9
+                parts[-1] += f"; the last validation came {ago:.0f} s ago"
         if self._metrics.damaged:
             parts.append("a line of metrics.jsonl is damaged; what follows it is left out")
         return " · ".join(parts)
@@ -162,11 +167,3 @@ class TrainingScreen(ExplorerScreen):
         head = ("epoch", *(f"{part}.{name}" for part, name in self._curves))
         rows = zip(*self._curves.values(), strict=True)
         return head, [(epoch, *row) for epoch, row in enumerate(rows, 1)]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from miracle_core.errors import MiracleError
+from tui.background import background
 from tui.display import shown
-from tui.engine import Stopped
 from tui.exports import Table
 from tui.screens.base import ExplorerScreen
 from tui.user_filter import SORTS, chosen_users
@@ -21,7 +19,9 @@ from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
 if TYPE_CHECKING:
+    from miracle_core.errors import MiracleError
     from miracle_core.recommender.results import UserTable
+    from tui.engine import Engine
 
 
 class UsersPanel(Panel):
@@ -63,7 +63,8 @@ class UsersScreen(ExplorerScreen):
     def __init__(self) -> None:
         super().__init__()
         self._table: UserTable | None = None
-        self._of: object = None
+        self._of: Engine | None = None
+        self._failure = ""
         self._order: list[int] = []
         self._sort, self._down = "user", False
 
@@ -84,7 +85,8 @@ class UsersScreen(ExplorerScreen):
     def arrive(self) -> None:
         """Show the users of the run that is open."""
         if self._of is not self.engine:
-            self._of, self._table, self._order = self.engine, None, []
+            # What is shown goes with the run that it is of, also if another answers by now.
+            self._of, self._table, self._order, self._failure = self.engine, None, [], ""
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
                 self.ask()
@@ -103,29 +105,31 @@ class UsersScreen(ExplorerScreen):
             self.list.say("No user fits the filter.")
         elif self.engine is None:
             self.list.say(self.waiting_text())
+        elif self._failure:
+            self.list.say(self._failure)
         else:
             self.list.say(f"Ranking every user's held-out item, once: {self.explorer.stage or '…'}")
 
-    @work(exclusive=True, group="users")
+    @background("users")
     async def ask(self) -> None:
         """Ask for the table."""
         engine = self.engine
         if engine is None:
             return
-        try:
-            table = await engine.users()
-        except Stopped:
-            return
-        except MiracleError as error:
-            self.list.say(shown(str(error)))
-            return
+        table = await engine.users()
         if engine is self.engine:
             self._table = table
             self.put_in_order()
 
+    def failed(self, error: MiracleError) -> None:
+        """Say it where the table would be, too."""
+        self._failure = shown(str(error))
+        self.show_waiting()
+        super().failed(error)
+
     def put_in_order(self) -> None:
         """Filter and sort."""
-        if self._table is None or self.engine is None:
+        if self._table is None or self._of is None:
             return
         self._order = chosen_users(
             self._table, self._ids, self.filter.value, self._sort, down=self._down
@@ -139,12 +143,12 @@ class UsersScreen(ExplorerScreen):
 
     @property
     def _ids(self) -> Sequence[str]:
-        assert self.engine is not None
-        return [self.engine.model.user_id(user) for user in range(self.engine.model.n_users)]
+        assert self._of is not None
+        return [self._of.model.user_id(user) for user in range(self._of.model.n_users)]
 
     def _cells(self, place: int) -> Sequence[Cell]:
-        assert self._table is not None and self.engine is not None
-        model, user = self.engine.model, self._order[place]
+        assert self._table is not None and self._of is not None
+        model, user = self._of.model, self._order[place]
         held_out = int(self._table.held_out[user])
         rank = int(self._table.ranks[user])
         return (
@@ -201,9 +205,9 @@ class UsersScreen(ExplorerScreen):
 
     def export_table(self) -> Table | None:
         """The users listed."""
-        if self._table is None or self.engine is None:
+        if self._table is None or self._of is None:
             return None
-        model, table = self.engine.model, self._table
+        model, table = self._of.model, self._table
         rows = []
         for user in self._order:
             held_out = int(table.held_out[user])

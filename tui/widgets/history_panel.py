@@ -167,6 +167,11 @@ class HistoryPanel(Panel):
         self._found = []
         self.completions.display = False
 
+    def forget_completions(self) -> None:
+        """What was found is no longer meant; it is looked for again."""
+        self.hide_completions()
+        self._waiting = True
+
     def clear_box(self) -> None:
         """Make room for the next title."""
         with self.prevent(Input.Changed):

@@ -55,11 +55,12 @@ class RecommendationsPanel(Panel):
         listed = exploration.listed
         below = exploration.held_out_below
         self._shown = [*listed, below] if below else listed
-        target = exploration.target
+        # The answer's own: the history may already be another user's.
+        target = exploration.answer.target if exploration.answer else None
 
         def cells(place: int) -> Sequence[Cell]:
             item = self._shown[place]
-            held_out = item.item == target
+            held_out = target is not None and item.item == target.item
             title = Text(shown(item.title))
             if held_out:
                 title = Text.assemble(("★ held out  ", "bold"), title)

@@ -51,20 +51,38 @@ class TopBar(Horizontal):
     def __init__(self, here: str) -> None:
         super().__init__()
         self._here = here
+        self._weights: dict[str, str] = {}
 
     def compose(self) -> ComposeResult:
-        """The run, then the screens."""
+        """The run and its weights, then the screens."""
         yield Static("", id="top-run", markup=False)
+        # The styles show one of both, by the room there is.
+        yield Static("", id="top-weights", markup=False, classes="-empty")
+        yield Static("", id="top-weights-short", markup=False, classes="-empty")
         for number, mode in enumerate(SCREENS, 1):
             yield Tab(number, mode, here=mode == self._here)
 
-    def show(self, run: str, busy: str) -> None:
-        """Say which run is open and what is under way; where there is little room, the latter."""
-        name = Text.assemble(" ", ("miracle", "bold"), f"  {shown(run, 80)}" if run else "")
-        if busy and self.screen.has_class("-narrow"):
-            name = Text(f" {busy}", "italic")
-        elif busy:
-            name.append(f"  {busy}", "italic")
+    def show(self, run: str, weights: str, short: str, busy: str) -> None:
+        """Say which run is open, which weights answer (in short, too), and what is under way.
+
+        Where there is little room, what is under way stands in the place of the run's name.
+        """
+        narrow = self.screen.has_class("-narrow")
+        name = Text(" ")
+        if busy and narrow:
+            name.append(busy, "italic")
+        else:
+            if not (narrow and run):
+                name.append("miracle", "bold")
+                name.append("  " if run else "")
+            name.append(shown(run, 80))
+            if busy:
+                name.append(f"  {busy}", "italic")
         name.no_wrap = True
         name.overflow = "ellipsis"
         self.query_one("#top-run", Static).update(name, layout=False)
+        for id, told in (("#top-weights", weights), ("#top-weights-short", short)):
+            if told != self._weights.get(id):
+                self._weights[id] = told
+                self.query_one(id, Static).update(told)
+                self.query_one(id).set_class(not told, "-empty")

@@ -56,6 +56,10 @@ def read(
     if not paths:
         raise InputError("no source is given", remedy="name the raw files or their folder")
     files, options = [as_path(path) for path in paths], options or ReadOptions()
+    if options.separator is not None:
+        from miracle_core.data.readers.separators import separator_named
+
+        separator_named(options.separator)
     looked = format == "auto"
     if looked:
         from miracle_core.data.readers.detect import detect

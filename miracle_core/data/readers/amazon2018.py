@@ -8,17 +8,18 @@ items      meta_NAME.json: asin, title, category (categories), brand
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.delimited import read_rows
-from miracle_core.data.readers.json_lines import first_object
+from miracle_core.data.readers.json_first import first_objects
 from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
-from miracle_core.data.readers.release import Form, Sorted, joined, read_form, refuse_unknown
+from miracle_core.data.readers.release import Form, Sorted, joined, read_form
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
@@ -65,11 +66,11 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     """
     options.refuse_all_but("amazon2018", "order", "items")
     skips = Skips(options.on_error == "skip")
-    found = Sorted([], [], [], [])
+    found = Sorted()
     for raw in expand([*paths, *([options.items] if options.items else [])]):
-        kind = FORM.match(first_object(raw))
+        kind = FORM.match(first_objects(raw))
         if kind is None and not looks_like_ratings(raw):
-            refuse_unknown(raw, FORM)
+            found.pass_over(raw, FORM)
             continue
         with stage(progress, f"reading {raw.name}", unit="rows"):
             if kind is None:
@@ -128,7 +129,7 @@ def read_ratings(
     if options.with_ratings:
         rating = parse_numbers(rows["rating"], "rating", table.place, skips)
         rows = rows.with_columns(rating)
-    return Table(raw, rows, table.layout, header=False, lines=table.lines), order
+    return replace(table, rows=rows), order
 
 
 def _order(raw: RawFile) -> str:

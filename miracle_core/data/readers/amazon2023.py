@@ -8,15 +8,16 @@ items      meta_NAME.jsonl: parent_asin, title, categories, store
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.delimited import read_header, read_rows
-from miracle_core.data.readers.json_lines import first_object
+from miracle_core.data.readers.json_first import first_objects
 from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
-from miracle_core.data.readers.release import Form, Sorted, joined, read_form, refuse_unknown
+from miracle_core.data.readers.release import Form, Sorted, joined, read_form
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
 from miracle_core.data.skips import Skips
@@ -50,12 +51,12 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     """
     options.refuse_all_but("amazon2023", "items")
     skips = Skips(options.on_error == "skip")
-    found = Sorted([], [], [], [])
+    found = Sorted()
     for raw in expand([*paths, *([options.items] if options.items else [])]):
-        kind = FORM.match(first_object(raw))
+        kind = FORM.match(first_objects(raw))
         header = [] if kind else header_of(raw)
         if kind is None and header[:4] != list(RATINGS_HEADER):
-            refuse_unknown(raw, FORM)
+            found.pass_over(raw, FORM)
             continue
         with stage(progress, f"reading {raw.name}", unit="rows"):
             if kind is None:
@@ -85,4 +86,4 @@ def _ratings(
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
-    return Table(raw, rows, table.layout, lines=table.lines)
+    return replace(table, rows=rows)

@@ -65,7 +65,9 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         )
     used = [found.item_file]
     with stage(progress, f"reading {found.item_file.name}", unit="rows"):
-        item_table, items = read_items(found.item_file, progress=progress)
+        item_table, items, attributes = read_items(
+            found.item_file, progress=progress, separator=options.separator
+        )
         check_unique(items["item_id"], "item", item_table.place)
         item_index = _item_index(found, items["item_id"])
         rows = encode(item_index.ids, items["item_id"])
@@ -84,7 +86,9 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
     for split in _SPLITS:
         if (path := found.files.get(f"{split}.inter")) is not None:
             with stage(progress, f"reading {path.name}", unit="rows"):
-                tables[split] = typed_rows(path, _HEADER, progress=progress)
+                tables[split] = typed_rows(
+                    path, _HEADER, progress=progress, separator=options.separator
+                )
             used.append(path)
     with stage(progress, "joining the rows of each user"):
         user_index = _user_index(found, tables["test"])
@@ -106,6 +110,7 @@ def read_benchmark(found: Found, options: ReadOptions, progress: Progress) -> In
         benchmark=True,
         timed=False,
         item_place=lambda row: item_table.place(int(rows[row])),
+        attributes=attributes,
     )
 
 

@@ -1,63 +1,75 @@
 """Files of delimited text, read whole and strictly, with every row's place known.
 
-Reading is vectorised (Arrow's parser). Line numbers are not kept: when something is wrong, the
-file is gone through once more, line by line, to name the place.
+A file is read block by block, each of whole lines. Arrow parses a block whose every line is a row
+by itself. Any other block (a broken line, a blank one, a quoted field that spans lines) is gone
+through row by row, so that what is wrong is named with its line, or left out and counted.
+
+Arrow only ever gets memory of its own: its threads may outlive an error, and one that still held a
+Python object when the interpreter ends would abort the process.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Any, BinaryIO
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from miracle_core.data.readers.lines import (
-    LOST,
-    Layout,
-    check_quotes,
-    diagnose,
-    records,
-    split_block,
-)
-from miracle_core.data.readers.opening import RawFile, line_blocks
+from miracle_core.data.readers.encodings import refuse_utf16
+from miracle_core.data.readers.lines import Fault, Layout, records
+from miracle_core.data.readers.opening import MARK, RawFile, line_blocks, native
+from miracle_core.data.readers.quotes import quoting
+from miracle_core.data.readers.separators import refuse_wrong_separator
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import SILENT, Progress
 
-_BLOCK = 32 << 20  # the longest row that can be read, in bytes
-_SLOW = 1 << 16  # rows taken one by one before the progress is told
-_LINE = "\n"  # the column of line numbers; no header can hold this name
+_THREAD = 2 << 20  # bytes that one of Arrow's threads takes at a time
+_LONGEST_HEADER = 64 << 20
+_UNIT = "\x1f"  # stands for a separator of several characters, of which Arrow knows none
 
 
 def require_file(path: RawFile) -> None:
-    """Refuse a path that is not a file, can't be read or holds nothing.
+    """Refuse a path that is not a file, can't be read, holds nothing or is UTF-16.
 
     Raises:
         InputError: with the path.
     """
     with path.open() as file:
-        empty = not file.read(1)
-    if empty:
+        beginning = file.read(64)
+    if not beginning:
         raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
+    refuse_utf16(path, beginning)
 
 
 def read_header(path: RawFile, layout: Layout) -> tuple[list[str], str]:
-    """The fields of the first row that is not empty, and ``file:line`` of it.
+    """The fields of the first row that is not blank, and ``file:line`` of it.
 
     Raises:
         InputError: no file, an empty one, one that is not UTF-8 there, or a repeated column.
     """
     require_file(path)
-    for line, fields in records(path, layout):
-        names, place = [field.strip() for field in fields], f"{path}:{line}"
-        require_distinct(names, place)
-        return names, place
+    with path.open() as file:
+        for number in count(1):
+            raw = file.readline(_LONGEST_HEADER)
+            if not raw:
+                break
+            line = (raw.removeprefix(MARK) if number == 1 else raw).rstrip(b"\n")
+            if number <= layout.skip or not line.strip(b"\r"):
+                continue
+            found = next(records(deque([(number, line)]), lambda: False, layout))
+            if isinstance(found, Fault):
+                found.tell(path, None)
+                break
+            names, place = [field.strip() for field in found.fields], f"{path}:{number}"
+            require_distinct(names, place)
+            return names, place
     raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
 
 
@@ -80,15 +92,25 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
     """Refuse a header without all of the wanted columns.
 
     Raises:
-        InputError: with the first that is missing and those that are there.
+        InputError: with the first that is missing and those that are there, or with the separator
+            that splits the header into the right ones.
     """
     for name in wanted:
         if name not in names:
+            refuse_wrong_separator(names, name, place)
             raise InputError(
                 f"has no column {name!r} (it has: {', '.join(names)})",
                 where=place,
                 remedy=f"add the column {name!r} to the header, or name the right one",
             )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of one block, and the lines they stand on."""
+
+    rows: pa.Table
+    lines: range | list[int]
 
 
 def read_rows(
@@ -109,67 +131,200 @@ def read_rows(
         path: the file.
         layout: how it is written.
         columns: the names of all its columns, in order (see :func:`read_header`).
-        header: whether the first row that is not empty is the header and no data.
+        header: whether the first row that is not blank is the header and no data.
         wanted: the columns to keep; None keeps all.
-        skips: counts rows with another number of fields or bytes that are not UTF-8, if these may
-            be left out.
+        skips: counts rows that can't be read (another number of fields, a quote that is not closed,
+            bytes that are not UTF-8), if these may be left out.
         coded: columns of ids that come many times: as Enum, which takes a tenth of the memory.
         whole: columns of whole numbers: as Int64 if all of them are, else as text like the others.
         progress: hears of the rows, block by block.
 
     Raises:
-        InputError: no rows, a row with another number of fields, an unclosed quote, or bytes that
-            are not UTF-8, with the line.
+        InputError: no rows, or one that can't be read, with the line.
     """
     require_file(path)
-    check_quotes(path, layout)
-    skip = next(records(path, layout), (0, []))[0] if header else 0
     keep = list(wanted if wanted is not None else columns)
-    reached = _Reached(progress)
-    if coded or whole:
-        types = dict.fromkeys(coded, pa.dictionary(pa.int32(), pa.string()))
-        types |= dict.fromkeys(whole, pa.int64())
+    types = dict.fromkeys(columns, pa.string())
+    types |= dict.fromkeys(coded, pa.dictionary(pa.int32(), pa.string()))
+    kinds = [types | dict.fromkeys(whole, pa.int64()), types] if whole else [types]
+    pieces: list[_Piece] = []
+    with path.open() as file:
+        blocks = line_blocks(path, file)
+        before = layout.skip if not header else None  # lines before the first row
+        for start, block in blocks:
+            if before is None:
+                before = _header_line(start, block, layout)
+            if before is None:
+                continue
+            ahead = min(max(before + 1 - start, 0), block.count(b"\n"))
+            piece = _fast(start, block, ahead, layout, columns, keep, kinds)
+            if piece is None:
+                more = _following(blocks)
+                piece = _slow(path, start, block, before, more, layout, columns, keep, types, skips)
+            pieces.append(piece)
+            progress.advance(piece.rows.num_rows)
+    pieces = [piece for piece in pieces if piece.rows.num_rows]
+    if not pieces:
+        raise InputError(
+            "has no rows" + (" below its header" if header else ""),
+            where=str(path),
+            remedy="give a file with rows in it",
+        )
+    tables = _of_one_type([piece.rows for piece in pieces], whole)
+    frame = _frame(pa.concat_tables(tables))
+    first = pieces[0].lines[0]
+    if all(
+        isinstance(piece.lines, range)
+        and (at == 0 or piece.lines[0] == pieces[at - 1].lines[-1] + 1)
+        for at, piece in enumerate(pieces)
+    ):
+        return Table(path, frame, first=first)
+    lines = np.concatenate([np.asarray(piece.lines, dtype=np.uint32) for piece in pieces])
+    return Table(path, frame, lines=pl.Series(lines))
+
+
+def _header_line(start: int, block: bytes, layout: Layout) -> int | None:
+    """The line of the header, if it is in a block."""
+    for number, line in enumerate(block.split(b"\n", 1000 + layout.skip), start):
+        if number > layout.skip and line.strip(b"\r\n"):
+            return number
+    return None
+
+
+def _numbered(start: int, block: bytes) -> deque[tuple[int, bytes]]:
+    """The lines of a block, each with its number."""
+    return deque(enumerate(block.split(b"\n")[:-1], start))
+
+
+def _following(blocks: Iterator[tuple[int, bytes]]) -> Callable[[], deque[tuple[int, bytes]]]:
+    """What gives the lines of the next block, or none at the file's end."""
+
+    def lines() -> deque[tuple[int, bytes]]:
+        start, block = next(blocks, (0, b""))
+        return _numbered(start, block)
+
+    return lines
+
+
+def _fast(
+    start: int,
+    block: bytes,
+    ahead: int,
+    layout: Layout,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+    kinds: Sequence[Mapping[str, pa.DataType]],
+) -> _Piece | None:
+    """A block as Arrow reads it, or None where not every line is a sound row by itself.
+
+    Args:
+        start: the number of its first line.
+        block: whole lines.
+        ahead: how many lines of it come before the first row.
+        layout: how it is written.
+        columns: the names of all columns.
+        wanted: the columns to keep.
+        kinds: types to try, one after the other.
+    """
+    rows = block.count(b"\n") - ahead
+    if block.count(b"\r") != block.count(b"\r\n"):
+        return None
+    quoted = layout.quoted and b'"' in block
+    separator = layout.separator
+    if quoted or layout.encoding != "utf-8":
         try:
-            with path.open() as file:
-                table = _parse(file, layout, columns, keep, skip, types, reached)
+            text = block.decode(layout.encoding)
+        except UnicodeDecodeError:
+            return None
+        if quoted and not quoting(separator).sound(text):
+            return None
+        if layout.encoding != "utf-8":
+            block = text.encode()
+    if len(separator.encode()) > 1:
+        if _UNIT.encode() in block:
+            return None
+        block = block.replace(separator.encode(), _UNIT.encode())
+        separator = _UNIT
+    for types in kinds:
+        try:
+            table = pa_csv.read_csv(
+                native(block),
+                read_options=pa_csv.ReadOptions(
+                    column_names=list(columns), skip_rows=ahead, block_size=_THREAD
+                ),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=separator, quote_char='"' if quoted else False
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types=types,
+                    null_values=[],
+                    strings_can_be_null=False,
+                    include_columns=list(wanted),
+                ),
+            )
         except pa.ArrowInvalid:
-            pass  # the other way finds out what is wrong, if anything is
+            continue  # the other way finds out what is wrong, if anything is
+        if table.num_rows != rows:
+            return None
+        return _Piece(table, range(start + ahead, start + ahead + rows))
+    return None
+
+
+def _slow(
+    path: RawFile,
+    start: int,
+    block: bytes,
+    before: int,
+    following: Callable[[], deque[tuple[int, bytes]]],
+    layout: Layout,
+    columns: Sequence[str],
+    wanted: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    skips: Skips | None,
+) -> _Piece:
+    """A block row by row, and as much of the next as a quoted field spans.
+
+    Raises:
+        InputError: the first row that can't be read, where none may be left out.
+    """
+    lines = _numbered(start, block)
+    while lines and lines[0][0] <= before:
+        lines.popleft()
+
+    def more() -> bool:
+        added = following()
+        lines.extend(added)
+        return bool(added)
+
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    for found in records(lines, more, layout, len(columns)):
+        if isinstance(found, Fault):
+            found.tell(path, skips)
         else:
-            if table.num_rows:
-                return Table(path, _frame(table), layout, header)
-    try:
-        with path.open() as file:
-            table = _parse(file, layout, columns, keep, skip, {}, reached)
-    except pa.ArrowInvalid as error:
-        # Arrow says what, but not on which line; a file that ends in its header is not an error to
-        # us yet.
-        if skips is not None and skips.allowed:
-            return _read_tolerantly(path, layout, columns, keep, skip, skips, reached)
-        diagnose(path, layout, len(columns))
-        rows = sum(1 for _ in records(path, layout))
-        if rows > int(header):
-            raise InputError(
-                f"can't be read: {error}", where=str(path), remedy="write the file again"
-            ) from error
-        table = pa.table({name: pa.array([], pa.string()) for name in keep})
-    if not table.num_rows:
-        raise _no_rows(path, header)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return Table(path, frame, layout, header)
+            rows.append(found.fields)
+            numbers.append(found.line)
+    arrays = {}
+    for at, name in enumerate(columns):
+        if name in wanted:
+            array = pa.array([row[at] for row in rows], pa.string())
+            coded = pa.types.is_dictionary(types[name])
+            arrays[name] = array.dictionary_encode() if coded else array
+    return _Piece(pa.table({name: arrays[name] for name in wanted}), numbers)
 
 
-class _Reached:
-    """How far into a file the reading has come: a second reading counts only what is new."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._most = progress, 0
-
-    def row(self, number: int) -> None:
-        """So many rows have been read since the file's beginning."""
-        if number > self._most:
-            self._progress.advance(number - self._most)
-            self._most = number
+def _of_one_type(tables: list[pa.Table], whole: Sequence[str]) -> list[pa.Table]:
+    """Columns of whole numbers become text in every block, where they are in one."""
+    if len({table.schema for table in tables}) == 1:
+        return tables
+    found = []
+    for table in tables:
+        for name in whole:
+            at = table.schema.get_field_index(name)
+            if at >= 0:
+                table = table.set_column(at, name, table[name].cast(pa.string()))
+        found.append(table)
+    return found
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:
@@ -188,130 +343,3 @@ def _frame(table: pa.Table) -> pl.DataFrame:
             column = found.alias(name)
         columns.append(column)
     return pl.DataFrame(columns)
-
-
-def _no_rows(path: RawFile, header: bool) -> InputError:
-    return InputError(
-        "has no rows" + (" below its header" if header else ""),
-        where=str(path),
-        remedy="give a file with rows in it",
-    )
-
-
-def _parse(
-    file: BinaryIO,
-    layout: Layout,
-    columns: Sequence[str],
-    wanted: Sequence[str],
-    skip: int,
-    types: Mapping[str, pa.DataType],
-    reached: _Reached | None = None,
-) -> pa.Table:
-    """Arrow's reading of a file or a part of it; what is not in ``types`` is text.
-
-    Block by block, on as many threads as there are, some blocks ahead.
-    """
-    separator = layout.separator
-    source: Any = file
-    if len(separator) > 1:  # Arrow knows one-byte separators only; these files are small
-        content = file.read().replace(b"\x1f", b" ")
-        source = pa.BufferReader(content.replace(separator.encode(), b"\x1f"))
-        separator = "\x1f"
-    batches, rows = [], 0
-    with pa_csv.open_csv(
-        source,
-        read_options=pa_csv.ReadOptions(
-            column_names=list(columns),
-            skip_rows=skip,
-            block_size=_BLOCK,
-            encoding="utf8" if layout.encoding == "utf-8" else layout.encoding,
-        ),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=separator,
-            quote_char='"' if layout.quoted else False,
-            newlines_in_values=layout.quoted,
-        ),
-        convert_options=pa_csv.ConvertOptions(
-            column_types={**dict.fromkeys(columns, pa.string()), **types},
-            null_values=[],
-            strings_can_be_null=False,
-            include_columns=list(wanted),
-        ),
-    ) as reader:
-        for batch in reader:
-            batches.append(batch)
-            rows += batch.num_rows
-            if reached is not None:
-                reached.row(rows)
-        return pa.Table.from_batches(batches, reader.schema)
-
-
-def _read_tolerantly(
-    path: RawFile,
-    layout: Layout,
-    columns: Sequence[str],
-    wanted: Sequence[str],
-    skip: int,
-    skips: Skips,
-    reached: _Reached,
-) -> Table:
-    """The sound rows of a file, with their lines; the others are left out and counted.
-
-    A block that is sound goes through Arrow; only the others, and files with quotes (where no one
-    knows yet which line ends are rows' ends), go line by line.
-    """
-    frames: list[pl.DataFrame] = []
-    rows_seen = 0
-    if layout.quoted:
-        rest = records(path, layout, tolerant=True)
-        while part := list(islice(rest, _SLOW)):
-            frames.append(_sound(path, part, skip, columns, skips))
-            rows_seen += len(part)
-            reached.row(rows_seen)
-    else:
-        with path.open() as file:
-            for start, block in line_blocks(path, file):
-                ahead = max(skip + 1 - start, 0)  # lines of the header
-                try:
-                    rows = _parse(io.BytesIO(block), layout, columns, columns, ahead, {})
-                except pa.ArrowInvalid:
-                    rows = None
-                if rows is not None and rows.num_rows == block.count(b"\n") - ahead:
-                    first = start + ahead
-                    frame = pl.from_arrow(rows)
-                    assert isinstance(frame, pl.DataFrame)
-                    lines = pl.int_range(first, first + frame.height, dtype=pl.UInt32)
-                    frames.append(frame.with_columns(lines.alias(_LINE)))
-                else:
-                    found = split_block(block, start, layout)
-                    frames.append(_sound(path, found, skip, columns, skips))
-                rows_seen += frames[-1].height
-                reached.row(rows_seen)
-    rows_left = pl.concat(frames)
-    if not rows_left.height:
-        raise _no_rows(path, skip > 0)
-    return Table(path, rows_left.select(wanted), layout, lines=rows_left[_LINE])
-
-
-def _sound(
-    path: RawFile,
-    found: Iterable[tuple[int, list[str]]],
-    skip: int,
-    columns: Sequence[str],
-    skips: Skips,
-) -> pl.DataFrame:
-    """The records that have the right number of fields and no lost bytes, and their lines."""
-    rows, lines = [], []
-    for line, fields in found:
-        if line <= skip:
-            continue
-        if len(fields) != len(columns):
-            skips.add("another number of fields than the header", 1, f"{path}:{line}")
-        elif any(LOST in field for field in fields):
-            skips.add("bytes that are not UTF-8", 1, f"{path}:{line}")
-        else:
-            rows.append(fields)
-            lines.append(line)
-    schema = dict.fromkeys(columns, pl.String)
-    frame = pl.DataFrame(rows, schema, orient="row")
-    return frame.with_columns(pl.Series(_LINE, lines, pl.UInt32))

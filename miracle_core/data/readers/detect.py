@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from miracle_core.data.readers import amazon2018, amazon2023, movielens, online_retail, steam
+from miracle_core.data.readers import (
+    amazon2018,
+    amazon2023,
+    movielens,
+    online_retail,
+    steam,
+    table,
+)
 from miracle_core.data.readers.delimited import read_header
-from miracle_core.data.readers.json_lines import first_object
-from miracle_core.data.readers.lines import Layout
+from miracle_core.data.readers.json_first import first_objects, no_objects
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of, refuse_wrong_separator
 from miracle_core.errors import InputError
 
 _FORMS = (
@@ -28,8 +36,17 @@ def detect(paths: Sequence[Path], options: ReadOptions) -> str:
     """
     where = ", ".join(map(str, paths))
     files = expand(paths)
-    found = [format for raw in files if (format := _one(raw, options))]
+    found, unread = [], []
+    for raw in files:
+        try:
+            format = _one(raw, options)
+        except InputError as error:  # a file that can't be read is told where no other one can
+            unread.append(error)
+        else:
+            found += [format] if format else []
     if not found:
+        if unread:
+            raise unread[0]
         raise InputError(
             "is in no format that can be told by looking",
             where=where,
@@ -46,6 +63,11 @@ def detect(paths: Sequence[Path], options: ReadOptions) -> str:
 
 
 def _one(raw: RawFile, options: ReadOptions) -> str | None:
+    """The format of one file; None where nothing tells.
+
+    Raises:
+        InputError: a file of text that can't be read as what it seems to be.
+    """
     if raw.name.endswith(".inter"):
         return "atomic"
     if raw.name in movielens.LAYOUTS:
@@ -54,20 +76,27 @@ def _one(raw: RawFile, options: ReadOptions) -> str | None:
         return "online-retail"
     if raw.suffix in (".parquet", ".pq"):
         return "table"
-    if (found := first_object(raw)) is not None:
-        return next((name for name, form in _FORMS if form.match(found)), None)
+    objects = first_objects(raw)
+    for name, form in _FORMS:
+        if form.match(objects):
+            return name
+    if (why := no_objects(raw)) is not None:
+        raise why
     if amazon2018.looks_like_ratings(raw):
         return "amazon2018"
-    if raw.suffix not in (".csv", ".tsv", ".tab", ".txt"):
+    if raw.suffix not in table.LAYOUTS:
         return None
-    separator = "," if raw.suffix == ".csv" else "\t"
-    encoding = "latin-1"  # names of columns only; the reader looks closer
+    # Names of columns only: the reader looks closer.
+    usual = replace(table.LAYOUTS[raw.suffix], quoted=True, encoding="latin-1")
+    layout = layout_of(raw, usual, options.separator)
     try:
-        header = read_header(raw, Layout(separator, quoted=True, encoding=encoding))[0]
+        header, place = read_header(raw, layout)
     except InputError:
         return None
     if online_retail.known_header(header):
         return "online-retail"
     if header[:4] == list(amazon2023.RATINGS_HEADER):
         return "amazon2023"
+    for column in (options.user, "InvoiceNo"):
+        refuse_wrong_separator(header, column, place)
     return "table" if {options.user, options.item} <= set(header) else None

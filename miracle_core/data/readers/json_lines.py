@@ -7,8 +7,9 @@ counted.
 
 from __future__ import annotations
 
-import io
 import itertools
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ import pyarrow.json as pa_json
 
 from miracle_core.data.readers.delimited import require_file
 from miracle_core.data.readers.literal import is_literal, to_json
-from miracle_core.data.readers.opening import MARK, RawFile, line_blocks
+from miracle_core.data.readers.opening import RawFile, line_blocks, native
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
@@ -27,7 +28,6 @@ from miracle_core.progress import Progress
 
 Kind = Literal["text", "whole", "number", "texts"]
 
-_LONGEST_FIRST = 16 << 20  # bytes looked at to tell what a file is
 _ARROW_BLOCK = 4 << 20  # what one thread takes at a time
 _POLARS: dict[Kind, pl.DataType] = {
     "text": pl.String(),
@@ -42,29 +42,19 @@ _ARROW: dict[Kind, tuple[pa.DataType, ...]] = {
     "number": (pa.float64(),),
     "texts": (pa.list_(pa.string()), pa.list_(pa.list_(pa.string())), pa.string()),
 }
+# What Python's json module writes for a float that is no number.
+_NO_NUMBER = re.compile(rb"[:\[,]\s*(-?Infinity|NaN)\s*[,\]}]")
 
 
-class _BadLineError(Exception):
-    """Why a line can't be used."""
+REMEDY = "fix or remove the line"
 
 
-def first_object(raw: RawFile) -> dict[str, Any] | None:
-    """The first line that is not blank, if it is an object in JSON or as a Python literal.
+class BadLineError(Exception):
+    """Why a line can't be used.
 
-    Raises:
-        InputError: a file that can't be read.
+    Args:
+        reason: what is wrong; up to a colon, how a count of such lines is told.
     """
-    with raw.open() as file:
-        for _ in range(100):
-            line = file.readline(_LONGEST_FIRST).removeprefix(MARK)
-            if line.strip():
-                try:
-                    return _parse(line, is_literal(line))
-                except _BadLineError:
-                    return None
-            if not line:
-                break
-    return None
 
 
 def read_json_lines(
@@ -101,7 +91,7 @@ def read_json_lines(
     rows = pl.concat(frames)
     if not rows.height:
         raise InputError("has no rows", where=str(raw), remedy="give a file with rows in it")
-    return Table(raw, rows.drop("line"), layout=None, lines=rows["line"])
+    return Table(raw, rows.drop("line"), lines=rows["line"])
 
 
 def _schemas(fields: Mapping[str, Kind]) -> Iterator[pa.Schema]:
@@ -126,7 +116,7 @@ def _fast(
     for schema in schemas:
         try:
             table = pa_json.read_json(
-                io.BytesIO(block),
+                native(block),
                 read_options=pa_json.ReadOptions(block_size=_ARROW_BLOCK),
                 parse_options=pa_json.ParseOptions(
                     explicit_schema=schema, unexpected_field_behavior="ignore"
@@ -152,6 +142,8 @@ def _joined(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
             maintain_order=True
         )
         return flat.list.join(" ")
+    if kind == pl.Float64:  # what the other way reads as null
+        return pl.when(column.is_finite()).then(column)
     return column.list.join(" ", ignore_nulls=True) if kind == pl.List(pl.String) else column
 
 
@@ -165,14 +157,12 @@ def _slow(
         if not line.strip():
             continue
         try:
-            found = _parse(line, is_literal(line))
+            found = parse_line(line, is_literal(line))
             values = [_value(found.get(name), name, kind) for name, kind in fields.items()]
-        except _BadLineError as error:
+        except BadLineError as error:
             reason = str(error)
             if not skips.allowed:
-                raise InputError(
-                    reason, where=f"{raw}:{number}", remedy="fix or remove the line"
-                ) from error
+                raise InputError(reason, where=f"{raw}:{number}", remedy=REMEDY) from error
             skips.add(reason.split(":")[0], 1, f"{raw}:{number}")
             continue
         lines.append(number)
@@ -182,22 +172,45 @@ def _slow(
     return pl.DataFrame({**columns, "line": lines}, {**schema, "line": pl.UInt32})
 
 
-def _parse(line: bytes, literal: bool) -> dict[str, Any]:
+def parse_line(line: bytes, literal: bool) -> dict[str, Any]:
+    """The object that a line is, in JSON or as a Python literal; NaN in it is null.
+
+    Raises:
+        BadLineError: it is none.
+    """
     try:
-        found = orjson.loads(to_json(line.decode()) if literal else line)
+        text = to_json(line.decode()) if literal else line
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            found = _with_nan(line, error)
     except UnicodeDecodeError as error:
-        raise _BadLineError("is not UTF-8") from error
+        raise BadLineError("is not UTF-8") from error
     except orjson.JSONDecodeError as error:
-        raise _BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
+        raise BadLineError(f"is not JSON: {error.msg}, character {error.colno}") from error
     if not isinstance(found, dict):
-        raise _BadLineError("is not a JSON object")
+        raise BadLineError("is not a JSON object")
     return found
+
+
+def _with_nan(line: bytes, error: orjson.JSONDecodeError) -> Any:
+    """A line with NaN or Infinity in it, which Python's json module writes and JSON has not.
+
+    Raises:
+        orjson.JSONDecodeError: the error that there was, where that is not what is wrong.
+    """
+    if _NO_NUMBER.search(line) is None:
+        raise error
+    try:
+        return json.loads(line, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        raise error from None
 
 
 def _value(value: Any, name: str, kind: Kind) -> Any:
     if value is None:
         return None
-    wrong = _BadLineError(f"the field {name!r} holds no {_KINDS[kind]}")
+    wrong = BadLineError(f"the field {name!r} holds no {_KINDS[kind]}")
     if kind == "texts":
         return (
             " ".join(dict.fromkeys(_flat(value, wrong)))
@@ -223,13 +236,15 @@ def _value(value: Any, name: str, kind: Kind) -> Any:
 _KINDS = {"text": "text", "texts": "texts", "whole": "whole number", "number": "number"}
 
 
-def _text(value: Any, wrong: _BadLineError) -> str:
+def _text(value: Any, wrong: BadLineError) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # an id that was stored as a float
     return str(value)
 
 
-def _flat(values: Sequence[Any], wrong: _BadLineError) -> Iterator[str]:
+def _flat(values: Sequence[Any], wrong: BadLineError) -> Iterator[str]:
     for value in values:
         if isinstance(value, list):
             for inner in value:

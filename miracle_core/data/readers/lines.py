@@ -1,17 +1,16 @@
-"""Rows of delimited text one by one: slow, but each with its line.
+"""Rows of delimited text one by one: slow, but each with its line, and each fault named.
 
-Used where Arrow's parser can't say which line is wrong, and for files that hold broken rows.
+Used where Arrow's parser can't say which line is wrong, and wherever a quoted field may span lines.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from miracle_core.data.readers.opening import MARK, RawFile
+from miracle_core.data.readers.quotes import quoting
+from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
 _UTF8_REMEDY = "save it as UTF-8, e.g. iconv -f latin1 -t utf-8 OLD > NEW"
@@ -23,98 +22,135 @@ class Layout:
 
     Attributes:
         separator: what stands between fields; several characters only where nothing is quoted.
-        quoted: a field may stand in double quotes and then hold separators and line ends.
+        quoted: a field that begins with a double quote ends with one, and may hold separators and
+            line ends; a quote in it is written twice. Otherwise a quote is an ordinary character.
         encoding: how text is written as bytes.
+        skip: lines before the header, such as ``sep=;``.
     """
 
     separator: str
     quoted: bool
     encoding: str = "utf-8"
+    skip: int = 0
 
 
 TAB = Layout("\t", quoted=False)
-# Stands for a byte that could not be decoded; no valid UTF-8 decodes to it.
-LOST = "\udcff"
 
 
-def _lost(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return LOST, error.end
+@dataclass(frozen=True)
+class Row:
+    """A sound row: the line it begins on, counted from 1, and its fields."""
+
+    line: int
+    fields: list[str]
 
 
-codecs.register_error("miracle-lost", _lost)
+@dataclass(frozen=True)
+class Fault:
+    """A line that can't be used.
 
+    Attributes:
+        line: its number, counted from 1.
+        reason: what is wrong, as a count of such rows is told.
+        what: the same as an error, of this line.
+        remedy: how to fix it.
+        column: the place in the line, counted from 1, where it is known.
+    """
 
-def _lines(path: RawFile, encoding: str, tolerant: bool) -> Iterator[str]:
-    """The lines of a file, decoded one by one, so that the first bad one can be named."""
-    with path.open() as file:
-        for number, raw in enumerate(file, 1):
-            line = raw.removeprefix(MARK) if number == 1 else raw
-            try:
-                yield line.decode(encoding, "miracle-lost" if tolerant else "strict")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"is not UTF-8: byte 0x{line[error.start]:02x} can't stand here",
-                    where=f"{path}:{number}:{len(line[: error.start].decode()) + 1}",
-                    remedy=_UTF8_REMEDY,
-                ) from error
+    line: int
+    reason: str
+    what: str
+    remedy: str
+    column: int | None = None
+
+    def tell(self, path: object, skips: Skips | None) -> None:
+        """Count the line as left out.
+
+        Raises:
+            InputError: where lines may not be left out.
+        """
+        place = f"{path}:{self.line}"
+        if skips is not None and skips.allowed:
+            skips.add(self.reason, 1, place)
+            return
+        where = place if self.column is None else f"{place}:{self.column}"
+        raise InputError(self.what, where=where, remedy=self.remedy)
 
 
 def records(
-    path: RawFile, layout: Layout, tolerant: bool = False
-) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not empty, as the line it begins on and its fields."""
-    lines = _lines(path, layout.encoding, tolerant)
-    if not layout.quoted:
-        for number, line in enumerate(lines, 1):
-            if row := line.rstrip("\r\n"):
-                yield number, row.split(layout.separator)
-        return
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines, delimiter=layout.separator, strict=True)
-    begins = 1
-    try:
-        for fields in reader:
-            if fields:
-                yield begins, fields
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"can't be read: {error}",
-            where=f"{path}:{begins}",
-            remedy='close the quotes; a quote inside a quoted field is written ""',
-        ) from error
+    lines: deque[tuple[int, bytes]],
+    more: Callable[[], bool],
+    layout: Layout,
+    expected: int | None = None,
+) -> Iterator[Row | Fault]:
+    """Each row that is not blank, in order.
+
+    A line with a fault is left out alone, and the next line is taken as the beginning of a row:
+    whatever a stray quote might have swallowed is read.
+
+    Args:
+        lines: numbers and lines without their line feeds; taken away one by one.
+        more: asked for more lines where the last one ends inside a quoted field; adds some to
+            ``lines`` and says so, or says that there are none.
+        layout: how the lines are written.
+        expected: how many fields a row has; None takes the number of the first sound row.
+    """
+    rules = quoting(layout.separator) if layout.quoted else None
+    while lines:
+        number, raw = lines[0]
+        if not raw.rstrip(b"\r"):
+            lines.popleft()
+            continue
+        found: Row | Fault
+        taken = 1
+        try:
+            text = raw.decode(layout.encoding)
+            if rules is None or '"' not in text:
+                found = _plain(number, text.rstrip("\r"), layout)
+            else:
+                end = rules.end(lines, more, layout.encoding, expected)
+                taken = end.lines
+                if end.fault:
+                    found = Fault(number, end.fault, end.what, end.remedy)
+                else:
+                    found = Row(number, end.fields)
+        except UnicodeDecodeError as error:
+            found = _undecodable(number, raw, error)
+        for _ in range(taken):
+            lines.popleft()
+        if isinstance(found, Row):
+            expected = len(found.fields) if expected is None else expected
+            if len(found.fields) != expected:
+                found = _miscounted(found, expected)
+        yield found
 
 
-def check_quotes(path: RawFile, layout: Layout) -> None:
-    """Look closer at a file with an odd number of quotes: one left open would swallow rows."""
-    if layout.quoted:
-        with path.open() as file:
-            odd = sum(chunk.count(b'"') for chunk in iter(lambda: file.read(1 << 20), b"")) % 2
-        if odd:
-            for _ in records(path, layout):
-                pass
+def _plain(number: int, text: str, layout: Layout) -> Row | Fault:
+    if "\r" in text:
+        return Fault(
+            number,
+            "a carriage return in the middle of a line",
+            "holds a carriage return in the middle of a line",
+            "remove it, or end lines with a line feed",
+        )
+    return Row(number, text.split(layout.separator))
 
 
-def split_block(block: bytes, start: int, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """The rows of whole lines, of which the first has a number; nothing is quoted in them."""
-    for number, raw in enumerate(block.split(b"\n"), start):
-        if row := raw.decode(layout.encoding, "miracle-lost").rstrip("\r"):
-            yield number, row.split(layout.separator)
+def _undecodable(number: int, raw: bytes, error: UnicodeDecodeError) -> Fault:
+    return Fault(
+        number,
+        "bytes that are not UTF-8",
+        f"is not UTF-8: byte 0x{raw[error.start]:02x} can't stand here",
+        _UTF8_REMEDY,
+        column=len(raw[: error.start].decode()) + 1,
+    )
 
 
-def diagnose(path: RawFile, layout: Layout, expected: int) -> None:
-    """Name the first line that is not UTF-8 or has another number of fields."""
-    for line, fields in records(path, layout):
-        if len(fields) != expected:
-            raise InputError(
-                f"has {len(fields)} field{'s' * (len(fields) != 1)}, expected {expected}",
-                where=f"{path}:{line}",
-                remedy="fix the line: a separator is missing, too many, or not quoted",
-            )
-        if not layout.quoted and any("\r" in field for field in fields):
-            raise InputError(
-                "holds a carriage return in the middle of a line",
-                where=f"{path}:{line}",
-                remedy="remove it, or end lines with a line feed",
-            )
+def _miscounted(row: Row, expected: int) -> Fault:
+    count = len(row.fields)
+    return Fault(
+        row.line,
+        "another number of fields than the header",
+        f"has {count} field{'s' * (count != 1)}, expected {expected}",
+        "fix the line: a separator is missing, too many, or not quoted",
+    )

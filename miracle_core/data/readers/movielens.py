@@ -10,16 +10,19 @@ An item's text is its title and its genres.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts
 from miracle_core.data.readers.delimited import read_header, read_rows, require_columns
 from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
@@ -48,13 +51,16 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     Raises:
         InputError: a file missing, or anything that can't be read, with its place.
     """
-    options.refuse_all_but("movielens", "items")
+    options.refuse_all_but("movielens", "items", "separator")
     skips = Skips(options.on_error == "skip")
     files = expand([*paths, *([options.items] if options.items else [])])
     ratings, movies = _find(files, ", ".join(map(str, paths)))
     with stage(progress, f"reading {movies.name}", unit="rows"):
-        item_table = _movies(movies, skips, progress)
-        title, genres = (clean_text(item_table.rows[name]) for name in ("title", "genres"))
+        item_table = _movies(movies, options, skips, progress)
+        rows = item_table.rows
+        title = clean_text(rows["title"])
+        genres = clean_text(rows["genres"].str.replace_all("|", " ", literal=True))
+        attributes = attribute_rows(rows["item_id"], {"genre": rows["genres"]}, several=["genre"])
     with stage(progress, f"reading {ratings.name}", unit="rows"):
         table = _ratings(ratings, options, skips, progress)
     folder = Path(ratings.member).parent.name if ratings.member else ratings.path.parent.name
@@ -67,6 +73,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         event_place=table.place,
         item_place=item_table.place,
         skips=skips,
+        attributes=attributes,
     )
 
 
@@ -101,7 +108,7 @@ def encoding_of(raw: RawFile) -> str:
 def _ratings(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress) -> Table:
     wanted = [name for name in _RATINGS if name != "rating" or options.with_ratings]
     if raw.name == "ratings.csv":
-        layout = Layout(",", quoted=True)
+        layout = layout_of(raw, Layout(",", quoted=True), options.separator)
         names, place = read_header(raw, layout)
         theirs = dict(zip(_RATINGS, ("userId", "movieId", "rating", "timestamp"), strict=True))
         require_columns(names, list(theirs.values()), place)
@@ -123,14 +130,14 @@ def _ratings(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progres
     rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
-    return Table(raw, rows, layout, header=table.header, lines=table.lines)
+    return replace(table, rows=rows)
 
 
-def _movies(raw: RawFile, skips: Skips, progress: Progress) -> Table:
-    """item_id, title and genres, the genres separated by spaces."""
+def _movies(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress) -> Table:
+    """item_id, title and genres, the genres separated by ``|``."""
     encoding = encoding_of(raw)
     if raw.name == "movies.csv":
-        layout = Layout(",", quoted=True, encoding=encoding)
+        layout = layout_of(raw, Layout(",", quoted=True, encoding=encoding), options.separator)
         names, place = read_header(raw, layout)
         require_columns(names, ["movieId", "title", "genres"], place)
         table = read_rows(
@@ -155,8 +162,7 @@ def _movies(raw: RawFile, skips: Skips, progress: Progress) -> Table:
         rows = table.rows.select(
             "item_id",
             "title",
-            pl.concat_str(flags, separator=" ", ignore_nulls=True).alias("genres"),
+            pl.concat_str(flags, separator="|", ignore_nulls=True).alias("genres"),
         )
-    genres = pl.col("genres").str.replace_all("|", " ", literal=True)
-    rows = rows.with_columns(genres.str.replace("(no genres listed)", "", literal=True))
-    return Table(raw, rows, layout, header=table.header, lines=table.lines)
+    rows = rows.with_columns(pl.col("genres").str.replace("(no genres listed)", "", literal=True))
+    return replace(table, rows=rows)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from miracle_core.data.readers.lines import Layout
 from miracle_core.data.readers.movielens import encoding_of
 from miracle_core.data.readers.opening import DAMAGE, RawFile, expand, guarded
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
@@ -43,7 +45,8 @@ _NAMES = {
     "customerid": "customer",
 }
 _COLUMNS = ("invoice", "item_id", "description", "quantity", "time", "customer")
-_DATES = ("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%y %H:%M")
+# Codes of StockCode that are no goods: postage, a manual entry, a discount, fees, ...
+_NO_GOODS = r"^[A-Za-z ]+$|^C2$"
 _CHUNK = 1 << 20
 
 
@@ -54,21 +57,24 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         InputError: columns missing, a cell that is not what it should be, or a file that can't be
             read, with the place.
     """
-    options.refuse_all_but("online-retail", "user")
+    options.refuse_all_but("online-retail", "user", "separator")
     user = _user(options)
     skips = Skips(options.on_error == "skip")
     files = expand(paths)
     tables: list[Table] = []
     for raw in files:
         with stage(progress, f"reading {raw.name}", unit="rows"):
-            tables += _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, skips, progress)]
+            tables += (
+                _sheets(raw) if raw.suffix == ".xlsx" else [_csv(raw, options, skips, progress)]
+            )
     frame = pl.concat([table.rows for table in tables])
+    notes = [f"a user is {_named(user)}"]
     places = Places(tables)
     with stage(progress, "sorting out invoices"):
         frame = frame.with_columns(
             pl.int_range(pl.len()).alias("row"),
             parse_numbers(frame["quantity"], "quantity", places, skips),
-            _dates(frame["time"], places, skips),
+            parse_times(frame["time"], places, skips, notes),
             pl.col(user).alias("user_id"),
         )
         steps = [count_step("as found in the files", frame)]
@@ -85,7 +91,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
                 "--format table",
             ),
             (
-                f"rows without a {user} dropped",
+                f"rows without {_named(user)} dropped",
                 pl.col("user_id") != "",
                 "--user-column InvoiceNo" if user == "customer" else "",
             ),
@@ -103,7 +109,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         event_place=lambda row: places(int(rows[row])),
         item_place=lambda row: f"StockCode {items['item_id'][row]}",
         steps=steps,
-        notes=[f"a user is {'an invoice' if user == 'invoice' else 'a customer'}"],
+        notes=[*notes, *_no_goods(frame)],
         skips=skips,
         drop_textless=True,
     )
@@ -120,6 +126,10 @@ def _user(options: ReadOptions) -> str:
             remedy="name CustomerID or InvoiceNo",
         )
     return name
+
+
+def _named(user: str) -> str:
+    return "an invoice" if user == "invoice" else "a customer"
 
 
 def _key(name: str) -> str:
@@ -152,13 +162,14 @@ def _columns(names: Sequence[str], place: str) -> dict[str, str]:
     return ours
 
 
-def _csv(raw: RawFile, skips: Skips, progress: Progress) -> Table:
-    layout = Layout(",", quoted=True, encoding=encoding_of(raw))
+def _csv(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progress) -> Table:
+    usual = Layout(",", quoted=True, encoding=encoding_of(raw))
+    layout = layout_of(raw, usual, options.separator)
     names, place = read_header(raw, layout)
     ours = _columns(names, place)
     table = read_rows(raw, layout, names, wanted=list(ours), skips=skips, progress=progress)
     rows = _tidy(table.rows.rename(ours))
-    return Table(raw, rows, layout, header=table.header, lines=table.lines)
+    return replace(table, rows=rows)
 
 
 def _tidy(rows: pl.DataFrame) -> pl.DataFrame:
@@ -199,9 +210,8 @@ def _sheets(raw: RawFile) -> list[Table]:
     for name, frame in sheets:
         if known_header(frame.columns):
             rows = _tidy(frame.rename(_columns(frame.columns, f"{raw}!{name}:1"), strict=False))
-            numbers = pl.int_range(2, rows.height + 2, eager=True)
             place = RawFile(Path(str(raw)), member=name)
-            tables.append(Table(place, rows, layout=None, lines=numbers))
+            tables.append(Table(place, rows, first=2))
     if not tables:
         names = sheets[0][1].columns if sheets else []
         _columns(names, str(raw))
@@ -230,18 +240,17 @@ def _refuse_bomb(raw: RawFile, content: Path | bytes) -> None:
         ) from error
 
 
-def _dates(values: pl.Series, places: Places, skips: Skips) -> pl.Series:
-    """Microseconds; the CSV in circulation writes ``12/1/2010 8:26``, month first."""
-    for form in _DATES:
-        dates = values.str.to_datetime(form, time_unit="us", strict=False)
-        if dates.null_count() == 0:
-            return dates.cast(pl.Int64)
-    mixed = values.str.to_datetime(_DATES[0], time_unit="us", strict=False)
-    if mixed.null_count() < len(values):
-        values = pl.select(
-            pl.coalesce(mixed.dt.strftime("%Y-%m-%d %H:%M:%S"), values).alias("time")
-        )["time"]
-    return parse_times(values, places, skips)
+def _no_goods(frame: pl.DataFrame) -> list[str]:
+    """What to tell of interactions with codes that stand for no goods."""
+    codes = frame.filter(pl.col("item_id").str.contains(_NO_GOODS))["item_id"]
+    if not len(codes):
+        return []
+    counts = codes.value_counts().sort(["count", "item_id"], descending=[True, False])
+    some = ", ".join(counts["item_id"].head(5)) + (", ..." if counts.height > 5 else "")
+    return [
+        f"{len(codes):,} rows have a StockCode that is not a product ({some}: postage, manual "
+        "entries, discounts, fees): they are kept; remove them from the file to leave them out"
+    ]
 
 
 def _items(frame: pl.DataFrame) -> pl.DataFrame:

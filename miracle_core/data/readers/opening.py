@@ -233,6 +233,18 @@ def line_blocks(raw: RawFile, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             return
 
 
+def native(data: bytes) -> pa.BufferReader:
+    """Bytes copied into memory of Arrow's own, to read from.
+
+    A thread of Arrow that still held a Python object when the interpreter ends would abort the
+    process; such threads may outlive the call that an error ended.
+    """
+    buffer = pa.allocate_buffer(len(data))
+    if data:  # a view of nothing can't be cast
+        memoryview(buffer).cast("B")[:] = data
+    return pa.BufferReader(buffer)
+
+
 def expand(paths: Sequence[Path]) -> list[RawFile]:
     """The files that paths stand for: themselves, a folder's files, a zip archive's members.
 

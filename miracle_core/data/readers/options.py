@@ -16,9 +16,12 @@ _FLAGS = {
     "time": "--time-column",
     "title": "--title-column",
     "text": "--text-column",
+    "attributes": "--attribute-column",
+    "no_text": "--no-text",
     "rating": "--rating-column",
     "items": "--items",
     "order": "--order",
+    "separator": "--separator",
 }
 
 
@@ -29,14 +32,20 @@ class ReadOptions(BaseModel):
         name: what the data set is called; None takes the source's own name.
         user: the column of user ids.
         item: the column of item ids, in the events and in the item file.
-        time: the column that orders a user's events: any number, or a date and time in ISO 8601;
-            None keeps the order of the file.
+        time: the column that orders a user's events: numbers, or dates and times in one format (see
+            :mod:`miracle_core.data.readers.times`); None keeps the order of the file.
         title: the column of item titles; None takes ``title`` where there is one, and else the
             first sentence of the text.
         text: more columns whose text describes an item, in this order after the title.
         items: a second file with the item columns; None takes them from the events' own file.
+        attributes: columns that say what an item is besides, such as its category or brand; of a
+            ``table``, other formats know theirs.
+        no_text: items have ids only; of a ``table`` and of ``atomic`` files.
         rating: the column of ratings of a ``table``; other formats know theirs.
         order: which comes first in a file of ratings without a header, user or item; None looks.
+        separator: what stands between the fields of delimited text, where it is not what files of
+            the kind have: a character, or ``tab``, ``space``. Files whose first line doesn't hold
+            it keep the usual one.
         with_ratings: read the ratings too (a preparation asks for them).
         keep_unsold: read the texts of items that nobody took, too (a preparation asks for them).
         on_error: ``stop`` at the first row that can't be used, or ``skip`` and count all of them.
@@ -50,9 +59,12 @@ class ReadOptions(BaseModel):
     time: str | None = None
     title: str | None = None
     text: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    no_text: bool = False
     items: Path | None = None
     rating: str | None = None
     order: Literal["user-first", "item-first"] | None = None
+    separator: str | None = None
     with_ratings: bool = False
     keep_unsold: bool = False
     on_error: Literal["stop", "skip"] = "stop"

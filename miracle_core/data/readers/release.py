@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from miracle_core.data.interactions import Interactions, ids_of
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts
-from miracle_core.data.readers.json_lines import Kind, first_object, read_json_lines
+from miracle_core.data.readers.ids import no_shared_item, whole_ids
+from miracle_core.data.readers.json_first import first_objects, no_objects
+from miracle_core.data.readers.json_lines import Kind, read_json_lines
 from miracle_core.data.readers.opening import RawFile
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
@@ -40,14 +43,16 @@ class Form:
     items: Mapping[str, tuple[str, ...]]
     kinds: Mapping[str, Kind]
 
-    def match(self, found: Mapping[str, Any] | None) -> str | None:
-        """``events`` or ``items``, whichever an object is one of; None for neither."""
-        if found is None:
-            return None
+    def match(self, objects: Sequence[Mapping[str, Any]]) -> str | None:
+        """``events`` or ``items``, whichever some objects of a file are; None for neither.
+
+        One object may lack a field (a title, mostly), so all of them are looked at.
+        """
         for kind, names in (("events", self.events), ("items", self.items)):
             needed = ("user_id", "item_id", "time") if kind == "events" else ("item_id", "title")
-            if all(any(name in found for name in names[field]) for field in needed):
-                return kind
+            for found in objects:
+                if all(any(name in found for name in names[field]) for field in needed):
+                    return kind
         return None
 
 
@@ -60,12 +65,34 @@ class Sorted:
         items: tables with item_id, title, categories, brand.
         used: the files, in the order given.
         notes: what was decided.
+        unread: why files that look as if they belonged to the release could not be told.
     """
 
-    events: list[Table]
-    items: list[Table]
-    used: list[RawFile]
-    notes: list[str]
+    events: list[Table] = field(default_factory=list)
+    items: list[Table] = field(default_factory=list)
+    used: list[RawFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unread: list[InputError] = field(default_factory=list)
+
+    def pass_over(self, raw: RawFile, form: Form) -> None:
+        """Leave out a file of a folder that is of no kind we know; refuse one that was named.
+
+        Raises:
+            InputError: for a named file.
+        """
+        why = no_objects(raw)
+        if raw.named:
+            if why is not None:
+                raise why
+            events = ", ".join(names[0] for names in form.events.values())
+            items = ", ".join(names[0] for names in form.items.values())
+            raise InputError(
+                f"is neither a file of interactions ({events}) nor of items ({items})",
+                where=str(raw),
+                remedy="leave it out, or name another --format (auto looks into it)",
+            )
+        if why is not None:
+            self.unread.append(why)
 
 
 def read_form(
@@ -80,7 +107,7 @@ def read_form(
     }
     table = read_json_lines(raw, fields, skips, progress)
     rows = table.rows.select(pl.coalesce(group).alias(ours) for ours, group in names.items())
-    return Table(raw, rows, layout=None, lines=table.lines)
+    return replace(table, rows=rows)
 
 
 def sort_json(
@@ -92,33 +119,17 @@ def sort_json(
         InputError: a named file that is neither events nor items, or anything in a file that can't
             be read.
     """
-    found = Sorted([], [], [], [])
+    found = Sorted()
     for raw in files:
-        kind = form.match(first_object(raw))
+        kind = form.match(first_objects(raw))
         if kind is None:
-            refuse_unknown(raw, form)
+            found.pass_over(raw, form)
             continue
         with stage(progress, f"reading {raw.name}", unit="rows"):
             table = read_form(raw, kind, form, options, skips, progress)
         (found.events if kind == "events" else found.items).append(table)
         found.used.append(raw)
     return found
-
-
-def refuse_unknown(raw: RawFile, form: Form) -> None:
-    """Refuse a file that was named and is of no kind we know; one of a folder is passed over.
-
-    Raises:
-        InputError: for a named file.
-    """
-    if raw.named:
-        events = ", ".join(names[0] for names in form.events.values())
-        items = ", ".join(names[0] for names in form.items.values())
-        raise InputError(
-            f"is neither a file of interactions ({events}) nor of items ({items})",
-            where=str(raw),
-            remedy="leave it out, or name another --format (auto looks into it)",
-        )
 
 
 def joined(
@@ -139,6 +150,8 @@ def joined(
     """
     where = ", ".join(map(str, paths))
     if not found.events or not found.items:
+        if found.unread:
+            raise found.unread[0]
         missing = "interactions" if not found.events else "items (titles, categories, brands)"
         raise InputError(
             f"there is no file of {missing}", where=where, remedy="name it too, after the others"
@@ -149,6 +162,8 @@ def joined(
             frames = [frame.cast({pl.Enum: pl.String}) for frame in frames]
         events = pl.concat(frames, how="vertical_relaxed")
         items = pl.concat([table.rows for table in found.items])
+        events = events.with_columns(whole_ids(events["item_id"], "item", Places(found.events)))
+        items = items.with_columns(whole_ids(items["item_id"], "item", Places(found.items)))
         rows = pl.int_range(items.height, eager=True).alias("row")
         # Rows without an id stay: checked() tells of them.
         named = items["item_id"].fill_null("") != ""
@@ -159,12 +174,16 @@ def joined(
             )
         # Only what somebody took needs cleaning.
         taken = items["item_id"].is_in(ids_of(events["item_id"]).implode())
+        if not taken.any() and (named & first).any():
+            raise no_shared_item(events["item_id"], items["item_id"], Places(found.events)(0))
         keep = first & (~named | taken | options.keep_unsold)
         unsold = 0 if options.keep_unsold else int((first & named & ~taken).sum())
         items, rows = items.filter(keep), rows.filter(keep)
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
         # An item without a title has no text: categories alone say too little of it.
         text = join_texts(parts, "text").set(parts[0] == "", "")
+        columns = {"category": items["categories"], "brand": items["brand"]}
+        attributes = attribute_rows(items["item_id"], columns)
     return Interactions.checked(
         events,
         pl.DataFrame([items["item_id"], parts[0], text]),
@@ -177,6 +196,7 @@ def joined(
         skips=skips,
         drop_textless=True,
         unsold=unsold,
+        attributes=attributes,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miracle_core.data.interactions import Interactions
+from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
     read_header,
@@ -19,24 +19,33 @@ from miracle_core.data.readers.delimited import (
     require_columns,
     require_file,
 )
-from miracle_core.data.readers.lines import Layout
-from miracle_core.data.readers.opening import RawFile, expand
+from miracle_core.data.readers.ids import ids_from_floats, whole_ids
+from miracle_core.data.readers.lines import TAB, Layout
+from miracle_core.data.readers.opening import RawFile, expand, native
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.readers.separators import layout_of, quoted_or_not
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Places, Table
-from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.readers.times import parse_numbers, parse_times, times_as_text
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
 
-_LAYOUTS = {
-    ".csv": Layout(",", quoted=True),
-    ".tsv": Layout("\t", quoted=True),
-    ".tab": Layout("\t", quoted=True),
-    ".txt": Layout("\t", quoted=True),
-}
+# Tabs rarely come with quoting: see quoted_or_not.
+LAYOUTS = {".csv": Layout(",", quoted=True), ".tsv": TAB, ".tab": TAB, ".txt": TAB}
 _PARQUET = (".parquet", ".pq")
-_OPTIONS = ("user", "item", "time", "title", "text", "items", "rating")
+_OPTIONS = (
+    "user",
+    "item",
+    "time",
+    "title",
+    "text",
+    "attributes",
+    "no_text",
+    "items",
+    "rating",
+    "separator",
+)
 
 
 def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Interactions:
@@ -55,22 +64,27 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         if path.is_dir():
             raise InputError("is a folder", where=str(path), remedy="name the files in it")
     raw = expand(paths)
-    tables, columns = _read_events(raw, options, skips, progress)
+    notes: list[str] = []
+    tables, columns = _read_events(raw, options, skips, notes, progress)
     places = Places(tables)
     frame = pl.concat([table.rows for table in tables])
+    frame = frame.with_columns(whole_ids(frame[options.item], "item", places))
     if options.time:
-        time = parse_times(frame[options.time], places, skips)
+        time = parse_times(frame[options.time], places, skips, notes)
     else:
         time = pl.int_range(frame.height, eager=True)
     if options.items is None:
-        item_rows, rows = _first_texts(frame, options.item, columns)
+        described = list(dict.fromkeys([*columns, *options.attributes]))
+        item_rows, rows = _first_texts(frame, options.item, described)
         item_place = Places(tables, rows)
     else:
         with stage(progress, f"reading {options.items.name}", unit="rows"):
             (item_file,) = _only(expand([options.items]))
-            names, place = _columns(item_file)
+            layout = _layout(item_file, options, notes)
+            names, place = _columns(item_file, layout)
             columns = _text_columns(names, options, place)
-            item_table = _rows(item_file, names, [options.item, *columns], skips, progress)
+            wanted = list(dict.fromkeys([options.item, *columns, *options.attributes]))
+            item_table = _rows(item_file, layout, names, wanted, [options.item], skips, progress)
         raw.append(item_file)
         item_rows, item_place = item_table.rows, Places([item_table])
     ratings = _ratings(frame, options, places, skips)
@@ -82,6 +96,10 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             *([ratings] if ratings is not None else []),
         ),
         _described(item_rows, options, columns),
+        text=not options.no_text,
+        attributes=attribute_rows(
+            item_rows[options.item], {name: item_rows[name] for name in options.attributes}
+        ),
         name=options.name or raw[0].stem,
         timed=options.time is not None,
         sources=describe_sources(raw, progress),
@@ -92,10 +110,12 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
                 "item": options.item,
                 "time": options.time,
                 "text": columns,
+                **({"attributes": list(options.attributes)} if options.attributes else {}),
             },
         },
         event_place=places,
         item_place=item_place,
+        notes=notes,
         skips=skips,
     )
 
@@ -125,44 +145,51 @@ def _ratings(
 
 
 def _read_events(
-    files: Sequence[RawFile], options: ReadOptions, skips: Skips, progress: Progress
+    files: Sequence[RawFile],
+    options: ReadOptions,
+    skips: Skips,
+    notes: list[str],
+    progress: Progress,
 ) -> tuple[list[Table], list[str]]:
     """The tables of interactions, of equal columns, and which of these hold the items' text."""
+    ids = [options.user, options.item]
     more = [options.time, options.rating if options.with_ratings else None]
-    keys = [options.user, options.item, *(name for name in more if name)]
+    keys = [*ids, *(name for name in more if name)]
     texts: list[str] = []
     tables: list[Table] = []
     for path in files:
         with stage(progress, f"reading {path.name}", unit="rows"):
-            names, place = _columns(path)
+            layout = _layout(path, options, notes)
+            names, place = _columns(path, layout)
             require_columns(names, keys, place)
             if options.items is None and not tables:
                 texts = _text_columns(names, options, place)
-            require_columns(names, texts, place)
-            table = _rows(
-                path, names, list(dict.fromkeys([*keys, *texts])), skips, progress, options.time
-            )
-            tables.append(table)
+            own = [] if options.items is not None else [*texts, *options.attributes]
+            require_columns(names, own, place)
+            wanted = list(dict.fromkeys([*keys, *own]))
+            tables.append(_rows(path, layout, names, wanted, ids, skips, progress, options.time))
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
-        as_text = pl.col(options.time).cast(pl.String)
-        tables = [replace(table, rows=table.rows.with_columns(as_text)) for table in tables]
+        tables = [
+            replace(table, rows=table.rows.with_columns(times_as_text(table.rows[options.time])))
+            for table in tables
+        ]
     return tables, texts
 
 
-def _columns(path: RawFile) -> tuple[list[str], str]:
+def _columns(path: RawFile, layout: Layout | None) -> tuple[list[str], str]:
     """The columns of a table, and where they are named."""
     require_file(path)
-    if path.suffix in _PARQUET:
+    if layout is None:
         try:
             return list(pq.read_schema(_seekable(path)).names), str(path)
         except (OSError, pa.ArrowException) as error:
             raise _no_parquet(path, error) from error
-    return read_header(path, _layout(path))
+    return read_header(path, layout)
 
 
-def _seekable(path: RawFile) -> Path | BytesIO:
+def _seekable(path: RawFile) -> Path | pa.BufferReader:
     """Parquet is read from its end."""
-    return path.path if path.plain else BytesIO(path.read())
+    return path.path if path.plain else native(path.read())
 
 
 def _no_parquet(path: RawFile, error: Exception) -> InputError:
@@ -173,40 +200,60 @@ def _no_parquet(path: RawFile, error: Exception) -> InputError:
     )
 
 
-def _layout(path: RawFile) -> Layout:
-    layout = _LAYOUTS.get(path.suffix)
-    if layout is None:
+def _layout(path: RawFile, options: ReadOptions, notes: list[str]) -> Layout | None:
+    """How a table is written; None for Parquet."""
+    if path.suffix in _PARQUET:
+        return None
+    usual = LAYOUTS.get(path.suffix, TAB if options.separator is not None else None)
+    if usual is None:
         raise InputError(
             f"has the ending {path.suffix!r}, which says nothing of what is in it",
             where=str(path),
-            remedy=f"name it one of: {', '.join((*_LAYOUTS, *_PARQUET))}",
+            remedy=f"name it one of: {', '.join((*LAYOUTS, *_PARQUET))}; or say what stands "
+            "between its fields with --separator",
         )
+    require_file(path)
+    layout, ordinary = quoted_or_not(path, layout_of(path, usual, options.separator))
+    if ordinary:
+        notes.append(f"{path.name}: quotes don't pair up as in CSV, and are read as they stand")
     return layout
 
 
 def _rows(
     path: RawFile,
+    layout: Layout | None,
     names: Sequence[str],
     wanted: Sequence[str],
+    ids: Sequence[str],
     skips: Skips,
     progress: Progress,
     typed: str | None = None,
 ) -> Table:
-    """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type."""
-    if path.suffix not in _PARQUET:
-        return read_rows(path, _layout(path), names, wanted=wanted, skips=skips, progress=progress)
+    """The wanted columns of a table, as String; a ``typed`` one of Parquet keeps its type.
+
+    Raises:
+        InputError: anything that can't be read, or ids that are floats and not whole.
+    """
+    if layout is not None:
+        return read_rows(path, layout, names, wanted=wanted, skips=skips, progress=progress)
     try:
         rows = _read_parquet(path, wanted, progress)
+        place = Table(path, rows).place
         lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
         rows = rows.with_columns(pl.col(lists).list.join(" "))
         rows = rows.select(
-            pl.col(name) if name == typed else pl.col(name).cast(pl.String) for name in wanted
+            ids_from_floats(rows[name], place)
+            if name in ids and rows[name].dtype.is_float()
+            else pl.col(name)
+            if name == typed
+            else pl.col(name).cast(pl.String)
+            for name in wanted
         )
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise _no_parquet(path, error) from error
     if not rows.height:
         raise InputError("has no rows", where=str(path), remedy="give a file with rows in it")
-    return Table(path, rows, layout=None)
+    return Table(path, rows)
 
 
 def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> pl.DataFrame:
@@ -223,8 +270,22 @@ def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> p
 
 
 def _text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list[str]:
-    """The title's column, if there is one, and the text columns, each once."""
-    title = options.title or ("title" if "title" in names or not options.text else None)
+    """The title's column, if there is one, and the text columns, each once; none without text.
+
+    Raises:
+        InputError: a column of texts or attributes is missing.
+    """
+    require_columns(names, options.attributes, place)
+    if options.no_text:
+        return []
+    if options.title is None and not options.text and "title" not in names:
+        raise InputError(
+            f"has no column 'title', and none is named (it has: {', '.join(names)})",
+            where=place,
+            remedy="name the columns that describe an item with --title-column and --text-column; "
+            "or say --no-text, for systems that know items by id only",
+        )
+    title = options.title or ("title" if "title" in names else None)
     columns = list(dict.fromkeys([*([title] if title else []), *options.text]))
     require_columns(names, columns, place)
     return columns
@@ -254,6 +315,11 @@ def _first_texts(
 
 def _described(rows: pl.DataFrame, options: ReadOptions, columns: Sequence[str]) -> pl.DataFrame:
     """item_id, title and text, clean, one row a row."""
+    if not columns:
+        empty = pl.lit("", pl.String)
+        return rows.select(
+            pl.col(options.item).alias("item_id"), empty.alias("title"), empty.alias("text")
+        )
     parts = [clean_text(rows[name]) for name in columns]
     text = join_texts(parts, "text")
     # The title's column comes first; without one the columns are those of --text-column alone.

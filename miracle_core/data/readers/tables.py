@@ -9,7 +9,6 @@ from itertools import accumulate
 
 import polars as pl
 
-from miracle_core.data.readers.lines import Layout, records
 from miracle_core.data.readers.opening import RawFile
 
 
@@ -19,29 +18,23 @@ class Table:
 
     Attributes:
         path: the file.
-        rows: one row a line that is not empty, in the file's order; delimited text is all String.
-        layout: how the file is written; None for a file without lines (Parquet, a workbook).
-        header: whether its first row names the columns.
-        lines: the line of each row, where they are known.
+        rows: one row a line that is not blank, in the file's order; delimited text is all String.
+        first: the line of the first row, where each row stands on the line after the one before.
+        lines: the line of each row, where they don't follow one another.
     """
 
     path: RawFile
     rows: pl.DataFrame
-    layout: Layout | None
-    header: bool = True
+    first: int | None = None
     lines: pl.Series | None = None
 
     def place(self, row: int) -> str:
-        """``file:line`` of a row (0-based), found by going through the file once more."""
+        """``file:line`` of a row (0-based); the number of the row in a file without lines."""
         if self.lines is not None:
             return f"{self.path}:{self.lines[row]}"
-        if self.layout is None:
-            return f"{self.path}: row {row + 1}"
-        wanted = row + int(self.header)
-        for number, (line, _) in enumerate(records(self.path, self.layout)):
-            if number == wanted:
-                return f"{self.path}:{line}"
-        return str(self.path)
+        if self.first is not None:
+            return f"{self.path}:{self.first + row}"
+        return f"{self.path}: row {row + 1}"
 
 
 class Places:

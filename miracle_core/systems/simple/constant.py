@@ -23,8 +23,6 @@ class Constant(System):
     As vectors: an item is its score, [items, 1], and everybody has the one interest 1.
     """
 
-    max_length = 1
-
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()
         self.constant: Tensor

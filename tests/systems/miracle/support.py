@@ -11,11 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from miracle_core.systems.miracle.capsules import Interests
+from miracle_core.data.packed import Packed, pack_lists
+from miracle_core.ranking.interests import Interests
+from miracle_core.systems.base import Batch
 from tests.reference.parameters import Layer, Parameters, random_parameters
 
 if TYPE_CHECKING:
-    from miracle_core.data.packed import Packed
     from miracle_core.layers.adaptor import MoEAdaptor
     from miracle_core.systems.miracle.capsules import SparseCapsules
     from miracle_core.systems.miracle.context import ContextEncoder, TransformerLayer
@@ -51,6 +52,14 @@ def histories_of(lengths: list[int], rng: np.random.Generator, n_items: int) -> 
     return [rng.integers(0, n_items, length).tolist() for length in lengths]
 
 
+def batch_of(
+    histories: list[list[int]], targets: list[int], longest: int = N, **more: Any
+) -> Batch:
+    """Histories with what was taken next, as a training has them."""
+    packed = pack_lists(histories, longest)
+    return Batch(packed, torch.tensor(targets)[packed.order], packed.order, **more)
+
+
 def per_history(packed: Packed, values: Tensor) -> list[Any]:
     """Split [tokens, ...] into one array a history, in the caller's order."""
     lengths = [length for length, count in packed.groups for _ in range(count)]
@@ -69,14 +78,14 @@ def per_user(packed: Packed, interests: Interests) -> list[dict[int, Array]]:
     for history, count in zip(interests.users.tolist(), counts, strict=True):
         user = found[int(packed.order[history])]
         for capsule, vector in zip(
-            interests.capsules[row : row + count].tolist(),
+            interests.which[row : row + count].tolist(),
             interests.vectors[row : row + count],
             strict=True,
         ):
             user[capsule] = f64(vector)
         assert len(user) == count
         row += count
-    assert row == len(interests.vectors) == len(interests.capsules)
+    assert row == len(interests.vectors) == len(interests.which)
     return found
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 
 from miracle_core.data.packed import Packed, pack_lists
-from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules, active_capsules
 from miracle_core.layers.radial import squash
+from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules, active_capsules
+from tests.reference.capsules import Interests, eq7_14_interests, eq13_squash
 from tests.systems.miracle.support import (
     LENGTHS,
     SEEDS,
@@ -26,7 +27,6 @@ from tests.systems.miracle.support import (
     per_user,
     randomise,
 )
-from tests.reference.capsules import Interests, eq7_14_interests, eq13_squash
 
 
 def network(seed: int = 0, capsules: int = 5, **options: object) -> SparseCapsules:
@@ -129,7 +129,7 @@ def test_interests_lie_by_how_many_a_user_has_and_by_rising_capsule():
     assert sorted(interests.users.tolist()) == list(range(8))
     row = 0
     for count in interests.counts().tolist():
-        own = interests.capsules[row : row + count].tolist()
+        own = interests.which[row : row + count].tolist()
         assert own == sorted(set(own))
         row += count
     assert row == len(interests.vectors)
@@ -266,5 +266,5 @@ def test_float32_stays_close():
     H, packed = batch([5, 5, 3, 2, 1])
     exact = module(H, packed).interests
     single = module.float()(H.float(), packed).interests
-    assert torch.equal(single.capsules, exact.capsules)
+    assert torch.equal(single.which, exact.which)
     torch.testing.assert_close(single.vectors.double(), exact.vectors, rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from miracle_core.data.packed import pack_lists
 from miracle_core.systems.miracle.context import ContextEncoder
+from tests.reference.items import eq5_6_context
 from tests.systems.miracle.support import (
     LENGTHS,
     SEEDS,
@@ -23,7 +24,6 @@ from tests.systems.miracle.support import (
     per_history,
     randomise,
 )
-from tests.reference.items import eq5_6_context
 
 ITEMS = 9
 

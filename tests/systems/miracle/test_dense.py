@@ -7,20 +7,23 @@ import pytest
 import torch
 
 from benchmarks.dense import DenseMiracle, pad, target_ranks, training_step
-from miracle_core.config import LossSettings, ModelSettings
 from miracle_core.data.packed import pack_lists
+from miracle_core.ranking.order import ranks, tie_order
+from miracle_core.ranking.walk import walk
+from miracle_core.systems.base import ItemSide
 from miracle_core.systems.miracle.miracle import Miracle
-from miracle_core.ranking.walk import ranks, score_chunks, tie_order
-from tests.systems.miracle.support import histories_of, randomise
+from miracle_core.systems.miracle.settings import MiracleSettings
+from tests.systems.miracle.support import batch_of, histories_of, randomise
 
 N, ITEMS, TEXT_WIDTH, USERS = 6, 40, 10, 12
-WEIGHTS = LossSettings()
 
 
-def pair(n_items: int | None = ITEMS, **options: object) -> tuple[Miracle, DenseMiracle]:
-    settings = ModelSettings(width=8, capsules=7, experts=3, max_length=N, inner=9, **options)  # type: ignore[arg-type]
-    ours = randomise(Miracle(settings, TEXT_WIDTH, n_items), 0)
-    dense = DenseMiracle(settings, TEXT_WIDTH, n_items).double().eval()
+def pair(
+    n_items: int | None = ITEMS, gain: bool = True, **options: object
+) -> tuple[Miracle, DenseMiracle]:
+    settings = MiracleSettings(width=8, capsules=7, experts=3, max_length=N, inner=9, **options)  # type: ignore[arg-type]
+    ours = randomise(Miracle(settings, TEXT_WIDTH, n_items, gain=gain), 0)
+    dense = DenseMiracle(settings, TEXT_WIDTH, n_items, gain=gain).double().eval()
     dense.load_state_dict(ours.state_dict())
     return ours, dense
 
@@ -41,7 +44,7 @@ def test_padding():
     assert valid.tolist() == [[False, True, True, True], [False, False, False, True], [True] * 4]
 
 
-PRINTED = {"score": "inner", "temperature": 1.0, "repeat": False}
+PRINTED = {"score": "inner", "temperature": 1.0, "gain": False}
 
 
 @pytest.mark.parametrize("score", [{}, PRINTED], ids=["default", "printed"])
@@ -51,9 +54,8 @@ PRINTED = {"score": "inner", "temperature": 1.0, "repeat": False}
 def test_losses_and_gradients_are_ours(score, agreement, positional, n_items):
     ours, dense = pair(n_items, agreement=agreement, positional=positional, **score)
     text, histories, items, valid, targets = batch()
-    packed = pack_lists(histories, N)
-    mine = ours.finetune_losses(text, packed, targets[packed.order], WEIGHTS)
-    total, terms = dense.losses(text, items, valid, targets, WEIGHTS)
+    mine = ours.objective(ItemSide(text), batch_of(histories, targets.tolist(), N))
+    total, terms = dense.losses(text, items, valid, targets)
     assert terms.keys() == mine.terms.keys()
     for name, value in mine.terms.items():
         torch.testing.assert_close(terms[name], value, rtol=1e-10, atol=1e-10)
@@ -72,14 +74,15 @@ def test_ranks_are_ours():
     text, histories, items, valid, targets = batch(1)
     packed = pack_lists(histories, N)
     with torch.inference_mode():
-        x = ours.catalogue(text)
+        x = ours.inputs(ItemSide(text))
         output = ours(x[packed.items], packed)
         interests = output.interests.replace_vectors(ours.user_vectors(output))
         x = ours.candidates(x)
         own = packed.order[interests.users]
         expected = torch.empty(USERS, dtype=torch.int64)
-        for users, scores in score_chunks(interests, x, ours.repeats(interests, packed)):
-            expected[own[users]] = ranks(scores, targets[own[users]], tie_order(ITEMS))
+        for part in walk(interests, x, ours.seen(interests, packed)):
+            callers = own[part.users]
+            expected[callers] = ranks(part.scores, targets[callers], tie_order(ITEMS))
     assert torch.equal(target_ranks(dense, text, items, valid, targets, batch_users=5), expected)
 
 
@@ -89,7 +92,6 @@ def test_a_step_learns():
     dense.train()
     optimizer = torch.optim.AdamW(dense.parameters(), lr=1e-2, weight_decay=0.0)
     losses = [
-        training_step(dense, optimizer, text, items, valid, targets, WEIGHTS).item()
-        for _ in range(30)
+        training_step(dense, optimizer, text, items, valid, targets).item() for _ in range(30)
     ]
     assert losses[-1] < losses[0]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miracle_core.systems.miracle.losses import coverage, orthogonality
-from tests.systems.miracle.support import LENGTHS, SEEDS, SETTINGS
 from tests.reference.capsules import eq8_choice
 from tests.reference.losses import eq18_orthogonality, eq21_balance
+from tests.systems.miracle.support import LENGTHS, SEEDS, SETTINGS
 
 CLOSE = pytest.approx
 

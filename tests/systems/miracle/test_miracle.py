@@ -10,9 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miracle_core.config import LossSettings, ModelSettings
 from miracle_core.data.packed import pack_lists
+from miracle_core.systems.base import ItemSide
 from miracle_core.systems.miracle.miracle import Miracle
+from miracle_core.systems.miracle.settings import MiracleSettings
+from tests.reference.basics import cosine, log_sum_exp
+from tests.reference.losses import eq18_orthogonality, eq21_balance, eq24_finetune
+from tests.reference.miracle import interests, item_vectors
+from tests.reference.scoring import eq23_full
 from tests.systems.miracle.support import (
     LENGTHS,
     SEEDS,
@@ -21,30 +26,31 @@ from tests.systems.miracle.support import (
     WIDTH,
     N,
     assert_same_interests,
+    batch_of,
     f64,
     histories_of,
     paper_parameters,
     per_user,
     randomise,
 )
-from tests.reference.basics import cosine, log_sum_exp
-from tests.reference.losses import eq18_orthogonality, eq21_balance, eq24_finetune
-from tests.reference.miracle import interests, item_vectors
-from tests.reference.scoring import eq23_full
 
 ITEMS, TEXT_WIDTH = 9, 7
-WEIGHTS = LossSettings(coverage=0.4, orthogonality=0.07)
+WEIGHTS = {"coverage": 0.4, "orthogonality": 0.07, "contrast": 0.3}
 
 
-def model_of(seed: int = 0, transductive: bool = True, **options: Any) -> Miracle:
-    settings = ModelSettings(
+def model_of(
+    seed: int = 0, transductive: bool = True, gain: bool = True, **options: Any
+) -> Miracle:
+    settings = MiracleSettings(
         **{
             "width": WIDTH, "capsules": 5, "experts": 3, "max_length": N, "inner": 8,
             "dropout": 0.0, "adaptor_dropout": 0.0, "gate_noise": False,
-            "activation_noise": False, "score": "inner", "temperature": 1.0, **options,
+            "activation_noise": False, "score": "inner", "temperature": 1.0, **WEIGHTS, **options,
         }
     )  # fmt: skip
-    return randomise(Miracle(settings, TEXT_WIDTH, ITEMS if transductive else None), seed)
+    return randomise(
+        Miracle(settings, TEXT_WIDTH, ITEMS if transductive else None, gain=gain), seed
+    )
 
 
 def texts(seed: int = 0) -> torch.Tensor:
@@ -54,8 +60,7 @@ def texts(seed: int = 0) -> torch.Tensor:
 def losses_of(
     model: Miracle, text: torch.Tensor, histories: list[list[int]], targets: list[int]
 ) -> Any:
-    packed = pack_lists(histories, N)
-    return model.finetune_losses(text, packed, torch.tensor(targets)[packed.order], WEIGHTS)
+    return model.objective(ItemSide(text), batch_of(histories, targets))
 
 
 def gain_of(model: Miracle) -> float:
@@ -86,14 +91,14 @@ def reference_of(model: Miracle, text: torch.Tensor, histories: list[list[int]])
 def test_interests_and_losses_equal_the_paper(
     seed, lengths, transductive, agreement, capsules, repeat
 ):
-    model = model_of(seed, transductive, agreement=agreement, capsules=capsules, repeat=repeat)
+    model = model_of(seed, transductive, agreement=agreement, capsules=capsules, gain=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
     targets = rng.integers(0, ITEMS, len(lengths)).tolist()
     xs, p, users = reference_of(model, text, histories)
 
     packed = pack_lists(histories, N)
-    x = model.catalogue(text)
+    x = model.inputs(ItemSide(text))
     np.testing.assert_allclose(f64(x), xs, **TOLERANCE)
     output = model(x[packed.items], packed)
     for found, want in zip(per_user(packed, output.interests), users, strict=True):
@@ -106,13 +111,13 @@ def test_interests_and_losses_equal_the_paper(
     assert sorted(losses.terms) == ["coverage", "orthogonality", "recommendation"]
     for name, want in (("recommendation", rec), ("coverage", balance), ("orthogonality", apart)):
         np.testing.assert_allclose(f64(losses.terms[name]), want, **TOLERANCE)
-    total = eq24_finetune(rec, balance, apart, WEIGHTS.coverage, WEIGHTS.orthogonality)
+    total = eq24_finetune(rec, balance, apart, WEIGHTS["coverage"], WEIGHTS["orthogonality"])
     np.testing.assert_allclose(f64(losses.total), total, **TOLERANCE)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.07])
 def test_cosine_scores_are_those_of_directions(temperature):
-    model = model_of(1, score="cosine", temperature=temperature, repeat=False)
+    model = model_of(1, score="cosine", temperature=temperature, gain=False)
     histories, targets = [[0, 1, 2], [3], [4, 5, 5, 6]], [7, 8, 0]
     xs, _, users = reference_of(model, texts(), histories)
     expected = 0.0
@@ -149,20 +154,23 @@ def test_names_of_items_and_order_of_histories_mean_nothing():
 @pytest.mark.parametrize("score", ["inner", "cosine"])
 def test_items_that_do_not_compete_are_as_if_they_were_not_there(score: str):
     """The loss is that of a catalogue without them, and none of it reaches their embeddings."""
-    model, text = model_of(2, score=score, repeat=True), texts()
+    model, text = model_of(2, score=score, gain=True), texts()
     among = torch.tensor([0, 2, 3, 5, 8])
     rng = np.random.default_rng(0)
     places = [rng.integers(0, len(among), size) for size in (1, 2, 4, 5)]
     ends = rng.integers(0, len(among), 4)
-    packed = pack_lists([among[place].tolist() for place in places], N)
-    targets = among[torch.from_numpy(ends)][packed.order]
-    found = model.finetune_losses(text, packed, targets, WEIGHTS, among=among)
+    batch = batch_of(
+        [among[place].tolist() for place in places],
+        among[torch.from_numpy(ends)].tolist(),
+        among=among,
+    )
+    found = model.objective(ItemSide(text), batch)
     found.total.backward()
     others = [item for item in range(ITEMS) if item not in among.tolist()]
     assert not model.identity.grad[others].any()
     assert model.identity.grad[among].any()
 
-    small = model_of(2, score=score, repeat=True)
+    small = model_of(2, score=score, gain=True)
     small.identity = torch.nn.Parameter(model.identity.detach()[among])
     expected = losses_of(small, text[among], [place.tolist() for place in places], ends.tolist())
     for name, value in expected.terms.items():
@@ -172,7 +180,7 @@ def test_items_that_do_not_compete_are_as_if_they_were_not_there(score: str):
 def test_a_users_interests_do_not_depend_on_the_batch():
     model, text = model_of(3), texts()
     histories = histories_of([1, 2, 3, 4, 5, 5, 2], np.random.default_rng(1), ITEMS)
-    x = model.catalogue(text)
+    x = model.inputs(ItemSide(text))
 
     def interests_in(batch: list[list[int]]) -> list:
         packed = pack_lists(batch, N)
@@ -188,7 +196,7 @@ def test_gradcheck_of_the_whole_loss(agreement):
     histories, targets = [[0, 1, 2], [3], [4, 5], [6, 0]], [7, 8, 0, 1]
     with torch.no_grad():  # away from ties of the activation
         packed = pack_lists(histories, N)
-        similarity = model(model.catalogue(text)[packed.items], packed).similarity
+        similarity = model(model.inputs(ItemSide(text))[packed.items], packed).similarity
         top = similarity.topk(2).values
     assert (top[:, 0] - top[:, 1]).min() > 1e-3
     names, values = zip(*model.named_parameters(), strict=True)
@@ -231,14 +239,14 @@ def test_text_enters_at_unit_scale_or_raw():
     """Root mean square 1 whatever the encoder's scale; a text of zeros stays one."""
     text = texts() * torch.logspace(-6, 6, ITEMS).unsqueeze(1)
     text[3] = 0.0
-    scaled = model_of(7, text_scale="unit").scaled_text(text)
+    scaled = model_of(7, text_scale="unit").prepared(text)
     size = scaled.square().mean(1).sqrt()
     np.testing.assert_allclose(np.delete(f64(size), 3), 1.0, rtol=1e-12)
     assert not scaled[3].any()
     np.testing.assert_allclose(
         f64(torch.nn.functional.cosine_similarity(scaled, text)), [1, 1, 1, 0, 1, 1, 1, 1, 1]
     )
-    assert torch.equal(model_of(7, text_scale="raw").scaled_text(text), text)
+    assert torch.equal(model_of(7, text_scale="raw").prepared(text), text)
 
 
 def test_equal_items_and_empty_texts_stay_finite():
@@ -255,7 +263,7 @@ def test_equal_items_and_empty_texts_stay_finite():
 
 def test_a_fresh_model_starts_near_log_of_the_catalogue():
     torch.manual_seed(0)
-    settings = ModelSettings(width=32, capsules=8, max_length=N, score="inner", temperature=1.0)
+    settings = MiracleSettings(width=32, capsules=8, max_length=N, score="inner", temperature=1.0)
     model = Miracle(settings, TEXT_WIDTH, ITEMS).eval()
     losses = losses_of(model, texts().float(), [[0, 1, 2], [3, 4]], [5, 6])
     assert losses.terms["recommendation"].item() == pytest.approx(np.log(ITEMS), abs=0.2)

@@ -10,27 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miracle_core.config import LossSettings
 from miracle_core.data.packed import Packed, pack_lists
+from miracle_core.systems.base import ItemSide
 from miracle_core.systems.miracle.losses import interest_contrast
 from miracle_core.systems.miracle.masking import draw_mask
 from miracle_core.systems.miracle.miracle import Miracle
-from tests.systems.miracle.support import (
-    LENGTHS,
-    SEEDS,
-    SETTINGS,
-    TOLERANCE,
-    N,
-    assert_same_interests,
-    f64,
-    histories_of,
-    paper_parameters,
-    per_history,
-    per_user,
-    randomise,
-)
-from tests.model.test_miracle import ITEMS, TEXT_WIDTH, gain_of, texts
-from tests.model.test_miracle import model_of as finetuned
 from tests.reference.capsules import eq7_14_interests
 from tests.reference.losses import (
     eq15_contrast,
@@ -41,13 +25,29 @@ from tests.reference.losses import (
 )
 from tests.reference.miracle import interests, item_vectors, masked_interests
 from tests.reference.scoring import eq16_in_batch
+from tests.systems.miracle.support import (
+    LENGTHS,
+    SEEDS,
+    SETTINGS,
+    TOLERANCE,
+    N,
+    assert_same_interests,
+    batch_of,
+    f64,
+    histories_of,
+    paper_parameters,
+    per_history,
+    per_user,
+    randomise,
+)
+from tests.systems.miracle.test_miracle import ITEMS, TEXT_WIDTH, WEIGHTS, gain_of, texts
+from tests.systems.miracle.test_miracle import losses_of as finetuning_losses
+from tests.systems.miracle.test_miracle import model_of as finetuned
 
-WEIGHTS = LossSettings(coverage=0.4, orthogonality=0.07, contrast=0.3)
 
-
-def model_of(seed: int = 0, **options: Any) -> Miracle:
+def model_of(seed: int = 0, gain: bool = True, **options: Any) -> Miracle:
     settings = finetuned(seed, False, **options).settings
-    return randomise(Miracle(settings, TEXT_WIDTH, mask=True), seed)
+    return randomise(Miracle(settings, TEXT_WIDTH, mask=True, gain=gain), seed)
 
 
 def mask_of(packed: Packed, places: list[list[int]]) -> torch.Tensor:
@@ -67,10 +67,9 @@ def losses_of(
     places: list[list[int]] | None,
     frequencies: torch.Tensor | None = None,
 ) -> Any:
-    packed = pack_lists(histories, N)
-    masked = None if places is None else mask_of(packed, places)
-    wanted = torch.tensor(targets)[packed.order]
-    return model.pretrain_losses(text, packed, wanted, masked, WEIGHTS, frequencies=frequencies)
+    batch = batch_of(histories, targets, frequencies=frequencies)
+    masked = None if places is None else mask_of(batch.packed, places)
+    return model.pretrain_losses(ItemSide(text), batch, masked)
 
 
 @SETTINGS
@@ -85,7 +84,7 @@ def losses_of(
 )
 def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, repeat, log_q):
     """Of histories of every length, targets shared or not, some, none or all items masked."""
-    model = model_of(seed, agreement=agreement, capsules=capsules, repeat=repeat)
+    model = model_of(seed, agreement=agreement, capsules=capsules, gain=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
     targets = rng.integers(0, 4, len(lengths)).tolist()
@@ -120,7 +119,7 @@ def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, re
     assert losses.terms.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(f64(losses.terms[name]), value, **TOLERANCE)
-    theta = (WEIGHTS.coverage, WEIGHTS.orthogonality, WEIGHTS.contrast)
+    theta = (WEIGHTS["coverage"], WEIGHTS["orthogonality"], WEIGHTS["contrast"])
     np.testing.assert_allclose(f64(losses.total), eq22_pretrain(*expected.values(), theta))
 
 
@@ -134,8 +133,7 @@ def test_corrected_a_batch_stands_for_all_items():
     counts = np.bincount(targets, minlength=ITEMS)
     frequencies = torch.from_numpy(counts / counts.sum())
     corrected = losses_of(model, text, histories, targets, None, frequencies)
-    packed = pack_lists(histories, N)
-    whole = model.finetune_losses(text, packed, torch.tensor(targets)[packed.order], WEIGHTS)
+    whole = finetuning_losses(model, text, histories, targets)
     torch.testing.assert_close(corrected.total, whole.total)
     assert losses_of(model, text, histories, targets, None).total > corrected.total + 1e-3
 

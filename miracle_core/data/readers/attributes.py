@@ -1,0 +1,45 @@
+"""Columns of raw files that say what items are besides their text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from miracle_core.data.readers.clean import clean_text
+
+# What stands between several values in one field, where a source says that there are several.
+SEVERAL = r"[|;]|, "
+_COLUMNS = ("item_id", "attribute", "value")
+
+
+def attribute_rows(
+    item_ids: pl.Series, columns: Mapping[str, pl.Series], several: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Rows of item_id, attribute, value from columns of an item table.
+
+    Values are cleaned as texts are. Blank ones are none; one that an item has twice counts once.
+
+    Args:
+        item_ids: one an item.
+        columns: each attribute's raw column, by the attribute's name.
+        several: attributes whose fields hold several values, between ``|``, ``;`` or a comma and a
+            space.
+    """
+    parts = []
+    for name, column in columns.items():
+        # Clean before they are split: an entity ends in one of the separators.
+        value = clean_text(column.cast(pl.String).fill_null("").alias("value"))
+        rows = pl.DataFrame({"item_id": item_ids.cast(pl.String), "value": value})
+        if name in several:
+            split = pl.col("value").str.replace_all(SEVERAL, "\x1f").str.split("\x1f")
+            rows = rows.with_columns(split).explode("value")
+        trimmed = pl.col("value").str.strip_chars()
+        rows = rows.with_columns(trimmed, pl.lit(name).alias("attribute"))
+        parts.append(rows.filter(pl.col("value") != ""))
+    if not parts:
+        return pl.DataFrame(
+            schema={"item_id": pl.String, "attribute": pl.String, "value": pl.String}
+        )
+    found = pl.concat(parts).select("item_id", "attribute", "value")
+    return found.unique(maintain_order=True)

@@ -1,0 +1,1 @@
+"""Item-based nearest neighbours."""
