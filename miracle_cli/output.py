@@ -6,6 +6,7 @@ needs it only.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
@@ -40,9 +41,13 @@ def shortened(text: object, length: int = 160) -> str:
 
 
 def message(text: str) -> None:
-    """Tell the person something that is no result."""
-    sys.stderr.write(plain(text) + "\n")
-    sys.stderr.flush()
+    """Tell the person something that is no result.
+
+    Where nobody can be told any more (a terminal or pipe that is gone), the work goes on.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(plain(text) + "\n")
+        sys.stderr.flush()
 
 
 def print_error(error: MiracleError) -> None:
@@ -55,10 +60,17 @@ def print_error(error: MiracleError) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
+    """Print one JSON document, in ASCII where the output's encoding lacks a character."""
     import orjson
 
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        import json
+
+        text = json.dumps(orjson.loads(text), indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_table(
