@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -50,6 +50,14 @@ def evaluate(
         Path | None, typer.Option(help="Write every user's best items to this parquet file.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
+    save_users: Annotated[
+        Path | None,
+        typer.Option(help="Write each user's result to this parquet file, for miracle compare."),
+    ] = None,
+    beyond: Annotated[
+        bool,
+        typer.Option("--beyond", help="Also coverage, novelty, diversity, popularity, slices."),
+    ] = False,
     encoder: Annotated[
         str | None, typer.Option(help="Which text features of --data to read.")
     ] = None,
@@ -90,28 +98,34 @@ def evaluate(
         raise InputError(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
-    if save_top_k is not None and save_top_k.is_dir():
-        raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
-    if save_top_k is not None and (len(run) > 1 or against is not None):
-        raise InputError(
-            "holds the lists of one run",
-            where=f"--save-top-k {save_top_k}",
-            remedy="evaluate that run by itself",
-        )
+    for option, path in (
+        ("--save-top-k", save_top_k),
+        ("--save-users", save_users),
+        ("--junit", junit),
+    ):
+        if path is not None and path.is_dir():
+            raise InputError("is a folder", where=f"{option} {path}", remedy="name a file")
+    for option, given in (
+        ("--save-top-k", save_top_k is not None),
+        ("--save-users", save_users is not None),
+        ("--beyond", beyond),
+    ):
+        if given and (len(run) > 1 or against is not None):
+            raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
     if junit is not None and not (fail_under or fail_if_worse):
         raise InputError(
             "holds a test case for each demand, and there is none",
             where=f"--junit {junit}",
             remedy="add --fail-under METRIC=LEAST, or --against BASE --fail-if-worse METRIC",
         )
-    if junit is not None and junit.is_dir():
-        raise InputError("is a folder", where=f"--junit {junit}", remedy="name a file")
     from miracle_cli.evaluation_shown import show_checks, show_run, show_runs
     from miracle_cli.progress import RichProgress
+    from miracle_core.evaluation.beyond import BEYOND_K, beyond_accuracy
     from miracle_core.evaluation.junit import write_junit
     from miracle_core.evaluation.metrics import DEFAULT_KS
     from miracle_core.evaluation.several import evaluate_runs, labels
     from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.evaluation.user_results import TOP, write_user_results
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
 
@@ -126,15 +140,23 @@ def evaluate(
         encoder=None if encoder is None else feature_name(encoder),
         ks=ks,
         seen=seen_option(seen, exclude_seen),
-        keep_top=0 if save_top_k is None else top_k,
+        keep_top=max(
+            0 if save_top_k is None else top_k,
+            0 if save_users is None else TOP,
+            BEYOND_K if beyond else 0,
+        ),
         progress=RichProgress(),
     )
     found = every[0]
     for note in dict.fromkeys(note for each in every for note in each.notes):
         message(note)
     if save_top_k is not None:
-        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
+        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset, top_k))
         message(f"best items written to {save_top_k}")
+    if save_users is not None:
+        processes().on_first(lambda: write_user_results(save_users, found))
+        message(f"user results written to {save_users}")
+    more = beyond_accuracy(found) if beyond else None
     names = labels(paths)
     checks = _checked(names, every, len(run), base, bounds, metrics)
     if junit is not None:
@@ -142,12 +164,18 @@ def evaluate(
         message(f"{len(checks)} test cases written to {junit}")
     if as_json:
         summaries = [{"run": str(p), **e.summary()} for p, e in zip(paths, every, strict=True)]
-        document = found.summary() if len(run) == 1 else {"runs": summaries}
+        document: dict[str, Any] = found.summary() if len(run) == 1 else {"runs": summaries}
+        if more is not None:
+            document["beyond"] = more.summary()
         print_json({**document, **({"checks": [c.summary() for c in checks]} if checks else {})})
     elif len(every) == 1:
         show_run(found)
     else:
         show_runs(names, every)
+    if more is not None and not as_json:
+        from miracle_cli.beyond import show_beyond
+
+        show_beyond(more)
     if checks and not as_json:
         show_checks(checks)
     failed = [check for check in checks if check.failed]

@@ -113,6 +113,7 @@ def test_an_option_in_its_old_name_is_taken() -> None:
         ),
         ({"model": {"repeat": False}, "seen": "gain"}, "model.repeat", "given as seen too"),
         ({"loss": {"coverag": 1.0}}, "loss.coverag", "there is no setting 'coverag'"),
+        ({"loss": 3}, "loss", "a section of settings"),
         ({"loss": {"coverage": 1.0}, "model": 3}, "model", "a section of settings"),
         ({"pretrain": {"mask_probability": 0.2}, "model": "m"}, "model", "a section of settings"),
     ],

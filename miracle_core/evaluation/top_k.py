@@ -16,7 +16,7 @@ from miracle_core.files import replacing
 _USERS = 8192
 
 
-def write_top_k(path: Path, found: Evaluation, dataset: Dataset) -> None:
+def write_top_k(path: Path, found: Evaluation, dataset: Dataset, k: int | None = None) -> None:
     """Write the best items of every evaluated user as parquet, whole or not at all.
 
     Columns: user_id, rank (from 1), item_id, score, target_item_id (the user's held-out item).
@@ -26,23 +26,24 @@ def write_top_k(path: Path, found: Evaluation, dataset: Dataset) -> None:
         path: where to; a file there is replaced.
         found: an evaluation that kept its top items.
         dataset: what it evaluated.
+        k: how many of each user's items; None for all that were kept.
     """
     if found.top_items is None or found.top_scores is None:
         raise ValueError("this evaluation kept no top items")
     user_ids, item_ids = dataset.users["user_id"], dataset.items["item_id"]
-    k = found.top_items.shape[1]
+    k = found.top_items.shape[1] if k is None else min(k, found.top_items.shape[1])
     with replacing(path) as beside:
         writer: pq.ParquetWriter | None = None
         try:
             for start in range(0, len(found.users), _USERS):
                 part = slice(start, start + _USERS)
                 users = np.repeat(found.users[part], k)
-                scores = found.top_scores[part].ravel()
+                scores = found.top_scores[part, :k].ravel()
                 table = pl.DataFrame(
                     {
                         "user_id": user_ids.gather(users),
                         "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), len(users) // k),
-                        "item_id": item_ids.gather(found.top_items[part].ravel()),
+                        "item_id": item_ids.gather(found.top_items[part, :k].ravel()),
                         "score": scores,
                         "target_item_id": item_ids.gather(np.repeat(found.targets[part], k)),
                     }

@@ -113,7 +113,7 @@ def test_a_worse_run_fails(runs: Path, capsys: Capture, monkeypatch: pytest.Monk
         (["--against", "none", "--fail-if-worse", "recall@10"], "not a run folder"),
         (["--junit", "x.xml"], "add --fail-under"),
         (["--junit", ".", "--fail-under", "recall@10=0.1"], "is a folder"),
-        (["BASE", "--save-top-k", "x.parquet"], "holds the lists of one run"),
+        (["BASE", "--save-top-k", "x.parquet"], "is of one run"),
         (["RUN"], "is named twice"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,7 +38,7 @@ def test_every_training_example_is_a_target_once(lengths, length, data):
     if data.draw(st.booleans()):
         drawn = [
             sorted(data.draw(st.tuples(*[st.integers(int(a), int(b))] * 2)))
-            for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+            for a, b in pairwise(offsets)
         ]
         cuts = np.array(drawn, dtype=np.int64)
     examples = split_examples(offsets, cuts, "train")

@@ -43,7 +43,9 @@ def feed_forward(row: Array, p: Layer, activation: str) -> Array:
     return inner @ p.W_out + p.b_out
 
 
-def sasrec_block(rows: list[Array], p: Layer, heads: int, norm: str, activation: str) -> list[Array]:
+def sasrec_block(
+    rows: list[Array], p: Layer, heads: int, norm: str, activation: str
+) -> list[Array]:
     """Section III-D: ``pre`` is x + g(LayerNorm(x)) as printed, ``post`` LayerNorm(x + g(x))."""
     out = []
     if norm == "pre":

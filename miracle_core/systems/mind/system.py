@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from miracle_core.data.packed import Packed
+from miracle_core.layers.linear import near_identity
 from miracle_core.layers.routing import Routed, route
 from miracle_core.ranking.interests import Interests
 from miracle_core.systems.base import Sizes
@@ -53,11 +53,9 @@ class Mind(SeveralInterests):
             raise ValueError("MIND needs its own settings and a catalogue")
         super().__init__(s, sizes.items, gain=settings.seen == "gain")
         self.settings = s
-        self.bilinear = nn.Parameter(torch.randn(s.width, s.width) / math.sqrt(s.width))
-        # Lengths stay about what they are through a layer of half-open gates.
-        spread = math.sqrt(2 / s.width)
-        self.first = nn.Parameter(torch.randn(s.width, s.width) * spread)
-        self.second = nn.Parameter(torch.randn(s.width, s.width) * spread)
+        self.bilinear = nn.Parameter(near_identity(s.width))
+        self.first = nn.Parameter(near_identity(s.width))
+        self.second = nn.Parameter(near_identity(s.width))
         self.logits: Tensor
         self.register_buffer("logits", torch.randn(s.interests, s.max_length))
 

@@ -125,4 +125,3 @@ def test_overfits_sequences_that_repeat(tmp_path: Path):
 
 def test_beats_popularity_on_the_demo_shop(tmp_path: Path):
     beats_popularity(tmp_path, {"kind": "sasrec", "width": 32, "inner": 64, "dropout": 0.2})
-
