@@ -20,7 +20,8 @@ def index(
 ) -> None:
     """Build an index of the run's catalogue and measure how much of the exact top-K it finds.
 
-    An existing index is replaced. miracle recommend RUN --index uses it. Needs faiss (pip install faiss-cpu).
+    An existing index is replaced. miracle recommend RUN --index uses it. Needs faiss (pip install
+    faiss-cpu).
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.index.search import FLAT_BELOW, faiss_library

@@ -82,7 +82,10 @@ def test_a_checkpoint_is_the_old_or_the_new_one_whenever_its_writer_is_killed(
     assert calls >= 6
     before = 0.5
     for at in range(1, calls + 1):
-        assert warm_tensors.run("checkpoint", str(path), float(at), at, str(counted)) == -signal.SIGKILL
+        assert (
+            warm_tensors.run("checkpoint", str(path), float(at), at, str(counted))
+            == -signal.SIGKILL
+        )
         tensors, metadata = load_tensors(path)
         value = float(metadata["value"])
         assert value in (before, float(at))

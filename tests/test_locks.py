@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -43,10 +44,8 @@ def held(warm: Warm, tmp_path: Path) -> Iterator[tuple[Path, int]]:
         time.sleep(0.01)
     pid = int(begun.read_text())
     yield place, pid
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     holder.join(20)
     assert not holder.is_alive()
 
