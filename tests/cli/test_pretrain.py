@@ -68,7 +68,7 @@ def test_from_pretraining_to_zero_shot_and_fine_tuning(
         assert f"{title} ({len(told)}): {', '.join(told)}" in said.err
     assert "context.position" in result["transfer"]["frozen"]
     used = tomllib.loads((tuned / "config.toml").read_text())
-    assert used["pretrained"] == str(run) and used["train"]["freeze"] is True
+    assert used["pretrained"] == "../run" and used["train"]["freeze"] is True
     assert used["model"]["width"] == 8  # the run's own, not the default
     # config.toml alone trains the same again.
     again = tmp_path / "again"
