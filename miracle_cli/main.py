@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("miracle_cli.train", "Train any system on one Dataset."),
     "finetune": ("miracle_cli.train", "The same command as train."),
     "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
+    "compare": ("miracle_cli.compare", "Compare systems: differences, and how sure they are."),
     "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),
     "index": ("miracle_cli.index", "Build an index for approximate search in a run."),
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),

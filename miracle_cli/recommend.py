@@ -202,6 +202,7 @@ def summary(recommender: Recommender, asked: Asked, found: Recommendation) -> di
         **({"capsules": capsules} if named else {}),
         "items": [_recommended(item, named) for item in found.items],
         "held_out": _recommended(found.target, named) if found.target else None,
+        "additive": found.additive,
     }
 
 
@@ -231,7 +232,8 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
     rows = list(zip(found.history, asked.matches, strict=True))[first:]
     # Of a system without interests the last column tells what each item brings to the best place.
     adds = found.items[0].contributions if found.items else ()
-    last = "activates" if labels else "adds to the first" if adds else ""
+    adding = "adds to the first" if found.additive else "without it the first loses"
+    last = "activates" if labels else adding if adds else ""
     print_table(
         ["", "history", "matched", *([last] if last else [])],
         [
@@ -244,7 +246,7 @@ def show(asked: Asked, found: Recommendation, max_length: int | None) -> None:
             ]
             for place, (own, match) in enumerate(rows, start=1)
         ],
-        right=("adds to the first",),
+        right=(adding,),
     )
     if first:
         read = "newest item" if max_length == 1 else f"newest {max_length} items"

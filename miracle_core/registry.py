@@ -38,6 +38,7 @@ class SystemSpec:
             ``pretrain`` on several Datasets where it can.
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
             an embedding or a count each, ``inductive`` by their text alone.
+        seeded: whether another seed gives another result. Where it does not, one run says all.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SystemSpec:
     needs: tuple[Need, ...] = ()
     stages: tuple[Stage, ...] = ("train",)
     modes: tuple[Mode, ...] = ("transductive",)
+    seeded: bool = True
 
     def settings_class(self) -> type[ModelSettings]:
         """The class that validates the section ``model`` of this kind."""
@@ -125,12 +127,27 @@ for _spec in (
         modes=("transductive", "inductive"),
     ),
     SystemSpec(
+        "sasrec",
+        "SASRec",
+        "Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",
+        settings=f"{_HERE}.sasrec.settings:SASRecSettings",
+        system=f"{_HERE}.sasrec.system:SASRec",
+    ),
+    SystemSpec(
+        "gru4rec",
+        "GRU4Rec",
+        "Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016",
+        settings=f"{_HERE}.gru4rec.settings:GRU4RecSettings",
+        system=f"{_HERE}.gru4rec.system:GRU4Rec",
+    ),
+    SystemSpec(
         "popularity",
         "Popularity",
         "Items by how often they occur in the training part; the same for every user",
         settings=f"{_HERE}.simple.settings:PopularitySettings",
         system=f"{_HERE}.simple.constant:Popularity",
         stages=("fit",),
+        seeded=False,
     ),
     SystemSpec(
         "random",
@@ -141,12 +158,28 @@ for _spec in (
         stages=("fit",),
     ),
     SystemSpec(
+        "mind",
+        "MIND",
+        "Li et al., Multi-Interest Network with Dynamic Routing for Recommendation at Tmall, "
+        "CIKM 2019",
+        settings=f"{_HERE}.mind.settings:MindSettings",
+        system=f"{_HERE}.mind.system:Mind",
+    ),
+    SystemSpec(
+        "comirec",
+        "ComiRec",
+        "Cen et al., Controllable Multi-Interest Framework for Recommendation, KDD 2020",
+        settings=f"{_HERE}.comirec.settings:ComiRecSettings",
+        system=f"{_HERE}.comirec.system:ComiRec",
+    ),
+    SystemSpec(
         "itemknn",
         "ItemKNN",
         "Items by their similarity to the history's, counted over users (Sarwar et al. 2001)",
         settings=f"{_HERE}.itemknn.settings:ItemKnnSettings",
         system=f"{_HERE}.itemknn.system:ItemKnn",
         stages=("fit",),
+        seeded=False,
     ),
     SystemSpec(
         "textknn",
@@ -157,6 +190,7 @@ for _spec in (
         needs=("text",),
         stages=("fit",),
         modes=("inductive",),
+        seeded=False,
     ),
 ):
     register(_spec)

@@ -3,6 +3,7 @@
 from miracle_core.config.problems import setting_names
 from miracle_core.config.sections import (
     METRIC_NAMES,
+    LossSettings,
     ModelSettings,
     Precision,
     Preset,
@@ -24,6 +25,7 @@ from miracle_core.registry import Mode
 
 __all__ = [
     "METRIC_NAMES",
+    "LossSettings",
     "Mode",
     "ModelSettings",
     "Precision",

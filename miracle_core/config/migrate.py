@@ -7,6 +7,8 @@ from typing import Any
 
 from miracle_core.errors import InputError
 
+# The only system that older versions knew.
+_KIND = "miracle"
 # These were in sections that every system shares, and are MIRACLE's alone.
 _MOVED = {
     ("loss", "coverage"): "coverage",
@@ -40,11 +42,7 @@ def migrated(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
     for (section, name), (value, why) in _GONE.items():
         if _has(today, section, name) and today[section].pop(name) != value:
             raise InputError(why, where=f"{where}: {section}.{name}", remedy="leave it out")
-    if _has(today, "model", "repeat") and isinstance(today["model"]["repeat"], bool):
-        gain = today["model"].pop("repeat")
-        today.setdefault("seen", "gain" if gain else "as-printed")
-    if today.get("loss") == {}:
-        del today["loss"]
+    _give_rule(today, where)
     return today
 
 
@@ -54,8 +52,24 @@ def _has(layer: Mapping[str, Any], section: str, name: str) -> bool:
 
 def _give(layer: dict[str, Any], name: str, value: Any, where: str, old: str) -> None:
     model = layer.setdefault("model", {})
+    if not isinstance(model, dict):
+        return  # it is no section, and validation says so
     if name in model:
         raise InputError(
             f"is given as model.{name} too", where=f"{where}: {old}", remedy="leave one out"
         )
     model[name] = value
+
+
+def _give_rule(layer: dict[str, Any], where: str) -> None:
+    """The seen rule was MIRACLE's setting ``model.repeat``: gain or as printed."""
+    model = layer.get("model")
+    if not isinstance(model, dict) or model.get("kind", _KIND) != _KIND:
+        return
+    if not isinstance(model.get("repeat"), bool):
+        return
+    if "seen" in layer:
+        raise InputError(
+            "is given as seen too", where=f"{where}: model.repeat", remedy="leave one out"
+        )
+    layer["seen"] = "gain" if model.pop("repeat") else "as-printed"

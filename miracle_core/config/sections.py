@@ -11,6 +11,7 @@ from miracle_core.registry import Mode
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Preset = Literal["default", "paper", "reference"]
+Recommendation = Literal["softmax", "bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
 Start = Literal["scratch", "pretrained", "pretraining"]
 METRIC_NAMES = ("recall", "ndcg", "mrr")
 
@@ -47,6 +48,27 @@ class ModelSettings(Section):
             start: from ``scratch``, from a ``pretrained`` run, or a ``pretraining`` itself.
         """
         return {}
+
+
+class LossSettings(Section):
+    """What is learned of the item that came next, the same for every system.
+
+    Attributes:
+        recommendation: ``softmax`` over all items; the others compare with drawn negatives
+            (:mod:`miracle_core.ranking.sampled` has the equations): ``bpr`` (Rendle et al. 2009),
+            ``bpr-max`` (Hidasi and Karatzoglou 2018), ``bce`` (Kang and McAuley 2018), ``gbce``
+            (Petrov and Macdonald 2023), ``sampled-softmax`` corrected for the draw (logQ).
+        negatives: items drawn for each item that came next; 256 are gSASRec's.
+        calibration: t of ``gbce``: 0 is ``bce``, 1 has the scores of the full softmax; 0.75 is its
+            authors'.
+        regularisation: lambda of ``bpr-max``, the weight of its penalty of high negative scores; 1
+            is its authors' first value.
+    """
+
+    recommendation: Recommendation = "softmax"
+    negatives: int = Field(256, ge=1)
+    calibration: float = Field(0.75, ge=0, le=1)
+    regularisation: float = Field(1.0, ge=0)
 
 
 class PretrainSettings(Section):
@@ -90,6 +112,7 @@ class TrainSettings(Section):
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
+        test: measure the test part once, when training has ended; false leaves it unread.
     """
 
     mode: Mode = "transductive"
@@ -105,6 +128,7 @@ class TrainSettings(Section):
     seed: int = Field(2023, ge=0, lt=2**63)
     precision: Precision = "fp32"
     accumulation: int = Field(1, ge=1)
+    test: bool = True
 
     @field_validator("metric")
     @classmethod

@@ -19,6 +19,7 @@ from miracle_core import registry
 from miracle_core.config.migrate import migrated
 from miracle_core.config.problems import explained
 from miracle_core.config.sections import (
+    LossSettings,
     ModelSettings,
     Preset,
     PretrainSettings,
@@ -46,6 +47,7 @@ class Settings(Section):
             other (``as-printed``), no candidates (``leave-out``), or their scores gain a learned
             number (``gain``, which training must have learned).
         model: the system's own settings.
+        loss: what is learned of the item that came next.
         pretrain: of a pre-training.
         train: how it is fitted.
     """
@@ -57,6 +59,7 @@ class Settings(Section):
     encoder: str = ""
     seen: SeenRule = "gain"
     model: ModelSettings
+    loss: LossSettings = LossSettings()
     pretrain: PretrainSettings = PretrainSettings()
     train: TrainSettings = TrainSettings()
 
@@ -79,6 +82,10 @@ class Settings(Section):
             raise ValueError("data is of a fine-tuning, datasets of a pre-training: name one")
         if self.datasets and self.pretrained:
             raise ValueError("a pre-training starts from no other run: leave pretrained out")
+        if self.datasets and self.loss.recommendation != "softmax":
+            raise ValueError(
+                "pre-training compares with the batch's own items: loss.recommendation is softmax"
+            )
         if self.datasets and self.train.mode == "transductive":
             raise ValueError(
                 "pre-training is inductive: an embedding of each item is of one catalogue only"
@@ -141,7 +148,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         raise InputError(f"{kind!r} is not a name", where=f"{where}: model.kind")
     own = settings_class(kind, where=f"{where}: model.kind")
     presets = registry.system(kind).settings_class().PRESETS
-    if chosen not in presets:
+    if not isinstance(chosen, str) or chosen not in presets:
         raise InputError(
             f"there is no preset {chosen!r}",
             where=f"{where}: preset",

@@ -68,6 +68,12 @@ class Packed:
         """The place of each history's newest item among all tokens, int64 [histories]."""
         return self.lengths().cumsum(0) - 1
 
+    def places(self) -> Tensor:
+        """Each item's place in its history, the oldest at 0, int64 [tokens]."""
+        lengths = self.lengths()
+        starts = (lengths.cumsum(0) - lengths)[self.history_of_token()]
+        return torch.arange(self.n_tokens, device=starts.device) - starts
+
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
 

@@ -41,7 +41,9 @@ def check_top_k(path: str | Path) -> None:
         )
 
 
-def write_top_k(path: str | Path, found: Evaluation, dataset: Dataset) -> None:
+def write_top_k(
+    path: str | Path, found: Evaluation, dataset: Dataset, k: int | None = None
+) -> None:
     """Write the best items of every evaluated user, as the file's name says: Parquet or CSV.
 
     Columns: user_id, rank (from 1), item_id, score, target_item_id (the user's held-out item).
@@ -53,13 +55,14 @@ def write_top_k(path: str | Path, found: Evaluation, dataset: Dataset) -> None:
         path: where to; a file there is replaced, once the new one is whole.
         found: an evaluation that kept its top items.
         dataset: what it evaluated.
+        k: how many of each user's items; None for all that were kept.
 
     Raises:
         InputError: the name says another format.
     """
     check_top_k(path)
     path = as_path(path)
-    tables = _tables(found, dataset)
+    tables = _tables(found, dataset, k)
     with replacing(path) as beside:
         if path.suffix.lower() == ".csv":
             with beside.open("wb") as out:
@@ -69,23 +72,23 @@ def write_top_k(path: str | Path, found: Evaluation, dataset: Dataset) -> None:
             _write_parquet(beside, tables)
 
 
-def _tables(found: Evaluation, dataset: Dataset) -> Iterator[pl.DataFrame]:
+def _tables(found: Evaluation, dataset: Dataset, k: int | None) -> Iterator[pl.DataFrame]:
     """The rows, so many users at a time."""
     if found.top_items is None or found.top_scores is None:
         raise ValueError("this evaluation kept no top items")
     user_ids, item_ids = dataset.users["user_id"], dataset.items["item_id"]
-    k = found.top_items.shape[1]
+    k = found.top_items.shape[1] if k is None else min(k, found.top_items.shape[1])
     for start in range(0, len(found.users), _USERS):
         part = slice(start, start + _USERS)
         users = np.repeat(found.users[part], k)
-        scores = found.top_scores[part].ravel()
+        scores = found.top_scores[part, :k].ravel()
         ranks = np.tile(np.arange(1, k + 1, dtype=np.int32), len(users) // k)
         candidate = pl.Series(np.isfinite(scores))
         table = pl.DataFrame(
             {
                 "user_id": user_ids.gather(users),
                 "rank": ranks,
-                "item_id": item_ids.gather(found.top_items[part].ravel()),
+                "item_id": item_ids.gather(found.top_items[part, :k].ravel()),
                 "score": scores,
                 "target_item_id": item_ids.gather(np.repeat(found.targets[part], k)),
             }

@@ -20,7 +20,13 @@ Groups = tuple[tuple[int, int], ...]
 
 
 def packed_attention(
-    query_key_value: Tensor, groups: Groups, heads: int, dropout: float, training: bool
+    query_key_value: Tensor,
+    groups: Groups,
+    heads: int,
+    dropout: float,
+    training: bool,
+    *,
+    causal: bool = False,
 ) -> Tensor:
     """softmax(Q K^T / sqrt(d / heads)) V for each head, inside each history.
 
@@ -30,13 +36,14 @@ def packed_attention(
         heads: attention heads.
         dropout: share of attention weights dropped in training.
         training: whether to drop any.
+        causal: items see themselves and older ones only, not the whole history.
 
     Returns:
         [tokens, d].
     """
     share = dropout if training else 0.0
     attended: Tensor = _PackedAttention.apply(  # type: ignore[no-untyped-call]
-        query_key_value, groups, heads, share
+        query_key_value, groups, heads, share, causal
     )
     return attended
 
@@ -60,11 +67,26 @@ def _by_head(x: Tensor, rows: slice, histories: int, heads: int) -> tuple[Tensor
     return parts
 
 
+def _hide_later(scores: Tensor, groups: Groups, heads: int) -> None:
+    """Give each query's later keys no weight, in place: their weights, and so the gradients, are 0.
+
+    Args:
+        scores: those of all groups, flat.
+        groups: (length, histories) of each run of equally long histories.
+        heads: attention heads.
+    """
+    for n, _, _, places in _walk(groups, heads):
+        later = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(1)
+        scores[places].view(-1, n, n).masked_fill_(later, -torch.inf)
+
+
 class _PackedAttention(torch.autograd.Function):
     """A group's weights lie as [heads, histories, length, length] in one flat array of all."""
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, groups: Groups, heads: int, share: float) -> Tensor:
+    def forward(
+        ctx: Any, qkv: Tensor, groups: Groups, heads: int, share: float, causal: bool
+    ) -> Tensor:
         tokens, width = qkv.shape[0], qkv.shape[1] // 3
         scores = qkv.new_empty(sum(heads * b * n * n for n, b in groups))
         for n, b, rows, places in _walk(groups, heads):
@@ -73,6 +95,8 @@ class _PackedAttention(torch.autograd.Function):
             for head in range(heads):
                 torch.bmm(q_k_v[head], q_k_v[heads + head].transpose(1, 2), out=logits[head])
         scores.mul_(1.0 / math.sqrt(width // heads))
+        if causal:
+            _hide_later(scores, groups, heads)
         weights = torch.empty_like(scores)
         for n, b, _, places in _walk(groups, heads):
             shape = (heads * b * n, n)
@@ -92,7 +116,7 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         qkv, weights, used, *kept = ctx.saved_tensors
         heads = ctx.heads
         d_qkv = torch.empty_like(qkv)
@@ -121,4 +145,4 @@ class _PackedAttention(torch.autograd.Function):
                 q, k = q_k_v[head], q_k_v[heads + head]
                 d_q_k_v[head].copy_(torch.bmm(d_logits[head], k))
                 d_q_k_v[heads + head].copy_(torch.bmm(d_logits[head].transpose(1, 2), q))
-        return d_qkv, None, None, None
+        return d_qkv, None, None, None, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -12,12 +14,38 @@ from miracle_core.layers.linear import linear
 
 
 class TransformerLayer(nn.Module):
-    """One post-norm Transformer layer over packed histories (eq. 6; Vaswani et al. 2017)."""
+    """One Transformer layer over packed histories (eq. 6; Vaswani et al. 2017).
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, eps: float) -> None:
+    Args:
+        width: d.
+        heads: attention heads.
+        inner: width inside the feed-forward network.
+        dropout: of attention weights, and of what each half adds.
+        eps: of the norms.
+        causal: items see themselves and older ones only.
+        pre_norm: each half reads a normed input and adds to the input as it was, x + f(norm(x)),
+            instead of norm(x + f(x)).
+        activation: inside the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        eps: float,
+        *,
+        causal: bool = False,
+        pre_norm: bool = False,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
+        self.causal = causal
+        self.pre_norm = pre_norm
+        self.activation = activation
         self.query_key_value = linear(width, 3 * width)
         self.output = linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
@@ -27,11 +55,28 @@ class TransformerLayer(nn.Module):
 
     def forward(self, h: Tensor, packed: Packed) -> Tensor:
         """[tokens, d] to [tokens, d]; items of one history see each other and no one else."""
-        attended = packed_attention(
-            self.query_key_value(h), packed.groups, self.heads, self.dropout, self.training
-        )
-        attended = self.output(attended)
-        h = self.attention_norm(add_dropout(h, attended, self.dropout, self.training))
-        fed = self.outer(F.gelu(self.inner(h)))
-        normed: Tensor = self.inner_norm(add_dropout(h, fed, self.dropout, self.training))
+        if self.pre_norm:
+            h = self._add(h, self._attended(self.attention_norm(h), packed))
+            return self._add(h, self._fed(self.inner_norm(h)))
+        h = self.attention_norm(self._add(h, self._attended(h, packed)))
+        normed: Tensor = self.inner_norm(self._add(h, self._fed(h)))
         return normed
+
+    def _attended(self, h: Tensor, packed: Packed) -> Tensor:
+        attended = packed_attention(
+            self.query_key_value(h),
+            packed.groups,
+            self.heads,
+            self.dropout,
+            self.training,
+            causal=self.causal,
+        )
+        mixed: Tensor = self.output(attended)
+        return mixed
+
+    def _fed(self, h: Tensor) -> Tensor:
+        fed: Tensor = self.outer(self.activation(self.inner(h)))
+        return fed
+
+    def _add(self, h: Tensor, more: Tensor) -> Tensor:
+        return add_dropout(h, more, self.dropout, self.training)

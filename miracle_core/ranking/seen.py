@@ -145,6 +145,22 @@ class Seen:
         inside = (self.items >= block.start) & (self.items < block.stop)
         return self.users[inside], self.items[inside] - block.start
 
+    def holds(self, items: Tensor, n_items: int) -> Tensor:
+        """Which of some candidates each user has had.
+
+        Args:
+            items: int64 [users, any], candidates of each user.
+            n_items: how many candidates there are.
+
+        Returns:
+            bool [users, any].
+        """
+        if not len(self.users):
+            return torch.zeros_like(items, dtype=torch.bool)
+        had = (self.users * n_items + self.items).sort().values
+        asked = torch.arange(len(items), device=items.device).unsqueeze(1) * n_items + items
+        return had[torch.searchsorted(had, asked).clamp_max_(len(had) - 1)] == asked
+
     def add_to(self, scores: Tensor) -> None:
         """Add the gain to scores of all candidates, [users, candidates], in place."""
         scores[self.users, self.items] += self.gain.to(scores.dtype)

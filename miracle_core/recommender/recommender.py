@@ -24,6 +24,7 @@ from miracle_core.recommender.capsule_map import CapsuleMap
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
 from miracle_core.recommender.item_vectors import ItemVectors
+from miracle_core.recommender.labels import shortened
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.ranking import Ranking
 from miracle_core.recommender.results import (
@@ -43,8 +44,8 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.registry import SystemSpec
-from miracle_core.runs.folder import Weights
 from miracle_core.runs.opening import TrainedRun, load_run
+from miracle_core.runs.records import Weights
 from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.scorer import Scorer, VectorScorer
 
@@ -328,6 +329,7 @@ class Recommender:
             target=None if target is None else ranking.of(target),
             first=first,
             trace=None if explained.routing is None else _trace(explained.routing, first),
+            additive=explained.additive,
         )
 
     def _interests(
@@ -341,7 +343,7 @@ class Recommender:
             ActiveCapsule(
                 capsule=number,
                 strength=strength,
-                label=self.label(number),
+                label=self.label(number) if self.abilities.capsules else _told_by(number, won),
                 items=tuple(place for place, own in enumerate(activated) if own == number),
                 best=won,
             )
@@ -486,6 +488,11 @@ class Recommender:
         if isinstance(item, NewTitle):
             return HistoryItem(None, None, item.title, capsule)
         return HistoryItem(item, self.item_id(item), self.title(item), capsule)
+
+
+def _told_by(number: int, won: Sequence[Recommended]) -> str:
+    """Words for an interest that means something in one history only: its best item's title."""
+    return shortened(won[0].title) if won else f"interest {number}"
 
 
 def _trace(routing: Routing, first: int) -> Trace:

@@ -7,12 +7,15 @@ oldest item first; *k* is the number of a history's active capsules, C that of a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from miracle_core.recommender.given import Known, NewTitle
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["exact", "id", "fuzzy", "new"]
 Floats = npt.NDArray[np.floating[Any]]
@@ -83,8 +86,9 @@ class Recommended:
         capsule: the interest that won; None in a system with one a user.
         scores: under each interest, in the order of ``Recommendation.capsules``.
         contributions: how much of ``score`` each history item brings, from the item at
-            ``Recommendation.first`` on; with ``repeat`` they sum to ``score``. Empty where the
-            system can't tell.
+            ``Recommendation.first`` on; with ``repeat`` they sum to ``score``, or where
+            ``Recommendation.additive`` is false each is what the score loses without that item
+            alone. Empty where the system can't tell.
         repeat: what ``score`` gains because the history holds the item.
     """
 
@@ -106,7 +110,7 @@ class ActiveCapsule:
     Attributes:
         capsule: which capsule.
         strength: ||u||, the length of the interest vector, below 1 (eq. 13).
-        label: the capsule's words.
+        label: the capsule's words; "" where interests mean nothing of their own.
         items: history places of the items that activate it.
         best: the best of the items that it won, with their ranks among all.
     """
@@ -168,6 +172,7 @@ class Recommendation:
         first: the history place of the oldest item read, above 0 where the history is longer.
         trace: how the interests came about, columns in the order of ``capsules``; None where no
             routing made them.
+        additive: whether the contributions of an item sum to its score.
     """
 
     history: tuple[HistoryItem, ...]
@@ -176,6 +181,20 @@ class Recommendation:
     target: Recommended | None
     first: int
     trace: Trace | None
+    additive: bool
+
+    def frame(self) -> pd.DataFrame:
+        """The top-K as a pandas DataFrame, best first.
+
+        Columns: ``rank``, ``item`` (its place in the catalogue), ``item_id``, ``title``, ``score``,
+        ``capsule`` (a nullable integer: missing in a system with one interest a user), ``repeat``.
+        """
+        import pandas as pd
+
+        names = ("rank", "item", "item_id", "title", "score", "capsule", "repeat")
+        columns = {name: [getattr(item, name) for item in self.items] for name in names}
+        columns["capsule"] = pd.array(columns["capsule"], dtype="Int64")
+        return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +27,19 @@ from miracle_core.files import (
     write_text,
 )
 from miracle_core.paths import as_path, portable
-from miracle_core.runs.records import current
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    PARTS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    parsed_metrics,
+)
 from miracle_core.runs.tensors import load_tensors
 
-Weights = Literal["best", "last"]
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,12 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """Every setting of the run."""
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def weights(self) -> Path:
         """The best weights so far."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS["best"]
 
     @property
     def data(self) -> Path:
@@ -65,17 +74,17 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         """One JSON line a validation."""
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @property
     def result(self) -> Path:
         """The final figures."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def state(self) -> Path:
         """All that resuming needs."""
-        return self.path / "checkpoints" / "last" / "state.safetensors"
+        return self.path / WEIGHTS["last"]
 
     @property
     def examples(self) -> Path:
@@ -176,16 +185,26 @@ class RunFolder:
         """The validations so far, oldest first; from the first bad line on they are left out."""
         if not self.metrics.is_file():
             return []
-        records: list[dict[str, Any]] = []
-        for line in self.metrics.read_bytes().splitlines():
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                break
-            if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
-                break
-            records.append(current(record))
-        return records
+        return list(parsed_metrics(self.metrics.read_bytes()).records)
+
+    def frame(self) -> pd.DataFrame:
+        """The validations so far as a pandas DataFrame, a row an epoch.
+
+        Columns are named as TensorBoard's curves: ``epoch``, ``step``, ``train/loss``,
+        ``valid/recall@10``, ``figures/capsules_in_use``, ``valid NAME/recall@10`` of each of
+        several Datasets, and ``best`` and ``seconds``. A system that is fitted at once has no row.
+        """
+        import pandas as pd
+
+        rows = []
+        for record in self.history():
+            row: dict[str, Any] = {name: record[name] for name in ("epoch", "step")}
+            for group in PARTS:
+                row |= {f"{group}/{name}": value for name, value in record[group].items()}
+            for domain, metrics in record.get("domains", {}).items():
+                row |= {f"valid {domain}/{name}": value for name, value in metrics.items()}
+            rows.append({**row, "best": record["best"], "seconds": record["seconds"]})
+        return pd.DataFrame(rows)
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Replace the validations."""

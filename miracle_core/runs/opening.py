@@ -14,9 +14,10 @@ from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError, command
 from miracle_core.registry import SystemSpec
-from miracle_core.runs.folder import RunFolder, Weights
+from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
-from miracle_core.runs.tensors import epoch_of, load_weights
+from miracle_core.runs.records import Weights, epoch_of
+from miracle_core.runs.tensors import load_weights
 from miracle_core.systems.base import ItemSide, Sizes, System
 from miracle_core.systems.scorer import Scorer
 
@@ -35,6 +36,7 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
             where=spec.system,
             remedy="derive it from miracle_core.systems.base.System (docs/systems.md)",
         )
+    system.loss = settings.loss
     return system
 
 

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.config.sections import LossSettings
 from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
+from miracle_core.ranking.draws import others
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import max_interest_cross_entropy
+from miracle_core.ranking.sampled import sampled_loss
 from miracle_core.ranking.seen import Seen
 
 if TYPE_CHECKING:
@@ -119,11 +122,14 @@ class Rows:
         interests: of each row.
         targets: int64 [rows], the item to predict, in the order of ``interests.users``.
         seen: what each row could see, if the gain is learned: never what came after it.
+        keys: int64 [rows], what tells each row from all others of the epoch: its negatives are
+            drawn by it.
     """
 
     interests: Interests
     targets: Tensor
     seen: Seen | None
+    keys: Tensor
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class System(nn.Module):
     Attributes:
         max_length: N, the newest items of a history that are read; None for all of them.
         temperature: what scores are divided by in the loss.
+        loss: which loss that is; whoever builds a system of a run's settings sets it.
         repeat: the learned gain of items that a history holds, in units of
             :data:`GAIN_SCALE` temperatures; None under another seen rule.
         n_interests: the most interests a user can have.
@@ -167,6 +174,7 @@ class System(nn.Module):
 
     max_length: int | None = None
     temperature: float = 1.0
+    loss: LossSettings = LossSettings()
     repeat: nn.Parameter | None
     n_interests: int = 1
     examples: ClassVar[Literal["prefixes", "sequences"]] = "prefixes"
@@ -248,20 +256,21 @@ class System(nn.Module):
     def next_item(
         self, interests: Interests, candidates: Tensor, batch: Batch, processes: Processes
     ) -> Tensor:
-        """Softmax cross-entropy of each history's next item among those that compete, a scalar.
+        """The loss of each history's next item among those that compete, a scalar.
 
         This process's part of the mean over the whole batch.
         """
         seen = self.seen(interests, batch.packed, batch.among)
-        return self.recommendation(
-            Rows(interests, batch.targets[interests.users], seen), candidates, batch, processes
-        )
+        users = interests.users
+        rows = Rows(interests, batch.targets[users], seen, batch.examples[users])
+        return self.recommendation(rows, candidates, batch, processes)
 
     def recommendation(
         self, rows: Rows, candidates: Tensor, batch: Batch, processes: Processes
     ) -> Tensor:
         """The loss of the items that were taken, among all that compete, a scalar.
 
+        Which loss ``loss.recommendation`` of the settings says; by default the softmax over all.
         This process's part of the mean over the rows of all processes.
 
         Args:
@@ -274,9 +283,23 @@ class System(nn.Module):
         if batch.among is not None:
             candidates = candidates[batch.among]
             targets = torch.searchsorted(batch.among, targets)
-        loss = max_interest_cross_entropy(
-            rows.interests, candidates, targets, scale=1.0 / self.temperature, seen=rows.seen
-        )
+        scale = 1.0 / self.temperature
+        if self.loss.recommendation == "softmax":
+            loss = max_interest_cross_entropy(
+                rows.interests, candidates, targets, scale=scale, seen=rows.seen
+            )
+        else:
+            count = self.loss.negatives
+            negatives = others(batch.stream, rows.keys, targets, len(candidates), count)
+            loss = sampled_loss(
+                self.loss,
+                rows.interests,
+                candidates,
+                targets,
+                negatives,
+                scale=scale,
+                seen=rows.seen,
+            )
         return loss * processes.fraction(len(targets))
 
     # The seen rule.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from miracle_core.data.packed import Packed, pack_lists
 from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.pieces import max_over_interests
 from miracle_core.ranking.walk import walk
+
+if TYPE_CHECKING:
+    from miracle_core.systems.base import System
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class Explanation(Protocol):
         """Interests as candidates multiply them [k, d]; None in a system without vectors."""
 
     @property
+    def additive(self) -> bool:
+        """Whether contributions sum to the score; else each is what the score loses by itself."""
+
+    @property
     def routing(self) -> Routing | None:
         """How the interests came about, where routing made them."""
 
@@ -61,6 +70,8 @@ class Explanation(Protocol):
 
     def contributions(self, rows: Tensor, winners: Tensor) -> Tensor | None:
         """What each item of the history adds to some items' scores, [n, items].
+
+        Where it is no sum (:attr:`additive`), by how much the score falls without the item.
 
         Args:
             rows: int64 [items], catalogue items.
@@ -79,6 +90,8 @@ class VectorExplanation:
         candidates: [items, d], the catalogue.
         parts: [n, k, d], what each item adds to each of ``vectors``: they sum to it over n. None
             where an interest is not such a sum.
+        without: the interests of the history without each of its items, n users in order, for a
+            system whose interests are no sums; None where that is not asked.
     """
 
     vectors: Tensor
@@ -87,6 +100,7 @@ class VectorExplanation:
     strengths: tuple[float, ...]
     activated: tuple[int, ...] | None = None
     parts: Tensor | None = None
+    without: Interests | None = None
     routing: Routing | None = None
 
     @classmethod
@@ -100,6 +114,11 @@ class VectorExplanation:
             tuple(torch.linalg.vector_norm(vectors, dim=-1).tolist()),
         )
 
+    @property
+    def additive(self) -> bool:
+        """Whether contributions sum to the score: those of items left out don't."""
+        return self.without is None
+
     def each(self, rows: Tensor | None = None) -> Tensor:
         """The score of items under each interest, [k, items]."""
         items = self.candidates if rows is None else self.candidates[rows]
@@ -112,7 +131,50 @@ class VectorExplanation:
 
     def contributions(self, rows: Tensor, winners: Tensor) -> Tensor | None:
         """What each item of the history adds to some items' scores, [n, items]."""
+        if self.without is not None:
+            return self._lost(rows, winners, self.without)
         if self.parts is None:
             return None
         found: Tensor = (self.parts[:, winners] * self.candidates[rows]).sum(-1)
         return found
+
+    def _lost(self, rows: Tensor, winners: Tensor, without: Interests) -> Tensor:
+        """By how much the scores fall where an item is left out, [n, items].
+
+        Args:
+            rows: int64 [items].
+            winners: int64 [items], whose score is the present one.
+            without: of the history without each of its items; none, with no score, is left of a
+                history of one.
+        """
+        items = self.candidates[rows]
+        scores = (self.vectors[winners] * items).sum(-1)
+        if not without.n_users:
+            return scores.unsqueeze(0)
+        left = torch.empty(without.n_users, len(rows), dtype=scores.dtype, device=scores.device)
+        left[without.users] = max_over_interests(without.vectors @ items.T, without.groups)
+        return scores - left
+
+
+def leave_out_each(system: System, tokens: Tensor, packed: Packed, length: int) -> Interests:
+    """The interests of one history without each of its items in turn.
+
+    The others move closer: a system that knows places sees a history that is one item shorter.
+
+    Args:
+        system: in evaluation mode.
+        tokens: [n, w], the inputs of the history's items, oldest first.
+        packed: the history.
+        length: the most items that the system reads.
+
+    Returns:
+        Of n users, in the order of the items; of none for a history of one item.
+    """
+    n = packed.n_tokens
+    if n == 1:
+        none = system.encode(tokens, packed).interests.vectors[:0]
+        return Interests.single(none)
+    shorter = pack_lists([[i for i in range(n) if i != gone] for gone in range(n)], length)
+    shorter = shorter.to(tokens.device)
+    read = replace(shorter, items=packed.items[shorter.items])
+    return system.encode(tokens[shorter.items], read).interests

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
+from miracle_core.ranking.draws import keys_within
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.seen import Seen
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Rows, System
+
+if TYPE_CHECKING:
+    from miracle_core.systems.explanation import VectorExplanation
 
 
 class SequenceSystem(System):
@@ -34,6 +39,19 @@ class SequenceSystem(System):
         states = self.hidden(F.embedding(packed.items, inputs), packed)
         gain = self.gain()
         seen = None if gain is None else Seen.of_every_token(packed, gain, batch.among)
-        rows = Rows(Interests.single(states), batch.following(), seen)
+        keys = keys_within(batch.examples[packed.history_of_token()], packed.places())
+        rows = Rows(Interests.single(states), batch.following(), seen, keys)
         loss = self.recommendation(rows, self.candidates(inputs), batch, processes)
         return Objective(loss, {"recommendation": loss})
+
+    def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
+        """One history's score, and what it loses without each of the history's items.
+
+        A state is no sum over items, so each is left out in turn. What the items bring together, an
+        order among it, is no single one's: the differences don't sum to the score.
+        """
+        from miracle_core.systems.explanation import VectorExplanation, leave_out_each
+
+        found = VectorExplanation.of(self.encode(tokens, packed).interests, candidates)
+        length = self.max_length or packed.n_tokens
+        return replace(found, without=leave_out_each(self, tokens, packed, length))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import SPLITS, Dataset, Split
+from miracle_core.data.dataset import Dataset, Split
 from miracle_core.data.examples import Examples, picked
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
@@ -30,7 +30,7 @@ from miracle_core.runs.opening import (
 from miracle_core.runs.tensors import load_tensors, load_weights
 from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, Objective
-from miracle_core.training.fitting import fit
+from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
@@ -181,7 +181,7 @@ class Finetuning(Training):
         positions: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.dataset = dataset
-        dataset.require_examples(*SPLITS)
+        dataset.require_examples(*read_parts(settings))
         torch.manual_seed(settings.train.seed)
         system = build_system(settings, sizes_of(settings, dataset))
         self.examples = dataset.examples("train")
@@ -208,6 +208,8 @@ class Finetuning(Training):
         )
         competing = _competing(dataset)
         self.among = None if competing is None else competing.to(self.device)
+        if settings.loss.recommendation != "softmax":
+            _check_negatives(settings.loss.negatives, dataset, competing)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
@@ -262,18 +264,38 @@ class Finetuning(Training):
         return {"few_examples": {"learned": len(self.examples), "of": self.n_every}}
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Test the best weights."""
+        """Test the best weights, if that is wanted."""
+        if not self.settings.train.test:
+            records = self.folder.history()
+            best = [each for each in records if each["epoch"] == self.position.best_epoch]
+            if best:
+                result["figures"] = best[0]["figures"]
+            return
         for listener in listeners:
             listener.testing()
         weights, _ = load_tensors(self.folder.weights)
         load_weights(self.system, weights, where=str(self.folder.weights))
         found = self._evaluate("test")
+        self.processes.on_first(lambda: test_looked_at(self.folder, self.settings, self.dataset))
         result["test"] = found.metrics
         result["figures"] = found.figures()
 
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""
         write_model_card(self.folder, self.settings, [self.dataset], self.origin.encoder, result)
+
+
+def _check_negatives(negatives: int, dataset: Dataset, competing: torch.Tensor | None) -> None:
+    """Refuse to draw more items than are not the target."""
+    most = (dataset.n_items if competing is None else len(competing)) - 1
+    if negatives > most:
+        raise InputError(
+            f"{negatives} negatives are more than the {most} items that can be one",
+            where=f"{dataset.folder}: loss.negatives",
+            remedy=f"set loss.negatives to {most} or less"
+            if most
+            else "take loss.recommendation softmax",
+        )
 
 
 def _competing(dataset: Dataset) -> torch.Tensor | None:

@@ -110,9 +110,12 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
                 for metric in first[split]
             }
             for split in ("valid", "test")
+            if split in first
         }
     kept = ("seed", "run", "status", "epochs", "best_epoch", "seconds", "valid", "test")
-    summary["runs"] = [{name: result[name] for name in kept} for result in results]
+    summary["runs"] = [
+        {name: result[name] for name in kept if name in result} for result in results
+    ]
     return summary
 
 

@@ -138,7 +138,7 @@ def test_a_history_of_no_candidate_gains_nothing():
 
 
 def histories(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    lengths = rng.integers(1, 9, n)
+    lengths = rng.integers(0, 9, n)  # a history may be empty
     ends = np.cumsum(lengths)
     return rng.integers(0, N_ITEMS, ends[-1]).astype(np.int32), ends - lengths, ends
 

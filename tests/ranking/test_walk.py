@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from miracle_core.errors import MiracleError
 from miracle_core.ranking import walk as walk_module
 from miracle_core.ranking.order import ranks, tie_order, top_k
-from miracle_core.ranking.walk import inner_products, walk
+from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.walk import best_items, inner_products, walk
 from tests.reference.metrics import rank_of, ranking
 from tests.reference.scoring import eq17_score
 from tests.systems.miracle.support import SEEDS, SETTINGS, interests_of
@@ -78,6 +81,56 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
                 assert value == [wanted[item] for item in row]
             seen += own
     assert seen == order
+
+
+@SETTINGS
+@given(
+    seed=SEEDS,
+    counts=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    n_items=st.integers(1, 12),
+    shape=st.sampled_from(SHAPES),
+    gain=st.sampled_from([None, -3.0, 2.0]),
+    leave_out=st.booleans(),
+)
+def test_seen_rules_reach_their_users_in_every_chunk(seed, counts, n_items, shape, gain, leave_out):
+    """Both rules at once, and nothing is added to the scores of each interest."""
+    users, items = whole_numbers(seed, counts, n_items)
+    rng = np.random.default_rng(seed)
+    ends = rng.integers(0, 6, len(users)).cumsum()
+    starts = np.concatenate([[0], ends[:-1]])
+    sequences = rng.integers(0, n_items, ends[-1]).astype(np.int32)
+    interests = interests_of(users)
+    order = interests.users.tolist()
+    whole = Seen.left_out(sequences, starts, ends).ordered(interests.users)
+    number = None if gain is None else torch.tensor(gain, dtype=torch.float64)
+    learned = None if number is None else replace(whole, gain=number)
+    done = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
+            patch.setattr(walk_module, name, size)
+        rules = (learned, whole if leave_out else None)
+        parts = list(walk(interests, torch.tensor(items), *rules, each=True))
+    for part in parts:
+        own = order[part.users]
+        vectors = [vector for i in own for _, vector in sorted(users[i].items())]
+        assert part.each.tolist() == [[float(u @ x) for x in items] for u in vectors]
+        expected = np.array([[eq17_score(users[i], x) for x in items] for i in own])
+        for row, i in zip(expected, own, strict=True):
+            had = sorted(set(sequences[starts[i] : ends[i]].tolist()))
+            row[had] += 0.0 if gain is None else gain
+            row[had] = -np.inf if leave_out else row[had]
+        assert part.scores.tolist() == expected.tolist()
+        done += own
+    assert done == order
+
+
+def test_items_left_out_come_last_among_the_best():
+    interests = interests_of([{0: np.array([1.0])}])
+    items = torch.tensor([[3.0], [2.0], [1.0]], dtype=torch.float64)
+    seen = Seen.left_out(np.array([0, 1, 0]), np.array([0]), np.array([3]))
+    scores, best = best_items(interests, items, 2, seen)
+    assert best[0, 0] == 2
+    assert scores[0].tolist() == [1.0, -np.inf]
 
 
 def test_tie_order_is_a_fixed_shuffle():

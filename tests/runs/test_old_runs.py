@@ -117,8 +117,9 @@ def tuned(run: Path, data: Path) -> Settings:
     [
         ('[train]\nkernels = "triton"\n', "the Triton kernels were slower and are gone"),
         ("[train]\ncompile = true\n", "compiling layers gained nothing and is gone"),
-        ("[loss]\ncoverag = 1.0\n", "there is no setting 'loss'"),
+        ("[loss]\ncoverag = 1.0\n", "there is no setting 'coverag'"),
         ("[loss]\ncontrast = 0.1\n[model]\ncontrast = 0.2\n", "is given as model.contrast too"),
+        ('seen = "gain"\n[model]\nrepeat = true\n', "is given as seen too"),
         ("[model]\nrepeat = 1\n", "there is no setting 'repeat'"),
     ],
 )

@@ -28,7 +28,7 @@ from miracle_core.data.packed import Packed
 from miracle_core.ranking.seen import Seen
 from miracle_core.ranking.walk import CHUNK_ELEMENTS
 from miracle_core.systems.base import ItemSide, Sizes, System
-from miracle_core.systems.explanation import Routing
+from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.itemknn.settings import ItemKnnSettings
 from miracle_core.systems.scorer import Scorer, Scores
 
@@ -185,36 +185,42 @@ class NeighbourScorer:
                 leave_out.among(part).add_to(scores)
             yield torch.arange(part.start, part.stop), scores
 
-    def explain(self, history: Sequence[int], new: Tensor | None = None) -> NeighbourExplanation:
+    def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:
         """One history's scores: each item adds its similarity."""
         # An item counts once, at its newest place.
         newest = {item: place for place, item in enumerate(history)}
         counts = [newest[item] == place for place, item in enumerate(history)]
-        rows = self._similarities[np.asarray(history, dtype=np.int64)].toarray()
-        rows[~np.asarray(counts)] = 0.0
-        return NeighbourExplanation(torch.from_numpy(rows).to(self._device))
+        once = sparse.diags_array(np.asarray(counts, dtype=np.float32), format="csr")
+        parts = once @ self._similarities[np.asarray(history, dtype=np.int64)]
+        return NeighbourExplanation(parts, self._device)
 
 
 @dataclass(frozen=True)
 class NeighbourExplanation:
     """What each history item adds; see ``miracle_core.systems.explanation.Explanation``.
 
+    Histories have no longest, so what they add stays sparse.
+
     Attributes:
-        parts: [n, items].
+        parts: float32 [n, items], sparse.
+        device: where answers are put.
     """
 
-    parts: Tensor
+    parts: Matrix
+    device: torch.device
     which: tuple[int, ...] = (0,)
     strengths: tuple[float, ...] = (1.0,)
     activated: tuple[int, ...] | None = None
     vectors: Tensor | None = None
     routing: Routing | None = None
+    additive = True
 
     def each(self, rows: Tensor | None = None) -> Tensor:
         """The score of items, [1, items]."""
-        parts = self.parts if rows is None else self.parts[:, rows]
-        return parts.sum(0, keepdim=True)
+        scores = torch.from_numpy(np.asarray(self.parts.sum(0)))[None].to(self.device)
+        return scores if rows is None else scores[:, rows]
 
     def contributions(self, rows: Tensor, winners: Tensor) -> Tensor:
         """The similarity of each history item to some items, [n, items]."""
-        return self.parts[:, rows]
+        found: npt.NDArray[np.float32] = self.parts[:, rows.cpu().numpy()].toarray()
+        return torch.from_numpy(found).to(self.device)

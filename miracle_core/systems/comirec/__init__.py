@@ -1,0 +1,1 @@
+"""ComiRec: a controllable multi-interest framework."""

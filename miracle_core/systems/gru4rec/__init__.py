@@ -1,0 +1,1 @@
+"""GRU4Rec, a recurrent network from left to right."""

@@ -1,0 +1,1 @@
+"""MIND: Multi-Interest Network with Dynamic Routing."""

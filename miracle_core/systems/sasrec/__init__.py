@@ -1,0 +1,1 @@
+"""SASRec, self-attention from left to right."""

@@ -1,0 +1,44 @@
+"""Losses with drawn negatives, of one example, from their papers."""
+
+from __future__ import annotations
+
+import math
+
+
+def sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+def bpr(own: float, negatives: list[float]) -> float:
+    """Rendle et al. 2009, BPR-Opt: the mean over negatives."""
+    return sum(-math.log(sigmoid(own - s)) for s in negatives) / len(negatives)
+
+
+def bpr_max(own: float, negatives: list[float], regularisation: float) -> float:
+    """Hidasi and Karatzoglou 2018, eq. 10."""
+    powers = [math.exp(s) for s in negatives]
+    weights = [power / sum(powers) for power in powers]
+    won = sum(w * sigmoid(own - s) for w, s in zip(weights, negatives, strict=True))
+    penalty = sum(w * s * s for w, s in zip(weights, negatives, strict=True))
+    return -math.log(won) + regularisation * penalty
+
+
+def bce(own: float, negatives: list[float]) -> float:
+    """Kang and McAuley 2018, eq. 6, over the 1 + k scores."""
+    total = math.log(sigmoid(own)) + sum(math.log(1.0 - sigmoid(s)) for s in negatives)
+    return -total / (len(negatives) + 1)
+
+
+def gbce(own: float, negatives: list[float], n_items: int, t: float) -> float:
+    """Petrov and Macdonald 2023: the positive's probability to the power beta."""
+    alpha = len(negatives) / (n_items - 1)
+    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+    total = math.log(sigmoid(own) ** beta) + sum(math.log(1.0 - sigmoid(s)) for s in negatives)
+    return -total / (len(negatives) + 1)
+
+
+def sampled_softmax(own: float, negatives: list[float], n_items: int) -> float:
+    """Every negative stands for (n - 1) / k items: its odds divided by its expected draws."""
+    expected = len(negatives) / (n_items - 1)
+    rest = sum(math.exp(s) / expected for s in negatives)
+    return -math.log(math.exp(own) / (math.exp(own) + rest))
