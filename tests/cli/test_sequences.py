@@ -1,4 +1,4 @@
-"""A system that reads from left to right through the commands: no capsules, parts that don't sum."""
+"""A system that reads from left to right, through the commands."""
 
 from __future__ import annotations
 
