@@ -27,10 +27,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 import orjson
+from scipy.stats import t as student_t
 
 STEPS, ANSWERS = 2, 50
-# The 97.5 % quantile of Student's t by degrees of freedom; above, the normal one is near enough.
-_T = {4: 2.776, 9: 2.262, 14: 2.145, 19: 2.093, 29: 2.045, 39: 2.023}
 
 
 def work(data: str, run: str) -> None:
@@ -107,10 +106,9 @@ class Worker:
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """The geometric mean of some ratios, and its 95 % interval."""
+    """The geometric mean of two or more ratios, and its 95 % interval (Student's t of the logs)."""
     logs = [math.log(ratio) for ratio in ratios]
-    quantile = _T.get(len(logs) - 1, 1.96 if len(logs) > 40 else 2.776)
-    half = quantile * stdev(logs) / math.sqrt(len(logs))
+    half = float(student_t.ppf(0.975, len(logs) - 1)) * stdev(logs) / math.sqrt(len(logs))
     middle = fmean(logs)
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
@@ -124,6 +122,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    if asked.pairs < 2:
+        parser.error("an interval needs two pairs or more")
     data, run = asked.data.resolve(), asked.run.resolve()
     here = Path(__file__).resolve().parents[1]
     ours, theirs = Worker(here, data, run), Worker(asked.other.resolve(), data, run)

@@ -45,13 +45,15 @@ from miracle_core.data.dataset import EncoderIdentity
 from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
+from miracle_core.recommender.results import Abilities
 from miracle_core.recommender.titles import TitleIndex
+from miracle_core.registry import system
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import build_system, data_hash, sizes_of
 from miracle_core.runs.tensors import save_tensors
 from tui.app import ExplorerApp
 from tui.engine import load_recommender
-from tui.runs import Weights
+from tui.on_disk import Source
 from tui.screens.explore import ExploreScreen
 
 STARTS, EDITS = 7, 20
@@ -133,6 +135,12 @@ def catalogue_of(titles: int) -> Recommender:
         title=made.__getitem__,
         max_length=20,
         dataset=SimpleNamespace(name="made"),
+        seen="gain",
+        weights="best",
+        epoch=1,
+        n_users=0,
+        system=system("miracle"),
+        abilities=Abilities(capsules=True, interests=True, new_titles=True, neighbours="text"),
     )
     return cast("Recommender", stand_in)
 
@@ -145,7 +153,7 @@ async def keystrokes(run: Path, titles: int) -> list[float]:
         titles: how many.
     """
     model = await asyncio.to_thread(catalogue_of, titles)
-    app = ExplorerApp(run, load=lambda *_: model)
+    app = ExplorerApp(Source(run), load=lambda *_: model)
     seconds: list[float] = []
     async with app.run_test(size=(140, 40)) as pilot:
         while app.model is None:
@@ -155,16 +163,16 @@ async def keystrokes(run: Path, titles: int) -> list[float]:
         drawn = 0.0
         show = panel.show_completions
 
-        def noted(*words: Any) -> None:
+        def noted(*words: Any, **named: Any) -> None:
             nonlocal drawn
-            show(*words)
+            show(*words, **named)
             panel.call_after_refresh(lambda: mark())
 
         def mark() -> None:
             nonlocal drawn
             drawn = perf_counter()
 
-        panel.show_completions = noted  # type: ignore[method-assign,assignment]
+        panel.show_completions = noted  # type: ignore[method-assign]
         for text in TYPED:
             for character in text:
                 drawn, begun = 0.0, perf_counter()
@@ -182,11 +190,11 @@ async def edits(run: Path) -> list[float]:
     """Seconds from each item added to everything drawn."""
     loaded: list[Recommender] = []
 
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        loaded.append(load_recommender(folder, progress))
+    def load(source: Source, progress: Progress) -> Recommender:
+        loaded.append(load_recommender(source, progress))
         return loaded[0]
 
-    app = ExplorerApp(run, load=load)
+    app = ExplorerApp(Source(run), load=load)
     seconds: list[float] = []
     async with app.run_test(size=(140, 40)) as pilot:
         while app.model is None:

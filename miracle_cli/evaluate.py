@@ -1,18 +1,19 @@
-"""``miracle evaluate``: full-ranking metrics of a run."""
+"""``miracle evaluate``: full-ranking metrics of runs, and whether they are good enough."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from miracle_cli.output import message, print_fields, print_json, print_table
-from miracle_cli.seen import SEEN, Seen, seen_option
+from miracle_cli.output import message, print_json
+from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Split
+    from miracle_core.evaluation.checks import Bound, Check
     from miracle_core.evaluation.evaluate_run import RunEvaluation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -20,7 +21,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders; several must be of the same data and seen rule, unless --data and "
+            "--seen say one for all.",
+        ),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -39,92 +47,210 @@ def evaluate(
         bool, typer.Option("--exclude-seen", help="Short for --seen leave-out.")
     ] = False,
     save_top_k: Annotated[
-        Path | None, typer.Option(help="Write every user's best items to this parquet file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet|FILE.csv",
+            help="Write every user's best items to this file. They are for measuring: each history "
+            "stops before the held-out item. What to offer next, miracle recommend says.",
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
+    save_users: Annotated[
+        Path | None,
+        typer.Option(help="Write each user's result to this parquet file, for miracle compare."),
+    ] = None,
+    beyond: Annotated[
+        bool,
+        typer.Option("--beyond", help="Also coverage, novelty, diversity, popularity, slices."),
+    ] = False,
     encoder: Annotated[
         str | None, typer.Option(help="Which text features of --data to read.")
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=LEAST",
+            help="End with exit code 1 if a run has less, as in recall@10=0.2 (repeatable).",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="BASE", help="The run to compare with, for --fail-if-worse."),
+    ] = None,
+    fail_if_worse: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC",
+            help="End with exit code 1 if a run is worse than BASE: the 95 % interval of the "
+            "paired difference over users must lie wholly below zero, a lower mean alone is "
+            "not enough (repeatable).",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write JUnit XML: a test case for each demand on each run."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank all items for every user of a run's data, the held-out item among them.
 
     Popularity and chance stand beside the run; for a catalogue it never saw also nearness of text
-    alone.
+    alone. Several runs come in one table.
     """
     if split not in ("test", "valid"):
         raise InputError(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
-    if save_top_k is not None and save_top_k.is_dir():
-        raise InputError("is a folder", where=f"--save-top-k {save_top_k}", remedy="name a file")
+    for option, path in (
+        ("--save-users", save_users),
+        ("--junit", junit),
+    ):
+        if path is not None and path.is_dir():
+            raise InputError("is a folder", where=f"{option} {path}", remedy="name a file")
+    for option, given in (
+        ("--save-top-k", save_top_k is not None),
+        ("--save-users", save_users is not None),
+        ("--beyond", beyond),
+    ):
+        if given and (len(run) > 1 or against is not None):
+            raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
+    if junit is not None and not (fail_under or fail_if_worse):
+        raise InputError(
+            "holds a test case for each demand, and there is none",
+            where=f"--junit {junit}",
+            remedy="add --fail-under METRIC=LEAST, or --against BASE --fail-if-worse METRIC",
+        )
+    from miracle_cli.evaluation_shown import show_checks, show_run, show_runs
     from miracle_cli.progress import RichProgress
-    from miracle_core.evaluation.evaluate_run import evaluate_run
+    from miracle_core.evaluation.beyond import BEYOND_K, beyond_accuracy
+    from miracle_core.evaluation.junit import write_junit
     from miracle_core.evaluation.metrics import DEFAULT_KS
-    from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.evaluation.several import evaluate_runs, labels
+    from miracle_core.evaluation.top_k import check_top_k, write_top_k
+    from miracle_core.evaluation.user_results import TOP, write_user_results
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
 
-    found = evaluate_run(
-        run,
+    if save_top_k is not None:
+        check_top_k(save_top_k)  # before anything slow begins
+    ks = sorted(set(k or DEFAULT_KS))
+    bounds, metrics = _asked(fail_under or [], against, fail_if_worse or [], ks)
+    paths = list(run)
+    base = None if against is None else _place(against, paths)
+    every = evaluate_runs(
+        paths,
         data,
         cast("Split", split),
         encoder=None if encoder is None else feature_name(encoder),
-        ks=sorted(set(k or DEFAULT_KS)),
+        ks=ks,
         seen=seen_option(seen, exclude_seen),
-        keep_top=0 if save_top_k is None else top_k,
+        keep_top=max(
+            0 if save_top_k is None else top_k,
+            0 if save_users is None else TOP,
+            BEYOND_K if beyond else 0,
+        ),
         progress=RichProgress(),
     )
+    found = every[0]
+    for note in dict.fromkeys(note for each in every for note in each.notes):
+        message(note)
     if save_top_k is not None:
-        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset))
-        message(f"best items written to {save_top_k}")
+        processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset, top_k))
+        message(
+            f"best items written to {save_top_k} (for measuring: each history stops before the "
+            "held-out item)"
+        )
+    if save_users is not None:
+        processes().on_first(lambda: write_user_results(save_users, found))
+        message(f"user results written to {save_users}")
+    more = beyond_accuracy(found) if beyond else None
+    names = labels(paths)
+    checks = _checked(names, every, len(run), base, bounds, metrics)
+    if junit is not None:
+        processes().on_first(lambda: write_junit(junit, checks))
+        message(f"{len(checks)} test cases written to {junit}")
     if as_json:
-        print_json(found.summary())
+        summaries = [{"run": str(p), **e.summary()} for p, e in zip(paths, every, strict=True)]
+        document: dict[str, Any] = found.summary() if len(run) == 1 else {"runs": summaries}
+        if more is not None:
+            document["beyond"] = more.summary()
+        print_json({**document, **({"checks": [c.summary() for c in checks]} if checks else {})})
+    elif len(every) == 1:
+        show_run(found)
     else:
-        _show(found)
+        show_runs(names, every)
+    if more is not None and not as_json:
+        from miracle_cli.beyond import show_beyond
+
+        show_beyond(more)
+    if checks and not as_json:
+        show_checks(checks)
+    failed = [check for check in checks if check.failed]
+    for check in failed:
+        message(f"fails: {check.detail}")
+    if failed:
+        raise typer.Exit(1)
 
 
-def _weights(found: RunEvaluation) -> str:
-    """Which weights these are."""
-    if "fit" in found.run.spec.stages:
-        return "fitted to the training part"
-    return {
-        "best": "of the best validation",
-        "last": "of the last checkpoint; no validation has been yet",
-    }[found.run.weights_from]
+def _asked(
+    fail_under: list[str], against: Path | None, fail_if_worse: list[str], ks: list[int]
+) -> tuple[list[Bound], list[str]]:
+    """The bounds, and the metrics in which no run may be worse than the base.
+
+    Raises:
+        InputError: one is no metric of the runs, or half of a comparison is missing.
+    """
+    from miracle_core.evaluation.checks import Bound, known_metric
+
+    bounds = [Bound.parse(text, ks) for text in fail_under]
+    metrics = [known_metric(name, ks, f"--fail-if-worse {name}") for name in fail_if_worse]
+    if against is None and metrics:
+        raise InputError(
+            "worse than what?", where=f"--fail-if-worse {metrics[0]}", remedy="add --against BASE"
+        )
+    if against is not None and not metrics:
+        raise InputError(
+            "compared by what?",
+            where=f"--against {against}",
+            remedy="add --fail-if-worse recall@10",
+        )
+    return bounds, metrics
 
 
-def _figures(found: RunEvaluation) -> dict[str, str]:
-    """How many interests users have, and of capsules how many are in use."""
-    told = {name: f"{value:.4g}" for name, value in found.found.figures().items()}
-    if "capsules_in_use" in told:
-        told["capsules_in_use"] += f" of {found.run.system.n_interests}"
-    return {name.replace("_", " "): value for name, value in told.items()}
+def _place(against: Path, paths: list[Path]) -> int:
+    """The place of the base among the runs, which it is added to where it is none of them.
+
+    Raises:
+        InputError: it is the only run.
+    """
+    there = [path.resolve() for path in paths]
+    if against.resolve() not in there:
+        paths.append(against)
+        return len(paths) - 1
+    if len(paths) == 1:
+        raise InputError(
+            "is the run itself", where=f"--against {against}", remedy="name another run as the base"
+        )
+    return there.index(against.resolve())
 
 
-def _show(found: RunEvaluation) -> None:
-    own = found.found
-    names = list(own.metrics)
-    print_table(
-        ["", *names],
-        [
-            [label, *(f"{metrics[name]:.4f}" for name in names)]
-            for label, metrics in (
-                (found.run.folder.path.name, own.metrics),
-                *((name, other.metrics) for name, other in found.references.items()),
-            )
-        ],
-        title=f"{own.dataset} ({own.split})",
-        right=names,
-    )
-    fields: dict[str, object] = {
-        "users": len(own.users),
-        "items": own.n_items,
-        "items the history holds": SEEN[found.seen],
-        "weights": _weights(found),
-        **_figures(found),
-        "seconds": f"{own.seconds:.2f}",
-    }
-    if found.zero_shot:
-        fields = {"zero-shot": f"trained on {found.run.origin.names}", **fields}
-    print_fields(fields)
+def _checked(
+    names: list[str],
+    runs: list[RunEvaluation],
+    n_named: int,
+    base: int | None,
+    bounds: list[Bound],
+    metrics: list[str],
+) -> list[Check]:
+    """Every demand on the first ``n_named`` runs; ``base`` is the place of the base, if any."""
+    from miracle_core.evaluation.checks import check_bound, check_not_worse
+
+    checks = []
+    for place, (name, run) in enumerate(zip(names[:n_named], runs, strict=False)):
+        checks += [check_bound(name, run.found, bound) for bound in bounds]
+        if base is not None and place != base:
+            other = names[base], runs[base].found
+            checks += [check_not_worse(name, run.found, *other, metric) for metric in metrics]
+    return checks

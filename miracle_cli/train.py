@@ -23,6 +23,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def train(
     ctx: typer.Context,
     out: training.Out,
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RECIPE.toml]",
+            help="A file of stages (pretrain, finetune, evaluate) that says all there is to "
+            "set; with --resume it may be left out.",
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The Dataset to train on.")] = None,
     model: training.Model = None,
     from_run: Annotated[
@@ -78,13 +86,15 @@ def train(
     threads: training.Threads = None,
     as_json: training.AsJson = False,
 ) -> None:
-    """Train a recommender on one Dataset, and test its best epoch.
+    """Train a recommender on one Dataset, and test its best epoch (not with train.test=false).
 
+    With a RECIPE.toml: run its stages one after another, each in a folder of its own in --out.
     `miracle models` lists the systems. `finetune` is the same command.
 
     Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
     at once.
     """
+    from miracle_cli.recipe import recipe_of, train_recipe
     from miracle_core.text import feature_name
 
     given: dict[str, Any] = {
@@ -104,6 +114,10 @@ def train(
         "train.seed": seed,
     }
     training.check_modes(resume, overwrite)
+    if (stages := recipe_of(recipe, out, resume)) is not None:
+        options = {"--config": config, "--set": assignments, "--seeds": seeds, **given}
+        train_recipe(stages, out, options, resume, overwrite, threads, as_json, ctx.info_name)
+        return
     begun = None
     if resume:
         begun = out if seeds is None else _first_seed(out)
@@ -165,7 +179,7 @@ def _train_seeds(
     if as_json:
         print_json(summary)
         return
-    names = [f"{split} {name}" for split in ("valid", "test") for name in summary["mean"][split]]
+    names = [f"{split} {name}" for split in summary["mean"] for name in summary["mean"][split]]
     rows = {str(run["seed"]): run for run in summary["runs"]}
     rows |= {name: summary[name] for name in ("mean", "deviation")}
     print_table(

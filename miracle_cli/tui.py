@@ -10,6 +10,7 @@ import typer
 
 from miracle_cli.output import message
 from miracle_core.errors import InputError
+from miracle_core.runs.summary import is_dataset, is_pretrained
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -19,6 +20,12 @@ def tui(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="A run folder; without one, choose.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Dataset to read in place of the run's own; a pre-trained run needs one."
+        ),
+    ] = None,
     web: Annotated[
         bool, typer.Option("--web", help="Serve it to a browser instead of this terminal.")
     ] = False,
@@ -27,13 +34,17 @@ def tui(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to serve on.")] = 8000,
 ) -> None:
-    """Explore a run: type titles and see interests form."""
+    """Explore a run: type titles and see what they lead to, and why."""
+    from tui.on_disk import Source
+
     if run is not None and not run.is_dir():
         raise InputError(
             "is not a folder",
             where=str(run),
             remedy="name a run folder, or none to choose among those found",
         )
+    _check_data(run, data)
+    source = None if run is None else Source(run, data)
     if web:
         from tui.web import serve
         from tui.web_access import is_loopback
@@ -44,7 +55,7 @@ def tui(
                 "Whoever has the address with its token controls the explorer: it reads this "
                 "machine's run folders and writes exports."
             )
-        serve(run, host, port, _tell_addresses)
+        serve(source, host, port, _tell_addresses)
         return
     from tui.app import ExplorerApp
     from tui.session import Session, session_file
@@ -52,10 +63,33 @@ def tui(
     from tui.terminal import run as run_in_terminal
 
     require_terminal()
-    explorer = ExplorerApp(run, session=Session.load(session_file()))
+    explorer = ExplorerApp(source, session=Session.load(session_file()))
     run_in_terminal(explorer)
     if explorer.return_code:
         raise typer.Exit(explorer.return_code)
+
+
+def _check_data(run: Path | None, data: Path | None) -> None:
+    """Refuse what can't be opened before a screen is drawn.
+
+    Raises:
+        InputError: a Dataset without a run, or one that is none; or a pre-trained run without one.
+    """
+    if data is None:
+        if run is not None and is_pretrained(run):
+            raise InputError(
+                "is a pre-trained run: it has no Dataset of its own",
+                where=str(run),
+                remedy=f"name one: miracle tui {run} --data DATA",
+            )
+    elif run is None:
+        raise InputError("needs a run", where=f"--data {data}", remedy="name one: miracle tui RUN")
+    elif not is_dataset(data):
+        raise InputError(
+            "is not a Dataset (it has no manifest.json)",
+            where=f"--data {data}",
+            remedy="make one with: miracle prepare",
+        )
 
 
 def _tell_addresses(addresses: Sequence[str]) -> None:

@@ -38,6 +38,7 @@ class SystemSpec:
             ``pretrain`` on several Datasets where it can.
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
             an embedding or a count each, ``inductive`` by their text alone.
+        seeded: whether another seed gives another result. Where it does not, one run says all.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SystemSpec:
     needs: tuple[Need, ...] = ()
     stages: tuple[Stage, ...] = ("train",)
     modes: tuple[Mode, ...] = ("transductive",)
+    seeded: bool = True
 
     def settings_class(self) -> type[ModelSettings]:
         """The class that validates the section ``model`` of this kind."""
@@ -145,6 +147,7 @@ for _spec in (
         settings=f"{_HERE}.simple.settings:PopularitySettings",
         system=f"{_HERE}.simple.constant:Popularity",
         stages=("fit",),
+        seeded=False,
     ),
     SystemSpec(
         "random",
@@ -176,6 +179,7 @@ for _spec in (
         settings=f"{_HERE}.itemknn.settings:ItemKnnSettings",
         system=f"{_HERE}.itemknn.system:ItemKnn",
         stages=("fit",),
+        seeded=False,
     ),
     SystemSpec(
         "textknn",
@@ -186,6 +190,7 @@ for _spec in (
         needs=("text",),
         stages=("fit",),
         modes=("inductive",),
+        seeded=False,
     ),
 ):
     register(_spec)

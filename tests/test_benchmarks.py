@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as every
-from benchmarks import harness
+from benchmarks import harness, pairs
 from benchmarks.__main__ import SHARED, index_rows, numbers, scaling_rows, scripts
 from benchmarks.scaling import SWEEPS, plot, problem_of
 
@@ -77,6 +79,27 @@ def test_actions_are_taken_in_turn_and_timed_by_the_clock_given() -> None:
     )
     assert taken == ["a", "b"] * 3
     assert seconds == {"a": [10.0, 10.0], "b": [10.0, 10.0]}
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (20, 2.093), (60, 2.001)])
+def test_few_pairs_say_little(n: int, quantile: float) -> None:
+    """The interval of a mean by Student's t, whose quantiles are those of printed tables."""
+    logs = [0.1 if i % 2 else -0.1 for i in range(n)]
+    middle, low, high = pairs.interval([math.exp(each) for each in logs])
+    half = quantile * statistics.stdev(logs) / math.sqrt(n)
+    assert math.log(middle) == pytest.approx(statistics.fmean(logs))
+    assert math.log(low) == pytest.approx(statistics.fmean(logs) - half, rel=1e-3)
+    assert math.log(high) == pytest.approx(statistics.fmean(logs) + half, rel=1e-3)
+
+
+def test_a_single_pair_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pairs", "x", "--data", "d", "--run", "r", "--pairs", "1"])
+    with pytest.raises(SystemExit) as caught:
+        pairs.main()
+    assert caught.value.code == 2
+    assert "two pairs or more" in capsys.readouterr().err
 
 
 def test_histories_of_the_scaling_problem() -> None:

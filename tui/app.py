@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from rich.markup import escape
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from miracle_core.runs.summary import is_pretrained
+from tui.background import background
 from tui.display import shown
+from tui.on_disk import Source
 from tui.run_app import RunApp
 from tui.screens.base import ExplorerScreen
 from tui.screens.explore import ExploreScreen
@@ -59,10 +63,24 @@ class ExplorerApp(RunApp):
 
     def on_mount(self) -> None:
         """Show the first screen; load after it is drawn."""
-        self.switch_mode("runs" if self.first_run is None else "explore")
+        self.switch_mode("runs" if self.first is None else "explore")
         self.start()
 
     # What every screen can do.
+
+    @background("open")
+    async def choose_run(self, run: Path) -> None:
+        """Open a run; of one that was pre-trained ask for the Dataset that it is to read."""
+        data: Path | None = None
+        if await asyncio.to_thread(is_pretrained, run):
+            from tui.screens.pick_folder import DATASET, PickFolderScreen
+
+            picked = await self.push_screen_wait(PickFolderScreen(self.here, DATASET))
+            data = cast("Path | None", picked)  # None where the dialog was closed
+            if data is None:
+                return
+        self.open_run(Source(run, data))
+        self.action_go("explore")
 
     def action_go(self, mode: str) -> None:
         """Go to a screen."""
@@ -121,7 +139,7 @@ class ExplorerApp(RunApp):
         if self.model is None or self.engine is None or not self.exploration.countable:
             self.notify("There is no history to make a command of.")
             return
-        text = command(self.engine.run, self.exploration, self.model)
+        text = command(self.engine.source, self.exploration, self.model)
         self.copy_to_clipboard(text)
         self.push_screen(TextScreen("Copied: the same in a shell", text))
 
@@ -154,7 +172,6 @@ class ExplorerApp(RunApp):
 
     def _opener(self, run: Path) -> Callable[[], Any]:
         def open_run() -> None:
-            self.open_run(run)
-            self.action_go("explore")
+            self.choose_run(run)
 
         return open_run

@@ -58,9 +58,16 @@ def _best_rank(pair: Pair) -> tuple[int, int]:
     return min(ranks), sum(ranks)
 
 
-def translate(entries: Sequence[Entry], source: Recommender, target: Recommender) -> list[Known]:
-    """A history in the terms of another run: by id, then by title, else as a new title."""
+def translate(
+    entries: Sequence[Entry], source: Recommender, target: Recommender
+) -> tuple[list[Known], int]:
+    """A history in the terms of another run: by id, then by title, else as a new title.
+
+    Returns:
+        The items, and how many are left out: what is new to a system that takes nothing new.
+    """
     found: list[Known] = []
+    lost = 0
     for entry in entries:
         if entry.item is not None:
             try:
@@ -68,5 +75,9 @@ def translate(entries: Sequence[Entry], source: Recommender, target: Recommender
                 continue
             except InputError:
                 pass
-        found.append(target.match(entry.title)[0].given)
-    return found
+        match = target.match(entry.title)[0]
+        if match.item is None and not target.abilities.new_titles:
+            lost += 1
+        else:
+            found.append(match.given)
+    return found, lost

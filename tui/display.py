@@ -89,13 +89,20 @@ def shape(capsule: int) -> str:
     return _SHAPES[capsule // len(_COLOURS) % len(_SHAPES)]
 
 
-def colour(capsule: int) -> str:
-    """The capsule's colour."""
+def colour(capsule: int | None) -> str:
+    """The capsule's colour; where there is none that of the text around."""
+    if capsule is None:
+        return ""
     return _COLOURS[capsule % len(_COLOURS)]
 
 
-def chip(capsule: int) -> Text:
-    """A capsule's mark: colour, shape and number together, six cells wide or more."""
+def chip(capsule: int | None) -> Text:
+    """A capsule's mark: colour, shape and number together, six cells wide or more.
+
+    Where there is none it is empty.
+    """
+    if capsule is None:
+        return Text("")
     return Text(f" {shape(capsule)} {capsule:<2} ", Style(color="#101010", bgcolor=colour(capsule)))
 
 
@@ -134,6 +141,11 @@ def bar(share: float, width: int) -> str:
     eighths = max(round(min(share, 1.0) * width * 8), int(share > 0))
     parts: tuple[str, ...] = ("", *"▏▎▍▌▋▊▉")
     return "█" * (eighths // 8) + parts[eighths % 8]
+
+
+def held_out_rank(rank: int) -> str:
+    """The rank of a held-out item, 0 for one that the seen rule leaves out."""
+    return f"{rank:,}" if rank else "out"
 
 
 def flexible(widths: list[int], total: int) -> list[int]:

@@ -12,16 +12,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from miracle_core.errors import MiracleError
 from miracle_core.progress import Progress
 from tui.exploration import DEPTH
-from tui.on_disk import RELOAD, Files, News, news_of
-from tui.runs import Weights, state_name
+from tui.on_disk import RELOAD, Files, News, Source, news_of, state_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from miracle_core.config import SeenRule
     from miracle_core.recommender import Recommender
     from miracle_core.recommender.given import Known
     from miracle_core.recommender.results import (
@@ -42,10 +43,8 @@ T = TypeVar("T")
 class Load(Protocol):
     """What loads a run."""
 
-    def __call__(
-        self, run: Path, progress: Progress, weights: Weights | None = None, /
-    ) -> Recommender:
-        """Load it, with the weights asked for."""
+    def __call__(self, source: Source, progress: Progress, /) -> Recommender:
+        """Load it, with the data and the weights asked for."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,15 @@ class Reporter:
         self._loop.call_soon_threadsafe(self._tell, stage)
 
 
-def load_recommender(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
+def load_recommender(source: Source, progress: Progress) -> Recommender:
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
     from miracle_core.recommender import Recommender
 
     progress.start("reading the run", None, "")
-    recommender = Recommender.load(run, progress=progress, weights=weights)
+    recommender = Recommender.load(
+        source.run, data=source.data, progress=progress, weights=source.weights
+    )
     # The first answer makes what later ones find ready.
     recommender.recommend([0], DEPTH)
     recommender.nearest(0)
@@ -142,31 +143,28 @@ class Engine:
     """A run, and what may be asked of it.
 
     Args:
-        run: the run folder.
+        source: the run folder, and what is read with it.
         tell: hears of longer work, on the interface's thread.
         load: what loads it.
-        weights: which of its two kept states; None takes the best, if there is one.
 
     Attributes:
-        run: the run folder.
-        weights: the weights asked for.
+        source: the same.
         files: what the folder held when the run was loaded; None before that.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        tell: Callable[[Stage | None], None],
-        load: Load,
-        weights: Weights | None = None,
-    ) -> None:
-        self.run, self.weights = run, weights
+    def __init__(self, source: Source, tell: Callable[[Stage | None], None], load: Load) -> None:
+        self.source = source
         self.files: Files | None = None
         self._load = load
         self._reporter = Reporter(tell)
         self._recommender: Recommender | None = None
         # Typing, answering and passes over all users never wait for each other.
         self._typing, self._answers, self._passes = Lane("typing"), Lane("answers"), Lane("passes")
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.source.run
 
     @property
     def ready(self) -> bool:
@@ -182,7 +180,12 @@ class Engine:
     @property
     def answering(self) -> str:
         """Which epoch's weights answer, in words."""
-        return state_name(self.model.weights, self.model.epoch)
+        return state_name(self.model.weights, self.model.epoch, fitted=self.fitted)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the system learns at once, so that there are no epochs."""
+        return self.model.system.stages == ("fit",)
 
     def same_data(self, other: Engine) -> bool:
         """Whether items and users have the same indices in both runs."""
@@ -195,15 +198,16 @@ class Engine:
     def _load_all(self) -> Recommender:
         # What a run closed before has left behind may go; see below.
         gc.unfreeze()
-        files = Files.of(self.run)
-        recommender = self._load(self.run, self._reporter, self.weights)
+        files = Files.of(self.source)
+        recommender = self._load(self.source, self._reporter)
         self._reporter.start("reading the titles", None, "")
         recommender.complete("a", 1)
-        recommender.capsules()
+        if recommender.abilities.capsules:
+            recommender.capsules()
         # All that is read from the folder is read now: it may be gone, or another run's, later.
         if recommender.n_users:
             recommender.user_id(0)
-        if not files.same_run(Files.of(self.run)):
+        if not files.same_run(Files.of(self.source)):
             raise MiracleError(
                 "was replaced while it was being read",
                 where=str(self.run),
@@ -221,9 +225,8 @@ class Engine:
         """What has changed in the folder since the run was loaded."""
         if self.files is None:
             return News()
-        model = self.model
         return await asyncio.to_thread(
-            news_of, self.run, self.files, model.weights, model.epoch, self.weights
+            news_of, self.source, self.files, self.answering, self.model.weights
         )
 
     async def complete(self, typed: str, limit: int) -> list[int]:
@@ -235,20 +238,20 @@ class Engine:
         return await self._typing.run(lambda: [self.model.match(line)[0] for line in lines])
 
     async def recommend(
-        self, history: Sequence[Known], top_k: int, exclude_seen: bool, target: int | None
+        self, history: Sequence[Known], top_k: int, seen: SeenRule | None, target: int | None
     ) -> Recommendation:
         """The answer to a history: ``top_k`` items of each interest, more in all."""
         return await self._answers.run(
             self.model.recommend,
             history,
             max(top_k, DEPTH),
-            exclude_seen,
+            seen,
             target=target,
             of_each=top_k,
         )
 
     async def nearest(self, item: int, limit: int) -> list[Neighbour]:
-        """Catalogue items whose text is nearest."""
+        """Catalogue items that are nearest."""
         return await self._typing.run(self.model.nearest, item, limit)
 
     async def user_history(self, user: int) -> UserHistory:

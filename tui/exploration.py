@@ -11,6 +11,8 @@ from tui.history import Entry, History, OpenUser
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from miracle_core.config import SeenRule
+    from miracle_core.recommender import Recommender
     from miracle_core.recommender.results import (
         HistoryItem,
         Match,
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from tui.widgets.heatmap import View
 
 TOP_K = (5, 10, 20, 50, 100)
+# These rules need nothing that was learned; a gain is there where the run ranks by it.
+RULES: tuple[SeenRule, ...] = ("leave-out", "as-printed")
 # So many ranks are asked for beyond what is shown, so that a move from below can be told.
 DEPTH = 200
 
@@ -32,7 +36,7 @@ class Exploration:
     Attributes:
         history: the edited history.
         top_k: how many recommendations are shown.
-        hide_seen: whether the history's own items are left out.
+        seen: what becomes of the history's own items, or None for the run's own rule.
         view: what the heatmap shows.
         capsule: the interest whose items alone are shown, or None for all.
         answer: the last answer; None too where the last question failed.
@@ -41,11 +45,13 @@ class Exploration:
         moves: how far each item rose (above 0) or fell with the last edit; None came from beyond
             what was ranked before.
         new_titles_fail: why new titles can't be encoded, or "".
+        own_rule: the rule that the run ranks by itself.
+        takes_new: whether the run can be asked about titles that its catalogue doesn't hold.
     """
 
     history: History = field(default_factory=History)
     top_k: int = 10
-    hide_seen: bool = False
+    seen: SeenRule | None = None
     view: View = "routing"
     capsule: int | None = None
     answer: Recommendation | None = None
@@ -53,6 +59,30 @@ class Exploration:
     places: tuple[int, ...] = ()
     moves: dict[int, int | None] = field(default_factory=dict)
     new_titles_fail: str = ""
+    own_rule: SeenRule = "as-printed"
+    takes_new: bool = True
+
+    def of_run(self, model: Recommender) -> None:
+        """Learn what the run that answers from now on can be asked."""
+        self.own_rule, self.takes_new = model.seen, model.abilities.new_titles
+        if self.seen not in self.rules:
+            self.seen = None
+
+    @property
+    def rules(self) -> list[SeenRule]:
+        """The rules that the run can rank by, its own first."""
+        return [self.own_rule, *(rule for rule in RULES if rule != self.own_rule)]
+
+    @property
+    def rule(self) -> SeenRule:
+        """What becomes of the history's own items."""
+        return self.seen or self.own_rule
+
+    def next_rule(self) -> None:
+        """Go on to the next rule, and from the last to the run's own."""
+        rules = self.rules
+        rule = rules[(rules.index(self.rule) + 1) % len(rules)]
+        self.seen = None if rule == self.own_rule else rule
 
     @property
     def user(self) -> OpenUser | None:
@@ -71,7 +101,7 @@ class Exploration:
         return [
             place
             for place in self.history.on
-            if entries[place].item is not None or not self.new_titles_fail
+            if entries[place].item is not None or (self.takes_new and not self.new_titles_fail)
         ]
 
     def accept(self, answer: Recommendation | None, places: Sequence[int], *, edit: bool) -> None:
@@ -122,19 +152,27 @@ class Exploration:
         return target
 
     def capsules_of_history(self) -> Mapping[int, int | None]:
-        """Place in the history to the capsule that its item activates.
+        """Place in the history to the capsule that its item activates, if it does."""
+        return {place: item.capsule for place, _, item in self._answered()}
+
+    def unread(self) -> set[int]:
+        """Places in the history that are older than what the system reads."""
+        first = self.answer.first if self.answer else 0
+        return {place for place, number, _ in self._answered() if number < first}
+
+    def _answered(self) -> Iterator[tuple[int, int, HistoryItem]]:
+        """Places in the history, with their numbers and items in the answer's.
 
         The answer may be of the history before the last edit: places that hold another item now
         are left out.
         """
         if self.answer is None:
-            return {}
+            return
         entries = self.history.entries
-        return {
-            place: item.capsule
-            for place, item in zip(self.places, self.answer.history, strict=True)
-            if place < len(entries) and _same(entries[place], item)
-        }
+        for number, item in enumerate(self.answer.history):
+            place = self.places[number]
+            if place < len(entries) and _same(entries[place], item):
+                yield place, number, item
 
 
 def _ranked(answer: Recommendation) -> Iterator[Recommended]:

@@ -6,13 +6,14 @@ import csv
 import io
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui.exploration import Exploration
+from tui.on_disk import Source
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
+    from miracle_core.recommender.results import Trace
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 # A spreadsheet takes a cell that begins so for a formula.
@@ -23,30 +24,40 @@ def exploration_json(exploration: Exploration) -> dict[str, Any]:
     """The answer with the fields of ``miracle recommend --json``, and how it came about."""
     answer = exploration.answer
     assert answer is not None
-    trace = answer.trace
+    trace, named = answer.trace, bool(answer.capsules)
+    capsules = [
+        {"capsule": c.capsule, "strength": c.strength, "label": c.label} for c in answer.capsules
+    ]
     return {
+        "seen": exploration.rule,
         "history": [
-            {"item_id": item.item_id, "title": item.title, "capsule": item.capsule}
+            {
+                "item_id": item.item_id,
+                "title": item.title,
+                **({"capsule": item.capsule} if named else {}),
+            }
             for item in answer.history
         ],
-        "capsules": [
-            {"capsule": c.capsule, "strength": c.strength, "label": c.label}
-            for c in answer.capsules
-        ],
+        **({"capsules": capsules} if named else {}),
         "items": [
             {
                 "rank": item.rank,
                 "item_id": item.item_id,
                 "title": item.title,
                 "score": item.score,
-                "capsule": item.capsule,
-                "scores": item.scores,
+                **({"capsule": item.capsule, "scores": item.scores} if named else {}),
                 "contributions": item.contributions,
                 "repeat": item.repeat,
             }
             for item in exploration.listed
         ],
-        "first": trace.first,
+        "first": answer.first,
+        **({} if trace is None else _routing(trace)),
+    }
+
+
+def _routing(trace: Trace) -> dict[str, Any]:
+    return {
         "similarity": trace.similarity.tolist(),
         "routing": trace.routing.tolist(),
         "importance": trace.importance.tolist(),
@@ -56,8 +67,9 @@ def exploration_json(exploration: Exploration) -> dict[str, Any]:
 
 def exploration_table(exploration: Exploration) -> Table:
     """The recommendations listed."""
-    return ("rank", "item_id", "title", "score", "capsule"), [
-        (item.rank, item.item_id, item.title, item.score, item.capsule)
+    named = bool(exploration.answer and exploration.answer.capsules)
+    return ("rank", "item_id", "title", "score", *(["capsule"] if named else [])), [
+        (item.rank, item.item_id, item.title, item.score, *([item.capsule] if named else []))
         for item in exploration.listed
     ]
 
@@ -73,9 +85,10 @@ def csv_text(table: Table) -> str:
     return out.getvalue()
 
 
-def command(run: Path, exploration: Exploration, recommender: Recommender) -> str:
+def command(source: Source, exploration: Exploration, recommender: Recommender) -> str:
     """The command that gives the same answer in a shell."""
-    words = ["miracle", "recommend", str(run)]
+    words = ["miracle", "recommend", str(source.run)]
+    words += [] if source.data is None else ["--data", str(source.data)]
     for place in exploration.countable:
         entry = exploration.history.entries[place]
         if entry.item is None:
@@ -83,8 +96,8 @@ def command(run: Path, exploration: Exploration, recommender: Recommender) -> st
         else:
             words += [f"--item={recommender.item_id(entry.item)}"]
     words += ["--top-k", str(exploration.top_k)]
-    if exploration.hide_seen:
-        words.append("--exclude-seen")
+    if exploration.seen is not None:
+        words += ["--seen", exploration.seen]
     return shlex.join(words)
 
 

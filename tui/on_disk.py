@@ -6,18 +6,33 @@ is loaded answers all the same, so a person has to be told.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tui.runs import WEIGHTS, Stamp, Weights, stamp_of, state_name
+from miracle_core.runs.records import CONFIG, WEIGHTS, Weights, kept_epoch
+from miracle_core.runs.summary import MANIFEST, Stamp, stamp_of, summarise
 
 RELOAD = "Ctrl+R"
 
 
 @dataclass(frozen=True)
+class Source:
+    """What is opened.
+
+    Attributes:
+        run: the run folder.
+        data: the Dataset that it reads; None for the run's own.
+        weights: which of its two kept states; None takes the best, if there is one.
+    """
+
+    run: Path
+    data: Path | None = None
+    weights: Weights | None = None
+
+
+@dataclass(frozen=True)
 class Files:
-    """The files of a run folder that decide what answers; None where there is none.
+    """The files that decide what answers; None where there is none.
 
     Attributes:
         settings: ``config.toml``.
@@ -32,11 +47,13 @@ class Files:
     last: Stamp | None
 
     @classmethod
-    def of(cls, run: Path) -> Files:
-        """Look at a folder. It may be on a slow disk: not for the interface's own thread."""
+    def of(cls, source: Source) -> Files:
+        """Look at the folders. They may be on a slow disk: not for the interface's own thread."""
+        run = source.run
+        manifest = run / MANIFEST if source.data is None else source.data / "manifest.json"
         return cls(
-            settings=stamp_of(run / "config.toml"),
-            data=stamp_of(run / "data" / "manifest.json"),
+            settings=stamp_of(run / CONFIG),
+            data=stamp_of(manifest),
             best=stamp_of(run / WEIGHTS["best"]),
             last=stamp_of(run / WEIGHTS["last"]),
         )
@@ -56,33 +73,46 @@ class News:
 
     Attributes:
         text: in words, or "" where nothing has changed.
-        newer: whether there are other weights to load than those that answer.
+        newer: whether there is something else to load than what answers.
     """
 
     text: str = ""
     newer: bool = False
 
 
-def news_of(
-    run: Path, loaded: Files, answering: Weights, epoch: int | None, asked: Weights | None
-) -> News:
+def state_name(weights: Weights, epoch: int | None, *, fitted: bool) -> str:
+    """Which state of a training some weights are, in words.
+
+    Args:
+        weights: which.
+        epoch: the epoch that they are of, if it is known.
+        fitted: whether their system learns at once: then there is but one state.
+    """
+    if fitted:
+        return "fitted state"
+    return f"{weights} epoch ({epoch})" if epoch else f"{weights} epoch"
+
+
+def news_of(source: Source, loaded: Files, here: str, answering: Weights) -> News:
     """What has changed in a run's folder since it was loaded.
 
     Args:
-        run: the folder.
-        loaded: what it held then.
-        answering: the weights that were loaded.
-        epoch: their epoch, if their file says.
-        asked: the weights asked for; None for the best, or the last where there are none.
+        source: what was loaded.
+        loaded: what was there then.
+        here: the weights that answer, in words.
+        answering: which they are.
     """
-    now = Files.of(run)
-    here = state_name(answering, epoch)
+    run, now = source.run, Files.of(source)
     if now.settings is None:
         return News(
             f"The run folder is gone or can't be reached: {run}. What is loaded goes on answering; "
             "it can't be opened again."
         )
-    which = asked or ("best" if now.best else "last")
+    which = source.weights or ("best" if now.best else "last")
+    if now.settings == loaded.settings and source.data is not None and now.data != loaded.data:
+        if now.data is None:
+            return News(f"The Dataset is gone or can't be reached: {source.data}.")
+        return News(f"The Dataset was changed since it was opened. {RELOAD} loads it.", newer=True)
     if not now.same_run(loaded):
         what = f"The run was trained again or changed since it was opened: its old {here} answers."
         if now.weights(which) is None:
@@ -91,18 +121,5 @@ def news_of(
     there = now.weights(which)
     if there is None or there == loaded.weights(answering):
         return News()
-    newer = state_name(which, kept_epoch(run, which))
+    newer = state_name(which, kept_epoch(run, which), fitted=summarise(run).fitted)
     return News(f"The {here} answers. Newer weights are there: {newer}. {RELOAD} loads them.", True)
-
-
-def kept_epoch(run: Path, which: Weights) -> int | None:
-    """The epoch of some weights, as their file says, or None if it doesn't."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(run / WEIGHTS[which], framework="numpy") as file:
-            metadata = file.metadata() or {}
-        position = json.loads(metadata.get("position", "{}"))
-        return int(position["epoch"] if which == "last" else metadata["epoch"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        return None

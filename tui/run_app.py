@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from miracle_core.errors import MiracleError
 from tui.background import as_told, background
 from tui.engine import Engine, Load, Stage, Stopped, load_recommender
 from tui.exploration import Exploration
-from tui.on_disk import News
+from tui.on_disk import News, Source
 from tui.screens.base import ExplorerScreen
 from tui.session import Session
 from tui.themes import DARK, LIGHT
@@ -29,7 +30,7 @@ class RunApp(App[None]):
     """An application around one run.
 
     Args:
-        run: the run folder to open, or None for the list of runs.
+        source: what to open, or None for the list of runs.
         session: what is kept between two openings.
         load: what loads a run.
         here: where runs are looked for.
@@ -45,7 +46,7 @@ class RunApp(App[None]):
 
     def __init__(
         self,
-        run: Path | None,
+        source: Source | None,
         *,
         session: Session | None = None,
         load: Load = load_recommender,
@@ -58,7 +59,7 @@ class RunApp(App[None]):
         self.exploration = Exploration()
         self.load_error: MiracleError | None = None
         self.load_run: Load = load
-        self.first_run = run
+        self.first = source
         self._saved: Any = None
         self._looking = False
         self.register_theme(DARK)
@@ -67,8 +68,8 @@ class RunApp(App[None]):
 
     def start(self) -> None:
         """Open the first run once the first screen is drawn; look after it from now on."""
-        if self.first_run is not None:
-            self.call_after_refresh(self.open_run, self.first_run)
+        if self.first is not None:
+            self.call_after_refresh(self.open_run, self.first)
         self.set_interval(SAVE_EVERY, self._save_session)
         self.set_interval(LOOK_EVERY, self.look_at_folder)
 
@@ -79,13 +80,15 @@ class RunApp(App[None]):
 
     # Opening.
 
-    def open_run(self, run: Path) -> None:
+    def open_run(self, source: Source) -> None:
         """Open a run in the place of the one that is open."""
         self._keep()
         if self.engine is not None:
             self.engine.close()
         # The folder that the explorer was started in may be gone when the path is needed again.
-        self.engine = Engine(run.absolute(), self._tell, self.load_run)
+        data = None if source.data is None else source.data.absolute()
+        source = replace(source, run=source.run.absolute(), data=data)
+        self.engine = Engine(source, self._tell, self.load_run)
         self.exploration = Exploration()
         self.load_error = None
         self.notice = ""
@@ -107,7 +110,7 @@ class RunApp(App[None]):
             return
         if self.engine is engine:
             self._restore(engine)
-            self.session.opened(engine.run)
+            self.session.opened(engine.source)
             self._loaded()
 
     def action_reload(self) -> None:
@@ -118,7 +121,7 @@ class RunApp(App[None]):
         elif engine.ready:
             self._reload(engine)
         elif self.load_error is not None:
-            self.open_run(engine.run)
+            self.open_run(engine.source)
 
     @background("load")
     async def _reload(self, old: Engine) -> None:
@@ -128,7 +131,7 @@ class RunApp(App[None]):
             text = news.text or f"Nothing is newer: the {old.answering} answers."
             self.notify(text, markup=False)
             return
-        new = Engine(old.run, self._tell, self.load_run, old.weights)
+        new = Engine(old.source, self._tell, self.load_run)
         try:
             await new.load()
             if self.engine is not old:
@@ -138,6 +141,7 @@ class RunApp(App[None]):
             old.close()
             if new.same_data(old):
                 self.exploration.forget_answer()
+                self.exploration.of_run(new.model)
             else:
                 self._restore(new)
             self._loaded()
@@ -148,7 +152,7 @@ class RunApp(App[None]):
                 new.close()
 
     def _restore(self, engine: Engine) -> None:
-        self.exploration, lost = self.session.restore(engine.run, engine.model)
+        self.exploration, lost = self.session.restore(engine.source, engine.model)
         if lost:
             self.notify(f"{lost} items of the last session are no longer in the catalogue")
 
@@ -208,7 +212,7 @@ class RunApp(App[None]):
 
     def _keep(self) -> None:
         if self.engine is not None and self.engine.ready:
-            self.session.keep(self.engine.run, self.exploration, self.engine.model)
+            self.session.keep(self.engine.source, self.exploration, self.engine.model)
         self.session.theme = self.theme
 
     async def _save_session(self) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.files import write_json
+from miracle_core.runs.summary import real_path
 from tui.exploration import TOP_K, Exploration
 from tui.history import Entry, History
-from tui.runs import real_path
+from tui.on_disk import Source
 from tui.widgets.heatmap import VIEWS
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ class Session:
         except (MiracleError, OSError, TypeError):  # TypeError: a title that is not UTF-8
             return
 
-    def opened(self, run: Path) -> None:
+    def opened(self, source: Source) -> None:
         """Put a run at the head of the recent ones."""
-        name = str(real_path(run))
+        name = str(real_path(source.run))
         self.recent = [name, *(other for other in self.recent if other != name)][:RECENT]
 
-    def keep(self, run: Path, exploration: Exploration, recommender: Recommender) -> None:
+    def keep(self, source: Source, exploration: Exploration, recommender: Recommender) -> None:
         """Note a run's exploration. Catalogue items go by id: indices belong to one data set."""
-        self.runs[str(real_path(run))] = {
+        self.runs[str(real_path(source.run))] = {
+            "data": _data(source),
             "history": [
                 {
                     "item_id": None if e.item is None else recommender.item_id(e.item),
@@ -89,17 +91,19 @@ class Session:
                 for e in exploration.history.entries
             ],
             "top_k": exploration.top_k,
-            "hide_seen": exploration.hide_seen,
+            "seen": exploration.seen,
             "view": exploration.view,
         }
 
-    def restore(self, run: Path, recommender: Recommender) -> tuple[Exploration, int]:
-        """A run's exploration as it was left.
+    def restore(self, source: Source, recommender: Recommender) -> tuple[Exploration, int]:
+        """A run's exploration as it was left. One on other data is another one.
 
         Returns:
             The exploration, and how many items are no longer in the catalogue.
         """
-        saved = self.runs.get(str(real_path(run)), {})
+        saved = self.runs.get(str(real_path(source.run)), {})
+        if saved.get("data") != _data(source):
+            saved = {}
         entries: list[Entry] = []
         lost = 0
         history = saved.get("history")
@@ -114,8 +118,14 @@ class Session:
             exploration.top_k = saved["top_k"]
         if saved.get("view") in VIEWS:
             exploration.view = saved["view"]
-        exploration.hide_seen = saved.get("hide_seen") is True
+        exploration.of_run(recommender)
+        if saved.get("seen") in exploration.rules:
+            exploration.seen = saved["seen"]
         return exploration, lost
+
+
+def _data(source: Source) -> str | None:
+    return None if source.data is None else str(real_path(source.data))
 
 
 def _is_text(name: str) -> bool:

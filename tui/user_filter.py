@@ -19,6 +19,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
 }
 SORTS = ("user", "items", "interests", "rank")
+# Of a system that sees one interest in everybody.
+PLAIN_SORTS = ("user", "items", "rank")
 
 
 def columns(table: UserTable) -> dict[str, Any]:

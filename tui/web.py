@@ -19,6 +19,7 @@ from aiohttp import web
 from textual_serve.server import Server
 
 from miracle_core.errors import InputError
+from tui.on_disk import Source
 from tui.web_access import Access, bracketed
 
 _TEMPLATES = Path(__file__).parent / "web_templates"
@@ -86,11 +87,13 @@ class ExplorerServer(Server):
         )
 
 
-def serve(run: Path | None, host: str, port: int, tell: Callable[[Sequence[str]], None]) -> None:
+def serve(
+    source: Source | None, host: str, port: int, tell: Callable[[Sequence[str]], None]
+) -> None:
     """Serve the explorer until Ctrl-C.
 
     Args:
-        run: the run folder to open, or None for the list of runs.
+        source: what to open, or None for the list of runs.
         host: the address.
         port: the port.
         tell: hears of the addresses to open, with the token, once they can be opened.
@@ -99,8 +102,10 @@ def serve(run: Path | None, host: str, port: int, tell: Callable[[Sequence[str]]
         InputError: the address can't be served on.
     """
     words = [sys.executable, "-m", "miracle_cli", "tui"]
-    if run is not None:
-        words.append(str(run.absolute()))
+    if source is not None:
+        words.append(str(source.run.absolute()))
+        if source.data is not None:
+            words += ["--data", str(source.data.absolute())]
     access = Access(host, port)
     try:
         ExplorerServer(shlex.join(words), access).run(lambda: tell(access.addresses))

@@ -1,9 +1,13 @@
-"""Why an item is recommended, as text: its scores, who built the winner, what is near it."""
+"""Why an item is recommended, as text: its scores, who built them, what is near it.
+
+Systems differ in what they can say; each part is there only where the system says it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -16,29 +20,67 @@ if TYPE_CHECKING:
 TEXT = 1500
 # How many items near it are shown.
 NEAR = 5
+By = Literal["text", "vectors"]
+_NEAREST: dict[By, str] = {"text": "nearest by text", "vectors": "nearest by the system's vectors"}
+Near = Sequence[tuple[str, float]]
 
 
-def why_text(
-    answer: Recommendation,
-    item: Recommended,
-    text: str,
-    near: Sequence[tuple[str, float]] | None,
-    width: int,
-) -> Text:
+@dataclass(frozen=True)
+class Explained:
+    """What is explained, and what is known of it besides the answer.
+
+    Attributes:
+        answer: the answer that the item is part of.
+        item: the recommended item.
+        text: the item's text in the data.
+        by: what tells nearness in this system; None for nothing.
+    """
+
+    answer: Recommendation
+    item: Recommended
+    text: str
+    by: By | None
+
+
+def why_text(explained: Explained, near: Near | None, width: int) -> Text:
     """The whole panel.
 
     Args:
-        answer: the answer that the item is part of.
-        item: the recommended item.
-        text: the text that its vector is made of.
+        explained: the item, and what is known of it.
         near: titles and similarities of the items nearest to it; None while they are looked for.
         width: cells.
     """
+    answer, item, text = explained.answer, explained.item, explained.text
     out = Text()
     out.append(f"{shown(item.title)}\n", "bold")
-    out.append(f"rank {item.rank} · score {item.score:.2f} · {shown(item.item_id)}\n", "dim")
-    out.append("\nscore under each interest", "underline")
-    out.append("\n")
+    rank = f"rank {item.rank:,}" if item.rank else "no rank: the history holds it"
+    out.append(f"{rank} · score {item.score:,.2f} · {shown(item.item_id)}\n", "dim")
+    if item.scores:
+        out.append_text(_interests(answer, item, width))
+    if item.repeat:
+        out.append(f"   {'in the history already':<19}{item.repeat:>+7.2f}\n", "dim")
+    if item.contributions:
+        out.append_text(_builders(answer, item, width))
+    if text:
+        out.append("\nits text\n", "underline")
+        out.append(f"{shown(text, TEXT)}\n")
+        if len(text) > TEXT:
+            out.append(f"({len(text):,} characters in all)\n", "dim")
+    if explained.by is not None:
+        out.append(f"\n{_NEAREST[explained.by]}\n", "underline")
+        if near is None:
+            out.append("…\n" * NEAR, "dim")
+        elif not near:
+            out.append("nothing else in the catalogue\n", "dim")
+        for title, similarity in near or ():
+            out.append_text(fitted(f"{similarity:.2f} {shown(title)}", width))
+            out.append("\n")
+    return out
+
+
+def _interests(answer: Recommendation, item: Recommended, width: int) -> Text:
+    """The score under each interest."""
+    out = Text.assemble(("\nscore under each interest", "underline"), "\n")
     best = max(item.scores)
     space = max(width - 42, 4)
     for capsule, score in zip(answer.capsules, item.scores, strict=True):
@@ -50,44 +92,38 @@ def why_text(
         out.append(bar(max(share, 0.0), space), colour(capsule.capsule))
         out.append(" wins" if wins else "", "bold")
         out.append("\n")
-    if item.repeat:
-        out.append(f"   {'in the history already':<19}{item.repeat:>+7.2f}\n", "dim")
-    out.append_text(_builders(answer, item, width))
-    out.append("\nits text\n", "underline")
-    out.append(f"{shown(text, TEXT)}\n")
-    if len(text) > TEXT:
-        out.append(f"({len(text):,} characters in all)\n", "dim")
-    out.append("\nnearest by text\n", "underline")
-    if near is None:
-        out.append("…\n" * NEAR, "dim")
-    elif not near:
-        out.append("nothing else in the catalogue\n", "dim")
-    for title, similarity in near or ():
-        out.append_text(fitted(f"{similarity:.2f} {shown(title)}", width))
-        out.append("\n")
     return out
 
 
 def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
-    """The history items that built the winner, the largest part first."""
+    """The history items that built the score, the largest part first.
+
+    Where their parts don't sum to it, what it would lose without each.
+    """
     trace = answer.trace
-    column = [capsule.capsule for capsule in answer.capsules].index(item.capsule)
-    out = Text.assemble(
-        ("\nbuilt by", "underline"),
-        ("  routing \N{MULTIPLICATION SIGN} weight · agreement → adds\n", "dim"),
-    )
+    out = Text.assemble(("\nbuilt by" if answer.additive else "\nrests on", "underline"))
+    routed = ""
+    if trace is not None:
+        which: list[int | None] = [capsule.capsule for capsule in answer.capsules]
+        column = which.index(item.capsule)
+        routed = "routing \N{MULTIPLICATION SIGN} weight · agreement → "
+    what = "adds" if answer.additive else "the score falls by, without it"
+    out.append(f"  {routed}{what}\n", "dim")
     most = max((abs(part) for part in item.contributions), default=0.0)
     order = sorted(range(len(item.contributions)), key=lambda row: -abs(item.contributions[row]))
-    title = max(min(width - 44, 40), 10)
-    space = max(width - title - 39, 4)
+    taken, least = (39, 5) if trace is not None else (14, 15)
+    title = max(min(width - taken - least, 40), 10)
+    space = max(width - title - taken, 4)
     for row in order:
-        place = row + trace.first
+        place = row + answer.first
         adds = item.contributions[row]
         out.append_text(fitted(f"{place + 1:>2} {shown(answer.history[place].title)}", title))
-        out.append(
-            f" {trace.routing[row, column]:.2f} \N{MULTIPLICATION SIGN} {trace.importance[row]:.2f}"
-            f" · {trace.agreement[row, column]:>6.2f} → {adds:>+6.2f} "
-        )
+        if trace is not None:
+            out.append(
+                f" {trace.routing[row, column]:.2f} \N{MULTIPLICATION SIGN} "
+                f"{trace.importance[row]:.2f} · {trace.agreement[row, column]:>6.2f} →"
+            )
+        out.append(f" {adds:>+6.2f} ", "" if adds else "dim")
         out.append(bar(abs(adds) / most if most else 0.0, space), colour(item.capsule))
         out.append("\n")
     return out

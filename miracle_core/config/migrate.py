@@ -32,8 +32,8 @@ def migrated(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: what to call the place in an error.
 
     Raises:
-        InputError: a setting that is gone has a value that nothing does any more, or a setting
-            is given under its old and its new name.
+        InputError: a setting that is gone has a value that nothing does any more, or a setting is
+            given under its old and its new name.
     """
     today = {k: dict(v) if isinstance(v, Mapping) else v for k, v in layer.items()}
     for (section, name), new in _MOVED.items():

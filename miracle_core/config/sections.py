@@ -112,6 +112,7 @@ class TrainSettings(Section):
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
+        test: measure the test part once, when training has ended; false leaves it unread.
     """
 
     mode: Mode = "transductive"
@@ -127,6 +128,7 @@ class TrainSettings(Section):
     seed: int = Field(2023, ge=0, lt=2**63)
     precision: Precision = "fp32"
     accumulation: int = Field(1, ge=1)
+    test: bool = True
 
     @field_validator("metric")
     @classmethod

@@ -15,9 +15,10 @@ Index 0 is a real item: padding never appears here. Equal input gives equal byte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,15 @@ from miracle_core.data.manifest import (
     read_manifest,
 )
 from miracle_core.data.storage import check_features, load_array, read_parquet
-from miracle_core.errors import InputError
-from miracle_core.files import sha256_file
+from miracle_core.errors import InputError, command
+from miracle_core.files import restore, sha256_file
+from miracle_core.paths import as_path
+from miracle_core.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from miracle_core.data.settings import PrepareSettings
 
 # The parts have modules of their own; who works with Datasets needs this one only.
 __all__ = [
@@ -87,8 +95,10 @@ class Dataset:
         Raises:
             InputError: no such folder, no Dataset in it, or a file that is not what was written.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         manifest_path = folder / "manifest.json"
+        if not manifest_path.is_file():
+            restore(folder)
         if not manifest_path.is_file():
             raise InputError(
                 "is not a Dataset folder (it has no manifest.json)",
@@ -109,6 +119,86 @@ class Dataset:
         dataset = cls(folder, manifest)
         dataset._check_arrays()
         return dataset
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        out: str | Path,
+        *,
+        user: str = "user_id",
+        item: str = "item_id",
+        time: str | None = None,
+        title: str | None = None,
+        text: str | Sequence[str] = (),
+        attributes: str | Sequence[str] = (),
+        rating: str | None = None,
+        items: Any = None,
+        no_text: bool = False,
+        name: str | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+        settings: PrepareSettings | None = None,
+        progress: Progress = SILENT,
+    ) -> Dataset:
+        """Make a Dataset folder of a table with a row an interaction, by the readers' own checks.
+
+        Equal tables give equal bytes, whichever of the three kinds they are of.
+
+        Args:
+            frame: a pandas or polars DataFrame, or a pyarrow Table.
+            out: the folder to write; a Dataset there is replaced.
+            user: the column of user ids.
+            item: the column of item ids, in both tables.
+            time: the column that orders a user's interactions; None keeps the order of the rows.
+            title: the column of item titles; None takes ``title`` where there is one.
+            text: more columns whose text describes an item.
+            attributes: columns that say what an item is besides, such as its brand.
+            rating: the column of ratings, for ``settings.min_rating``.
+            items: another table with a row an item; None takes the text from ``frame``.
+            no_text: items have ids only, for systems that read no text.
+            name: what the Dataset is called; None is ``frame``.
+            on_error: ``stop`` at the first row that can't be used, or ``skip`` and count them.
+            settings: how it is filtered and split; None is the defaults, a k-core of 5 among them.
+            progress: hears of each step.
+
+        Raises:
+            InputError: no table, a column missing, or a row that can't be used, with its number
+                from 1; nothing is left after filtering; or ``out`` holds something else.
+        """
+        from miracle_core.data.frames import dataset_from_frame
+
+        return dataset_from_frame(
+            frame,
+            out,
+            user=user,
+            item=item,
+            time=time,
+            title=title,
+            text=text,
+            attributes=attributes,
+            rating=rating,
+            items=items,
+            no_text=no_text,
+            name=name,
+            on_error=on_error,
+            settings=settings,
+            progress=progress,
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """The interactions as a pandas DataFrame, user by user, each one's oldest first.
+
+        Columns: ``user_id``, ``item_id``, ``time`` where times are kept (a temporal split; numbers
+        as in :meth:`times`), and ``split``: the part ``train``, ``valid`` or ``test``. Of a
+        temporal split's valid and test parts a user's first item is the one that is predicted.
+        """
+        from miracle_core.data.frames import interactions_frame
+
+        return interactions_frame(self)
+
+    def items_frame(self) -> pd.DataFrame:
+        """The catalogue as a pandas DataFrame: item_id, title, text, domain; row = item index."""
+        return self.items.to_pandas()
 
     def _check_arrays(self) -> None:
         counts = self.manifest.counts
@@ -276,7 +366,8 @@ class Dataset:
                 "has no text features" if not have else f"has several text features: {names}",
                 where=str(self.folder),
                 remedy=(
-                    f"make some with: miracle encode {self.folder} --encoder minilm"
+                    "make some with: "
+                    + command("miracle", "encode", self.folder, "--encoder", "minilm")
                     if not have
                     else "name one with --encoder"
                 ),
@@ -285,7 +376,8 @@ class Dataset:
             raise InputError(
                 f"has no text features of encoder {encoder!r} (it has: {names})",
                 where=str(self.folder),
-                remedy=f"make them with: miracle encode {self.folder} --encoder {encoder}",
+                remedy="make them with: "
+                + command("miracle", "encode", self.folder, "--encoder", encoder),
             )
         return have[encoder]
 

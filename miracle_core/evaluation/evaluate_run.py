@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from miracle_core.config import SeenRule, make_settings
 from miracle_core.data.dataset import Dataset, Split
@@ -15,9 +15,13 @@ from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
+from miracle_core.runs.looks import log_look
 from miracle_core.runs.opening import TrainedRun, build_system, item_side, load_run
 from miracle_core.systems.base import Sizes
 from miracle_core.systems.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class RunEvaluation:
         references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
             ``text``, nearness of texts alone with the history left out (the system ``textknn``),
             which is what is left of a pre-trained model if its pre-training is of no use.
+        notes: what a person should hear, such as a look at the test part that is not logged.
     """
 
     run: TrainedRun
@@ -41,6 +46,7 @@ class RunEvaluation:
     seen: SeenRule
     found: Evaluation
     references: dict[str, Reference]
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle evaluate``."""
@@ -54,6 +60,17 @@ class RunEvaluation:
             "exclude_seen": self.seen == "leave-out",
             "references": {name: other.metrics for name, other in self.references.items()},
         }
+
+    def frame(self) -> pd.DataFrame:
+        """The metrics as a pandas DataFrame: a row for the run and for each reference.
+
+        The index is the run folder's name, and the references' names; the columns are the metrics.
+        """
+        import pandas as pd
+
+        names = [self.run.folder.path.name, *self.references]
+        rows = [self.found.metrics, *(other.metrics for other in self.references.values())]
+        return pd.DataFrame(rows, index=pd.Index(names, name="system"))
 
 
 def evaluate_run(
@@ -69,7 +86,8 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
 
-    Several processes each rank for a share of the users, and all return the whole.
+    Several processes each rank for a share of the users, and all return the whole. A look at the
+    test part is logged in the run folder (:mod:`miracle_core.runs.looks`).
 
     Args:
         run: the run folder; also one whose training was stopped or killed.
@@ -118,7 +136,16 @@ def evaluate_run(
     if zero_shot and trained.encoder is not None:
         text = measured(_text_neighbours(trained, scorer.max_length), True, SILENT, 0)
         others = {"text": Reference(text.ranks, text.metrics), **others}
-    return RunEvaluation(trained, dataset, zero_shot, rule, found, others)
+    notes: list[str] = []
+    if split == "test":
+        together.on_first(lambda: notes.extend(_logged(trained, rule)))
+    return RunEvaluation(trained, dataset, zero_shot, rule, found, others, tuple(notes))
+
+
+def _logged(run: TrainedRun, rule: SeenRule) -> list[str]:
+    """Log a look at the test part; what is to be told of it."""
+    problem = log_look(run.folder.path, "evaluate", rule, run.dataset)
+    return [] if problem is None else [problem]
 
 
 def seen_rule(run: TrainedRun, asked: SeenRule | None) -> SeenRule:

@@ -44,8 +44,8 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.registry import SystemSpec
-from miracle_core.runs.folder import Weights
 from miracle_core.runs.opening import TrainedRun, load_run
+from miracle_core.runs.records import Weights
 from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.scorer import Scorer, VectorScorer
 

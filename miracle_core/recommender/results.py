@@ -7,12 +7,15 @@ oldest item first; *k* is the number of a history's active capsules, C that of a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from miracle_core.recommender.given import Known, NewTitle
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["exact", "id", "fuzzy", "new"]
 Floats = npt.NDArray[np.floating[Any]]
@@ -107,7 +110,7 @@ class ActiveCapsule:
     Attributes:
         capsule: which capsule.
         strength: ||u||, the length of the interest vector, below 1 (eq. 13).
-        label: the capsule's words.
+        label: the capsule's words; "" where interests mean nothing of their own.
         items: history places of the items that activate it.
         best: the best of the items that it won, with their ranks among all.
     """
@@ -179,6 +182,19 @@ class Recommendation:
     first: int
     trace: Trace | None
     additive: bool
+
+    def frame(self) -> pd.DataFrame:
+        """The top-K as a pandas DataFrame, best first.
+
+        Columns: ``rank``, ``item`` (its place in the catalogue), ``item_id``, ``title``, ``score``,
+        ``capsule`` (a nullable integer: missing in a system with one interest a user), ``repeat``.
+        """
+        import pandas as pd
+
+        names = ("rank", "item", "item_id", "title", "score", "capsule", "repeat")
+        columns = {name: [getattr(item, name) for item in self.items] for name in names}
+        columns["capsule"] = pd.array(columns["capsule"], dtype="Int64")
+        return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)

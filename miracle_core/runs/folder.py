@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,24 @@ from miracle_core.files import (
     read_json,
     replacing,
     replacing_folder,
+    restore,
     write_json,
     write_text,
 )
-from miracle_core.runs.records import current
+from miracle_core.paths import as_path, portable
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    PARTS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    parsed_metrics,
+)
 from miracle_core.runs.tensors import load_tensors
 
-Weights = Literal["best", "last"]
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -41,15 +52,19 @@ class RunFolder:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        """Text is a path too."""
+        object.__setattr__(self, "path", as_path(self.path))
+
     @property
     def config(self) -> Path:
         """Every setting of the run."""
-        return self.path / "config.toml"
+        return self.path / CONFIG
 
     @property
     def weights(self) -> Path:
         """The best weights so far."""
-        return self.path / "model.safetensors"
+        return self.path / WEIGHTS["best"]
 
     @property
     def data(self) -> Path:
@@ -59,17 +74,17 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         """One JSON line a validation."""
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @property
     def result(self) -> Path:
         """The final figures."""
-        return self.path / "result.json"
+        return self.path / RESULT
 
     @property
     def state(self) -> Path:
         """All that resuming needs."""
-        return self.path / "checkpoints" / "last" / "state.safetensors"
+        return self.path / WEIGHTS["last"]
 
     @property
     def examples(self) -> Path:
@@ -106,13 +121,24 @@ class RunFolder:
         self.check_free(overwrite=overwrite)
         with replacing_folder(self.path) as beside:
             fresh = RunFolder(beside)
-            write_text(fresh.config, dump_settings(settings))
+            write_text(fresh.config, dump_settings(self._portable(settings)))
             if dataset is not None:
                 _copy_dataset(dataset, fresh.data, settings.encoder)
             if transfer is not None:
-                write_json(fresh.transfer, transfer)
+                where = portable(transfer["run"], self.path)
+                write_json(fresh.transfer, {**transfer, "run": where})
             if examples is not None:
                 np.save(fresh.examples, examples)
+
+    def _portable(self, settings: Settings) -> Settings:
+        """The settings as ``config.toml`` holds them: paths relative to the run folder."""
+        return settings.model_copy(
+            update={
+                "data": settings.data and portable(settings.data, self.path),
+                "pretrained": settings.pretrained and portable(settings.pretrained, self.path),
+                "datasets": [portable(each, self.path) for each in settings.datasets],
+            }
+        )
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a path that a new run may not take.
@@ -120,6 +146,7 @@ class RunFolder:
         Raises:
             InputError: it holds something already; with ``overwrite``, something that is not a run.
         """
+        restore(self.path)
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not overwrite:
                 raise InputError(
@@ -141,6 +168,8 @@ class RunFolder:
             InputError: not a run folder, or settings that can't be read.
         """
         if not self.config.is_file():
+            restore(self.path)
+        if not self.config.is_file():
             raise InputError(
                 "is not a run folder (it has no config.toml)",
                 where=str(self.path),
@@ -156,16 +185,26 @@ class RunFolder:
         """The validations so far, oldest first; from the first bad line on they are left out."""
         if not self.metrics.is_file():
             return []
-        records: list[dict[str, Any]] = []
-        for line in self.metrics.read_bytes().splitlines():
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                break
-            if not isinstance(record, dict) or record.get("epoch") != len(records) + 1:
-                break
-            records.append(current(record))
-        return records
+        return list(parsed_metrics(self.metrics.read_bytes()).records)
+
+    def frame(self) -> pd.DataFrame:
+        """The validations so far as a pandas DataFrame, a row an epoch.
+
+        Columns are named as TensorBoard's curves: ``epoch``, ``step``, ``train/loss``,
+        ``valid/recall@10``, ``figures/capsules_in_use``, ``valid NAME/recall@10`` of each of
+        several Datasets, and ``best`` and ``seconds``. A system that is fitted at once has no row.
+        """
+        import pandas as pd
+
+        rows = []
+        for record in self.history():
+            row: dict[str, Any] = {name: record[name] for name in ("epoch", "step")}
+            for group in PARTS:
+                row |= {f"{group}/{name}": value for name, value in record[group].items()}
+            for domain, metrics in record.get("domains", {}).items():
+                row |= {f"valid {domain}/{name}": value for name, value in metrics.items()}
+            rows.append({**row, "best": record["best"], "seconds": record["seconds"]})
+        return pd.DataFrame(rows)
 
     def write_history(self, records: list[dict[str, Any]]) -> None:
         """Replace the validations."""

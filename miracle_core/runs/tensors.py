@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,7 +16,8 @@ from miracle_core.systems.base import System
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as beside:
+    needed = sum(tensor.nbytes for tensor in plain.values())
+    with replacing(path, needed=needed) as beside:
         save_file(plain, beside, metadata)
 
 
@@ -63,13 +62,3 @@ def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> No
         model.check()
     except ValueError as error:
         raise InputError(str(error), where=where, remedy="train again") from error
-
-
-def epoch_of(metadata: Mapping[str, str]) -> int | None:
-    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
-    try:
-        if "position" in metadata:
-            return int(orjson.loads(metadata["position"])["epoch"])
-        return int(metadata["epoch"])
-    except (ValueError, KeyError, TypeError):
-        return None

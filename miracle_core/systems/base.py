@@ -270,7 +270,7 @@ class System(nn.Module):
     ) -> Tensor:
         """The loss of the items that were taken, among all that compete, a scalar.
 
-        Which loss the settings say (``loss.recommendation``): by default the softmax over all.
+        Which loss ``loss.recommendation`` of the settings says; by default the softmax over all.
         This process's part of the mean over the rows of all processes.
 
         Args:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.config import Settings
-from miracle_core.data.dataset import SPLITS, Dataset, Split
+from miracle_core.data.dataset import Dataset, Split
 from miracle_core.data.examples import Examples, picked
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import (
@@ -27,8 +28,9 @@ from miracle_core.runs.opening import (
     sizes_of,
 )
 from miracle_core.runs.tensors import load_tensors, load_weights
+from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, Objective
-from miracle_core.training.fitting import fit
+from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
@@ -64,10 +66,27 @@ def finetune(
 
     Raises:
         InputError: no such Dataset or features, a pre-trained run that does not fit, examples that
-            are not the Dataset's or that the system can't be restricted to, or ``out`` is taken.
+            are not the Dataset's or that the system can't be restricted to, ``out`` is taken, or
+            another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(Path(out)), processes()
+    folder, together = RunFolder(as_path(out)), processes()
+    with writing(folder, together):
+        return _finetune(
+            settings, folder, together, resume, overwrite, listeners, should_stop, examples
+        )
+
+
+def _finetune(
+    settings: Settings,
+    folder: RunFolder,
+    together: Processes,
+    resume: bool,
+    overwrite: bool,
+    listeners: Sequence[Listener],
+    should_stop: Callable[[], bool],
+    examples: Examples | None,
+) -> dict[str, Any]:
     if resume and examples is not None:
         raise InputError(
             "a run that goes on keeps the examples that it was begun with",
@@ -120,9 +139,9 @@ def finetune(
 
 def resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
     """The settings with absolute paths and the name of the features that are read, if any are."""
-    update = {"data": str(Path(settings.data).resolve()), "encoder": ""}
+    update = {"data": str(as_path(settings.data).resolve()), "encoder": ""}
     if pretrained is not None:
-        update["pretrained"] = str(Path(settings.pretrained).resolve())
+        update["pretrained"] = str(as_path(settings.pretrained).resolve())
     if "text" in settings.spec.needs:
         given = settings.encoder or None
         if pretrained is None:
@@ -162,7 +181,7 @@ class Finetuning(Training):
         positions: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.dataset = dataset
-        dataset.require_examples(*SPLITS)
+        dataset.require_examples(*read_parts(settings))
         torch.manual_seed(settings.train.seed)
         system = build_system(settings, sizes_of(settings, dataset))
         self.examples = dataset.examples("train")
@@ -245,12 +264,19 @@ class Finetuning(Training):
         return {"few_examples": {"learned": len(self.examples), "of": self.n_every}}
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Test the best weights."""
+        """Test the best weights, if that is wanted."""
+        if not self.settings.train.test:
+            records = self.folder.history()
+            best = [each for each in records if each["epoch"] == self.position.best_epoch]
+            if best:
+                result["figures"] = best[0]["figures"]
+            return
         for listener in listeners:
             listener.testing()
         weights, _ = load_tensors(self.folder.weights)
         load_weights(self.system, weights, where=str(self.folder.weights))
         found = self._evaluate("test")
+        self.processes.on_first(lambda: test_looked_at(self.folder, self.settings, self.dataset))
         result["test"] = found.metrics
         result["figures"] = found.figures()
 

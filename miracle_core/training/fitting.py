@@ -9,10 +9,12 @@ import torch
 
 from miracle_core.config import Settings
 from miracle_core.data.dataset import SPLITS, Dataset, Split
+from miracle_core.errors import MiracleError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.looks import log_look
 from miracle_core.runs.opening import (
     build_system,
     check_needs,
@@ -23,6 +25,22 @@ from miracle_core.runs.opening import (
 )
 from miracle_core.runs.tensors import save_tensors
 from miracle_core.training.model_card import write_model_card
+
+
+def read_parts(settings: Settings) -> tuple[Split, ...]:
+    """The parts of a split that a training reads: without ``train.test`` not the test part."""
+    return SPLITS if settings.train.test else SPLITS[:-1]
+
+
+def test_looked_at(folder: RunFolder, settings: Settings, dataset: Dataset) -> None:
+    """Log a training's look at the test part.
+
+    Raises:
+        MiracleError: the run folder can't be written.
+    """
+    problem = log_look(folder.path, "train", settings.seen, dataset)
+    if problem is not None:
+        raise MiracleError(problem)
 
 
 def fit(
@@ -57,7 +75,7 @@ def fit(
         processes.on_first(lambda: folder.check_free(overwrite=overwrite))
         dataset = Dataset.open(settings.data)
     check_needs(settings.spec, dataset)
-    dataset.require_examples(*SPLITS)
+    dataset.require_examples(*read_parts(settings))
     if not resume:
         settings = resolved(settings, dataset, None)
         processes.on_first(lambda: folder.create(settings, dataset, overwrite=overwrite))
@@ -77,7 +95,6 @@ def fit(
     items = item_side(system, settings.spec, dataset, settings.encoder or None, processes.device)
     scorer = system.scorer(items)
     ks = sorted({*DEFAULT_KS, settings.metric_k})
-    splits: tuple[Split, ...] = ("valid", "test")
     found = {
         split: evaluate(
             scorer,
@@ -87,8 +104,10 @@ def fit(
             leave_out=settings.seen == "leave-out",
             processes=processes,
         )
-        for split in splits
+        for split in read_parts(settings)[1:]
     }
+    if "test" in found:
+        processes.on_first(lambda: test_looked_at(folder, settings, dataset))
     result: dict[str, Any] = {
         "status": "finished",
         "model": settings.model.kind,

@@ -10,7 +10,10 @@ import polars as pl
 import pytest
 
 from miracle_cli.main import main
+from miracle_core.evaluation.beyond import beyond_accuracy
 from miracle_core.evaluation.evaluate_run import evaluate_run
+from miracle_core.evaluation.metrics import ranking_metrics
+from miracle_core.evaluation.user_results import read_user_results
 from tests.support.runs import tiny_run
 
 
@@ -53,6 +56,35 @@ def test_every_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"written to {top}" in said.err
 
 
+def test_beyond_accuracy(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(small_run), "--beyond", "--json"]) == 0
+    found = shown(capsys)["beyond"]
+    expected = beyond_accuracy(evaluate_run(small_run, keep_top=10)).summary()
+    assert found == expected
+    assert main(["evaluate", str(small_run), "--beyond"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, value in expected.items():
+        if isinstance(value, float):
+            label = name.replace("_", " ")
+            assert any(line.startswith(label) and f"{value:.4g}" in line for line in lines)
+    assert main(["evaluate", str(small_run), "--json"]) == 0
+    assert "beyond" not in shown(capsys)
+
+
+def test_user_results_beside_a_shorter_top_k(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users, top = tmp_path / "users.parquet", tmp_path / "top.parquet"
+    options = ["--save-users", str(users), "--save-top-k", str(top), "--top-k", "4"]
+    assert main(["evaluate", str(small_run), *options, "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"user results written to {users}" in said.err
+    found = read_user_results(users)
+    assert ranking_metrics(found.ranks) == json.loads(said.out)["metrics"]
+    assert pl.read_parquet(top)["rank"].max() == 4
+    assert pl.read_parquet(users)["top_item_ids"].list.len().max() == 30
+
+
 def test_for_people(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(small_run)]) == 0
     said = capsys.readouterr()
@@ -74,6 +106,7 @@ def test_for_people(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--split", "train"], "not a split to evaluate"),
         (["--k", "0"], "'--k'"),
         (["--save-top-k", "."], "is a folder"),
+        (["--save-users", "."], "is a folder"),
         (["--data", "nowhere"], "not a Dataset folder"),
         (["--encoder", "minilm"], "leave it out"),
     ],

@@ -1,4 +1,4 @@
-"""A system that reads from left to right, on the command line: no capsules, no sums of parts."""
+"""A system that reads from left to right, through the commands."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def keys(value: Any) -> set[str]:
 def test_a_run_without_epochs_is_a_run(runs: Path, tmp_path: Path, kind: str) -> None:
     run = RunFolder(runs / kind)
     assert {path.name for path in run.path.iterdir()} == {
-        *("README.md", "config.toml", "data", "model.safetensors", "result.json")
+        *("README.md", "config.toml", "data", "model.safetensors", "result.json"),
+        "test_looks.jsonl",
     }
     result = run.read_result()
     assert result is not None

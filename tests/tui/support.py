@@ -13,6 +13,7 @@ from textual.widgets import DirectoryTree
 from tui.app import ExplorerApp
 from tui.engine import Load, load_recommender
 from tui.exploration import Exploration
+from tui.on_disk import Source
 from tui.screens.base import ExplorerScreen
 from tui.screens.explore import ExploreScreen
 from tui.session import Session
@@ -97,6 +98,7 @@ class Driver:
 async def explorer(
     run: Path | None,
     *,
+    data: Path | None = None,
     size: tuple[int, int] = (140, 40),
     session: Session | None = None,
     load: Load = load_recommender,
@@ -108,7 +110,8 @@ async def explorer(
     An error that nobody foresaw is told like any other, so it is looked for; ``bugs`` says that
     the test makes some.
     """
-    app = ExplorerApp(run, session=session, here=here or Path("/nowhere"), load=load)
+    source = None if run is None else Source(run, data)
+    app = ExplorerApp(source, session=session, here=here or Path("/nowhere"), load=load)
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot)
         if run is not None:

@@ -14,7 +14,7 @@ from miracle_core.recommender import Recommender
 from tests.support.runs import GLOVES, SCREWS
 from tests.tui.support import explorer
 from tui.engine import load_recommender
-from tui.runs import Weights
+from tui.on_disk import Source
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ async def test_every_error_of_work_in_the_background_becomes_a_message(
 ) -> None:
     asked: list[str] = []
 
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(folder, progress, weights)
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
         for name in ("users", "capsule_use", "activations", "user_history", "match", "nearest"):
             setattr(recommender, name, lambda *_, name=name: fail(name))
         return recommender
@@ -59,8 +59,8 @@ async def test_every_error_of_work_in_the_background_becomes_a_message(
 
 
 async def test_no_older_answer_stands_beside_a_history_that_has_none(small_run: Path) -> None:
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(folder, progress, weights)
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
         recommend = recommender.recommend
 
         def fails(history: list[int], *rest: object, **named: object) -> object:

@@ -12,7 +12,7 @@ from tests.support.runs import FILAMENT, GLOVES, MAX_LENGTH, SCREWS, TITLES
 from tests.tui.support import explorer
 from tui.display import shown
 from tui.engine import load_recommender
-from tui.runs import Weights
+from tui.on_disk import Source
 from tui.screens.help import HelpScreen
 from tui.screens.text import TextScreen
 from tui.widgets.heatmap import Heatmap
@@ -35,6 +35,7 @@ async def test_a_title_typed_and_taken_brings_interests_recommendations_and_reas
         best = driver.exploration.listed[0]
         assert shown(best.title)[:20] in driver.text
         assert f"rank 1 · score {best.score:.2f}" in driver.text
+        assert answer.trace is not None
         assert f"{answer.trace.importance[0]:.2f}" in driver.text
         assert "nearest by text" in driver.text
 
@@ -67,8 +68,8 @@ async def test_text_that_matches_nothing_is_added_as_new(small_run: Path) -> Non
 async def test_enter_before_the_completions_are_there_means_the_typed_text(small_run: Path) -> None:
     waits = Event()
 
-    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(run, progress)
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
         complete = recommender.complete
 
         def slow(typed: str, limit: int = 8) -> list[int]:
@@ -153,6 +154,7 @@ async def test_v_goes_through_the_views(small_run: Path) -> None:
         answer = driver.exploration.answer
         assert answer is not None
         trace = answer.trace
+        assert trace is not None
         seen = []
         for _ in range(4):
             seen.append(driver.exploration.view)
@@ -213,7 +215,7 @@ async def test_k_and_hiding_the_seen(small_run: Path) -> None:
         answer = driver.exploration.answer
         own = driver.exploration.history.entries[0].item
         assert answer is not None and own not in {item.item for item in answer.items}
-        assert "seen hidden" in driver.text
+        assert "seen: leave-out" in driver.text
 
 
 async def test_a_recommendation_is_added_with_enter_and_moves_are_told(small_run: Path) -> None:
@@ -237,8 +239,8 @@ async def test_the_last_of_many_fast_edits_wins_and_typing_goes_on(small_run: Pa
     asked: list[int] = []
     gate = Event()
 
-    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(run, progress)
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
         recommend = recommender.recommend
 
         def slow(history: list[int], *rest: object, **named: object) -> Recommendation:
@@ -272,7 +274,7 @@ async def test_a_history_longer_than_the_model_reads(small_run: Path) -> None:
         for item in range(MAX_LENGTH + 2):
             panel.post_message(panel.Add(item, "", new=False))
             await driver.settle()
-        assert f"newest {MAX_LENGTH} count" in driver.text
+        assert f"the newest {MAX_LENGTH} are read" in driver.text
         assert f" 3 {TITLES[2][:6]}" in driver.text, "the heatmap keeps the history's numbers"
 
 
@@ -286,7 +288,7 @@ async def test_the_command_copied_is_shown(small_run: Path) -> None:
         assert isinstance(driver.app.screen, TextScreen)
         expected = (
             f"miracle recommend {small_run} --item=I04 '--title=it'\"'\"'s new' "
-            "--top-k 10 --exclude-seen"
+            "--top-k 10 --seen leave-out"
         )
         assert driver.app.clipboard == expected
         await driver.press("escape")
@@ -301,7 +303,8 @@ async def test_clicks_do_what_keys_do(small_run: Path) -> None:
         await driver.pilot.click(rows, offset=(20, 3))
         await driver.settle()
         assert rows.cursor == 2
-        assert driver.exploration.listed[2].title[:20] in driver.explore.why_panel.item.title  # type: ignore[union-attr]
+        explained = driver.explore.why_panel.explained
+        assert explained is not None and explained.item == driver.exploration.listed[2]
         await driver.pilot.click(rows, offset=(20, 3), times=2)
         await driver.settle()
         assert len(driver.titles) == 3
@@ -344,14 +347,14 @@ async def test_the_palette_and_help_name_every_key(small_run: Path) -> None:
     async with explorer(small_run, size=(140, 80)) as driver:
         await driver.press("escape", "question_mark")
         text = driver.text
-        for words in ("Undo", "On/off", "Hide seen", "Light/dark", "All commands by name"):
+        for words in ("Undo", "On/off", "Seen items", "Light/dark", "All commands by name"):
             assert words in text, words
         await driver.press("escape")
         await driver.press("ctrl+p")
-        await driver.pilot.press(*"hide")
-        await driver.until(lambda: "Hide seen" in driver.text)
+        await driver.pilot.press(*"seen")
+        await driver.until(lambda: "Seen items" in driver.text)
         await driver.pilot.press("down", "enter")
-        await driver.until(lambda: driver.exploration.hide_seen)
+        await driver.until(lambda: driver.exploration.seen)
 
 
 async def test_a_question_mark_in_the_empty_box_asks_for_help(small_run: Path) -> None:

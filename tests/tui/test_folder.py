@@ -14,12 +14,13 @@ from textual.widgets import Input
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.records import Weights, kept_epoch
+from miracle_core.runs.summary import find_runs
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, random_model, tiny_run, tiny_settings, tiny_shop
 from tests.tui.support import Driver, explorer
 from tui.engine import load_recommender
-from tui.on_disk import Files, kept_epoch, news_of
-from tui.runs import Weights, find_runs
+from tui.on_disk import Files, Source, news_of
 from tui.screens.runs import RunsScreen
 from tui.screens.users import UsersScreen
 
@@ -112,12 +113,12 @@ async def test_users_and_capsules_are_those_of_the_weights_that_answer(run: Path
 async def test_the_old_weights_answer_until_the_new_ones_can(run: Path) -> None:
     go_on, loads = Event(), []
 
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        loads.append(folder)
+    def load(source: Source, progress: Progress) -> Recommender:
+        loads.append(source.run)
         if len(loads) > 1:
             progress.start("reading the run", None, "")
             assert go_on.wait(10)
-        return load_recommender(folder, progress, weights)
+        return load_recommender(source, progress)
 
     async with explorer(run, load=load) as driver:
         train_on(run, epoch=5, seed=8)
@@ -175,8 +176,6 @@ async def test_a_run_trained_again_is_told_and_mixed_with_nothing(
 
 
 async def test_another_catalogue_takes_the_history_over_by_ids(run: Path, tmp_path: Path) -> None:
-    from miracle_core.model.miracle import Miracle
-
     from tests.support.runs import other_shop, write_run
 
     async with explorer(run) as driver:
@@ -186,7 +185,7 @@ async def test_another_catalogue_takes_the_history_over_by_ids(run: Path, tmp_pa
         shutil.rmtree(run)
         dataset = other_shop(tmp_path / "other")
         settings = tiny_settings(data=str(tmp_path / "other"))
-        model: Miracle = random_model(settings, dataset)
+        model = random_model(settings, dataset)
         write_run(run, dataset, settings, model)
         await driver.type("machine")
         await driver.press("ctrl+r")
@@ -237,13 +236,13 @@ async def test_every_screen_survives_a_run_that_is_removed(run: Path) -> None:
 async def test_a_folder_without_runs_is_not_a_gone_run(run: Path, tmp_path: Path) -> None:
     go_on = Event()
 
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
+    def load(source: Source, progress: Progress) -> Recommender:
         assert go_on.wait(10)
-        return load_recommender(folder, progress, weights)
+        return load_recommender(source, progress)
 
     from tui.app import ExplorerApp
 
-    app = ExplorerApp(tmp_path, load=load, here=Path("/nowhere"))
+    app = ExplorerApp(Source(tmp_path), load=load, here=Path("/nowhere"))
     async with app.run_test(size=(140, 40), notifications=True) as pilot:
         driver = Driver(app, pilot)
         app.look_at_folder()
@@ -259,9 +258,9 @@ async def test_a_folder_without_runs_is_not_a_gone_run(run: Path, tmp_path: Path
 
 
 async def test_a_run_replaced_while_it_is_read_is_refused(run: Path) -> None:
-    def load(folder: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(folder, progress, weights)
-        os.utime(folder / "config.toml", ns=(5, 5))
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
+        os.utime(source.run / "config.toml", ns=(5, 5))
         return recommender
 
     async with explorer(run, load=load) as driver:
@@ -271,20 +270,25 @@ async def test_a_run_replaced_while_it_is_read_is_refused(run: Path) -> None:
 
 
 def test_what_is_newer(run: Path) -> None:
-    loaded = Files.of(run)
-    assert news_of(run, loaded, "best", 2, None).text == ""
+    source, last = Source(run), Source(run, weights="last")
+
+    def news(loaded: Files, which: Weights, asked: Source = source) -> str:
+        return news_of(asked, loaded, "state loaded", which).text
+
+    loaded = Files.of(source)
+    assert news(loaded, "best") == ""
     state = RunFolder(run).state
     weights, metadata = load_tensors(run / "model.safetensors")
     save_tensors(state, weights, {**metadata, "position": json.dumps({"epoch": 7})})
     assert kept_epoch(run, "last") == 7 and kept_epoch(run, "best") == 2
-    assert not news_of(run, loaded, "best", 2, None).newer, "the best is still the best"
-    assert "last epoch (7)" in news_of(run, loaded, "last", 3, "last").text
+    assert not news(loaded, "best"), "the best is still the best"
+    assert "last epoch (7)" in news(loaded, "last", last)
     (run / "model.safetensors").unlink()
-    without = Files.of(run)
-    assert not news_of(run, without, "last", 7, None).newer
+    without = Files.of(source)
+    assert not news(without, "last")
     train_on_from(run, weights, metadata)
-    assert "best epoch (9)" in news_of(run, without, "last", 7, None).text
-    assert not news_of(run, without, "last", 7, "last").newer
+    assert "best epoch (9)" in news(without, "last")
+    assert not news(without, "last", last)
 
 
 def train_on_from(run: Path, weights: dict[str, object], metadata: dict[str, str]) -> None:

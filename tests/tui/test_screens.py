@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from textual.widgets import Input
 
 from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.records import read_metrics
+from miracle_core.runs.summary import State, find_runs, summarise
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, tiny_run
 from tests.tui.support import explorer
 from tui.capsule_text import fault
 from tui.comparison import pairs, translate
 from tui.history import Entry
-from tui.runs import State, find_runs, read_metrics, summarise
 from tui.screens.capsules import CapsulesScreen
 from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
@@ -36,7 +39,7 @@ def record(epoch: int, loss: float, recall: float) -> dict[str, object]:
         "step": epoch * 10,
         "train": {"loss": loss, "recommendation": loss - 1},
         "valid": {"recall@10": recall, "ndcg@10": recall / 2},
-        "capsules": {"in_use": 7, "per_user": 3.1},
+        "figures": {"capsules_in_use": 7, "capsules_per_user": 3.1},
         "best": True,
         "seconds": 2.0 * epoch,
     }
@@ -232,7 +235,12 @@ async def test_two_runs_are_compared_on_one_history(small_run: Path, tmp_path: P
         assert f"{in_both} of the top 10 in both" in driver.text
         exported = screen.export_json()
         assert exported["items"][0]["rank_left"] == expected[0].left.rank  # type: ignore[union-attr]
-        assert exported["right"] == {"run": str(other), "weights": "best", "epoch": None}
+        assert exported["right"] == {
+            "run": str(other),
+            "model": "miracle",
+            "weights": "best",
+            "epoch": None,
+        }
         await driver.press("f1")
         await driver.add(SCREWS[4])
         await driver.press("f5")
@@ -258,9 +266,14 @@ async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Pat
         assert best.items != last.items
         assert screen._left is not None and screen._left.items == best.items
         assert screen._right is not None and screen._right.items == last.items
-        assert "trained · best epoch (2)" in driver.text
-        assert "trained · last epoch (3)" in driver.text
-        assert screen.export_json()["right"] == {"run": str(run), "weights": "last", "epoch": 3}
+        assert "trained · MIRACLE · best epoch (2)" in driver.text
+        assert "trained · MIRACLE · last epoch (3)" in driver.text
+        assert screen.export_json()["right"] == {
+            "run": str(run),
+            "model": "miracle",
+            "weights": "last",
+            "epoch": 3,
+        }
         await driver.press("question_mark")
         assert "others can't be compared" in " ".join(driver.text.split())
 
@@ -305,6 +318,9 @@ def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -
     class Other:
         """A catalogue that knows one id and one title."""
 
+        def __init__(self, *, new_titles: bool) -> None:
+            self.abilities = SimpleNamespace(new_titles=new_titles)
+
         def item(self, item_id: str) -> int:
             from miracle_core.errors import InputError
 
@@ -320,7 +336,10 @@ def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -
 
     entries = [Entry(3, GLOVES[3]), Entry(5, GLOVES[5]), Entry(6, GLOVES[6]), Entry(None, "new")]
     expected = [7, 9, NewTitle(GLOVES[6]), NewTitle("new")]
-    assert translate(entries, model, Other()) == expected  # type: ignore[arg-type]
+    other: Any = Other(new_titles=True)
+    assert translate(entries, model, other) == (expected, 0)
+    other = Other(new_titles=False)
+    assert translate(entries, model, other) == (expected[:2], 2)
 
 
 async def test_home_lists_runs_and_opens_one(trained: Path) -> None:
@@ -331,7 +350,7 @@ async def test_home_lists_runs_and_opens_one(trained: Path) -> None:
         await driver.press("enter")
         await driver.until(lambda: driver.app.model is not None)
         await driver.settle()
-        assert driver.explore and "trained · tiny" in driver.text
+        assert driver.explore and "trained · MIRACLE · tiny" in driver.text
         await driver.press("f6")
         assert "● trained" in driver.text
 
@@ -340,7 +359,7 @@ async def test_home_without_runs_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     async with explorer(None, here=tmp_path / "empty") as driver:
         assert "No run was found here or below." in driver.text
-        assert "miracle finetune --data DATA --out RUN" in driver.text
+        assert "miracle train --data DATA --out RUN" in driver.text
         await driver.press("f1")
         assert "No run is open." in driver.text
 

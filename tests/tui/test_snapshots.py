@@ -19,6 +19,7 @@ from tests.support.runs import FILAMENT, GLOVES, SCREWS, tiny_run
 from tests.tui.support import Driver
 from tests.tui.test_screens import record
 from tui.app import ExplorerApp
+from tui.on_disk import Source
 from tui.screens.compare import CompareScreen
 
 THEMES = ("dark", "light")
@@ -91,7 +92,7 @@ async def compare(driver: Driver) -> None:
     await driver.add(SCREWS[6])
     await driver.press("f5")
     screen = driver.on(CompareScreen)
-    screen.open_other(driver.app.here / "second" / "second")
+    screen.open_other(Source(driver.app.here / "second" / "second"))
     await driver.until(lambda: screen._right is not None)
 
 
@@ -131,7 +132,7 @@ def test_looks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
-    app = ExplorerApp(place / "first" / "first", here=place)
+    app = ExplorerApp(Source(place / "first" / "first"), here=place)
     app.animation_level = "none"
 
     async def prepare(pilot: Pilot[None]) -> None:

@@ -25,7 +25,7 @@ from tui.display import bar, chip, fitted, flexible, heat_cell, heat_scale, shap
 from tui.engine import load_recommender
 from tui.exports import csv_text
 from tui.history import Entry, History
-from tui.runs import Weights
+from tui.on_disk import Source
 from tui.session import Session
 from tui.web_access import Access, is_loopback
 
@@ -45,15 +45,15 @@ def test_the_first_paint_waits_for_neither_torch_nor_polars() -> None:
 async def test_while_a_run_loads_the_box_takes_text_and_progress_is_told(small_run: Path) -> None:
     go_on = Event()
 
-    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
+    def load(source: Source, progress: Progress) -> Recommender:
         progress.start("capsules of the catalogue", 200, "items")
         progress.advance(50)
         assert go_on.wait(10)
-        return load_recommender(run, progress)
+        return load_recommender(source, progress)
 
     from tui.app import ExplorerApp
 
-    app = ExplorerApp(small_run, load=load, here=Path("/nowhere"))
+    app = ExplorerApp(Source(small_run), load=load, here=Path("/nowhere"))
     async with app.run_test(size=(140, 40), notifications=True) as pilot:
         from tests.tui.support import Driver
 
@@ -89,8 +89,8 @@ async def test_without_the_encoder_new_items_do_not_count_until_it_is_installed(
 ) -> None:
     installed: list[bool] = []
 
-    def load(run: Path, progress: Progress, weights: Weights | None = None) -> Recommender:
-        recommender = load_recommender(run, progress)
+    def load(source: Source, progress: Progress) -> Recommender:
+        recommender = load_recommender(source, progress)
         there = recommender._vectors._new_titles.vector
 
         def missing(title: str) -> Tensor:
@@ -150,7 +150,7 @@ async def test_the_session_is_kept_and_restored(small_run: Path, tmp_path: Path)
         again = driver.exploration
         assert again.history.entries == kept.history.entries
         assert not again.history.entries[1].on
-        assert (again.top_k, again.view, again.hide_seen) == (20, "share", True)
+        assert (again.top_k, again.view, again.rule) == (20, "share", "leave-out")
         assert driver.app.theme == "miracle-light"
         assert again.answer is not None, "and it is answered at once"
     saved = json.loads(file.read_text())

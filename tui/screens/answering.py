@@ -15,16 +15,13 @@ from tui.engine import Engine, Stopped
 from tui.exploration import Exploration, entries_of, entry_of
 from tui.history import Entry, OpenUser
 from tui.screens.base import ExplorerScreen
-from tui.why import NEAR
+from tui.why import NEAR, Explained
 from tui.widgets.history_panel import COMPLETIONS, HistoryPanel
 from tui.widgets.interests_panel import InterestsPanel
 from tui.widgets.recommendations_panel import RecommendationsPanel
 from tui.widgets.why_panel import WhyPanel
 
-EMPTY = (
-    "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; "
-    "its interests show at once."
-)
+EMPTY = "Nothing yet. Type the title of an item, pick one with ↑ ↓ and Enter; its {} show at once."
 NOTHING_BEFORE = "This user has no item before the test part of the data."
 
 
@@ -75,6 +72,7 @@ class AnsweringScreen(ExplorerScreen):
             # Completions are items of the run before.
             self._of = self.engine
             self.history_panel.forget_completions()
+            self._arrange()
         self._show_history()
         if self.engine is None:
             self._show_answer()
@@ -83,6 +81,13 @@ class AnsweringScreen(ExplorerScreen):
             typed = self.history_panel.box.value
             if typed:
                 self.complete(typed)
+
+    def _arrange(self) -> None:
+        """A system without interests has no panel of them."""
+        self.set_class(not self.has_interests, "-plain")
+        self.interests_panel.display = self.has_interests
+        self.fold()
+        self.refresh_bindings()
 
     def show_stage(self) -> None:
         """Loading is told where its results will be."""
@@ -93,14 +98,17 @@ class AnsweringScreen(ExplorerScreen):
     def _question(self) -> object:
         exploration = self.exploration
         history = tuple(exploration.history.entries[place] for place in exploration.countable)
-        target, seen = exploration.target, exploration.hide_seen
+        target, seen = exploration.target, exploration.rule
         return self.engine, id(exploration), history, exploration.top_k, seen, target
 
     def _show_history(self) -> None:
         exploration = self.exploration
         entries = exploration.history.entries
         self.history_panel.show_history(
-            entries, exploration.capsules_of_history(), bool(exploration.new_titles_fail)
+            entries,
+            exploration.capsules_of_history() if self.has_interests else None,
+            exploration.unread(),
+            failing=bool(exploration.new_titles_fail) or not exploration.takes_new,
         )
         parts = []
         if exploration.user:
@@ -108,12 +116,17 @@ class AnsweringScreen(ExplorerScreen):
             parts.append(f"user {shown(exploration.user.user_id, 40)}{edited}")
         if entries:
             parts.append(f"{len(entries)} item{'' if len(entries) == 1 else 's'}")
-        if self.engine is not None and len(exploration.history.on) > self.engine.model.max_length:
-            parts[-1] += f", newest {self.engine.model.max_length} count"
-        if exploration.new_titles_fail and any(entry.item is None for entry in entries):
-            parts.append("! not encoded, t tries again")
+        read = self.engine.model.max_length if self.engine is not None else None
+        if read is not None and len(exploration.history.on) > read:
+            parts[-1] += f", the newest {'is' if read == 1 else f'{read} are'} read"
+        if any(entry.item is None for entry in entries):
+            if not exploration.takes_new:
+                parts.append("! new titles don't count")
+            elif exploration.new_titles_fail:
+                parts.append("! not encoded, t tries again")
         self.history_panel.describe(" · ".join(parts))
-        empty = NOTHING_BEFORE if exploration.user else EMPTY
+        shows = "interests" if self.has_interests else "recommendations"
+        empty = NOTHING_BEFORE if exploration.user else EMPTY.format(shows)
         self.history_panel.list.say(empty if self.engine else "")
 
     def _show_answer(self) -> None:
@@ -138,9 +151,12 @@ class AnsweringScreen(ExplorerScreen):
         if item is None or answer is None or self.engine is None:
             self.why_panel.clear()
             return
-        self.why_panel.explain(answer, item, self.engine.model.text(item.item))
-        # The answer is drawn first.
-        self.call_after_refresh(self.look_near, item.item)
+        model = self.engine.model
+        by = model.abilities.neighbours
+        self.why_panel.explain(Explained(answer, item, model.text(item.item), by))
+        if by is not None:
+            # The answer is drawn first.
+            self.call_after_refresh(self.look_near, item.item)
 
     # Asking. Each worker replaces the one before it: the last edit wins.
 
@@ -157,7 +173,7 @@ class AnsweringScreen(ExplorerScreen):
         try:
             if given:
                 answer = await engine.recommend(
-                    given, exploration.top_k, exploration.hide_seen, exploration.target
+                    given, exploration.top_k, exploration.seen, exploration.target
                 )
         except Stopped:
             return
@@ -202,7 +218,9 @@ class AnsweringScreen(ExplorerScreen):
             return
         found = await engine.complete(typed, COMPLETIONS)
         if engine is self.engine and self.history_panel.box.value == typed:
-            self.history_panel.show_completions(typed, found, engine.model.title)
+            self.history_panel.show_completions(
+                typed, found, engine.model.title, new_titles=self.exploration.takes_new
+            )
 
     @background("near")
     async def look_near(self, item: int) -> None:
@@ -225,10 +243,28 @@ class AnsweringScreen(ExplorerScreen):
         matches = await engine.match(lines)
         if engine is not self.engine:
             return
-        self.edit_history(*[entry_of(match) for match in matches])
         new = sum(match.item is None for match in matches)
-        if len(lines) > 1:
+        if new and not self.exploration.takes_new:
+            self.refuse_new([match.title for match in matches if match.item is None])
+            matches = [match for match in matches if match.item is not None]
+        if matches:
+            self.edit_history(*[entry_of(match) for match in matches])
+        if len(lines) > 1 and self.exploration.takes_new:
             self.notify(f"{len(lines)} lines: {len(lines) - new} known items, {new} new ones")
+
+    def refuse_new(self, titles: Sequence[str]) -> None:
+        """Say that a system knows the items of its catalogue only."""
+        assert self.engine is not None
+        system = self.engine.model.system.title
+        first = f"“{shown(titles[0], 60)}” is not in the catalogue"
+        if len(titles) > 1:
+            first = f"{len(titles)} lines are not in the catalogue; {first}"
+        self.notify(
+            f"{first}. {system} knows the catalogue's items only.",
+            title="Not added",
+            severity="warning",
+            markup=False,
+        )
 
     @background("user")
     async def step_user_to(self, place: int, order: Sequence[int]) -> None:

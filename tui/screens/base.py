@@ -28,7 +28,7 @@ WIDE, VERY_WIDE, TALL = 110, 190, 44
 class ExplorerScreen(Screen[None]):
     """A screen of the explorer.
 
-    Its help begins with ``about``. A subclass composes its own part in :meth:`compose_main` and
+    A subclass composes its own part in :meth:`compose_main` and
     shows the state of things in :meth:`arrive`, which is called whenever it comes into sight and
     when the run has been loaded.
     """
@@ -69,6 +69,14 @@ class ExplorerScreen(Screen[None]):
         return engine if engine is not None and engine.ready else None
 
     @property
+    def has_interests(self) -> bool:
+        """Whether the run that is open sees interests in a history; until it is loaded: yes."""
+        if self.engine is None:
+            return True
+        abilities = self.engine.model.abilities
+        return abilities.capsules or abilities.interests
+
+    @property
     def exploration(self) -> Exploration:
         """What is being explored."""
         return self.explorer.exploration
@@ -94,6 +102,10 @@ class ExplorerScreen(Screen[None]):
             return "No run is open. F6 leads to the runs."
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
 
+    def about_it(self) -> str:
+        """What its help begins with."""
+        return self.about
+
     def on_screen_resume(self) -> None:
         """The screen comes into sight."""
         self.show_state()
@@ -113,10 +125,16 @@ class ExplorerScreen(Screen[None]):
             return
         app = self.explorer
         name = app.engine.run.name if app.engine else ""
-        # Where there is little room the names of the screens matter more.
-        if self.engine is not None and not self.has_class("-narrow"):
-            name += f" · {self.engine.model.dataset.name}"
-        self.query_one(TopBar).show(name, *self._answering(), str(app.stage or ""))
+        capsules = True
+        if self.engine is not None:
+            model = self.engine.model
+            capsules = model.abilities.capsules
+            # Where there is little room the names of the screens matter more.
+            if not self.has_class("-narrow"):
+                name += f" · {model.system.title} · {model.dataset.name}"
+        top = self.query_one(TopBar)
+        top.show(name, *self._answering(), str(app.stage or ""))
+        top.leave_out({"capsules"} if not capsules else set())
         notice = self.query_one("#notice", Static)
         if notice.has_class("-on") or app.notice:
             notice.update(app.notice)
@@ -128,6 +146,8 @@ class ExplorerScreen(Screen[None]):
             return "", ""
         model = self.engine.model
         short = f"{model.weights} {model.epoch}" if model.epoch else model.weights
+        if self.engine.fitted:
+            short = "fitted"
         return self.engine.answering, short
 
     def failed(self, error: MiracleError) -> None:

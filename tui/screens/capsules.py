@@ -96,6 +96,7 @@ class CapsulesScreen(ExplorerScreen):
 
     def compose_main(self) -> ComposeResult:
         """The halves."""
+        yield Static("", id="no-capsules", markup=False)
         with Container(id="halves"):
             yield CapsuleListPanel()
             yield CapsulePanel()
@@ -104,6 +105,7 @@ class CapsulesScreen(ExplorerScreen):
     def on_mount(self) -> None:
         """The capsule first, the figure on demand."""
         self.query_one(FigurePanel).display = False
+        self.query_one("#no-capsules").display = False
 
     @property
     def list(self) -> Rows:
@@ -117,9 +119,31 @@ class CapsulesScreen(ExplorerScreen):
             self._of, self._capsules, self._order = self.engine, (), []
             self._use, self._failure = None, ""
             self.list.show(0, self._cells, cursor=0)
-            if self.engine is not None:
+            self._arrange()
+            if self.engine is not None and self._has_capsules:
                 self.ask()
         self.list.say(self.waiting_text() if self.engine is None else self._failure or "…")
+
+    @property
+    def _has_capsules(self) -> bool:
+        return self.engine is None or self.engine.model.abilities.capsules
+
+    def _arrange(self) -> None:
+        """Of a system without capsules there is nothing to show but that."""
+        says = self.query_one("#no-capsules", Static)
+        says.display = not self._has_capsules
+        self.query_one("#halves").display = self._has_capsules
+        if self.engine is not None:
+            says.update(f"{self.engine.model.system.title} has no capsules.")
+        self.refresh_bindings()
+
+    def about_it(self) -> str:
+        """What its help begins with."""
+        return self.about if self._has_capsules else "This system has no capsules."
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of this screen are all for capsules."""
+        return self._has_capsules or action not in ("figure", "focus_panel", "sort")
 
     def show_stage(self) -> None:
         """Loading is told where the list will be."""

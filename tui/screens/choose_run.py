@@ -10,12 +10,14 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
+from miracle_core.runs.records import Weights
+from miracle_core.runs.summary import RunSummary, State, real_path
 from tui.display import shown
-from tui.runs import RunSummary, State, Weights, real_path, state_name
+from tui.on_disk import state_name
 from tui.screens.modal import Dialog
 from tui.widgets.rows import Cell, Column, Rows
 
-KEPT = "A run keeps two epochs: the best on validation, and the last."
+KEPT = "A training keeps two epochs: the best on validation, and the last."
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class ChooseRunScreen(Dialog[Choice]):
         with Vertical(id="dialog"):
             yield Rows(
                 Column("run", -3),
+                Column("system", -2),
                 Column("weights", 17),
                 Column("data set", -2),
                 Column("validation", 18),
@@ -89,8 +92,8 @@ class ChooseRunScreen(Dialog[Choice]):
         run, state = choice.run, choice.state
         found = "" if state.value is None else f"{run.metric} {state.value:.4f}"
         name = "this run" if choice.here else shown(run.path.name)
-        epoch = state_name(state.weights, state.epoch)
-        return name, epoch, shown(run.dataset), shown(found, 40)
+        epoch = state_name(state.weights, state.epoch, fitted=run.fitted)
+        return name, shown(run.title), epoch, shown(run.dataset), shown(found, 40)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
         """Choose."""

@@ -13,12 +13,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
+from miracle_core.runs.summary import RunSummary, find_runs, real_path
 from tui.background import as_told, background
 from tui.comparison import Pair, pairs, translate
-from tui.display import bar, chip, colour, fitted, shown
+from tui.display import chip, shown
 from tui.engine import Engine, Stage, Stopped
 from tui.exports import Table
-from tui.runs import Weights, find_runs, real_path
+from tui.interest_text import interests_text
+from tui.on_disk import Source
 from tui.screens.base import ExplorerScreen
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
@@ -29,37 +31,29 @@ if TYPE_CHECKING:
 
 
 class RunPanel(Panel):
-    """The interests that one run sees."""
+    """The interests that one run sees, if its system sees any."""
 
     def __init__(self, name: str, *, id: str) -> None:
         super().__init__(name, "", id=id)
         self._answer: Recommendation | None = None
-        self._empty = ""
+        self._says = ""
 
     def compose_body(self) -> ComposeResult:
         """A text that scrolls."""
         with VerticalScroll():
             yield Static("", markup=False, classes="run-text")
 
-    def show_answer(self, name: str, answer: Recommendation | None, empty: str) -> None:
-        """Show a run's interests."""
-        self.describe(shown(name, 40))
-        self._answer, self._empty = answer, empty
+    def show_answer(self, name: str, answer: Recommendation | None, says: str) -> None:
+        """Show a run's interests, below what is to be said besides."""
+        self.describe(shown(name, 80))
+        self._answer, self._says = answer, says
         self.on_resize()
 
     def on_resize(self) -> None:
         """Lines follow the width."""
-        answer = self._answer
-        out = Text(self._empty)
-        width = max(self.size.width - 20, 10)
-        for capsule in answer.capsules if answer is not None else ():
-            out.append_text(chip(capsule.capsule))
-            items = len(capsule.items)
-            told = f"{items:>3} item{' ' if items == 1 else 's'}" if width >= 40 else ""
-            out.append_text(fitted(f" {shown(capsule.label)}", max(width - len(told) - 2, 8)))
-            out.append(f"{told} {capsule.strength:.2f} ")
-            out.append(bar(capsule.strength, 5), colour(capsule.capsule))
-            out.append("\n")
+        out = Text(f"{self._says}\n" if self._says else "")
+        if self._answer is not None:
+            out.append_text(interests_text(self._answer, max(self.size.width - 20, 10)))
         self.query_one(".run-text", Static).update(out)
 
 
@@ -71,14 +65,18 @@ class ListPanel(Panel):
 
     def compose_body(self) -> ComposeResult:
         """The list."""
-        yield Rows(
+        yield Rows(id="both-list")
+
+    def set_columns(self, *, left: bool, right: bool) -> None:
+        """Room for the interest that won on each side that has some."""
+        won = Column("", 8)
+        self.query_one(Rows).columns = (
             Column("left", 7, right=True),
-            Column("", 8),
+            won if left else Column("", 2),
             Column("title", -1),
             Column("move", 8, right=True),
             Column("right", 7, right=True),
-            Column("", 8),
-            id="both-list",
+            won if right else Column("", 2),
         )
 
 
@@ -104,6 +102,7 @@ class CompareScreen(ExplorerScreen):
         self._stage: Stage | None = None
         self._left: Recommendation | None = None
         self._right: Recommendation | None = None
+        self._lost = 0
         self._pairs: list[Pair] = []
 
     def compose_main(self) -> ComposeResult:
@@ -129,26 +128,44 @@ class CompareScreen(ExplorerScreen):
         """Show what there is."""
         engine, other = self.explorer.engine, self.other
         left = "" if self.engine else self.waiting_text()
-        if self.engine is not None and self._left is None:
-            left = self._failure or "The history is empty: F1 leads to Explore."
-        self.query_one("#left-run", RunPanel).show_answer(_name(engine), self._left, left)
+        if self.engine is not None:
+            left = _says(self.engine, self._left)
+            if self._left is None:
+                left = self._failure or "The history is empty: F1 leads to Explore."
+        name = self._identify(engine)
+        self.query_one("#left-run", RunPanel).show_answer(name, self._left, left)
         right = "Press o to choose another run, or another epoch of this one."
         if self._error is not None:
             right = f"It can't be opened: {shown(str(self._error))}"
         elif other is not None:
-            right = "" if other.ready else f"Loading: {self._stage or 'starting'}"
-        self.query_one("#right-run", RunPanel).show_answer(
-            _name(other), self._right, "" if self._right else right
-        )
+            right = f"Loading: {self._stage or 'starting'}"
+            if other.ready:
+                right = " ".join(filter(None, (_says(other, self._right), _lost(self._lost))))
+        name = self._identify(other)
+        self.query_one("#right-run", RunPanel).show_answer(name, self._right, right)
         self._pairs = []
         if self._left is not None and self._right is not None:
             self._pairs = pairs(self._left, self._right, self.exploration.top_k)
         rows = self.query_one("#both-list", Rows)
+        self.query_one(ListPanel).set_columns(
+            left=bool(self._left and self._left.capsules),
+            right=bool(self._right and self._right.capsules),
+        )
         rows.say("" if self._pairs else "Both lists come here, with the moves between them.")
         rows.show(len(self._pairs), self._cells)
         shared = sum(self._in_both(pair) for pair in self._pairs)
         detail = f"{shared} of the top {self.exploration.top_k} in both" if self._pairs else ""
         self.query_one(ListPanel).describe(detail)
+
+    def _identify(self, engine: Engine | None) -> str:
+        """Which run; once that is known which system, which epoch of it, and by which seen rule."""
+        if engine is None:
+            return ""
+        if not engine.ready:
+            return engine.run.name
+        model = engine.model
+        rule = self.exploration.seen or model.seen
+        return f"{engine.run.name} · {model.system.title} · {engine.answering} · seen: {rule}"
 
     def _in_both(self, pair: Pair) -> bool:
         k = self.exploration.top_k
@@ -182,13 +199,23 @@ class CompareScreen(ExplorerScreen):
         choices = choices_of(found, here[0] if here else None, shown_now)
         choice = await self.app.push_screen_wait(ChooseRunScreen(choices))
         if choice is not None:
-            self.open_other(choice.run.path, choice.state.weights)
+            data = self._data_for(choice.run, here=choice.here)
+            self.open_other(Source(choice.run.path, data, choice.state.weights))
 
-    def open_other(self, folder: Path, weights: Weights | None = None) -> None:
+    def _data_for(self, run: RunSummary, *, here: bool) -> Path | None:
+        """What another run reads: a pre-trained one, without data of its own, that of the open."""
+        open_now = self.explorer.engine
+        if here and open_now is not None:
+            return open_now.source.data
+        if run.pretrained and self.engine is not None:
+            return self.engine.model.dataset.folder
+        return None
+
+    def open_other(self, source: Source) -> None:
         """Load another run, or another epoch of the one that is open."""
         self.close_other()
         self._error = self._right = None
-        self.other = Engine(folder, self._tell, self.explorer.load_run, weights)
+        self.other = Engine(source, self._tell, self.explorer.load_run)
         self.show_both()
         self.load_other(self.other)
 
@@ -220,13 +247,14 @@ class CompareScreen(ExplorerScreen):
             self._right = None
             self.show_both()
             return
-        top_k, seen = exploration.top_k, exploration.hide_seen
+        top_k, seen = exploration.top_k, exploration.seen
         try:
             given = [entry.given for entry in entries]
-            left, right = await engine.recommend(given, top_k, seen, None), None
+            left, right, lost = await engine.recommend(given, top_k, seen, None), None, 0
             if other is not None and other.ready:
-                given = await other.ask(translate, entries, engine.model, other.model)
-                right = await other.recommend(given, top_k, seen, None)
+                given, lost = await other.ask(translate, entries, engine.model, other.model)
+                if given:
+                    right = await other.recommend(given, top_k, seen, None)
         except Stopped:
             return
         except Exception as error:
@@ -236,7 +264,7 @@ class CompareScreen(ExplorerScreen):
         else:
             if engine is not self.engine or other is not self.other:
                 return
-            self._left, self._right, self._failure = left, right, ""
+            self._left, self._right, self._failure, self._lost = left, right, "", lost
         self.show_both()
 
     def failed(self, error: MiracleError) -> None:
@@ -274,19 +302,30 @@ class CompareScreen(ExplorerScreen):
         ]
 
 
-def _name(engine: Engine | None) -> str:
-    """Which run, and which epoch of it once that is known."""
-    if engine is None:
+def _says(engine: Engine, answer: Recommendation | None) -> str:
+    """What there is in the place of interests, of a system that sees none."""
+    if answer is None or answer.capsules:
         return ""
-    if not engine.ready:
-        return engine.run.name
-    return f"{engine.run.name} · {engine.answering}"
+    return f"{engine.model.system.title} sees no interests: it has one list."
+
+
+def _lost(count: int) -> str:
+    """What is told of items that a run can't be asked about."""
+    if not count:
+        return ""
+    items = "1 item of the history is" if count == 1 else f"{count} items of the history are"
+    return f"{items} new to it and left out."
 
 
 def _identity(engine: Engine | None) -> dict[str, Any]:
     assert engine is not None
     model = engine.model
-    return {"run": str(engine.run), "weights": model.weights, "epoch": model.epoch}
+    return {
+        "run": str(engine.run),
+        "model": model.system.name,
+        "weights": model.weights,
+        "epoch": model.epoch,
+    }
 
 
 def _rank(item: Recommended | None, top_k: int) -> tuple[Text, Cell]:

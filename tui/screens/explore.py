@@ -33,7 +33,7 @@ class ExploreScreen(AnsweringScreen):
         Binding("w", "open_panel('why')", "Why", show=False),
         Binding("v", "next_view", "View"),
         Binding("f", "next_filter", "Filter"),
-        Binding("h", "hide_seen", "Hide seen", show=False),
+        Binding("h", "next_seen_rule", "Seen items", show=False),
         Binding("plus,equals_sign", "more(1)", "More recommendations", show=False, key_display="+"),
         Binding("minus", "more(-1)", "Fewer recommendations", show=False, key_display="-"),
         Binding("ctrl+z,u", "undo", "Undo", key_display="u"),
@@ -48,6 +48,17 @@ class ExploreScreen(AnsweringScreen):
         super().__init__()
         self._open = "recommendations"
 
+    def about_it(self) -> str:
+        """What its help begins with."""
+        if self.has_interests:
+            return self.about
+        return "Type titles; see what they recommend, and why."
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys for interests are there where the system has some."""
+        of_interests = action in ("next_view", "next_filter") or parameters == ("interests",)
+        return self.has_interests or not of_interests
+
     # What the panels ask for.
 
     def on_history_panel_typed(self, event: HistoryPanel.Typed) -> None:
@@ -59,6 +70,9 @@ class ExploreScreen(AnsweringScreen):
         """A title is to be added."""
         if self.engine is None:
             self.notify("The run is still loading; what you typed stays.")
+            return
+        if event.new and not self.exploration.takes_new:
+            self.refuse_new([event.text])
             return
         self.history_panel.clear_box()
         if event.item is not None:
@@ -125,6 +139,8 @@ class ExploreScreen(AnsweringScreen):
 
     def action_open_panel(self, panel: str) -> None:
         """Go to a panel, unfolding it if need be."""
+        if panel == "interests" and not self.has_interests:
+            return
         if panel != "history":
             self._open = panel
             self.fold()
@@ -139,6 +155,8 @@ class ExploreScreen(AnsweringScreen):
     def fold(self) -> None:
         """Where there is little room, one panel besides the history stays open."""
         little = self.has_class("-accordion")
+        if self._open == "interests" and not self.has_interests:
+            self._open = "recommendations"
         for panel in (self.interests_panel, self.recommendations_panel, self.why_panel):
             panel.folded = little and panel.id != self._open
             panel.set_class(little and panel.id == self._open, "-open")
@@ -162,9 +180,9 @@ class ExploreScreen(AnsweringScreen):
         self.exploration.capsule = capsule
         self._show_answer()
 
-    def action_hide_seen(self) -> None:
-        """Leave the history's own items out, or not."""
-        self.exploration.hide_seen = not self.exploration.hide_seen
+    def action_next_seen_rule(self) -> None:
+        """Another rule for the history's own items."""
+        self.exploration.next_rule()
         self.recompute()
 
     def action_more(self, by: int) -> None:
@@ -197,6 +215,9 @@ class ExploreScreen(AnsweringScreen):
 
     def action_try_new_items(self) -> None:
         """Count new items again: the encoder may have been installed meanwhile."""
+        if not self.exploration.takes_new:
+            self.notify("This system takes no new items: it knows the catalogue's only.")
+            return
         if not self.exploration.new_titles_fail:
             self.notify("New items count; there is nothing to try again.")
             return

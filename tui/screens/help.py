@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual.actions import parse
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -27,8 +28,11 @@ _NAMES = {
 
 def keys_of(screen: Screen[Any]) -> list[tuple[str, list[Binding]]]:
     """The keys of a screen, of what is on it, and those that work everywhere, by heading."""
-    found: dict[str, list[Binding]] = {"This screen": _own(type(screen))}
+    own = [key for key in _own(type(screen)) if _there(screen, key)]
+    found: dict[str, list[Binding]] = {"This screen": own}
     for widget in screen.query("*"):
+        if not _visible(widget):
+            continue
         for kind in type(widget).__mro__:
             if kind.__module__.startswith("tui.") and _own(kind):
                 found.setdefault(_NAMES.get(kind.__name__, kind.__name__), _own(kind))
@@ -54,7 +58,7 @@ class HelpScreen(Dialog[None]):
         below = self.app.screen_stack[-2]
         text = Text()
         if isinstance(below, ExplorerScreen):
-            text.append(f"{below.about}\n\n", "italic")
+            text.append(f"{below.about_it()}\n\n", "italic")
         for heading, keys in keys_of(below):
             text.append(f"{heading}\n", "bold underline")
             for binding in keys:
@@ -67,6 +71,17 @@ class HelpScreen(Dialog[None]):
     def _key(self, binding: Binding) -> str:
         parts = [Binding(part, binding.action) for part in binding.key.split(",")]
         return " ".join(self.app.get_key_display(part) for part in parts)
+
+
+def _there(screen: Screen[Any], key: Binding) -> bool:
+    """Whether a key does something on a screen as it is now."""
+    _, name, parameters = parse(key.action)
+    return screen.check_action(name, parameters) is not False
+
+
+def _visible(widget: Widget) -> bool:
+    """Whether a widget has a place on the screen: a system may have nothing for it to show."""
+    return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))
 
 
 def _own(kind: type[Any]) -> list[Binding]:

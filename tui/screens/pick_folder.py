@@ -1,9 +1,10 @@
-"""Choosing a run folder anywhere on the disk."""
+"""Choosing a run or a Dataset anywhere on the disk."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +13,32 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import DirectoryTree, Input, Static
 
+from miracle_core.runs.summary import is_dataset, is_run
 from tui.display import shown
-from tui.runs import is_run
 from tui.screens.modal import Dialog
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What kind of folder is looked for.
+
+    Attributes:
+        title: what the dialog is called.
+        fits: whether a folder is one.
+        lacks: what is said of one that isn't.
+    """
+
+    title: str
+    fits: Callable[[Path], bool]
+    lacks: str
+
+
+RUN = Wanted("Open a run folder", is_run, "is not a run: it has no config.toml and data")
+DATASET = Wanted(
+    "A pre-trained run reads any Dataset: which one?",
+    is_dataset,
+    "is not a Dataset: it has no manifest.json",
+)
 
 
 class FolderTree(DirectoryTree):
@@ -31,15 +55,16 @@ class PickFolderScreen(Dialog[Path]):
 
     Args:
         start: where to begin.
+        wanted: what is looked for.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+o", "open", "Open"),
     ]
 
-    def __init__(self, start: Path) -> None:
+    def __init__(self, start: Path, wanted: Wanted) -> None:
         super().__init__()
-        self._start = start
+        self._start, self._wanted = start, wanted
 
     def compose(self) -> ComposeResult:
         """Path, tree, and what is wrong."""
@@ -51,14 +76,14 @@ class PickFolderScreen(Dialog[Path]):
     def on_mount(self) -> None:
         """The path first."""
         dialog = self.query_one("#dialog")
-        dialog.border_title = "Open a run folder"
+        dialog.border_title = self._wanted.title
         dialog.border_subtitle = "Enter opens · Tab to the tree · Esc closes"
         self.query_one("#folder", Input).focus()
 
     def on_directory_tree_directory_selected(self, event: DirectoryTree.DirectorySelected) -> None:
-        """A run in the tree is opened; another folder's path is shown, and it unfolds."""
+        """What is looked for is opened; another folder's path is shown, and it unfolds."""
         self.query_one("#folder", Input).value = str(event.path)
-        if is_run(event.path):
+        if self._wanted.fits(event.path):
             self.action_open()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -66,12 +91,12 @@ class PickFolderScreen(Dialog[Path]):
         self.action_open()
 
     def action_open(self) -> None:
-        """Open the folder, if it is a run."""
+        """Open the folder, if it is what is looked for."""
         typed = self.query_one("#folder", Input).value.strip()
         folder = self._start / os.path.expanduser(typed)  # noqa: PTH111 - no error for ~nobody
-        if is_run(folder):
+        if self._wanted.fits(folder):
             self.dismiss(folder)
             return
         found = os.path.isdir(folder)  # noqa: PTH112
-        what = "is not a run: it has no config.toml and data" if found else "is not a folder"
+        what = self._wanted.lacks if found else "is not a folder"
         self.query_one("#export-says", Static).update(f"{shown(str(folder))} {what}.")

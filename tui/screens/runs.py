@@ -12,17 +12,17 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from miracle_core.runs.summary import RunSummary, find_runs, real_path
 from tui.background import background
 from tui.display import shown
 from tui.exports import Table
-from tui.runs import RunSummary, find_runs, real_path
 from tui.screens.base import ExplorerScreen
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
 NONE = """No run was found here or below.
 
-Train one:    miracle finetune --data DATA --out RUN
+Train one:    miracle train --data DATA --out RUN
 Or see all of it on generated data:    miracle demo
 
 Then press s to look again. o opens a folder somewhere else."""
@@ -44,6 +44,7 @@ class RunsPanel(Panel):
         """Where there is little room, the names of runs need it more than numbers do."""
         self.query_one(Rows).columns = (
             Column("run", -5),
+            Column("system", -3),
             Column("data set", -3),
             Column("best" if narrow else "best on validation", 17 if narrow else 22),
             Column("state", 14 if narrow else -3),
@@ -91,13 +92,13 @@ class RunsScreen(ExplorerScreen):
 
     def action_pick(self) -> None:
         """Choose a folder."""
-        from tui.screens.pick_folder import PickFolderScreen
+        from tui.screens.pick_folder import RUN, PickFolderScreen
 
         def open_folder(folder: Path | None) -> None:
             if folder is not None:
                 self._open(folder)
 
-        self.app.push_screen(PickFolderScreen(self.explorer.here), open_folder)
+        self.app.push_screen(PickFolderScreen(self.explorer.here, RUN), open_folder)
 
     @background("runs")
     async def look(self) -> None:
@@ -122,11 +123,12 @@ class RunsScreen(ExplorerScreen):
         here = engine is not None and real_path(engine.run) == real_path(run.path)
         return (
             Text.assemble(("● " if here else "  ") + shown(name), (f"  {shown(folder)}", "dim")),
+            shown(run.title, 40),
             shown(run.dataset) or Text("unreadable", "dim"),
             shown(best, 40) or Text("none yet", "dim"),
             shown(run.status, 40) if run.ready else "no weights yet",
             f"{changed:%Y-%m-%d}" if self.has_class("-narrow") else f"{changed:%Y-%m-%d %H:%M}",
-            f"{run.epochs}",
+            "" if run.fitted else f"{run.epochs}",
         )
 
     def _shown_path(self, path: Path) -> tuple[str, str]:
@@ -141,8 +143,7 @@ class RunsScreen(ExplorerScreen):
         self._open(self._runs[event.place].path)
 
     def _open(self, folder: Path) -> None:
-        self.explorer.open_run(folder)
-        self.explorer.action_go("explore")
+        self.explorer.choose_run(folder)
 
     def export_json(self) -> Any:
         """The runs."""
@@ -151,6 +152,7 @@ class RunsScreen(ExplorerScreen):
 
     def export_table(self) -> Table:
         """The runs."""
-        return ("run", "dataset", "metric", "best", "epochs", "status"), [
-            (str(r.path), r.dataset, r.metric, r.best, r.epochs, r.status) for r in self._runs
+        return ("run", "system", "dataset", "metric", "best", "epochs", "status"), [
+            (str(r.path), r.system, r.dataset, r.metric, r.best, r.epochs, r.status)
+            for r in self._runs
         ]

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container
+from textual.containers import Container, VerticalScroll
 from textual.widgets import Static
 
+from miracle_core.runs.records import METRICS, PARTS, RESULT, Metrics, read_metrics, read_result
+from miracle_core.runs.summary import RunSummary, stamp_of, summarise
 from tui.display import shown
 from tui.exports import Table
-from tui.runs import Metrics, metric_of, planned_epochs, read_metrics, read_result, stamp_of
 from tui.screens.base import ExplorerScreen
 from tui.widgets.curve import Curve
 
@@ -30,13 +32,9 @@ def curves_of(metrics: Metrics, metric: str) -> dict[Name, list[float]]:
     if not metrics.records:
         return {}
     first = metrics.records[0]
-    names = [(part, name) for part in ("train", "valid", "capsules") for name in first[part]]
-    leading = [
-        ("train", "loss"),
-        ("valid", metric),
-        *_beside(metric, names),
-        ("capsules", "in_use"),
-    ]
+    names = [(part, name) for part in PARTS for name in first[part]]
+    others = [name for name in names if name[0] == "figures"][:1]
+    leading = [("train", "loss"), ("valid", metric), *_beside(metric, names), *others]
     found: dict[Name, list[float]] = {}
     for part, name in dict.fromkeys([*(name for name in leading if name in names), *names]):
         values = [record[part].get(name) for record in metrics.records]
@@ -51,11 +49,35 @@ def _beside(metric: str, names: Sequence[Name]) -> list[Name]:
     return [n for n in names if n[0] == "valid" and n[1] != metric and n[1].endswith(f"@{at}")][:1]
 
 
+def told(name: Name) -> str:
+    """What a curve is called."""
+    part, figure = name
+    return figure.replace("_", " ") if part == "figures" else f"{figure} ({part})"
+
+
+def result_text(result: dict[str, Any]) -> Text:
+    """The metrics of a system without epochs: each with its value on the parts of the data."""
+    wanted = {name: result.get(name) for name in ("valid", "test")}
+    parts = {name: found for name, found in wanted.items() if isinstance(found, dict)}
+    out = Text()
+    if not parts:
+        return out
+    out.append(f"{'metric':<20}" + "".join(f"{part:>12}" for part in parts) + "\n", "bold")
+    for metric in dict.fromkeys(metric for found in parts.values() for metric in found):
+        values = [found.get(metric) for found in parts.values()]
+        cells = [f"{v:>12.4f}" if isinstance(v, int | float) else f"{'':>12}" for v in values]
+        out.append(f"{shown(metric, 18):<20}{''.join(cells)}\n")
+    return out
+
+
 class TrainingScreen(ExplorerScreen):
     """Four curves; `m` brings the others."""
 
     mode = "training"
-    about = "What each validation found. A run that is still going is followed."
+    about = (
+        "What each validation found. A run that is still going is followed. Of a system without "
+        "epochs its figures are shown."
+    )
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "next_curves(1)", "More curves"),
@@ -67,11 +89,19 @@ class TrainingScreen(ExplorerScreen):
         self._first = 0
         self._seen: object = None
         self._metrics = Metrics(())
+        self._result: dict[str, Any] = {}
+        self._run: RunSummary | None = None
         self._curves: dict[Name, list[float]] = {}
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without curves there are no others."""
+        return bool(self._curves) or action != "next_curves"
 
     def compose_main(self) -> ComposeResult:
         """A line that says how it stands, and the curves."""
         yield Static("", id="training-status", markup=False)
+        with VerticalScroll(id="figures"):
+            yield Static("", id="figure-table", markup=False)
         with Container(id="curves"):
             for number in range(CHARTS):
                 yield Curve(id=f"curve-{number}")
@@ -94,28 +124,35 @@ class TrainingScreen(ExplorerScreen):
             return
         seen = (
             engine.run,
-            *map(stamp_of, (engine.run / "metrics.jsonl", engine.run / "result.json")),
+            *map(stamp_of, (engine.run / METRICS, engine.run / RESULT)),
         )
         # Of a folder that is gone the last figures stay.
         if seen != self._seen and os.path.isdir(engine.run):  # noqa: PTH112
             self._seen = seen
-            self._metrics = read_metrics(engine.run)
-            self._curves = curves_of(self._metrics, metric_of(engine.run))
+            self._metrics, self._result = read_metrics(engine.run), read_result(engine.run)
+            self._run = summarise(engine.run)
+            self._curves = curves_of(self._metrics, self._run.metric)
             self.draw()
         self.query_one("#training-status", Static).update(self._status(engine.run))
 
     def draw(self) -> None:
         """Show as many curves as there is room for."""
+        self.refresh_bindings()
         names = list(self._curves)
+        fitted = self._run is not None and self._run.fitted
+        self.query_one("#figures").display = fitted
+        self.query_one("#curves").display = not fitted
+        if fitted:
+            self.query_one("#figure-table", Static).update(result_text(self._result))
         room = 2 if self.has_class("-accordion") else CHARTS
         for number in range(CHARTS):
             curve = self.query_one(f"#curve-{number}", Curve)
             place = self._first + number
             curve.display = number < min(room, len(names))
             if curve.display:
-                part, name = names[place % len(names)]
-                rising = part != "train"
-                curve.show(f"{shown(name, 40)} ({part})", self._curves[part, name], rising=rising)
+                name = names[place % len(names)]
+                rising = name[0] != "train"
+                curve.show(shown(told(name), 48), self._curves[name], rising=rising)
 
     def fold(self) -> None:
         """Fewer curves where there is little room."""
@@ -128,27 +165,26 @@ class TrainingScreen(ExplorerScreen):
             self.draw()
 
     def _status(self, run: Path) -> str:
-        records = self._metrics.records
         if not os.path.isdir(run):  # noqa: PTH112 - no error where it can't be reached
             return "The run folder is gone or can't be reached; these are the last figures read."
+        summary = self._run
+        if summary is None:
+            return ""
+        if summary.fitted:
+            return self._fitted(summary)
+        records = self._metrics.records
         if not records:
             return "No validation yet: this screen follows the run and shows it when it comes."
-        planned = planned_epochs(run)
-        parts = [f"epoch {len(records)}" + (f" of at most {planned}" if planned else "")]
+        planned = f" of at most {summary.planned}" if summary.planned else ""
+        parts = [f"epoch {len(records)}{planned}"]
         seconds = records[-1].get("seconds")
         if isinstance(seconds, int | float):
             parts.append(f"{seconds / len(records):.0f} s an epoch")
-        result = read_result(run)
-        if result:
-            parts.append(shown(str(result.get("status", "ended")), 40))
-            test = result.get("test")
-            if isinstance(test, dict):
-                metric = metric_of(run)
-                if isinstance(value := test.get(metric), float):
-                    parts.append(f"test {shown(metric, 40)} {value:.4f}")
+        if self._result:
+            parts += [shown(summary.status, 40), *self._tested(summary)]
         else:
             parts.append("no result yet")
-            stamp = stamp_of(run / "metrics.jsonl")
+            stamp = stamp_of(run / METRICS)
             if stamp is not None:
                 ago = time.time() - stamp.changed / 1e9
                 parts[-1] += f"; the last validation came {ago:.0f} s ago"
@@ -156,8 +192,24 @@ class TrainingScreen(ExplorerScreen):
             parts.append("a line of metrics.jsonl is damaged; what follows it is left out")
         return " · ".join(parts)
 
+    def _fitted(self, summary: RunSummary) -> str:
+        if not self._result:
+            return f"{summary.title} learns at once, without epochs; no result yet."
+        parts = [f"{summary.title} learns at once, without epochs", shown(summary.status, 40)]
+        return " · ".join([*parts, *self._tested(summary)])
+
+    def _tested(self, summary: RunSummary) -> list[str]:
+        """What the metric that chooses the epoch is on the test part."""
+        test = self._result.get("test")
+        value = test.get(summary.metric) if isinstance(test, dict) else None
+        if not isinstance(value, float):
+            return []
+        return [f"test {shown(summary.metric, 40)} {value:.4f}"]
+
     def export_json(self) -> Any:
-        """The validations."""
+        """The validations; of a system without epochs its result."""
+        if self._run is not None and self._run.fitted:
+            return self._result or None
         return list(self._metrics.records) or None
 
     def export_table(self) -> Table | None:

@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from tui.background import background
-from tui.display import shown
+from tui.display import held_out_rank, shown
 from tui.exports import Table
 from tui.screens.base import ExplorerScreen
-from tui.user_filter import SORTS, chosen_users
+from tui.user_filter import PLAIN_SORTS, SORTS, chosen_users
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -32,18 +32,19 @@ class UsersPanel(Panel):
 
     def compose_body(self) -> ComposeResult:
         """The filter above the table."""
-        yield Input(
-            placeholder="filter: part of an id, items>5, interests>=3, rank<=10",
-            id="user-filter",
-            compact=True,
-        )
-        yield Rows(
+        yield Input(id="user-filter", compact=True)
+        yield Rows(id="user-list")
+
+    def set_columns(self, *, interests: bool) -> None:
+        """A system without interests has no column of them."""
+        also = "interests>=3, " if interests else ""
+        self.query_one(Input).placeholder = f"filter: part of an id, items>5, {also}rank<=10"
+        self.query_one(Rows).columns = (
             Column("user", 24),
             Column("items", 8, right=True),
-            Column("interests", 11, right=True),
+            *((Column("interests", 11, right=True),) if interests else ()),
             Column("rank", 8, right=True),
             Column("held-out item", -1),
-            id="user-list",
         )
 
 
@@ -72,6 +73,14 @@ class UsersScreen(ExplorerScreen):
         """One panel."""
         yield UsersPanel()
 
+    def on_mount(self) -> None:
+        """Columns for any system, until it is known which one it is."""
+        self.query_one(UsersPanel).set_columns(interests=True)
+
+    @property
+    def _sorts(self) -> tuple[str, ...]:
+        return SORTS if self.has_interests else PLAIN_SORTS
+
     @property
     def list(self) -> Rows:
         """The table."""
@@ -87,6 +96,9 @@ class UsersScreen(ExplorerScreen):
         if self._of is not self.engine:
             # What is shown goes with the run that it is of, also if another answers by now.
             self._of, self._table, self._order, self._failure = self.engine, None, [], ""
+            self.query_one(UsersPanel).set_columns(interests=self.has_interests)
+            if self._sort not in self._sorts:
+                self._sort = "user"
             self.list.show(0, self._cells, cursor=0)
             if self.engine is not None:
                 self.ask()
@@ -139,6 +151,7 @@ class UsersScreen(ExplorerScreen):
         arrow = "↓" if self._down else "↑"
         self.query_one(UsersPanel).describe(
             f"{len(self._order):,} of {len(self._ids):,} · by {self._sort} {arrow}"
+            f" · seen: {self._of.model.seen}"
         )
 
     @property
@@ -154,8 +167,8 @@ class UsersScreen(ExplorerScreen):
         return (
             shown(model.user_id(user), 60),
             f"{int(self._table.lengths[user])}",
-            f"{int(self._table.active[user])}",
-            Text(f"{rank:,}", "bold" if 0 < rank <= 10 else "") if rank else Text("-", "dim"),
+            *([f"{int(self._table.active[user])}"] if self.has_interests else []),
+            _rank(rank, held_out),
             shown(model.title(held_out)) if held_out >= 0 else Text("nothing held out", "dim"),
         )
 
@@ -169,7 +182,7 @@ class UsersScreen(ExplorerScreen):
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        self._sort_by(SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)])
+        self._sort_by(self._sorts[(self._sorts.index(self._sort) + 1) % len(self._sorts)])
 
     def action_reverse(self) -> None:
         """The other way round."""
@@ -183,8 +196,8 @@ class UsersScreen(ExplorerScreen):
 
     def on_rows_head_pressed(self, event: Rows.HeadPressed) -> None:
         """A click on a head sorts by it."""
-        if event.column < len(SORTS):
-            self._sort_by(SORTS[event.column])
+        if event.column < len(self._sorts):
+            self._sort_by(self._sorts[event.column])
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Filter while typing."""
@@ -215,9 +228,17 @@ class UsersScreen(ExplorerScreen):
                 (
                     model.user_id(user),
                     int(table.lengths[user]),
-                    int(table.active[user]),
+                    *([int(table.active[user])] if self.has_interests else []),
                     int(table.ranks[user]) or None,
                     model.item_id(held_out) if held_out >= 0 else None,
                 )
             )
-        return ("user_id", "items", "interests", "rank", "held_out"), rows
+        interests = ["interests"] if self.has_interests else []
+        return ("user_id", "items", *interests, "rank", "held_out"), rows
+
+
+def _rank(rank: int, held_out: int) -> Text:
+    """A rank; 0 is that of nobody, or of an item that the seen rule leaves out."""
+    if held_out < 0:
+        return Text("-", "dim")
+    return Text(held_out_rank(rank), "bold" if 0 < rank <= 10 else "" if rank else "dim")

@@ -14,13 +14,13 @@ from tui.display import bar, chip, heat_cell, shown
 from tui.widgets.rows import Cell, Column, Rows
 
 if TYPE_CHECKING:
-    from miracle_core.recommender.results import Floats, Recommendation
+    from miracle_core.recommender.results import Floats, Recommendation, Trace
 
 View = Literal["routing", "share", "similarity"]
 VIEWS: dict[View, tuple[str, str]] = {
-    "routing": ("routing", "each row sums to 1 (eq. 12)"),
-    "share": ("weight \N{MULTIPLICATION SIGN} routing", "what an item adds (eq. 11)"),
-    "similarity": ("similarity", "◆ activated (eq. 7, 8)"),
+    "routing": ("routing", "each row sums to 1"),
+    "share": ("weight \N{MULTIPLICATION SIGN} routing", "what an item adds"),
+    "similarity": ("similarity", "◆ activated"),
 }
 _TITLE, _WEIGHT, _CELL, _MOST = 14, 7, 9, 17
 
@@ -45,19 +45,22 @@ class Heatmap(Rows):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._answer: Recommendation | None = None
+        self._trace: Trace | None = None
         self._view: View = "routing"
         self._first = 0
 
     def show_answer(self, answer: Recommendation | None, view: View) -> None:
-        """Show how the interests of an answer came about."""
-        self._answer, self._view = answer, view
-        if answer is None:
+        """Show how the interests of an answer came about, if routing made them."""
+        trace = answer.trace if answer else None
+        self._answer = answer if trace else None
+        self._trace, self._view = trace, view
+        if answer is None or trace is None:
             self.columns = ()
             self.show(0, lambda _: ())
             return
         self.set_reactive(Heatmap.column_cursor, min(self.column_cursor, len(answer.capsules) - 1))
         self._choose_columns()
-        self.show(len(answer.trace.importance), self._row)
+        self.show(len(trace.importance), self._row)
 
     @property
     def legend(self) -> tuple[str, str, str]:
@@ -97,9 +100,8 @@ class Heatmap(Rows):
         ]
 
     def _row(self, row: int) -> list[Cell]:
-        answer = self._answer
-        assert answer is not None
-        trace = answer.trace
+        answer, trace = self._answer, self._trace
+        assert answer is not None and trace is not None
         place = row + trace.first
         item = answer.history[place]
         low, high = self._range()
@@ -119,8 +121,8 @@ class Heatmap(Rows):
 
     def _values(self) -> Floats:
         """[items, interests]."""
-        assert self._answer is not None
-        trace = self._answer.trace
+        trace = self._trace
+        assert self._answer is not None and trace is not None
         if self._view == "similarity":
             return trace.similarity[:, [c.capsule for c in self._answer.capsules]]
         if self._view == "share":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import ClassVar
 
 from rich.text import Text
@@ -19,6 +19,12 @@ from tui.widgets.rows import Cell, Column, Rows
 from tui.widgets.search_box import SearchBox
 
 COMPLETIONS = 8
+
+
+def _columns(*, interests: bool) -> tuple[Column, ...]:
+    """Number, switch, what the item activates, title, mark."""
+    activated = (Column("", 8),) if interests else ()
+    return (Column("", 4, right=True), Column("", 4), *activated, Column("", -1), Column("", 4))
 
 
 class HistoryList(Rows):
@@ -85,14 +91,7 @@ class HistoryPanel(Panel):
         """The box, the completions floating below it, the list."""
         yield SearchBox("type a title, or paste several lines", id="search")
         yield Completions(Column("", -1), id="completions")
-        yield HistoryList(
-            Column("", 4, right=True),
-            Column("", 4),
-            Column("", 8),
-            Column("", -1),
-            Column("", 4),
-            id="history-list",
-        )
+        yield HistoryList(*_columns(interests=True), id="history-list")
 
     def on_mount(self) -> None:
         """Nothing is being typed yet."""
@@ -114,28 +113,36 @@ class HistoryPanel(Panel):
         return self.query_one(HistoryList)
 
     def show_history(
-        self, entries: Sequence[Entry], capsules: Mapping[int, int | None], failing: bool
+        self,
+        entries: Sequence[Entry],
+        capsules: Mapping[int, int | None] | None,
+        unread: Set[int],
+        *,
+        failing: bool,
     ) -> None:
         """Show the items.
 
         Args:
             entries: the history.
-            capsules: place to the capsule activated, None for an item that is too old to be read;
-                places that don't count are missing.
+            capsules: place to the capsule activated, or None for an item that activates none;
+                places that don't count are missing. None of a system without interests.
+            unread: places of items that are too old to be read.
             failing: whether new items can't be encoded.
         """
+        self.list.columns = _columns(interests=capsules is not None)
 
         def cells(place: int) -> Sequence[Cell]:
             entry = entries[place]
-            capsule = capsules.get(place)
             new = entry.item is None
-            too_old = place in capsules and capsule is None
-            style = "dim" if too_old else "" if entry.on else "dim strike"
+            style = "dim" if place in unread else "" if entry.on else "dim strike"
             mark = "new" if new and not failing else "!" if new else ""
+            activated: list[Cell] = []
+            if capsules is not None:
+                activated = [chip(capsules.get(place) if entry.on else None)]
             return (
                 f"{place + 1}",
                 "[x]" if entry.on else "[ ]",
-                chip(capsule) if capsule is not None and entry.on else "",
+                *activated,
                 Text(shown(entry.title), style),
                 Text(mark, "bold"),
             )
@@ -143,11 +150,12 @@ class HistoryPanel(Panel):
         self.list.show(len(entries), cells)
 
     def show_completions(
-        self, text: str, found: Sequence[int], title: Callable[[int], str]
+        self, text: str, found: Sequence[int], title: Callable[[int], str], *, new_titles: bool
     ) -> None:
-        """Show what may be meant, and last that it is something new."""
+        """Show what may be meant, and last that it is something new, where that can be."""
         self._found, self._waiting = list(found), False
-        if not text.strip():
+        count = len(found) + new_titles
+        if not text.strip() or not count:
             self.hide_completions()
             return
         new = Text.assemble(("+ add “", "bold"), shown(text, 60), ("” as a new item", "bold"))
@@ -156,10 +164,10 @@ class HistoryPanel(Panel):
             return (shown(title(self._found[place])) if place < len(self._found) else new,)
 
         completions = self.completions
-        completions.show(len(self._found) + 1, cells, cursor=0)
+        completions.show(count, cells, cursor=0)
         # Another height lays the whole screen out again: only where it has changed.
-        if completions.styles.height != Scalar.from_number(len(self._found) + 3):
-            completions.styles.height = len(self._found) + 3
+        if completions.styles.height != Scalar.from_number(count + 2):
+            completions.styles.height = count + 2
         completions.display = True
 
     def hide_completions(self) -> None:

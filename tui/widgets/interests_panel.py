@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui.display import chip, heat_scale, shown
+from tui.interest_text import interests_text
 from tui.widgets.heatmap import VIEWS, Heatmap, View
 from tui.widgets.panel import Panel
 
@@ -17,15 +19,21 @@ if TYPE_CHECKING:
 
 
 class InterestsPanel(Panel):
-    """The heatmap, and a line that says how to read it."""
+    """The heatmap, and a line that says how to read it.
+
+    Where no routing made the interests they are a list.
+    """
 
     def __init__(self) -> None:
         super().__init__("Interests", "i", id="interests")
+        self._answer: Recommendation | None = None
 
     def compose_body(self) -> ComposeResult:
         """The heatmap above its legend."""
         yield Heatmap(id="heatmap")
         yield Static("", id="legend", markup=False)
+        with VerticalScroll(id="interest-scroll"):
+            yield Static("", id="interest-list", markup=False)
 
     @property
     def heatmap(self) -> Heatmap:
@@ -34,7 +42,11 @@ class InterestsPanel(Panel):
 
     def show_answer(self, answer: Recommendation | None, view: View) -> None:
         """Show an answer's interests."""
+        self._answer = answer
         self.heatmap.show_answer(answer, view)
+        listed = answer is not None and answer.trace is None
+        self.heatmap.display = self.query_one("#legend").display = not listed
+        self.query_one("#interest-scroll").display = listed
         if answer is None:
             self.describe("")
             self.query_one("#legend", Static).update("", layout=False)
@@ -43,12 +55,20 @@ class InterestsPanel(Panel):
         for capsule in answer.capsules:
             folded.append_text(chip(capsule.capsule))
             folded.append(f" {shown(capsule.label)} {capsule.strength:.2f}  ")
-        self.describe(f"{len(answer.capsules)} · {VIEWS[view][0]}", folded)
-        self._draw_legend()
+        view_name = "" if listed else f" · {VIEWS[view][0]}"
+        self.describe(f"{len(answer.capsules)}{view_name}", folded)
+        self._draw()
 
     def on_resize(self) -> None:
         """How many interests are hidden depends on the width."""
-        self._draw_legend()
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._answer is not None and self._answer.trace is None:
+            width = max(self.size.width - 20, 10)
+            self.query_one("#interest-list", Static).update(interests_text(self._answer, width))
+        else:
+            self._draw_legend()
 
     def _draw_legend(self) -> None:
         if self.heatmap.count == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.app import ComposeResult
 
-from tui.display import chip, shown
+from tui.display import chip, held_out_rank, shown
 from tui.widgets.panel import Panel
 from tui.widgets.rows import Cell, Column, Rows
 
@@ -26,14 +26,7 @@ class RecommendationsPanel(Panel):
 
     def compose_body(self) -> ComposeResult:
         """The list."""
-        yield Rows(
-            Column("#", 5, right=True),
-            Column("move", 6, right=True),
-            Column("interest", 9),
-            Column("title", -1),
-            Column("score", 8, right=True),
-            id="recommendation-list",
-        )
+        yield Rows(*_columns(interests=True), id="recommendation-list")
 
     @property
     def list(self) -> Rows:
@@ -55,25 +48,41 @@ class RecommendationsPanel(Panel):
         listed = exploration.listed
         below = exploration.held_out_below
         self._shown = [*listed, below] if below else listed
+        answer = exploration.answer
         # The answer's own: the history may already be another user's.
-        target = exploration.answer.target if exploration.answer else None
+        target = answer.target if answer else None
+        named = bool(answer and answer.capsules)
+        if answer is not None:
+            self.list.columns = _columns(interests=named)
 
         def cells(place: int) -> Sequence[Cell]:
             item = self._shown[place]
             held_out = target is not None and item.item == target.item
             title = Text(shown(item.title))
             if held_out:
-                title = Text.assemble(("★ held out  ", "bold"), title)
+                said = "★ held out  " if item.rank else "★ held out, left out with the seen  "
+                title = Text.assemble((said, "bold"), title)
             return (
-                Text(f"{item.rank:,}", "bold" if held_out else ""),
+                Text(held_out_rank(item.rank), "bold" if held_out else ""),
                 "" if item is below else _move(exploration.moves, item.item),
-                chip(item.capsule),
+                *([chip(item.capsule)] if named else []),
                 title,
-                f"{item.score:.2f}",
+                f"{item.score:,.2f}",
             )
 
         self.list.show(len(self._shown), cells)
         self.describe(_detail(exploration), _folded(listed))
+
+
+def _columns(*, interests: bool) -> tuple[Column, ...]:
+    """Rank, move, the interest that won, title, score."""
+    return (
+        Column("#", 5, right=True),
+        Column("move", 6, right=True),
+        *((Column("interest", 9),) if interests else ()),
+        Column("title", -1),
+        Column("score", 8, right=True),
+    )
 
 
 def _move(moves: dict[int, int | None], item: int) -> Text:
@@ -96,8 +105,7 @@ def _detail(exploration: Exploration) -> str:
             c.label for c in exploration.answer.capsules if c.capsule == exploration.capsule
         )
         parts.append(f"only {exploration.capsule} {shown(label, 24)}")
-    if exploration.hide_seen:
-        parts.append("seen hidden")
+    parts.append(f"seen: {exploration.rule}")
     return " · ".join(parts)
 
 
@@ -105,4 +113,5 @@ def _folded(listed: Sequence[Recommended]) -> Text:
     if not listed:
         return Text("")
     best = listed[0]
-    return Text.assemble(chip(best.capsule), f" {shown(best.title)} {best.score:.2f}")
+    mark = chip(best.capsule)
+    return Text.assemble(mark, " " if mark else "", f"{shown(best.title)} {best.score:,.2f}")

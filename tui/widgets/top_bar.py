@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -61,6 +63,12 @@ class TopBar(Horizontal):
         yield Static("", id="top-weights-short", markup=False, classes="-empty")
         for number, mode in enumerate(SCREENS, 1):
             yield Tab(number, mode, here=mode == self._here)
+
+    def leave_out(self, modes: Set[str]) -> None:
+        """Show the screens but some that have nothing to show of this run."""
+        for tab in self.query(Tab):
+            if tab.display == (tab.mode in modes):
+                tab.display = tab.mode not in modes
 
     def show(self, run: str, weights: str, short: str, busy: str) -> None:
         """Say which run is open, which weights answer (in short, too), and what is under way.

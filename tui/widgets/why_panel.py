@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui.display import shown
-from tui.why import NEAR, why_text
+from tui.why import NEAR, Explained, Near, why_text
 from tui.widgets.panel import Panel
-
-if TYPE_CHECKING:
-    from miracle_core.recommender.results import Recommendation, Recommended
-
-Near = Sequence[tuple[str, float]]
 
 
 class WhyPanel(Panel):
@@ -24,7 +16,7 @@ class WhyPanel(Panel):
 
     def __init__(self) -> None:
         super().__init__("Why", "w", id="why")
-        self._shown: tuple[Recommendation, Recommended, str] | None = None
+        self._shown: Explained | None = None
         self._near: Near | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -33,14 +25,15 @@ class WhyPanel(Panel):
             yield Static("", id="why-text", markup=False)
 
     @property
-    def item(self) -> Recommended | None:
-        """The item explained."""
-        return self._shown[1] if self._shown else None
+    def explained(self) -> Explained | None:
+        """What is explained."""
+        return self._shown
 
-    def explain(self, answer: Recommendation, item: Recommended, text: str) -> None:
+    def explain(self, explained: Explained) -> None:
         """Explain an item; what is near it may follow."""
-        same = self._shown is not None and self._shown[1].item == item.item
-        self._shown = answer, item, text
+        item = explained.item
+        same = self._shown is not None and self._shown.item.item == item.item
+        self._shown = explained
         if not same:
             self._near = None
             self.query_one("#why-scroll").scroll_home(animate=False)
@@ -49,7 +42,7 @@ class WhyPanel(Panel):
 
     def show_near(self, item: int, near: Near) -> None:
         """Add what is near, if the item is still the one explained."""
-        if self._shown is not None and self._shown[1].item == item:
+        if self._shown is not None and self._shown.item.item == item:
             self._near = near
             # Lines were kept free for them: nothing else moves.
             self._draw(layout=len(near) != NEAR)
@@ -68,5 +61,5 @@ class WhyPanel(Panel):
         if self._shown is not None:
             # One for the scroll bar, which must not change what is beside it.
             width = max(self.query_one("#why-scroll").size.width - 2, 20)
-            text = why_text(*self._shown, self._near, width)
+            text = why_text(self._shown, self._near, width)
             self.query_one("#why-text", Static).update(text, layout=layout)

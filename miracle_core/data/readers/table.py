@@ -11,22 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.readers.attributes import attribute_rows
-from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import (
     read_header,
     read_rows,
     require_columns,
     require_file,
 )
-from miracle_core.data.readers.ids import ids_from_floats, whole_ids
+from miracle_core.data.readers.joined import as_text, joined, text_columns
 from miracle_core.data.readers.lines import TAB, Layout
 from miracle_core.data.readers.opening import RawFile, expand, native
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.separators import layout_of, quoted_or_not
 from miracle_core.data.readers.sources import describe_sources
-from miracle_core.data.readers.tables import Places, Table
-from miracle_core.data.readers.times import parse_numbers, parse_times, times_as_text
+from miracle_core.data.readers.tables import Table
+from miracle_core.data.readers.times import times_as_text
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
@@ -66,57 +64,26 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     raw = expand(paths)
     notes: list[str] = []
     tables, columns = _read_events(raw, options, skips, notes, progress)
-    places = Places(tables)
-    frame = pl.concat([table.rows for table in tables])
-    frame = frame.with_columns(whole_ids(frame[options.item], "item", places))
-    if options.time:
-        time = parse_times(frame[options.time], places, skips, notes)
-    else:
-        time = pl.int_range(frame.height, eager=True)
-    if options.items is None:
-        described = list(dict.fromkeys([*columns, *options.attributes]))
-        item_rows, rows = _first_texts(frame, options.item, described)
-        item_place = Places(tables, rows)
-    else:
+    item_table = None
+    if options.items is not None:
         with stage(progress, f"reading {options.items.name}", unit="rows"):
             (item_file,) = _only(expand([options.items]))
             layout = _layout(item_file, options, notes)
             names, place = _columns(item_file, layout)
-            columns = _text_columns(names, options, place)
+            columns = text_columns(names, options, place)
             wanted = list(dict.fromkeys([options.item, *columns, *options.attributes]))
             item_table = _rows(item_file, layout, names, wanted, [options.item], skips, progress)
         raw.append(item_file)
-        item_rows, item_place = item_table.rows, Places([item_table])
-    ratings = _ratings(frame, options, places, skips)
-    return Interactions.checked(
-        frame.select(
-            pl.col(options.user).alias("user_id"),
-            pl.col(options.item).alias("item_id"),
-            time.alias("time"),
-            *([ratings] if ratings is not None else []),
-        ),
-        _described(item_rows, options, columns),
-        text=not options.no_text,
-        attributes=attribute_rows(
-            item_rows[options.item], {name: item_rows[name] for name in options.attributes}
-        ),
+    return joined(
+        tables,
+        item_table,
+        columns,
+        options,
+        skips,
+        notes,
+        format="table",
         name=options.name or raw[0].stem,
-        timed=options.time is not None,
         sources=describe_sources(raw, progress),
-        reading={
-            "format": "table",
-            "columns": {
-                "user": options.user,
-                "item": options.item,
-                "time": options.time,
-                "text": columns,
-                **({"attributes": list(options.attributes)} if options.attributes else {}),
-            },
-        },
-        event_place=places,
-        item_place=item_place,
-        notes=notes,
-        skips=skips,
     )
 
 
@@ -128,20 +95,6 @@ def _only(files: Sequence[RawFile]) -> Sequence[RawFile]:
             remedy="name the one file with the items",
         )
     return files
-
-
-def _ratings(
-    frame: pl.DataFrame, options: ReadOptions, place: Places, skips: Skips
-) -> pl.Series | None:
-    if not options.with_ratings:
-        return None
-    if options.rating is None:
-        raise InputError(
-            "which column holds the ratings isn't said",
-            where="--format table",
-            remedy="name it with --rating-column",
-        )
-    return parse_numbers(frame[options.rating].cast(pl.String), "rating", place, skips)
 
 
 def _read_events(
@@ -163,7 +116,7 @@ def _read_events(
             names, place = _columns(path, layout)
             require_columns(names, keys, place)
             if options.items is None and not tables:
-                texts = _text_columns(names, options, place)
+                texts = text_columns(names, options, place)
             own = [] if options.items is not None else [*texts, *options.attributes]
             require_columns(names, own, place)
             wanted = list(dict.fromkeys([*keys, *own]))
@@ -238,17 +191,7 @@ def _rows(
         return read_rows(path, layout, names, wanted=wanted, skips=skips, progress=progress)
     try:
         rows = _read_parquet(path, wanted, progress)
-        place = Table(path, rows).place
-        lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
-        rows = rows.with_columns(pl.col(lists).list.join(" "))
-        rows = rows.select(
-            ids_from_floats(rows[name], place)
-            if name in ids and rows[name].dtype.is_float()
-            else pl.col(name)
-            if name == typed
-            else pl.col(name).cast(pl.String)
-            for name in wanted
-        )
+        rows = as_text(rows, wanted, ids, typed, Table(path, rows).place)
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise _no_parquet(path, error) from error
     if not rows.height:
@@ -267,62 +210,3 @@ def _read_parquet(path: RawFile, wanted: Sequence[str], progress: Progress) -> p
     rows = pl.from_arrow(pa.concat_tables(groups) if groups else schema.empty_table())
     assert isinstance(rows, pl.DataFrame)
     return rows.select(wanted)
-
-
-def _text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list[str]:
-    """The title's column, if there is one, and the text columns, each once; none without text.
-
-    Raises:
-        InputError: a column of texts or attributes is missing.
-    """
-    require_columns(names, options.attributes, place)
-    if options.no_text:
-        return []
-    if options.title is None and not options.text and "title" not in names:
-        raise InputError(
-            f"has no column 'title', and none is named (it has: {', '.join(names)})",
-            where=place,
-            remedy="name the columns that describe an item with --title-column and --text-column; "
-            "or say --no-text, for systems that know items by id only",
-        )
-    title = options.title or ("title" if "title" in names else None)
-    columns = list(dict.fromkeys([*([title] if title else []), *options.text]))
-    require_columns(names, columns, place)
-    return columns
-
-
-def _first_texts(
-    frame: pl.DataFrame, key: str, columns: Sequence[str]
-) -> tuple[pl.DataFrame, pl.Series]:
-    """Each item, in the order of its first row, with the first text of each column not blank.
-
-    Returns:
-        The items, and Int64 [items], the first row of each.
-    """
-    found = frame.select(pl.col(key), pl.int_range(pl.len(), dtype=pl.Int64).alias("row")).unique(
-        key, keep="first", maintain_order=True
-    )
-    items = found.select(key)
-    for column in columns:
-        said = (
-            frame.select(pl.col(key), pl.col(column))
-            .filter(pl.col(column).str.contains(r"\S"))
-            .unique(key, keep="first", maintain_order=True)
-        )
-        items = items.join(said, on=key, how="left", maintain_order="left")
-    return items, found["row"]
-
-
-def _described(rows: pl.DataFrame, options: ReadOptions, columns: Sequence[str]) -> pl.DataFrame:
-    """item_id, title and text, clean, one row a row."""
-    if not columns:
-        empty = pl.lit("", pl.String)
-        return rows.select(
-            pl.col(options.item).alias("item_id"), empty.alias("title"), empty.alias("text")
-        )
-    parts = [clean_text(rows[name]) for name in columns]
-    text = join_texts(parts, "text")
-    # The title's column comes first; without one the columns are those of --text-column alone.
-    has_title = options.title is not None or columns[0] == "title"
-    title = parts[0].alias("title") if has_title else titles_of(text)
-    return pl.DataFrame([rows[options.item].alias("item_id"), title, text])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
-from miracle_core.layers.linear import INIT_STD
+from miracle_core.layers.linear import INIT_STD, near_identity
 from miracle_core.layers.routing import Routed, route
 from miracle_core.systems.explanation import Routing
 from miracle_core.systems.several import Made
@@ -31,10 +31,7 @@ class DynamicRouting(nn.Module):
     def __init__(self, width: int, interests: int, max_length: int, iterations: int) -> None:
         super().__init__()
         self.iterations = iterations
-        # What is sent is about as long as the item.
-        self.maps = nn.Parameter(
-            torch.randn(max_length, interests, width, width) / math.sqrt(width)
-        )
+        self.maps = nn.Parameter(near_identity(width, max_length, interests))
 
     def routed(self, tokens: Tensor, packed: Packed) -> list[Routed]:
         """The routing of each run of histories of one length; the first logits are 0."""

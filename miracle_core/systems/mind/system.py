@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from miracle_core.data.packed import Packed
+from miracle_core.layers.linear import near_identity
 from miracle_core.layers.routing import Routed, route
 from miracle_core.ranking.interests import Interests
 from miracle_core.systems.base import Sizes
@@ -33,7 +33,8 @@ class Mind(SeveralInterests):
 
     Differences:
 
-    - The softmax of the loss is over the whole catalogue; theirs is over sampled items.
+    - By default the softmax of the loss is over the whole catalogue; theirs is over sampled items.
+    - S and the ReLU layers start near the identity: docs/decisions/0070 says what it is worth.
     - Users and items have no profile, category or brand here: an item is its id, and the ReLU
       layers see the interest alone. They have no bias, so that they are a sum over what they are
       given and a score is told apart by items exactly; both are d wide.
@@ -53,11 +54,9 @@ class Mind(SeveralInterests):
             raise ValueError("MIND needs its own settings and a catalogue")
         super().__init__(s, sizes.items, gain=settings.seen == "gain")
         self.settings = s
-        self.bilinear = nn.Parameter(torch.randn(s.width, s.width) / math.sqrt(s.width))
-        # Lengths stay about what they are through a layer of half-open gates.
-        spread = math.sqrt(2 / s.width)
-        self.first = nn.Parameter(torch.randn(s.width, s.width) * spread)
-        self.second = nn.Parameter(torch.randn(s.width, s.width) * spread)
+        self.bilinear = nn.Parameter(near_identity(s.width))
+        self.first = nn.Parameter(near_identity(s.width))
+        self.second = nn.Parameter(near_identity(s.width))
         self.logits: Tensor
         self.register_buffer("logits", torch.randn(s.interests, s.max_length))
 

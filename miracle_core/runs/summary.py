@@ -1,39 +1,33 @@
-"""Run folders as files: found, summed up and watched, without loading a model."""
+"""Run folders found and summed up, without torch and without loading a model."""
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from miracle_core.errors import InputError
+from miracle_core.registry import DEFAULT, system
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    json_object,
+    read_metrics,
+    read_result,
+)
 
 # How deep below a folder runs are looked for, and how many folders are looked at at most.
 DEPTH = 3
 FOLDERS = 5000
 _SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "tensorboard"}
-
-# The two states of a training that its folder keeps.
-Weights = Literal["best", "last"]
-WEIGHTS: dict[Weights, str] = {
-    "best": "model.safetensors",
-    "last": "checkpoints/last/state.safetensors",
-}
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What a run's ``metrics.jsonl`` says.
-
-    Attributes:
-        records: one a validation, oldest first.
-        damaged: whether a line could not be read; what follows it is left out.
-    """
-
-    records: tuple[dict[str, Any], ...]
-    damaged: bool = False
+# The Dataset beside a run's settings.
+MANIFEST = "data/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -72,11 +66,16 @@ class RunSummary:
 
     Attributes:
         path: the folder.
-        dataset: the Dataset's name, or "" if it can't be read.
+        system: which system it is, as ``model.kind`` names it.
+        title: that system's name for people; of one that is not registered here the same.
+        fitted: whether the system learns at once, so that there are no epochs.
+        pretrained: whether it was pre-trained, and so has no Dataset of its own.
+        dataset: the Dataset's name, those that it was pre-trained on, or "" if it can't be read.
         metric: the validation metric that chooses the best epoch.
         best: its best value, or None before the first validation.
         best_epoch: the epoch that reached it, or 0.
         epochs: validations so far.
+        planned: how many there may be at most, or 0 if the settings can't be read.
         last: the metric's value in the last of them.
         status: ``finished``, ``stopped early``, ``interrupted`` or ``no result yet``.
         kept: which weights there are to load.
@@ -84,11 +83,16 @@ class RunSummary:
     """
 
     path: Path
+    system: str
+    title: str
+    fitted: bool
+    pretrained: bool
     dataset: str
     metric: str
     best: float | None
     best_epoch: int
     epochs: int
+    planned: int
     last: float | None
     status: str
     kept: tuple[Weights, ...]
@@ -117,18 +121,6 @@ def stamp_of(file: Path) -> Stamp | None:
     return Stamp(found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def state_name(weights: Weights, epoch: int | None) -> str:
-    """Which state of a training some weights are, in words."""
-    return f"{weights} epoch ({epoch})" if epoch else f"{weights} epoch"
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder looks like a run's: settings, and a Dataset beside them."""
-    files = (folder / "config.toml", folder / "data" / "manifest.json")
-    # Unlike Path.is_file, this takes a folder that may not be entered for one without a run.
-    return all(os.path.isfile(file) for file in files)  # noqa: PTH113
-
-
 def real_path(folder: Path) -> Path:
     """The folder's one path, without links; also of a folder that is not there any more."""
     try:
@@ -136,6 +128,25 @@ def real_path(folder: Path) -> Path:
         return Path(os.path.realpath(folder))
     except ValueError:  # no path at all
         return folder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run's: settings, and a Dataset beside them or in several."""
+    # Unlike Path.is_file, this takes a folder that may not be entered for one without a run.
+    if not os.path.isfile(folder / CONFIG):  # noqa: PTH113
+        return False
+    return os.path.isfile(folder / MANIFEST) or is_pretrained(folder)  # noqa: PTH113
+
+
+def is_pretrained(folder: Path) -> bool:
+    """Whether a folder's settings are those of a pre-training, which keeps no Dataset."""
+    settings = _settings(folder)
+    return bool(_names(settings.get("datasets"))) and "train" in settings
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder looks like a Dataset's."""
+    return os.path.isfile(folder / "manifest.json")  # noqa: PTH113
 
 
 def find_runs(places: Iterable[Path]) -> list[RunSummary]:
@@ -151,8 +162,9 @@ def find_runs(places: Iterable[Path]) -> list[RunSummary]:
 
 def summarise(folder: Path) -> RunSummary:
     """A run folder at a glance; what can't be read is left empty."""
-    settings = _settings(folder)
-    metric = str(settings.get("train", {}).get("metric", ""))
+    settings, result = _settings(folder), read_result(folder)
+    train = _section(settings, "train")
+    metric = str(train.get("metric", ""))
     records = read_metrics(folder).records
     values = [
         (value, -epoch)
@@ -160,56 +172,41 @@ def summarise(folder: Path) -> RunSummary:
         if isinstance(value := record["valid"].get(metric), int | float)
     ]
     best, before = max(values, default=(None, 0))
-    manifest = _json(folder / "data" / "manifest.json")
-    names = ("metrics.jsonl", "result.json", WEIGHTS["best"], "config.toml")
+    if not records and isinstance(value := _section(result, "valid").get(metric), int | float):
+        best = value  # of a system without epochs
+    names = (METRICS, RESULT, WEIGHTS["best"], CONFIG)
     signs = [stamp_of(folder / name) for name in names]
+    kind = str(_section(settings, "model").get("kind", DEFAULT))
+    title, fitted = _known(kind)
+    pretrained = _names(settings.get("datasets"))
+    planned = train.get("epochs", 0)
     return RunSummary(
         path=folder,
-        dataset=str(manifest.get("name", "")),
+        system=kind,
+        title=title,
+        fitted=fitted,
+        pretrained=bool(pretrained),
+        dataset=", ".join(_names(result.get("datasets")) or [Path(p).name for p in pretrained])
+        or str(json_object(folder / MANIFEST).get("name", "")),
         metric=metric,
         best=best,
         best_epoch=-before,
         epochs=len(records),
+        planned=planned if isinstance(planned, int) else 0,
         last=values[-1][0] if values and -values[-1][1] == len(records) else None,
-        status=str(read_result(folder).get("status", "no result yet")),
+        status=str(result.get("status", "no result yet")),
         kept=tuple(weights for weights, name in WEIGHTS.items() if stamp_of(folder / name)),
         changed=max((sign.changed / 1e9 for sign in signs if sign is not None), default=0.0),
     )
 
 
-def metric_of(folder: Path) -> str:
-    """The validation metric that chooses a run's best epoch, or ""."""
-    return str(_settings(folder).get("train", {}).get("metric", ""))
-
-
-def planned_epochs(folder: Path) -> int:
-    """How many epochs a run may take at most, or 0 if its settings can't be read."""
-    value = _settings(folder).get("train", {}).get("epochs", 0)
-    return value if isinstance(value, int) else 0
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """The run's final figures; empty while there are none."""
-    return _json(folder / "result.json")
-
-
-def read_metrics(folder: Path) -> Metrics:
-    """The validations so far. A last line without its end is still being written: left out."""
+def _known(kind: str) -> tuple[str, bool]:
+    """A system's name for people, and whether it learns at once."""
     try:
-        lines = (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
-    except OSError:
-        return Metrics(())
-    records: list[dict[str, Any]] = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            return Metrics(tuple(records), damaged=True)
-        parts = isinstance(record, dict) and [record.get(k) for k in ("train", "valid", "capsules")]
-        if not parts or not all(isinstance(part, dict) for part in parts):
-            return Metrics(tuple(records), damaged=True)
-        records.append(record)
-    return Metrics(tuple(records))
+        spec = system(kind)
+    except InputError:  # registered by a program that isn't at work here
+        return kind, False
+    return spec.title, spec.stages == ("fit",)
 
 
 def _walk(top: Path) -> Iterator[Path]:
@@ -234,15 +231,17 @@ def _walk(top: Path) -> Iterator[Path]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
+    """The settings as they stand there. Validating them would take pydantic, and their system."""
     try:
-        return tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _names(value: object) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []

@@ -1,0 +1,110 @@
+"""``miracle compare``: systems side by side, and how sure their differences are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from miracle_cli.output import message, print_json, print_table
+from miracle_cli.seen import Seen, seen_option
+from miracle_core.errors import InputError
+
+if TYPE_CHECKING:
+    from miracle_core.data.dataset import Split
+    from miracle_core.report.comparison import Comparison
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="A B [C...]",
+            help="Runs, folders of seed-N runs, or files of miracle evaluate --save-users.",
+        ),
+    ],
+    primary: Annotated[
+        str, typer.Option(metavar="METRIC", help="The metric of the claim.")
+    ] = "ndcg@10",
+    proposed: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The system that is claimed to be better."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="test|valid", help="What runs are evaluated on.")
+    ] = "test",
+    seen: Seen = None,
+    clusters: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV or Parquet file (user_id, cluster): users that are not independent, as "
+            "several invoices of one customer."
+        ),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare systems on the same users: means, differences, intervals.
+
+    Runs whose settings differ in the seed only are one system. Users and seeds are both sources of
+    variance; with one seed there is an interval for users only, and no claim.
+    """
+    if split not in ("test", "valid"):
+        raise InputError(
+            "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
+        )
+    rule = seen_option(seen)
+    files = {"--markdown": markdown, "--latex": latex, "--csv": csv}
+    for option, path in files.items():
+        if path is not None and path.is_dir():
+            raise InputError("is a folder", where=f"{option} {path}", remedy="name a file")
+    from miracle_cli.progress import RichProgress
+    from miracle_core.files import write_text
+    from miracle_core.report import tables
+    from miracle_core.report.clusters import read_clusters
+    from miracle_core.report.comparison import Comparison
+    from miracle_core.report.gather import gather
+    from miracle_core.report.systems import check_comparable, grouped
+
+    sources = gather(paths, cast("Split", split), rule, progress=RichProgress(), told=message)
+    results = [source.results for source in sources]
+    check_comparable(results)
+    together = None if clusters is None else read_clusters(clusters, results[0].user_ids)
+    found = Comparison(grouped(sources), primary=primary, proposed=proposed, clusters=together)
+    makers = {"--markdown": tables.markdown, "--latex": tables.latex, "--csv": tables.as_csv}
+    for option, path in files.items():
+        if path is not None:
+            write_text(path, makers[option](found))
+            message(f"written to {path}")
+    if as_json:
+        print_json(found.document())
+    else:
+        _show(found)
+
+
+def _show(found: Comparison) -> None:
+    from miracle_core.report.tables import CLAIM, claim_rows, claim_words, mean_cells, title
+
+    # A terminal may show neither bold nor underlining: signs are seen everywhere.
+    signs = (" *", " +", "  ")
+    print_table(
+        ["system", "runs", *found.metrics],
+        [
+            [name, runs, *(text + signs[place] for text, place in cells)]
+            for name, runs, cells in mean_cells(found)
+        ],
+        title=f"{title(found)} (* best, + second)",
+        right=found.metrics,
+    )
+    print_table(
+        list(CLAIM),
+        claim_rows(found),
+        title=f"{found.primary}. {claim_words(found)}",
+        right=CLAIM[1:-1],
+    )

@@ -1,0 +1,84 @@
+"""Users in groups of about equal size, by a number that each of them has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from miracle_core.evaluation.metrics import user_metric
+
+GROUPS = 4  # at most; equal numbers are never in two groups
+
+
+@dataclass(frozen=True)
+class Group:
+    """Users whose number is from ``least`` to ``most``.
+
+    Attributes:
+        least: the lowest number of any of them.
+        most: the highest.
+        members: int64, which users.
+    """
+
+    least: int
+    most: int
+    members: npt.NDArray[np.int64]
+
+    @property
+    def label(self) -> str:
+        """The range in words."""
+        return f"{self.least}" if self.least == self.most else f"{self.least}-{self.most}"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The metrics of a group of users: its ``label``, how many ``users``, their means."""
+
+    label: str
+    users: int
+    metrics: dict[str, float]
+
+    def summary(self) -> dict[str, object]:
+        """As JSON."""
+        return {"label": self.label, "users": self.users, "metrics": self.metrics}
+
+
+def groups(numbers: npt.NDArray[np.int64], at_most: int = GROUPS) -> list[Group]:
+    """Cut users at the quantiles of their numbers; users of equal numbers stay together.
+
+    Args:
+        numbers: int64 [users], at least one.
+        at_most: how many groups; fewer where many users have the same number.
+    """
+    steps = np.arange(1, at_most) / at_most
+    # A group ends with the number at the quantile.
+    ends = np.unique(np.quantile(numbers, steps, method="inverted_cdf"))
+    which = np.searchsorted(ends, numbers, side="left")
+    found = []
+    for group in np.unique(which):
+        members = np.flatnonzero(which == group)
+        own = numbers[members]
+        found.append(Group(int(own.min()), int(own.max()), members))
+    return found
+
+
+def sliced(
+    ranks: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64], metrics: list[str]
+) -> list[Slice]:
+    """Mean metrics of each group.
+
+    Args:
+        ranks: int64 [users].
+        numbers: int64 [users], what they are grouped by.
+        metrics: which, e.g. ``ndcg@10``.
+    """
+    return [
+        Slice(
+            group.label,
+            len(group.members),
+            {name: float(user_metric(ranks[group.members], name).mean()) for name in metrics},
+        )
+        for group in groups(numbers)
+    ]

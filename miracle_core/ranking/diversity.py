@@ -1,0 +1,54 @@
+"""Controllable aggregation: items that differ in category (Cen et al. 2020, eq. 13-14)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def diversified(
+    scores: Tensor, items: Tensor, categories: Tensor, k: int, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Choose K of each user's candidates, for their scores and for how their categories differ.
+
+        Q(S) = sum over i in S of f(i) + weight * sum over i, j in S of [category i != category j]
+
+    Greedily, as in the paper's algorithm 2: the next item is the one of the largest
+    f(i) + weight * (chosen items of another category); of equals the one that stands first. It
+    works on any system's candidates; with several interests these are the union of each interest's
+    best items, which :func:`~miracle_core.ranking.walk.best_items` gives.
+
+    Args:
+        scores: f, [users, n], best first; -inf for what is no candidate, which is chosen last.
+        items: int64 [users, n], the candidates' rows of the catalogue.
+        categories: int64 [items], any label of each item of the catalogue.
+        k: how many are chosen, at most n.
+        weight: lambda; 0 leaves the order as it is, a large one spreads over categories first.
+
+    Returns:
+        The chosen ones' own scores [users, k] and items int64 [users, k], in the order chosen.
+
+    Raises:
+        ValueError: ``k`` is above n or below 1, or the weight is below 0 or no number.
+    """
+    users, n = scores.shape
+    if not 1 <= k <= n:
+        raise ValueError(f"k is {k}, and there are {n} candidates")
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"the weight is {weight}; it is to be 0 or more")
+    own = categories[items]
+    # Of the items chosen so far, how many are of another category than each candidate.
+    others = torch.zeros_like(scores)
+    taken = torch.zeros(users, n, dtype=torch.bool, device=scores.device)
+    row = torch.arange(users, device=scores.device)
+    places = torch.empty(users, k, dtype=torch.int64, device=scores.device)
+    for step in range(k):
+        value = (scores + weight * others).masked_fill_(taken, -torch.inf)
+        # Where nothing but -inf is left, the first that is not taken.
+        best = torch.where(
+            value.amax(1) == -torch.inf, (~taken).to(torch.uint8).argmax(1), value.argmax(1)
+        )
+        places[:, step] = best
+        taken[row, best] = True
+        others += own != own[row, best].unsqueeze(1)
+    return scores.gather(1, places), items.gather(1, places)

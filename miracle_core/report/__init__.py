@@ -1,0 +1,1 @@
+"""Systems compared: statistics, tables, and a second computation that checks them."""

@@ -1,0 +1,296 @@
+"""Several systems on one split: means, differences, the one claim, slices, wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from miracle_core.errors import InputError
+from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.evaluation.slices import groups
+from miracle_core.evaluation.user_results import UserResults
+from miracle_core.report.statistics import (
+    LEVEL,
+    MARGIN,
+    Difference,
+    Interval,
+    Mean,
+    Pair,
+    bootstrap,
+    holm,
+    mean,
+)
+from miracle_core.report.systems import SystemRuns, check_comparable, column
+
+FORMAT = 1
+PRIMARY = "ndcg@10"
+NAMES = ("recall", "ndcg", "mrr")
+SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Against:
+    """The reference system against another one.
+
+    Attributes:
+        other: the other system's name.
+        differences: reference - other, by metric.
+        bootstrapped: the primary metric's interval by resampling, a check of the t interval.
+        adjusted_p: of the primary metric, by Holm over all systems; None where no claim is made.
+        verdict: ``better``, ``worse``, ``equal`` (within 2 %), ``not told apart``, or ``no claim``.
+        wins: by the primary metric averaged over seeds, the shares of users whom each serves
+            ``better``; and by slices.
+    """
+
+    other: str
+    differences: dict[str, Difference]
+    bootstrapped: Interval
+    adjusted_p: float | None
+    verdict: str
+    wins: dict[str, Any]
+
+
+class Comparison:
+    """Systems compared on the users that all of them were evaluated for.
+
+    Args:
+        systems: at least two.
+        primary: the metric of the claim.
+        proposed: the system of the claim, named before anything is computed; None makes no claim,
+            and the first system is what the others are held against.
+        clusters: int64 [users], see :func:`miracle_core.report.clusters.read_clusters`; None where
+            users are independent.
+
+    Raises:
+        InputError: one system only, results that can't stand in one table, no such proposed
+            system, or no such metric.
+
+    Attributes:
+        systems: as given.
+        metrics: names of what is computed, the primary one first.
+        reference: the system that others are held against.
+    """
+
+    def __init__(
+        self,
+        systems: Sequence[SystemRuns],
+        *,
+        primary: str = PRIMARY,
+        proposed: str | None = None,
+        clusters: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        check_comparable([run for system in systems for run in system.runs])
+        if len(systems) < 2:
+            raise InputError(
+                f"there is one system only: {systems[0].name}, {len(systems[0].runs)} run(s)",
+                where="miracle compare",
+                remedy="name runs of at least two systems; runs that differ in their seed only "
+                "are one system",
+            )
+        by_name = {system.name: system for system in systems}
+        if proposed is not None and proposed not in by_name:
+            raise InputError(
+                "is none of the systems",
+                where=f"--proposed {proposed}",
+                remedy=f"choose one of {', '.join(by_name)}",
+            )
+        k = _cut_off(primary)
+        ks = sorted({k, *DEFAULT_KS})
+        names = [f"{name}@{each}" for each in ks for name in NAMES]
+        self.systems = list(systems)
+        self.primary, self.proposed, self.clusters = primary, proposed, clusters
+        self.metrics = [primary, *(name for name in names if name != primary)]
+        self.reference = systems[0] if proposed is None else by_name[proposed]
+        self.users: UserResults = systems[0].runs[0]
+
+    @cached_property
+    def means(self) -> dict[str, dict[str, Mean]]:
+        """Each system's mean of each metric, with its interval."""
+        return {
+            system.name: {
+                metric: mean(system.values(metric), self.clusters, fixed=not system.about.seeded)
+                for metric in self.metrics
+            }
+            for system in self.systems
+        }
+
+    @cached_property
+    def against(self) -> list[Against]:
+        """The reference against every other system."""
+        others = [system for system in self.systems if system is not self.reference]
+        differences = {
+            other.name: {metric: self._difference(other, metric) for metric in self.metrics}
+            for other in others
+        }
+        adjusted: dict[str, float] = {}
+        if self.proposed is not None:
+            # A family is what can be tested: where a system has one run, nothing is.
+            tested = {
+                name: found[self.primary].p
+                for name, found in differences.items()
+                if found[self.primary].p is not None
+            }
+            values = holm([p for p in tested.values() if p is not None])
+            adjusted = dict(zip(tested, map(float, values), strict=True))
+        return [
+            Against(
+                other.name,
+                differences[other.name],
+                bootstrap(
+                    self.reference.values(self.primary),
+                    other.values(self.primary),
+                    self.clusters,
+                ),
+                adjusted.get(other.name),
+                verdict(differences[other.name][self.primary], adjusted.get(other.name)),
+                self._wins(other),
+            )
+            for other in others
+        ]
+
+    def _difference(self, other: SystemRuns, metric: str) -> Difference:
+        return Pair(
+            self.reference.values(metric),
+            other.values(metric),
+            self.clusters,
+            fixed_a=not self.reference.about.seeded,
+            fixed_b=not other.about.seeded,
+        ).difference
+
+    def _wins(self, other: SystemRuns) -> dict[str, Any]:
+        """The shares of users that either serves better, of all and of each slice."""
+        own = self.reference.values(self.primary).mean(0)
+        theirs = other.values(self.primary).mean(0)
+        return {
+            "all": _shares(own, theirs),
+            **{
+                name: [
+                    {"label": group.label, "users": len(group.members)}
+                    | _shares(own[group.members], theirs[group.members])
+                    for group in groups(numbers)
+                ]
+                for name, numbers in self._numbers().items()
+            },
+        }
+
+    def _numbers(self) -> dict[str, npt.NDArray[np.int64]]:
+        return {
+            "history_length": self.users.lengths,
+            "target_popularity": self.users.target_counts,
+        }
+
+    @cached_property
+    def slices(self) -> dict[str, list[dict[str, Any]]]:
+        """Each system's mean of the primary metric by history length and target popularity."""
+        values = {system.name: system.values(self.primary).mean(0) for system in self.systems}
+        return {
+            name: [
+                {
+                    "label": group.label,
+                    "users": len(group.members),
+                    "means": {
+                        system: float(own[group.members].mean()) for system, own in values.items()
+                    },
+                }
+                for group in groups(numbers)
+            ]
+            for name, numbers in self._numbers().items()
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The JSON contract of ``miracle compare``."""
+        about = self.users.about
+        return {
+            "format": FORMAT,
+            "dataset": about.dataset,
+            "fingerprint": about.fingerprint,
+            "split": about.split,
+            "column": column(about),
+            "candidates": about.candidates,
+            "users": about.users,
+            "clusters": None if self.clusters is None else int(self.clusters.max()) + 1,
+            "level": LEVEL,
+            "margin": MARGIN,
+            "primary": self.primary,
+            "proposed": self.proposed,
+            "reference": self.reference.name,
+            "systems": [self._system(system) for system in self.systems],
+            "against": [
+                {
+                    "other": found.other,
+                    "verdict": found.verdict,
+                    "adjusted_p": found.adjusted_p,
+                    "bootstrap": asdict(found.bootstrapped),
+                    "differences": {
+                        metric: self._descriptive(metric, asdict(each))
+                        for metric, each in found.differences.items()
+                    },
+                    "wins": found.wins,
+                }
+                for found in self.against
+            ],
+            "slices": self.slices,
+        }
+
+    def _descriptive(self, metric: str, difference: Mapping[str, Any]) -> dict[str, Any]:
+        """A difference without p-values where it is no part of the claim."""
+        claimed = self.proposed is not None and metric == self.primary
+        return dict(difference) | ({} if claimed else {"p": None, "equal_p": None})
+
+    def _system(self, system: SystemRuns) -> dict[str, Any]:
+        about = system.about
+        return {
+            "name": system.name,
+            "model": about.model,
+            "seen": about.seen,
+            "trained_seen": about.trained_seen,
+            "seeded": about.seeded,
+            "seeds": system.seeds,
+            "epochs": [run.about.epoch for run in system.runs],
+            "weights": [run.about.weights for run in system.runs],
+            "files": [str(run.where) for run in system.runs],
+            "metrics": {
+                metric: asdict(found) | {"runs": system.values(metric).mean(1).tolist()}
+                for metric, found in self.means[system.name].items()
+            },
+        }
+
+
+def verdict(found: Difference, adjusted_p: float | None) -> str:
+    """What a claim comes to, at 5 %.
+
+    Args:
+        found: the difference, proposed - other.
+        adjusted_p: None where no claim is made.
+    """
+    if adjusted_p is None or found.equal_p is None:
+        return "no claim"
+    # Within 2 % comes first: a tiny difference that many users make sure is still tiny.
+    if found.equal_p < 1 - LEVEL:
+        return "equal"
+    if adjusted_p < 1 - LEVEL:
+        return "better" if found.difference > 0 else "worse"
+    return "not told apart"
+
+
+def _shares(own: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, float]:
+    # Means of the same numbers in another order may differ in their last digit.
+    apart = own - theirs
+    return {"better": float((apart > SAME).mean()), "worse": float((apart < -SAME).mean())}
+
+
+def _cut_off(metric: str) -> int:
+    name, at, k = metric.partition("@")
+    number = int(k) if k.isascii() and k.isdigit() else 0
+    if name not in NAMES or not at or number < 1 or k != str(number):
+        raise InputError(
+            "is not a metric",
+            where=f"--primary {metric}",
+            remedy="write one of recall@K, ndcg@K, mrr@K",
+        )
+    return number

@@ -1,0 +1,156 @@
+"""Runs grouped into systems, and the refusal of what can't stand in one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from miracle_core.errors import InputError
+from miracle_core.evaluation.metrics import user_metric
+from miracle_core.evaluation.user_results import About, UserResults
+from miracle_core.report.gather import Source
+
+
+@dataclass(frozen=True)
+class SystemRuns:
+    """The runs of one system: settings equal but for the seed.
+
+    Attributes:
+        name: what the table calls it.
+        runs: their results, by rising seed.
+    """
+
+    name: str
+    runs: tuple[UserResults, ...]
+
+    @property
+    def about(self) -> About:
+        """What is the same of all runs: model, seen rules, settings."""
+        return self.runs[0].about
+
+    @property
+    def seeds(self) -> list[int]:
+        """The runs' seeds."""
+        return [run.about.seed for run in self.runs]
+
+    def values(self, metric: str) -> npt.NDArray[np.float64]:
+        """A metric of each user under each seed, float64 [seeds, users]."""
+        return user_metric(np.stack([run.ranks for run in self.runs]), metric)
+
+
+def column(about: About) -> str:
+    """Which of the two tables a result belongs to: ``as printed`` or ``seen-aware``.
+
+    Leaving out what a history holds, and a learned gain of it, are two ways of one thing.
+    """
+    return "as printed" if about.seen == "as-printed" else "seen-aware"
+
+
+# What must be equal in one table: how an error names it, what it is of a run, and the remedy.
+_SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
+    (
+        "Datasets or splits",
+        lambda about: (about.dataset, about.fingerprint[:16]),
+        "compare runs on one Dataset folder",
+    ),
+    ("splits", lambda about: about.split, "evaluate all on the same: --split"),
+    ("candidates", lambda about: about.candidates, "rank the same catalogue with all"),
+    ("seen rules", column, "evaluate all by one rule: --seen as-printed or --seen leave-out"),
+)
+
+
+def check_comparable(results: Sequence[UserResults]) -> None:
+    """Refuse results that can't stand in one table.
+
+    Raises:
+        InputError: other splits, candidates, seen rules, users or held-out items than the first's;
+            both sides are named.
+    """
+    first = results[0]
+    for other in results[1:]:
+        where = f"{first.where} and {other.where}"
+        for what, of, remedy in _SAME:
+            one, two = of(first.about), of(other.about)
+            if one != two:
+                raise InputError(
+                    f"are of different {what}: {_words(one)} and {_words(two)}",
+                    where=where,
+                    remedy=remedy,
+                )
+        same_users = first.user_ids.equals(other.user_ids)
+        if not same_users or not first.targets.equals(other.targets):
+            what = "held-out items" if same_users else "users"
+            raise InputError(
+                f"say one Dataset and split, but their {what} differ",
+                where=where,
+                remedy="one of them was changed; make both again: miracle evaluate RUN "
+                "--save-users FILE",
+            )
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
+    """Runs by their settings but for the seed, systems in the order they are first named.
+
+    A system is called by its kind where no other has the same kind, otherwise by its folder.
+
+    Raises:
+        InputError: one seed of a system is given twice, or a system's runs are ranked by
+            different seen rules.
+    """
+    groups: list[list[Source]] = []
+    for source in sources:
+        about = source.results.about
+        for group in groups:
+            same = group[0].results.about
+            if (same.model, same.settings) == (about.model, about.settings):
+                group.append(source)
+                break
+        else:
+            groups.append([source])
+    kinds = Counter(group[0].results.about.model for group in groups)
+    names: Counter[str] = Counter()
+    systems = []
+    for group in groups:
+        kind = group[0].results.about.model
+        name = kind if kinds[kind] == 1 else group[0].folder
+        names[name] += 1
+        if names[name] > 1:
+            name = f"{name}#{names[name]}"
+        runs = tuple(sorted((s.results for s in group), key=lambda run: run.about.seed))
+        _check_seeds(name, runs)
+        systems.append(SystemRuns(name, runs))
+    return systems
+
+
+def _check_seeds(name: str, runs: tuple[UserResults, ...]) -> None:
+    for one, two in pairwise(runs):
+        where = f"{one.where} and {two.where}"
+        if one.about.seed == two.about.seed:
+            raise InputError(
+                f"are both {name} with seed {one.about.seed}: one run counts once",
+                where=where,
+                remedy="leave one out, or train with another --seed",
+            )
+        if one.about.seen != two.about.seen:
+            raise InputError(
+                f"are runs of {name} ranked by different seen rules: {one.about.seen} and "
+                f"{two.about.seen}",
+                where=where,
+                remedy="evaluate all by one rule: --seen",
+            )
+        if one.about.weights_sha256 == two.about.weights_sha256 and one.about.seeded:
+            raise InputError(
+                f"say seeds {one.about.seed} and {two.about.seed}, but their weights are the same",
+                where=where,
+                remedy="leave one out",
+            )

@@ -1,0 +1,237 @@
+"""A comparison as text: Markdown, LaTeX, CSV. The best of each metric stands out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+
+from miracle_core.report.comparison import Comparison
+from miracle_core.report.statistics import Interval
+
+Cell = tuple[str, int]  # a text, and its place: 0 the best, 1 the second, others 2
+
+ENOUGH = 5  # seeds; with fewer, a claim rests on little
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def mean_cells(comparison: Comparison) -> list[tuple[str, str, list[Cell]]]:
+    """A row for each system: its name, its runs, its means in the order of the metrics."""
+    places = {metric: _places(comparison, metric) for metric in comparison.metrics}
+    return [
+        (
+            system.name,
+            _runs(len(system.runs), system.about.seeded),
+            [
+                (f"{means[metric].value:.4f}", places[metric][system.name])
+                for metric in comparison.metrics
+            ],
+        )
+        for system in comparison.systems
+        for means in (comparison.means[system.name],)
+    ]
+
+
+def _runs(runs: int, seeded: bool) -> str:
+    return f"{runs}" if seeded else "no seed"
+
+
+def _places(comparison: Comparison, metric: str) -> dict[str, int]:
+    """0 for the best system, 1 for the second; equal means share a place."""
+    values = {system.name: comparison.means[system.name][metric].value
+              for system in comparison.systems}  # fmt: skip
+    ranked = sorted(set(values.values()), reverse=True)
+    return {name: min(ranked.index(value), 2) for name, value in values.items()}
+
+
+def claim_rows(comparison: Comparison) -> list[list[str]]:
+    """The reference against each other system on the primary metric, as text."""
+    rows = []
+    for found in comparison.against:
+        own = found.differences[comparison.primary]
+        rows.append(
+            [
+                f"{comparison.reference.name} - {found.other}",
+                f"{own.difference:+.4f}",
+                interval(own.interval, ".4f"),
+                "" if own.relative is None else f"{own.relative:+.1%}",
+                "" if own.relative_interval is None else interval(own.relative_interval, ".1%"),
+                p_value(found.adjusted_p),
+                p_value(own.equal_p if comparison.proposed else None),
+                _verdict(found.verdict, own.both),
+            ]
+        )
+    return rows
+
+
+CLAIM = (
+    "difference",
+    "value",
+    "95 % interval",
+    "relative",
+    "95 % interval of it",
+    "p (Holm)",
+    "p (within 2 %)",
+    "verdict",
+)
+
+
+def _verdict(verdict: str, both: bool) -> str:
+    return verdict if both else "no claim: one seed, the interval is of users only"
+
+
+def interval(found: Interval, form: str) -> str:
+    """Both ends of an interval with their signs."""
+    return f"[{found.low:+{form}}, {found.high:+{form}}]"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value, or nothing where there is none."""
+    if p is None:
+        return ""
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def title(comparison: Comparison) -> str:
+    """What was compared on what, in one line."""
+    about = comparison.document()
+    clusters = "" if about["clusters"] is None else f" in {about['clusters']:,} clusters"
+    return (
+        f"{about['dataset']} ({about['split']}), {about['column']}: {about['users']:,} users"
+        f"{clusters}, {about['candidates']:,} candidates"
+    )
+
+
+def claim_words(comparison: Comparison) -> str:
+    """What is claimed, in one sentence."""
+    if comparison.proposed is None:
+        return "No claim was named (--proposed NAME), so all figures are descriptive."
+    few = [
+        f"{system.name} ({len(system.runs)})"
+        for system in comparison.systems
+        if system.about.seeded and len(system.runs) < ENOUGH
+    ]
+    return (
+        f"The one claim is {comparison.primary} of {comparison.proposed} against every other "
+        "system; all other figures are descriptive."
+        + (f" Fewer than {ENOUGH} seeds: {', '.join(few)}." if few else "")
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """Both tables as Markdown: the best in bold, the second underlined."""
+    marks: tuple[Callable[[str], str], ...] = (
+        lambda text: f"**{text}**",
+        lambda text: f"<u>{text}</u>",
+        str,
+    )
+    means = [
+        [_markdown(name), runs, *(marks[place](text) for text, place in cells)]
+        for name, runs, cells in mean_cells(comparison)
+    ]
+    claims = [[_markdown(cell) for cell in row] for row in claim_rows(comparison)]
+    parts = [
+        f"### {_markdown(title(comparison))}",
+        _markdown_table(["system", "runs", *comparison.metrics], means),
+        f"{_markdown(claim_words(comparison))} Primary metric: {comparison.primary}.",
+        _markdown_table(list(CLAIM), claims),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _markdown_table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def latex(comparison: Comparison) -> str:
+    """Both tables as LaTeX (packages booktabs): the best in bold, the second underlined."""
+    marks = (r"\textbf{{{}}}", r"\underline{{{}}}", "{}")
+    means = [
+        [_latex(name), _latex(runs), *(marks[place].format(text) for text, place in cells)]
+        for name, runs, cells in mean_cells(comparison)
+    ]
+    claims = [[_latex(cell) for cell in row] for row in claim_rows(comparison)]
+    metrics = [_latex(metric) for metric in comparison.metrics]
+    return "\n".join(
+        [
+            f"% {' '.join(title(comparison).split())}",
+            _latex_table(["system", "runs", *metrics], means),
+            f"% {' '.join(claim_words(comparison).split())}",
+            _latex_table([_latex(name) for name in CLAIM], claims),
+        ]
+    )
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def _latex_table(columns: list[str], rows: list[list[str]]) -> str:
+    body = [f"{' & '.join(row)} \\\\" for row in rows]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+            r"\toprule",
+            rf"{' & '.join(columns)} \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def as_csv(comparison: Comparison) -> str:
+    """Every mean and difference with its interval, one a line, for other programs."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["metric", "system", "against", "value", "low", "high", "relative", "relative_low",
+         "relative_high", "p_holm", "p_equal", "both_sources"]
+    )  # fmt: skip
+    for metric in comparison.metrics:
+        for system in comparison.systems:
+            own = comparison.means[system.name][metric]
+            ends = [own.interval.low, own.interval.high]
+            writer.writerow([metric, system.name, "", own.value, *ends, *[""] * 5, own.both])
+        for found in comparison.against:
+            each = found.differences[metric]
+            claimed = comparison.proposed is not None and metric == comparison.primary
+            relative = each.relative_interval
+            writer.writerow(
+                [
+                    metric,
+                    comparison.reference.name,
+                    found.other,
+                    each.difference,
+                    each.interval.low,
+                    each.interval.high,
+                    each.relative,
+                    relative and relative.low,
+                    relative and relative.high,
+                    found.adjusted_p if claimed else None,
+                    each.equal_p if claimed else None,
+                    each.both,
+                ]
+            )
+    return out.getvalue()

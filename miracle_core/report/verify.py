@@ -1,0 +1,262 @@
+"""A comparison computed a second time, from the stored ranks, by code of its own.
+
+Nothing here comes from the evaluator, the statistics or the tables: files are read with pyarrow
+alone, metrics and variances are loops in plain Python, and only the t distribution is scipy's, by
+another of its functions. What both computations agree on is not the slip of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from scipy import special
+
+TOLERANCE = 1e-9
+Users = dict[str, float]  # a number of each user, by id
+
+
+def stored_ranks(path: Path) -> dict[str, int | None]:
+    """The rank of each user's held-out item, as the file has it."""
+    table = pq.read_table(path, columns=["user_id", "rank"])
+    return dict(zip(table["user_id"].to_pylist(), table["rank"].to_pylist(), strict=True))
+
+
+def check_lists(path: Path) -> list[str]:
+    """What a file's ranks and lists contradict each other in: the held-out item's place."""
+    wrong = []
+    for batch in pq.ParquetFile(path).iter_batches(1 << 14):
+        for row in batch.to_pylist():
+            top, rank, target = row["top_item_ids"], row["rank"], row["target_item_id"]
+            place = top.index(target) + 1 if target in top else None
+            # Beyond the list's end an item may have any rank that the list does not reach.
+            beyond = rank is None or rank > len(top)
+            if place != rank and not (place is None and beyond):
+                wrong.append(
+                    f"{path}: user {row['user_id']!r} has rank {rank}, and the list has it at "
+                    f"{place}"
+                )
+    return wrong
+
+
+def gain(rank: int | None, metric: str) -> float:
+    """One user's metric."""
+    name, _, k = metric.partition("@")
+    if rank is None or rank > int(k):
+        return 0.0
+    return {"recall": 1.0, "ndcg": math.log(2) / math.log(rank + 1), "mrr": 1 / rank}[name]
+
+
+def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = None) -> list[str]:
+    """Compute all that a comparison says again, and say what differs.
+
+    Args:
+        document: what ``miracle compare --json`` printed; the files it names are read.
+        clusters: the cluster of each user, where the comparison had any.
+
+    Returns:
+        One sentence for each figure that is not what the ranks give; none if all are.
+    """
+    wrong = []
+    if (document["clusters"] is not None) != (clusters is not None):
+        return ["the comparison had clusters and none are given, or the other way round"]
+    ranks = {
+        system["name"]: [stored_ranks(Path(file)) for file in system["files"]]
+        for system in document["systems"]
+    }
+    fixed = {system["name"]: not system["seeded"] for system in document["systems"]}
+    for system in document["systems"]:
+        for file in system["files"]:
+            wrong += check_lists(Path(file))
+        for metric, said in system["metrics"].items():
+            where = f"{system['name']} {metric}"
+            own = [_metric(run, metric) for run in ranks[system["name"]]]
+            zero = [dict.fromkeys(own[0], 0.0)]
+            found = _contrast(own, zero, clusters, (fixed[system["name"]], True))
+            wrong += _differing(f"{where} mean", found["difference"], said["value"])
+            wrong += _differing(f"{where} error", found["error"], said["error"])
+            wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
+            wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
+            for run, value in zip(own, said["runs"], strict=True):
+                wrong += _differing(f"{where} of a run", _mean(run.values()), value)
+    reference = document["reference"]
+    p_values = {}
+    for against in document["against"]:
+        other = against["other"]
+        for metric, said in against["differences"].items():
+            where = f"{reference} - {other} {metric}"
+            a, b = ([_metric(run, metric) for run in ranks[name]] for name in (reference, other))
+            both = (fixed[reference], fixed[other])
+            found = _contrast(a, b, clusters, both)
+            for name in ("difference", "error", "df"):
+                wrong += _differing(f"{where} {name}", found[name], said[name])
+            wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
+            wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
+            if said["relative"] is not None:
+                wrong += _differing(
+                    f"{where} relative", said["a"] / said["b"] - 1, said["relative"]
+                )
+                ends = said["relative_interval"] or {}
+                for name, end in ends.items():
+                    # By definition the t test of that ratio has p = 5 %.
+                    p = _contrast(a, b, clusters, both, 1 + end)["p"]
+                    if found["error"] and not math.isclose(p, 1 - document["level"], rel_tol=1e-4):
+                        wrong.append(f"{where} relative {name}: p is {p:.6g} there, not 5 %")
+            if said["equal_p"] is not None:
+                margin = document["margin"]
+                above = 1 - _contrast(a, b, clusters, both, 1 - margin)["below"]
+                below = _contrast(a, b, clusters, both, 1 + margin)["below"]
+                wrong += _differing(f"{where} equal p", max(above, below), said["equal_p"])
+            if said["p"] is not None:
+                wrong += _differing(f"{where} p", found["p"], said["p"])
+                p_values[other] = found["p"]
+    wrong += _slices(document, ranks)
+    adjusted = _holm(p_values)
+    for against in document["against"]:
+        other = against["other"]
+        if against["adjusted_p"] is not None or other in adjusted:
+            said = against["adjusted_p"]
+            wrong += _differing(f"{other} adjusted p", adjusted.get(other), said)
+    return wrong
+
+
+def _metric(ranks: Mapping[str, int | None], metric: str) -> Users:
+    return {user: gain(rank, metric) for user, rank in ranks.items()}
+
+
+def _mean(values: Any) -> float:
+    own = list(values)
+    return math.fsum(own) / len(own)
+
+
+def _differing(where: str, found: float | None, said: float | None) -> list[str]:
+    if found is None or said is None:
+        return [] if found is said else [f"{where}: {found} from the ranks, {said} in the table"]
+    if math.isclose(found, said, rel_tol=1e-6, abs_tol=TOLERANCE):
+        return []
+    return [f"{where}: {found:.10g} from the ranks, {said:.10g} in the table"]
+
+
+def _contrast(
+    a: Sequence[Users],
+    b: Sequence[Users],
+    clusters: Mapping[str, str] | None,
+    fixed: tuple[bool, bool],
+    ratio: float = 1.0,
+) -> dict[str, float]:
+    """``mean_a - ratio * mean_b`` with its t test: mean squares, term by term."""
+    users = list(a[0])
+    own = {user: user if clusters is None else clusters[user] for user in users}
+    n, m = len(users), len(set(own.values()))
+    scale = m / (m - 1) / n**2
+    means = [{user: _mean(run[user] for run in runs) for user in users} for runs in (a, b)]
+    difference = _mean(means[0].values()) - ratio * _mean(means[1].values())
+    between: dict[str, float] = defaultdict(float)
+    for user in users:
+        between[own[user]] += means[0][user] - ratio * means[1][user] - difference
+    users_part = math.fsum(total**2 for total in between.values()) * scale
+    terms: list[tuple[float, float]] = [(users_part, m - 1)]
+    if all(len(runs) > 1 or alone for runs, alone in zip((a, b), fixed, strict=True)):
+        for runs, average, weight in zip((a, b), means, (1.0, ratio**2), strict=True):
+            found = _seed_terms(runs, average, own, scale, m)
+            terms += [(value * weight, df) for value, df in found]
+    variance = math.fsum(value for value, _ in terms)
+    spread = math.fsum(value**2 / df for value, df in terms)
+    df = variance**2 / spread if spread else m - 1.0
+    error = math.sqrt(variance)
+    half = float(special.stdtrit(df, 0.975)) * error
+    t = difference / error if error else math.copysign(math.inf, difference) if difference else 0.0
+    below = float(special.stdtr(df, t))
+    return {
+        "difference": difference,
+        "error": error,
+        "df": df,
+        "low": difference - half,
+        "high": difference + half,
+        "below": below,
+        "p": 2 * float(special.stdtr(df, -abs(t))),
+    }
+
+
+def _seed_terms(
+    runs: Sequence[Users], average: Users, own: Mapping[str, str], scale: float, clusters: int
+) -> list[tuple[float, float]]:
+    """What seeds add beyond what users show already: two terms, or none."""
+    s = len(runs)
+    if s < 2:
+        return []
+    levels = [_mean(run.values()) for run in runs]
+    whole = _mean(levels)
+    v = math.fsum((level - whole) ** 2 for level in levels) / (s - 1) / s
+    squares = []
+    for run, level in zip(runs, levels, strict=True):
+        left: dict[str, float] = defaultdict(float)
+        for user, value in run.items():
+            left[own[user]] += value - level - average[user] + whole
+        squares += [total**2 for total in left.values()]
+    w = math.fsum(squares) / (s - 1) * scale / s
+    return [(v, s - 1.0), (-w, (s - 1.0) * (clusters - 1))] if v > w else []
+
+
+def _slices(
+    document: Mapping[str, Any], ranks: Mapping[str, Sequence[Mapping[str, int | None]]]
+) -> list[str]:
+    """Who wins and the slices' means, users picked by the range that a slice is named by."""
+    primary, reference = document["primary"], document["reference"]
+    first = pq.read_table(
+        document["systems"][0]["files"][0], columns=["user_id", "history_length", "target_count"]
+    )
+    users = first["user_id"].to_pylist()
+    numbers = {
+        "history_length": dict(zip(users, first["history_length"].to_pylist(), strict=True)),
+        "target_popularity": dict(zip(users, first["target_count"].to_pylist(), strict=True)),
+    }
+    averages = {
+        name: {user: _mean(gain(run[user], primary) for run in runs) for user in users}
+        for name, runs in ranks.items()
+    }
+    wrong = []
+
+    def members(name: str, label: str) -> list[str]:
+        least, _, most = label.partition("-")
+        low, high = int(least), int(most or least)
+        return [user for user in users if low <= numbers[name][user] <= high]
+
+    for name, slices in document["slices"].items():
+        for said in slices:
+            own = members(name, said["label"])
+            for system, value in said["means"].items():
+                where = f"{system} {primary}, {name} {said['label']}"
+                wrong += _differing(where, _mean(averages[system][user] for user in own), value)
+    for against in document["against"]:
+        a, b = averages[reference], averages[against["other"]]
+        wins = against["wins"]
+        parts = [("all", users, wins["all"])]
+        for name in numbers:
+            parts += [
+                (f"{name} {said['label']}", members(name, said["label"]), said)
+                for said in wins[name]
+            ]
+        for label, own, said in parts:
+            where = f"{reference} - {against['other']}, users of {label}"
+            # Sums of equal numbers in another order may differ in their last digit.
+            near = TOLERANCE
+            better = _mean(float(a[user] - b[user] > near) for user in own)
+            worse = _mean(float(b[user] - a[user] > near) for user in own)
+            wrong += _differing(f"{where} better", better, said["better"])
+            wrong += _differing(f"{where} worse", worse, said["worse"])
+    return wrong
+
+
+def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    left = sorted(p_values, key=lambda name: p_values[name])
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    for place, name in enumerate(left):
+        highest = max(highest, min(1.0, p_values[name] * (len(left) - place)))
+        adjusted[name] = highest
+    return adjusted
