@@ -21,8 +21,8 @@ import typer.core
 import typer.main
 
 from miracle_cli.arguments import check_text, read_paths
-from miracle_cli.output import message, print_error
-from miracle_cli.streams import let_go, open_streams, output_works
+from miracle_cli.output import message, print_error, printing
+from miracle_cli.streams import let_go, open_streams
 from miracle_core.disk import is_full
 from miracle_core.errors import MiracleError, OtherProcessError
 from miracle_core.version import __version__
@@ -138,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with only_first_talks():
             command = typer.main.get_command(app)
             code = command.main(args, prog_name="miracle", standalone_mode=False)
-            sys.stdout.flush()
+            with printing():
+                sys.stdout.flush()
     except UsageError as error:
         if RANK == 0:
             error.show()
@@ -175,13 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _surroundings(error: OSError) -> MiracleError:
     """What the system refused, and where."""
-    where = error.filename
     what = error.strerror or str(error)
-    if where is None and not output_works():
-        where, what = "the output (stdout)", f"can't be written: {what}"
     if is_full(error):
-        return MiracleError(f"the disk is full: {what}", where=where, remedy=_ROOM)
-    return MiracleError(what, where=where)
+        return MiracleError(f"the disk is full: {what}", where=error.filename, remedy=_ROOM)
+    return MiracleError(what, where=error.filename)
 
 
 def _unforeseen(error: Exception, debug: bool) -> MiracleError:

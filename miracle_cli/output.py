@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -50,6 +50,27 @@ def message(text: str) -> None:
         sys.stderr.flush()
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """While results are written: say of a failure that it is the output's.
+
+    Raises:
+        MiracleError: it can't be written, but for a reader that has gone away.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from miracle_core.errors import MiracleError
+
+        raise MiracleError(
+            f"the output can't be written: {error.strerror or error}",
+            where="standard output",
+            remedy="send it to another place; what the command wrote to files is there",
+        ) from error
+
+
 def print_error(error: MiracleError) -> None:
     """Three lines: what is wrong, where, how to fix it."""
     message(f"error: {error.what}")
@@ -70,7 +91,8 @@ def print_json(value: Any) -> None:
         import json
 
         text = json.dumps(orjson.loads(text), indent=2)
-    sys.stdout.write(text + "\n")
+    with printing():
+        sys.stdout.write(text + "\n")
 
 
 def print_table(
@@ -102,7 +124,8 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(_cell(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    console.print(table)
+    with printing():
+        console.print(table)
 
 
 def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> None:
@@ -110,7 +133,8 @@ def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> N
     width = max(map(len, fields), default=0)
     lines = [plain(title)] if title else []
     lines += [f"{name:<{width}}  {_cell(value)}" for name, value in fields.items()]
-    sys.stdout.write("\n".join(lines) + "\n")
+    with printing():
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 def bar(share: float, width: int = 30) -> str:

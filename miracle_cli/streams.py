@@ -33,15 +33,6 @@ def open_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def output_works() -> bool:
-    """Whether what was printed could be written."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def let_go() -> None:
     """Before the program ends: what can't be written any more is dropped, not complained about.
 

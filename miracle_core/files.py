@@ -156,13 +156,18 @@ def replacing_folder(path: str | Path, *, needed: int | None = None) -> Iterator
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writers of a folder's files had begun when they were killed; its one writer may.
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what writers of files had begun when they were killed; their one writer may.
 
     What is whole has its own name, so nothing is lost.
+
+    Args:
+        folder: of all files in it and in its folders.
+        name: of this file only.
     """
-    for left in folder.rglob(".*.part"):
-        if re.fullmatch(r"\..+\.[0-9a-z_]{8}\.part", left.name) and left.is_file():
+    which = r".+" if name is None else re.escape(name)
+    for left in folder.rglob(".*.part") if name is None else folder.glob(".*.part"):
+        if re.fullmatch(rf"\.{which}\.[0-9a-z_]{{8}}\.part", left.name) and left.is_file():
             left.unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from miracle_core.disk import free, full, is_full
 from miracle_core.errors import InputError, MiracleError, command
-from miracle_core.files import read_json, sync, sync_folder, write_json
+from miracle_core.files import read_json, remove_leftovers, sync, sync_folder, write_json
 from miracle_core.locks import one_writer
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
@@ -129,6 +129,7 @@ def download(data: PublicData, out: str | Path, progress: Progress = SILENT) -> 
                 _fetch(data, file, path, progress)
             # Last, so that what is loaded whole is never without it; a kill may have left it.
             _note(path).unlink(missing_ok=True)
+            remove_leftovers(out, _note(path).name)
         paths.append(path)
     return paths
 

@@ -76,7 +76,7 @@ def prepare(
         InputError: nothing is left after filtering, ``out`` holds something else, or settings that
             don't fit each other or the data.
     """
-    out = Path(out)
+    out = as_path(out)
     check_out(out)
     _check(settings, interactions)
     core = _core(settings, interactions)

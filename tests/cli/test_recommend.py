@@ -32,8 +32,10 @@ def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> 
     shown = answer(capsys, small_run, "--title", TITLES[3], "--title", "a glove", "--top-k", "4")
     found = Recommender.load(small_run).recommend([3, NewTitle("a glove")], 4)
     assert list(shown) == [
-        *("run", "model", "dataset", "seen", "user", "history", "capsules", "items", "held_out")
+        *("run", "model", "dataset", "seen", "user", "history", "capsules", "items", "held_out"),
+        "additive",
     ]
+    assert shown["additive"] is True
     assert (shown["model"], shown["dataset"], shown["seen"]) == ("miracle", "tiny", "gain")
     assert (shown["user"], shown["held_out"]) == (None, None)
     assert shown["history"] == [
