@@ -52,7 +52,7 @@ ALIASES: dict[str, str] = {"eval": "evaluate"}
 RANK = int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else 0
 # By then a launcher whose first process failed has ended the others.
 PATIENCE_SECONDS = 5.0
-_ROOM = "make room on that disk (or in the quota), then run the same command again"
+_ROOM = "make room on that disk (or in the quota), then run the command again"
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 # typer.BadParameter's parent: every complaint about how the command line was written.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]

@@ -21,6 +21,10 @@ _SAID = re.compile(
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
+class DiskFullError(MiracleError):
+    """There was no room for all that was to be written (exit code 1)."""
+
+
 def is_full(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that there is no room left."""
     while error is not None:
@@ -58,7 +62,7 @@ def free(path: Path) -> int | None:
     return None
 
 
-def full(path: Path, written: int, needed: int | None = None) -> MiracleError:
+def full(path: Path, written: int, needed: int | None = None) -> DiskFullError:
     """The error of a full disk.
 
     Args:
@@ -66,14 +70,17 @@ def full(path: Path, written: int, needed: int | None = None) -> MiracleError:
         written: bytes that found room.
         needed: bytes that the whole takes, if known.
     """
-    takes = f"takes about {size_text(needed)}" if needed else "takes more"
+    if needed:
+        takes = f"takes about {size_text(needed)}, of which {size_text(written)} were written"
+    else:
+        takes = f"takes more than the {size_text(written)} that were written"
     room = free(path)
-    left = "" if room is None else f", and {size_text(room)} are free now"
-    return MiracleError(
-        f"the disk is full: {path.name} {takes}; {size_text(written)} of it were written{left}",
+    left = "" if room is None else f"; {size_text(room)} are free now"
+    return DiskFullError(
+        f"the disk is full: {path.name} {takes}{left}",
         where=str(path),
-        remedy="make room on that disk (or in the quota), then run the same command again; "
-        "what was there before is unchanged",
+        remedy="make room on that disk (or in the quota), then run the command again (a training "
+        "that has begun goes on with --resume); what was there before is unchanged",
     )
 
 
@@ -91,6 +98,11 @@ def told_if_full(path: Path, beside: Path, needed: int | None = None) -> Iterato
     """
     try:
         yield
+    except DiskFullError as error:
+        # A file of a folder that is not in its place yet: the folder is what a person knows.
+        if beside not in Path(error.where or "").parents:
+            raise
+        raise full(path, size_of(beside), needed) from error
     except MiracleError:
         raise
     except Exception as error:

@@ -48,8 +48,9 @@ def one_writer(path: str | Path) -> Iterator[None]:
         raise _taken(path, file) from error
     try:
         if lock.lock_counter == 1:
-            # In place: the lock is on this very file.
-            file.write_text(json.dumps(_who()), encoding="utf-8")
+            # In place: the lock is on this very file. On a full disk nobody is named.
+            with suppress(OSError):
+                file.write_text(json.dumps(_who()), encoding="utf-8")
         yield
     finally:
         if lock.lock_counter == 1:
@@ -81,11 +82,14 @@ def _make_parents(folder: Path) -> list[Path]:
 
 
 def _who() -> dict[str, Any]:
-    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+    called = Path(sys.argv[0] if sys.argv else "")
+    program = [called.name or "python"]
+    if called.name == "__main__.py":
+        program = ["python", "-m", called.parent.name]
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "command": shlex.join([program, *sys.argv[1:]]),
+        "command": shlex.join([*program, *sys.argv[1:]]),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -11,7 +11,7 @@ import pytest
 
 from miracle_core.disk import is_full, size_text
 from miracle_core.errors import MiracleError
-from miracle_core.files import replacing, write_json
+from miracle_core.files import replacing, replacing_folder, write_json
 from tests.support.warm import Warm
 from tests.support.written import dataset
 
@@ -82,7 +82,18 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(MiracleError) as caught, replacing(tmp_path / "a") as beside:
         beside.write_bytes(b"x" * 1500)
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert "takes more; 1.5 kB of it were written" in caught.value.what
+    assert "takes more than the 1.5 kB that were written" in caught.value.what
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_named_as_people_know_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MiracleError) as caught,
+        replacing_folder(tmp_path / "run") as beside,
+        replacing(beside / "deep" / "a", needed=9),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.where == str(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -209,7 +209,7 @@ def test_a_full_disk_is_no_bug(install: Install, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.splitlines() == [
         "error: the disk is full: No space left on device",
         "where: /data/x",
-        "fix:   make room on that disk (or in the quota), then run the same command again",
+        "fix:   make room on that disk (or in the quota), then run the command again",
     ]
     install(throwing(RuntimeError("Error in fwrite: No space left on device")))  # as libraries do
     assert main(["try"]) == 1
