@@ -22,6 +22,6 @@ def near_identity(width: int, *many: int) -> Tensor:
     The identity plus N(0, 0.02^2): at first a sum of items lies near these items, as it does in
     systems without such a map. From a random start that has to be found item by item, and in
     catalogues of thousands of items histories are learned by heart before it is
-    (docs/decisions/0060-interests-near-their-items.md).
+    (docs/decisions/0070-interests-near-their-items.md).
     """
     return torch.eye(width) + torch.randn(*many, width, width) * INIT_STD

@@ -46,14 +46,14 @@ def settings_of(kind: str, folder: Path) -> Settings:
         return pretrain_settings(folder)
     if kind == "uncorrected":
         return pretrain_settings(folder, pretrain__log_q=False)
-    if kind == "gbce":  # by several interests, a batch of one draws as a whole one
+    if kind == "gbce":  # with enough negatives that some are of the history
         return quick_settings(
-            folder / "data", loss__recommendation="gbce", loss__negatives=5, seen="gain"
+            folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
         )
     if kind in ("sasrec", "gru4rec"):
         data = quick_settings(folder / "data").data
         loss = {"recommendation": "sampled-softmax", "negatives": 5}
-        model = {"kind": kind, "width": 8, "max_length": 6, "dropout": 0.0}
+        model = {"kind": kind, "width": 8, "max_length": 2, "dropout": 0.0}
         if kind == "sasrec":
             loss = {}
         return make_settings({"data": data, "model": model, "loss": loss})

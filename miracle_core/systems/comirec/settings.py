@@ -37,6 +37,8 @@ class ComiRecSettings(ModelSettings):
         "default": {},
         "paper": {
             "seen": "as-printed",
+            # Ten for each example, which all examples of a batch share.
+            "loss": {"recommendation": "sampled-softmax", "negatives": 1280},
             "model": {"score": "inner", "temperature": 1.0},
             "train": {"average": 0.0, "batch_size": 128, "learning_rate": 0.001},
         },

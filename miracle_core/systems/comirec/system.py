@@ -28,13 +28,14 @@ class ComiRec(SeveralInterests):
     score (eq. 12): over a whole catalogue that is the order by the maximum, which ranking has. The
     controllable aggregation (eq. 13-14) is :func:`miracle_core.ranking.diversity.diversified`.
 
-    Published: d 64, K 4, 3 iterations, 20 items, Adam at 0.001, batches of 128, 10 negatives an
-    example: the preset ``paper``, but for the negatives. Differences:
+    Published: d 64, K 4, 3 iterations, 20 items, Adam at 0.001, batches of 128, 10 negatives for
+    each example, which their code shares in a batch: the preset ``paper``. Differences:
 
-    - The softmax is over the whole catalogue; theirs over sampled items.
+    - By default the softmax is over the whole catalogue; theirs over sampled items.
     - Places count from the newest item, theirs from the oldest that is read: so the newest item,
       which says most, always goes through the same maps.
-    - W_ij start with rows of length about 1, not sqrt(d). The attention's layers have no bias.
+    - W_ij start near the identity, theirs at N(0, 1): docs/decisions/0070 says what it is worth.
+    - The attention's layers have no bias, as printed; their code gives them one.
     - Scores are cosines with a temperature by default. Squashed interests are shorter than 1: under
       inner products all scores are then bounded by the items' lengths, and of several interests the
       longest wins, whatever it points to. ``model.score=inner`` is as printed.

@@ -190,20 +190,24 @@ class NeighbourScorer:
         # An item counts once, at its newest place.
         newest = {item: place for place, item in enumerate(history)}
         counts = [newest[item] == place for place, item in enumerate(history)]
-        rows = self._similarities[np.asarray(history, dtype=np.int64)].toarray()
-        rows[~np.asarray(counts)] = 0.0
-        return NeighbourExplanation(torch.from_numpy(rows).to(self._device))
+        once = sparse.diags_array(np.asarray(counts, dtype=np.float32), format="csr")
+        parts = once @ self._similarities[np.asarray(history, dtype=np.int64)]
+        return NeighbourExplanation(parts, self._device)
 
 
 @dataclass(frozen=True)
 class NeighbourExplanation:
     """What each history item adds; see ``miracle_core.systems.explanation.Explanation``.
 
+    Histories have no longest, so what they add stays sparse.
+
     Attributes:
-        parts: [n, items].
+        parts: float32 [n, items], sparse.
+        device: where answers are put.
     """
 
-    parts: Tensor
+    parts: Matrix
+    device: torch.device
     which: tuple[int, ...] = (0,)
     strengths: tuple[float, ...] = (1.0,)
     activated: tuple[int, ...] | None = None
@@ -213,9 +217,10 @@ class NeighbourExplanation:
 
     def each(self, rows: Tensor | None = None) -> Tensor:
         """The score of items, [1, items]."""
-        parts = self.parts if rows is None else self.parts[:, rows]
-        return parts.sum(0, keepdim=True)
+        scores = torch.from_numpy(np.asarray(self.parts.sum(0)))[None].to(self.device)
+        return scores if rows is None else scores[:, rows]
 
     def contributions(self, rows: Tensor, winners: Tensor) -> Tensor:
         """The similarity of each history item to some items, [n, items]."""
-        return self.parts[:, rows]
+        found: npt.NDArray[np.float32] = self.parts[:, rows.cpu().numpy()].toarray()
+        return torch.from_numpy(found).to(self.device)

@@ -78,6 +78,15 @@ def test_self_attention_is_the_papers(K: int) -> None:
         np.testing.assert_allclose(found, self_attention(rows, real, *weights), atol=1e-12)
 
 
+def test_interests_start_near_their_items() -> None:
+    torch.manual_seed(0)
+    extractor = DynamicRouting(32, 3, LENGTH, 3)
+    items = torch.randn(20, 32)
+    with torch.no_grad():
+        found = extractor(items, interests.packed([[item] for item in range(20)])).view(20, 3, 32)
+    assert float(torch.cosine_similarity(found, items.unsqueeze(1), dim=2).min()) > 0.95
+
+
 def test_the_nearest_interest_is_the_user() -> None:
     vectors = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 2.0]]])
     found = system("sa").chosen(vectors, torch.tensor([[3.0, 1.0], [1.0, 1.0]]))

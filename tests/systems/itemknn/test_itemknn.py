@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,18 @@ def test_the_scorer_of_a_dataset(tmp_path: Path) -> None:
     scorer = fitted_scorer("itemknn", dataset, neighbours=3)
     assert scorer.max_length is None
     assert evaluate(scorer, dataset, "valid").metrics["recall@50"] == 1.0
+
+
+def test_what_a_long_history_adds_is_never_held_dense() -> None:
+    n = 40_000
+    ring = sparse.csr_array((np.ones(n, np.float32), (np.arange(n), np.roll(np.arange(n), -1))))
+    scorer = NeighbourScorer(ring, torch.device("cpu"))
+    tracemalloc.start()
+    explained = scorer.explain(range(0, n, 10))
+    found = explained.contributions(torch.tensor([1, 2, 11]), torch.zeros(3, dtype=torch.int64))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6  # 4,000 x 40,000 numbers would be 640 MB
+    assert explained.each()[0, [1, 2, 11]].tolist() == [1.0, 0.0, 1.0]
+    assert found.sum(0).tolist() == [1.0, 0.0, 1.0]
+    assert (float(found[0, 0]), float(found[1, 2])) == (1.0, 1.0)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from miracle_core.runs.opening import load_run
+from miracle_core.config import make_settings
+from miracle_core.runs.opening import build_system, load_run
 from miracle_core.runs.tensors import load_tensors
+from miracle_core.systems.base import Sizes
 from miracle_core.systems.mind.system import Mind
 from tests.support import interests
 from tests.support.interests import LENGTH, WIDTH, by_history, histories, padded, small, squash
@@ -60,6 +62,18 @@ def test_interests_are_the_papers(K: int) -> None:
         rows, real = padded(mind, history)
         expected = reference(rows, real, weights[0], mind.logits.numpy(), weights[1:], K, 3)
         np.testing.assert_allclose(own, expected, atol=1e-12)
+
+
+def test_interests_start_near_their_items() -> None:
+    """As near as vectors without negative numbers can be."""
+    torch.manual_seed(0)
+    settings = make_settings({"model": {"kind": "mind", "width": 64}})
+    mind = build_system(settings, Sizes(20))
+    assert isinstance(mind, Mind)
+    with torch.no_grad():
+        found = mind.interests(mind.item, interests.packed([[item] for item in range(20)]))
+    near = torch.cosine_similarity(found.vectors, mind.item.detach().relu(), dim=1)
+    assert float(near.min()) > 0.9
 
 
 def test_longer_histories_have_more_interests() -> None:
