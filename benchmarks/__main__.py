@@ -88,6 +88,12 @@ def tui_rows(result: dict[str, Any]) -> Iterator[Row]:
         yield label, f"{found['median']:.1f} ms (slowest {found['slowest']:.1f})"
 
 
+def significance_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """How often identical systems are told apart, by our test and by users alone."""
+    for name, rate in result["rejected"].items():
+        yield name, f"{rate['ours']:.1%} (users as the only source: {rate['users_only']:.1%})"
+
+
 def plain_rows(result: dict[str, Any]) -> Iterator[Row]:
     """Every number at the top of a result."""
     for name, value in result.items():
@@ -121,6 +127,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "scaling": scaling_rows,
     "catalogue": catalogue_rows,
     "tui": tui_rows,
+    "significance": significance_rows,
     "preprocess": numbers(
         rows_per_second="{:,.0f}", speedup="{:.1f}", cpu_speedup="{:.1f}", peak_gib="{:.2f}"
     ),
@@ -134,6 +141,7 @@ QUICK: dict[str, tuple[str, ...]] = {
     "scaling": ("--rounds", "1", "--quick"),
     "catalogue": ("--items", "5000", "10000", "--users", "200"),
     "tui": ("--titles", "2000"),
+    "significance": ("--tables", "20"),
     "preprocess": ("--rows", "50000"),
 }
 

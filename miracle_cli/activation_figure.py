@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 KINDS = (".png", ".svg")
 _DPI = 150
+_LENGTHS = (24, 48, 96)  # characters of a user id
 
 
 def check(path: Path) -> None:
     """See that a figure can be drawn, before anything slow begins.
 
     Raises:
-        InputError: another kind of file, a folder, or matplotlib is not installed.
+        InputError: another kind of file, or a folder.
     """
     if path.suffix.lower() not in KINDS or path.is_dir():
         raise InputError(
@@ -29,12 +30,24 @@ def check(path: Path) -> None:
             where=f"--figure {path}",
             remedy=f"end its name in {' or '.join(KINDS)}",
         )
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "a figure needs matplotlib, which is not installed",
-            where=f"--figure {path}",
-            remedy="install it (pip install matplotlib), or read the same as text without --figure",
-        )
+
+
+def told_apart(user_ids: Sequence[str]) -> list[str]:
+    """User ids for the rows: whole, or shortened in the middle as far as all still differ."""
+    whole = [plain(user_id) for user_id in user_ids]
+    for length in _LENGTHS:
+        short = [_middle_out(label, length) for label in whole]
+        if len(set(short)) == len(set(whole)):
+            return short
+    return whole
+
+
+def _middle_out(text: str, length: int) -> str:
+    """Text of at most ``length`` characters: its two ends, and an ellipsis for what was between."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return f"{text[:head]}…{text[len(text) - (length - head - 1) :]}"
 
 
 def draw(sample: Activations, dataset: str, path: Path) -> None:
@@ -50,6 +63,7 @@ def draw(sample: Activations, dataset: str, path: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     n_users, n_capsules = sample.counts.shape
+    labels = told_apart(sample.user_ids)
     # Text stays text in an SVG, and nothing in it depends on the day or the process.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "miracle", "text.usetex": False}):
         figure = Figure(figsize=(2.5 + 0.28 * n_capsules, 1.2 + 0.3 * n_users), layout="tight")
@@ -59,8 +73,8 @@ def draw(sample: Activations, dataset: str, path: Path) -> None:
         axes.set_yticks(
             range(n_users),
             [
-                f"{plain(user_id)[-5:]}  n={length}"
-                for user_id, length in zip(sample.user_ids, sample.lengths, strict=True)
+                f"{user_id}  n={length}"
+                for user_id, length in zip(labels, sample.lengths, strict=True)
             ],
             parse_math=False,
         )

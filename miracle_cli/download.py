@@ -29,6 +29,7 @@ def download(
     from miracle_cli.progress import RichProgress
     from miracle_core.data.download import catalogue, find
     from miracle_core.data.download import download as fetch
+    from miracle_core.errors import command
     from miracle_core.files import sha256_file
 
     if name is None:
@@ -55,4 +56,5 @@ def download(
     for file in files:
         typer.echo(plain(f"{file['file']}  sha256 {file['sha256']}"))
     folder = paths[0].parent
-    message(f"next: miracle preprocess {folder} --format {data.format} --out data/{name}")
+    after = command("miracle", "preprocess", folder, "--format", data.format)
+    message(f"next: {after} --out data/{name}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from miracle_cli.output import message, print_fields, print_json
+from miracle_core.errors import command
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -48,4 +49,4 @@ def encode(
         print_json({**result, "encoder": identity})
         return
     print_fields({**result, **{f"encoder {key}": value for key, value in identity.items()}})
-    message(f"next: miracle finetune --data {data} --out RUN")
+    message("next: " + command("miracle", "finetune", "--data", data, "--out", "RUN"))

@@ -47,7 +47,12 @@ def evaluate(
         bool, typer.Option("--exclude-seen", help="Short for --seen leave-out.")
     ] = False,
     save_top_k: Annotated[
-        Path | None, typer.Option(help="Write every user's best items to this parquet file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet|FILE.csv",
+            help="Write every user's best items to this file. They are for measuring: each history "
+            "stops before the held-out item. What to offer next, miracle recommend says.",
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
     save_users: Annotated[
@@ -99,7 +104,6 @@ def evaluate(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
     for option, path in (
-        ("--save-top-k", save_top_k),
         ("--save-users", save_users),
         ("--junit", junit),
     ):
@@ -124,11 +128,13 @@ def evaluate(
     from miracle_core.evaluation.junit import write_junit
     from miracle_core.evaluation.metrics import DEFAULT_KS
     from miracle_core.evaluation.several import evaluate_runs, labels
-    from miracle_core.evaluation.top_k import write_top_k
+    from miracle_core.evaluation.top_k import check_top_k, write_top_k
     from miracle_core.evaluation.user_results import TOP, write_user_results
     from miracle_core.processes import processes
     from miracle_core.text import feature_name
 
+    if save_top_k is not None:
+        check_top_k(save_top_k)  # before anything slow begins
     ks = sorted(set(k or DEFAULT_KS))
     bounds, metrics = _asked(fail_under or [], against, fail_if_worse or [], ks)
     paths = list(run)
@@ -152,7 +158,10 @@ def evaluate(
         message(note)
     if save_top_k is not None:
         processes().on_first(lambda: write_top_k(save_top_k, found.found, found.dataset, top_k))
-        message(f"best items written to {save_top_k}")
+        message(
+            f"best items written to {save_top_k} (for measuring: each history stops before the "
+            "held-out item)"
+        )
     if save_users is not None:
         processes().on_first(lambda: write_user_results(save_users, found))
         message(f"user results written to {save_users}")

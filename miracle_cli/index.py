@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from miracle_cli.output import message, print_fields, print_json
+from miracle_core.errors import command
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -19,7 +20,8 @@ def index(
 ) -> None:
     """Build an index of the run's catalogue and measure how much of the exact top-K it finds.
 
-    An existing index is replaced. miracle recommend RUN --index uses it. Needs the extra faiss.
+    An existing index is replaced. miracle recommend RUN --index uses it. Needs faiss (pip install
+    faiss-cpu).
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.index.search import FLAT_BELOW, faiss_library
@@ -39,4 +41,4 @@ def index(
             f"below {FLAT_BELOW:,} items the index compares everything: it finds the same as the "
             "exact search, no faster"
         )
-    message(f"next: miracle recommend {run} --index --title TITLE")
+    message("next: " + command("miracle", "recommend", run, "--index", "--title", "TITLE"))

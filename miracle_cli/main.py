@@ -20,7 +20,10 @@ import typer
 import typer.core
 import typer.main
 
-from miracle_cli.output import message, print_error
+from miracle_cli.arguments import check_text, read_paths
+from miracle_cli.output import message, print_error, printing
+from miracle_cli.streams import let_go, open_streams
+from miracle_core.disk import is_full
 from miracle_core.errors import MiracleError, OtherProcessError
 from miracle_core.version import __version__
 
@@ -49,6 +52,7 @@ ALIASES: dict[str, str] = {"eval": "evaluate"}
 RANK = int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else 0
 # By then a launcher whose first process failed has ended the others.
 PATIENCE_SECONDS = 5.0
+_ROOM = "make room on that disk (or in the quota), then run the command again"
 INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 # typer.BadParameter's parent: every complaint about how the command line was written.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -64,7 +68,7 @@ class LazyGroup(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a command; None if there is none of that name."""
         entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
-        return typer.main.get_command(import_module(entry[0]).app) if entry else None
+        return typer.main.get_command(read_paths(import_module(entry[0]).app)) if entry else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which one may be meant."""
@@ -130,17 +134,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         args = [arg for arg in options if arg != "--debug"] + args[len(options) :]
     try:
+        check_text(args)
         with only_first_talks():
             command = typer.main.get_command(app)
             code = command.main(args, prog_name="miracle", standalone_mode=False)
-            sys.stdout.flush()
+            with printing():
+                sys.stdout.flush()
     except UsageError as error:
         if RANK == 0:
             error.show()
         return 2
     except BrokenPipeError:  # the reader of our output had enough (| head)
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go()
         return 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -156,18 +161,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         let_first_talk()
         if debug:
             traceback.print_exc()
-        print_error(MiracleError(error.strerror or str(error), where=error.filename))
+        print_error(_surroundings(error))
         return 1
     except Exception as error:
         let_first_talk()
         if debug:
             traceback.print_exc()
-        remedy = "report it" if debug else "run again with --debug, and report what it shows"
-        print_error(MiracleError(f"a bug: {type(error).__name__}: {error}", remedy=remedy))
+        print_error(_unforeseen(error, debug))
         return 1
     if code == INTERRUPTED and RANK == 0:
         message("stopped")
     return code if isinstance(code, int) else 0
+
+
+def _surroundings(error: OSError) -> MiracleError:
+    """What the system refused, and where."""
+    what = error.strerror or str(error)
+    if is_full(error):
+        return MiracleError(f"the disk is full: {what}", where=error.filename, remedy=_ROOM)
+    return MiracleError(what, where=error.filename)
+
+
+def _unforeseen(error: Exception, debug: bool) -> MiracleError:
+    """An error that nothing below has explained: a full disk or memory, or else a bug."""
+    what = f"{type(error).__name__}: {error}"
+    if is_full(error):
+        return MiracleError(f"the disk is full: {what}", remedy=_ROOM)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MiracleError(
+            f"there is not enough memory: {what}",
+            remedy="end other programs, or give less data or a smaller batch or model",
+        )
+    remedy = "report it" if debug else "run again with --debug, and report what it shows"
+    return MiracleError(f"a bug: {what}", remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -193,4 +219,7 @@ def let_first_talk() -> None:
 
 def run() -> NoReturn:
     """The ``miracle`` program."""
-    sys.exit(main())
+    open_streams()
+    code = main()
+    let_go()
+    sys.exit(code)

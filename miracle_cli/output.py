@@ -6,9 +6,10 @@ needs it only.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -40,9 +41,34 @@ def shortened(text: object, length: int = 160) -> str:
 
 
 def message(text: str) -> None:
-    """Tell the person something that is no result."""
-    sys.stderr.write(plain(text) + "\n")
-    sys.stderr.flush()
+    """Tell the person something that is no result.
+
+    Where nobody can be told any more (a terminal or pipe that is gone), the work goes on.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(plain(text) + "\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """While results are written: say of a failure that it is the output's.
+
+    Raises:
+        MiracleError: it can't be written, but for a reader that has gone away.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from miracle_core.errors import MiracleError
+
+        raise MiracleError(
+            f"the output can't be written: {error.strerror or error}",
+            where="standard output",
+            remedy="send it to another place; what the command wrote to files is there",
+        ) from error
 
 
 def print_error(error: MiracleError) -> None:
@@ -55,10 +81,18 @@ def print_error(error: MiracleError) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
+    """Print one JSON document, in ASCII where the output's encoding lacks a character."""
     import orjson
 
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        import json
+
+        text = json.dumps(orjson.loads(text), indent=2)
+    with printing():
+        sys.stdout.write(text + "\n")
 
 
 def print_table(
@@ -90,7 +124,8 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(_cell(cell)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    console.print(table)
+    with printing():
+        console.print(table)
 
 
 def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> None:
@@ -98,7 +133,8 @@ def print_fields(fields: Mapping[str, object], *, title: str | None = None) -> N
     width = max(map(len, fields), default=0)
     lines = [plain(title)] if title else []
     lines += [f"{name:<{width}}  {_cell(value)}" for name, value in fields.items()]
-    sys.stdout.write("\n".join(lines) + "\n")
+    with printing():
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 def bar(share: float, width: int = 30) -> str:

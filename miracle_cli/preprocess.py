@@ -10,7 +10,7 @@ import typer
 
 from miracle_cli.output import message, print_json
 from miracle_core.data.readers import FORMATS
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -272,7 +272,7 @@ def preprocess(
         except BaseException:
             message(
                 f"the Dataset is in {out}, without these text features; "
-                f"to go on: miracle encode {out} --encoder {encoder}"
+                "to go on: " + command("miracle", "encode", out, "--encoder", encoder)
             )
             raise
     _report(dataset, time_column, as_json)
@@ -303,6 +303,7 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     print_counts(dataset)
     message(f"written to {dataset.folder}")
     if not dataset.manifest.text:
-        message(f"next: miracle train --data {dataset.folder} --model popularity --out RUN")
+        after = command("miracle", "train", "--data", dataset.folder, "--model", "popularity")
+        message(f"next: {after} --out RUN")
     elif not dataset.manifest.features:
-        message(f"next: miracle encode {dataset.folder} --encoder minilm")
+        message("next: " + command("miracle", "encode", dataset.folder, "--encoder", "minilm"))

@@ -142,6 +142,7 @@ def _resumed(run: Path, *asked: Mapping[str, Any]) -> Settings:
     """The settings of the run to go on with; what else is asked for must agree with them."""
     from miracle_core.config import make_settings, setting_names
     from miracle_core.data.dataset import Dataset
+    from miracle_core.paths import as_path
     from miracle_core.runs.folder import RunFolder
 
     folder = RunFolder(run)
@@ -158,10 +159,10 @@ def _resumed(run: Path, *asked: Mapping[str, Any]) -> Settings:
     update: dict[str, Any] = {
         "data": own.data,
         "encoder": wanted.encoder or own.encoder,
-        "datasets": [str(Path(folder).resolve()) for folder in wanted.datasets],
+        "datasets": [str(as_path(folder).resolve()) for folder in wanted.datasets],
     }
     if wanted.pretrained:
-        update["pretrained"] = str(Path(wanted.pretrained).resolve())
+        update["pretrained"] = str(as_path(wanted.pretrained).resolve())
     wanted = wanted.model_copy(update=update)
     for name in setting_names(type(own)):
         now, then = _value(wanted, name), _value(own, name)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from miracle_cli.output import message
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -80,7 +80,7 @@ def _check_data(run: Path | None, data: Path | None) -> None:
             raise InputError(
                 "is a pre-trained run: it has no Dataset of its own",
                 where=str(run),
-                remedy=f"name one: miracle tui {run} --data DATA",
+                remedy="name one: " + command("miracle", "tui", run, "--data", "DATA"),
             )
     elif run is None:
         raise InputError("needs a run", where=f"--data {data}", remedy="name one: miracle tui RUN")
@@ -88,7 +88,7 @@ def _check_data(run: Path | None, data: Path | None) -> None:
         raise InputError(
             "is not a Dataset (it has no manifest.json)",
             where=f"--data {data}",
-            remedy="make one with: miracle prepare",
+            remedy="make one with: miracle preprocess",
         )
 
 

@@ -20,6 +20,7 @@ from miracle_core.data.synthetic.recovery import Recovery, recovery
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.files import read_json, write_json
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Match, Recommendation
@@ -52,7 +53,7 @@ def demo_settings(folder: str | Path, seed: int = 0) -> Settings:
     Raises:
         InputError: a negative seed.
     """
-    ours = {"data": str(DemoFolder(Path(folder)).data), "train": {"seed": seed}}
+    ours = {"data": str(DemoFolder(as_path(folder)).data), "train": {"seed": seed}}
     return make_settings(_SETTINGS, ours, where="demo")
 
 
@@ -159,7 +160,7 @@ def demo(
         InputError: a negative seed, sizes no shop can have, or ``out`` holds something else.
     """
     started = time.perf_counter()
-    folder = DemoFolder(Path(out))
+    folder = DemoFolder(as_path(out))
     settings = settings or demo_settings(out, seed)
     folder.check_free()
     with stage(progress, f"generate the shop {SHOP!r}"):

@@ -6,6 +6,8 @@ lines and exits with :attr:`MiracleError.exit_code`; a notebook sees an ordinary
 
 from __future__ import annotations
 
+import shlex
+
 
 class MiracleError(Exception):
     """A failed run: something outside the input went wrong (exit code 1).
@@ -34,6 +36,11 @@ class InputError(MiracleError):
     """What the person gave can't be used: a file, an option, a setting (exit code 2)."""
 
     exit_code = 2
+
+
+def command(*words: object) -> str:
+    """A command line to copy: its words as they are, quoted where a shell would split them."""
+    return shlex.join(map(str, words))
 
 
 class OtherProcessError(MiracleError):

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from miracle_core.disk import told_if_full
 from miracle_core.errors import InputError
+from miracle_core.exchange import exchange
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
 
 _CHUNK = 1 << 20
+_WINDOWS = os.name == "nt"
 
 
-def sha256_file(path: Path, told: Callable[[int], None] | None = None) -> str:
+def sha256_file(path: str | Path, told: Callable[[int], None] | None = None) -> str:
     """The SHA-256 of a file's bytes, as hexadecimal; ``told`` hears of the bytes, bit by bit."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             if told is not None:
@@ -29,58 +36,80 @@ def sha256_file(path: Path, told: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Ask the disk to keep a file or folder: a rename must not overtake what it names."""
-    handle = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Ask the disk to keep a file: a rename must not overtake what it names."""
+    handle = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
+def sync_folder(path: Path) -> None:
+    """Ask the disk to keep the names in a folder, where the system can (not on Windows)."""
+    if _WINDOWS:
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no need
+            raise
+    finally:
+        os.close(handle)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
 
     After an exception, or a kill at any moment, ``path`` is what it was before.
+
+    Args:
+        path: what to write.
+        needed: bytes it will take, if known; told if the disk is full.
+
+    Raises:
+        MiracleError: the disk is full.
     """
+    path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    beside = Path(name)
+    beside = _fresh(path, ".part")
     try:
-        yield beside
-        _sync(beside)
-        umask = os.umask(0)
-        os.umask(umask)
-        beside.chmod(0o666 & ~umask)
+        with told_if_full(path, beside, needed):
+            # Made here, with the mode that the system gives any new file.
+            os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield beside
+            sync(beside)
         beside.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all (UTF-8)."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    content = text.encode()
+    with replacing(path, needed=len(content)) as beside:
+        beside.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any) -> None:
     """Write JSON whole or not at all, with sorted keys, so that equal values give equal bytes."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-    with replacing(path) as beside:
-        beside.write_bytes(orjson.dumps(value, option=options))
+    content = orjson.dumps(value, option=options)
+    with replacing(path, needed=len(content)) as beside:
+        beside.write_bytes(content)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
         InputError: the file is missing, unreadable or no JSON.
     """
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
     except orjson.JSONDecodeError as error:
@@ -90,26 +119,111 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
     """A new folder beside ``path`` to fill; it replaces ``path`` when the block ends well.
 
-    An existing ``path`` stays whole until the new one is, and is then moved aside and removed.
+    The two change places in one step where the system can do that (Linux, on most file systems).
+    Elsewhere the old one is moved aside first, and moved back if the new one can't take its place;
+    what a kill between the two leaves aside, :func:`restore` moves back. Nobody else may write to
+    ``path`` meanwhile. A link to a folder stays, and what it leads to is replaced.
+
+    Args:
+        path: the folder.
+        needed: bytes it will take, if known; told if the disk is full.
+
+    Raises:
+        InputError: ``path`` is a file, or another process is writing there.
+        MiracleError: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    try:
-        yield beside
-        umask = os.umask(0)
-        os.umask(umask)
-        beside.chmod(0o777 & ~umask)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-            path.rename(old / path.name)
+    path = as_path(path).resolve()
+    with one_writer(path):
+        restore(path)
+        if path.exists() and not path.is_dir():
+            raise InputError("is not a folder", where=str(path), remedy="name another place")
+        for left in _leftovers(path):  # of writers that were killed
+            shutil.rmtree(left, ignore_errors=True)
+        beside = _fresh(path, ".part")
+        try:
+            with told_if_full(path, beside, needed):
+                beside.mkdir()
+                yield beside
+                _sync_all(beside)
+            _put(beside, path)
+            sync_folder(path.parent)
+        finally:
+            # After an exchange this is the old folder. A reader on a network disk may still hold
+            # its files there; then the next writer removes it.
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what writers of files had begun when they were killed; their one writer may.
+
+    What is whole has its own name, so nothing is lost.
+
+    Args:
+        folder: of all files in it and in its folders.
+        name: of this file only.
+    """
+    which = r".+" if name is None else re.escape(name)
+    for left in folder.rglob(".*.part") if name is None else folder.glob(".*.part"):
+        if re.fullmatch(rf"\.{which}\.[0-9a-z_]{{8}}\.part", left.name) and left.is_file():
+            left.unlink(missing_ok=True)
+
+
+def restore(path: str | Path) -> None:
+    """Bring back a folder that a kill in :func:`replacing_folder` left moved aside."""
+    path = as_path(path).resolve()
+    if path.exists() or not _moved_aside(path):
+        return
+    with one_writer(path):
+        for kept in _moved_aside(path):
+            if not path.exists():
+                kept.rename(path)
+                sync_folder(path.parent)
+
+
+def _put(beside: Path, path: Path) -> None:
+    """The new folder to its place; the old one, if any, is then ``beside`` or gone."""
+    if not path.exists():
+        beside.rename(path)
+    elif not exchange(beside, path):
+        old = _fresh(path, ".old")
+        old.mkdir()
+        kept = old / path.name
+        try:
+            path.rename(kept)
             beside.rename(path)
-            shutil.rmtree(old)
-        else:
-            beside.rename(path)
-        _sync(path.parent)
-    finally:
-        if beside.exists():
-            shutil.rmtree(beside)
+        except BaseException:
+            if kept.exists() and not path.exists():
+                kept.rename(path)
+            with suppress(OSError):
+                old.rmdir()
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _fresh(path: Path, suffix: str) -> Path:
+    """A hidden name beside a path that nobody else uses."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Folders beside a folder that its writers used."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-z_]{{8}}\.(part|old)")
+    if not path.parent.is_dir():
+        return []
+    return sorted(p for p in path.parent.iterdir() if pattern.fullmatch(p.name) and p.is_dir())
+
+
+def _moved_aside(path: Path) -> list[Path]:
+    kept = [left / path.name for left in _leftovers(path) if left.suffix == ".old"]
+    return [folder for folder in kept if folder.is_dir()]
+
+
+def _sync_all(folder: Path) -> None:
+    """Ask the disk to keep all that is in a folder."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place, name))
+        sync_folder(Path(place))

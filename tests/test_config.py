@@ -52,7 +52,9 @@ def test_toml_out_and_in_is_the_same(tmp_path: Path) -> None:
         nested({"data": 'a "b" \\ c', "train.learning_rate": 1 / 3, "model.score": "cosine"})
     )
     text = dump_settings(settings)
-    assert load_settings(write(tmp_path / "c.toml", text)) == settings
+    # A path in a file is relative to the file.
+    there = settings.model_copy(update={"data": str(tmp_path / settings.data)})
+    assert load_settings(write(tmp_path / "c.toml", text)) == there
     # Complete: nothing is left to a default that may change.
     values = tomllib.loads(text)
     for name in setting_names(settings_class()):
@@ -113,6 +115,7 @@ def test_an_option_in_its_old_name_is_taken() -> None:
         ),
         ({"model": {"repeat": False}, "seen": "gain"}, "model.repeat", "given as seen too"),
         ({"loss": {"coverag": 1.0}}, "loss.coverag", "there is no setting 'coverag'"),
+        ({"loss": 3}, "loss", "a section of settings"),
         ({"loss": {"coverage": 1.0}, "model": 3}, "model", "a section of settings"),
         ({"pretrain": {"mask_probability": 0.2}, "model": "m"}, "model", "a section of settings"),
     ],

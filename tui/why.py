@@ -54,7 +54,7 @@ def why_text(explained: Explained, near: Near | None, width: int) -> Text:
     out = Text()
     out.append(f"{shown(item.title)}\n", "bold")
     rank = f"rank {item.rank:,}" if item.rank else "no rank: the history holds it"
-    out.append(f"{rank} · score {_number(item.score)} · {shown(item.item_id)}\n", "dim")
+    out.append(f"{rank} · score {item.score:,.2f} · {shown(item.item_id)}\n", "dim")
     if item.scores:
         out.append_text(_interests(answer, item, width))
     if item.repeat:
@@ -76,11 +76,6 @@ def why_text(explained: Explained, near: Near | None, width: int) -> Text:
             out.append_text(fitted(f"{similarity:.2f} {shown(title)}", width))
             out.append("\n")
     return out
-
-
-def _number(score: float) -> str:
-    """A score; a whole one, such as a count, without decimals."""
-    return f"{score:,.0f}" if score == round(score) and abs(score) >= 1 else f"{score:.2f}"
 
 
 def _interests(answer: Recommendation, item: Recommended, width: int) -> Text:
@@ -116,8 +111,8 @@ def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
     out.append(f"  {routed}{what}\n", "dim")
     most = max((abs(part) for part in item.contributions), default=0.0)
     order = sorted(range(len(item.contributions)), key=lambda row: -abs(item.contributions[row]))
-    taken = 39 if trace is not None else 14
-    title = max(min(width - taken - 5, 40), 10)
+    taken, least = (39, 5) if trace is not None else (14, 15)
+    title = max(min(width - taken - least, 40), 10)
     space = max(width - title - taken, 4)
     for row in order:
         place = row + answer.first

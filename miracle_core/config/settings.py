@@ -28,6 +28,7 @@ from miracle_core.config.sections import (
     TrainSettings,
 )
 from miracle_core.errors import InputError
+from miracle_core.paths import as_path, from_portable
 
 SeenRule = Literal["as-printed", "leave-out", "gain"]
 
@@ -168,12 +169,16 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         raise explained(error, own, where) from error
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: str | Path) -> dict[str, Any]:
     """What a config file (TOML) says, not validated yet.
+
+    Its paths (``data``, ``datasets``, ``pretrained``) are relative to the file's folder, so that a
+    run can be moved together with its data; here they become absolute.
 
     Raises:
         InputError: the file is missing or not TOML.
     """
+    path = as_path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -181,12 +186,23 @@ def read_values(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", where=str(path)) from error
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"is not valid TOML: {error}", where=str(path)) from error
+    for name in ("data", "pretrained"):
+        if name in values:
+            values[name] = _located(values[name], path.parent)
+    if isinstance(values.get("datasets"), list):
+        values["datasets"] = [_located(each, path.parent) for each in values["datasets"]]
+    return values
 
 
-def load_settings(path: Path, *overrides: Mapping[str, Any]) -> Settings:
+def _located(value: Any, folder: Path) -> Any:
+    """A path in a file of a folder; what is no path is left to the validation."""
+    return from_portable(value, folder) if isinstance(value, str) and value else value
+
+
+def load_settings(path: str | Path, *overrides: Mapping[str, Any]) -> Settings:
     """Read a config file (TOML), with overrides on top.
 
     Raises:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from miracle_core.data.dataset import Dataset, EncoderIdentity, FeatureSet
 from miracle_core.data.packed import Packed, pack
 from miracle_core.data.ragged import ragged
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 
 Integers = npt.NDArray[np.int64]
 
@@ -208,8 +208,8 @@ class Corpus:
                     f"has text features of {found}, but {first.folder} has those of "
                     f"{wanted.describe()}: pre-training needs one encoder",
                     where=str(dataset.folder),
-                    remedy=f"make them with: miracle encode {dataset.folder} "
-                    f"--encoder {wanted.name}",
+                    remedy="make them with: "
+                    + command("miracle", "encode", dataset.folder, "--encoder", wanted.name),
                 )
             entries.append(next((e for e in alike if e.encoder.name == wanted.name), alike[0]))
         return entries

@@ -42,8 +42,9 @@ from miracle_core.data.manifest import (
     read_manifest,
 )
 from miracle_core.data.storage import check_features, load_array, read_parquet
-from miracle_core.errors import InputError
-from miracle_core.files import sha256_file
+from miracle_core.errors import InputError, command
+from miracle_core.files import restore, sha256_file
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -94,8 +95,10 @@ class Dataset:
         Raises:
             InputError: no such folder, no Dataset in it, or a file that is not what was written.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         manifest_path = folder / "manifest.json"
+        if not manifest_path.is_file():
+            restore(folder)
         if not manifest_path.is_file():
             raise InputError(
                 "is not a Dataset folder (it has no manifest.json)",
@@ -363,7 +366,8 @@ class Dataset:
                 "has no text features" if not have else f"has several text features: {names}",
                 where=str(self.folder),
                 remedy=(
-                    f"make some with: miracle encode {self.folder} --encoder minilm"
+                    "make some with: "
+                    + command("miracle", "encode", self.folder, "--encoder", "minilm")
                     if not have
                     else "name one with --encoder"
                 ),
@@ -372,7 +376,8 @@ class Dataset:
             raise InputError(
                 f"has no text features of encoder {encoder!r} (it has: {names})",
                 where=str(self.folder),
-                remedy=f"make them with: miracle encode {self.folder} --encoder {encoder}",
+                remedy="make them with: "
+                + command("miracle", "encode", self.folder, "--encoder", encoder),
             )
         return have[encoder]
 

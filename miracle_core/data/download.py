@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import tomllib
 import urllib.error
 import urllib.request
@@ -17,8 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from miracle_core.errors import InputError, MiracleError
-from miracle_core.files import read_json, write_json
+from miracle_core.disk import free, full, is_full
+from miracle_core.errors import InputError, MiracleError, command
+from miracle_core.files import read_json, remove_leftovers, sync, sync_folder, write_json
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 
 _CHUNK = 1 << 20
@@ -111,48 +115,39 @@ def download(data: PublicData, out: str | Path, progress: Progress = SILENT) -> 
         The files.
 
     Raises:
-        MiracleError: a server that can't be reached, or a file that is not what its publisher says;
-            with what to do by hand.
+        InputError: another process is loading the same file to the same place.
+        MiracleError: a server that can't be reached, a full disk, or a file that is not what its
+            publisher says; with what to do by hand.
     """
-    out = Path(out)
+    out = as_path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     for file in data.files:
         path = out / file.name
-        if not path.exists():
-            _fetch(data, file, path, progress)
+        with one_writer(path):
+            if not path.exists():
+                _fetch(data, file, path, progress)
+            # Last, so that what is loaded whole is never without it; a kill may have left it.
+            _note(path).unlink(missing_ok=True)
+            remove_leftovers(out, _note(path).name)
         paths.append(path)
     return paths
 
 
 def _fetch(data: PublicData, file: RemoteFile, path: Path, progress: Progress) -> None:
-    part, note = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
-    had = part.stat().st_size if part.exists() else 0
-    tag = read_json(note).get("tag") if had and note.exists() else None
-    request = urllib.request.Request(file.url, headers={"User-Agent": "miracle-rec"})
-    if had and tag:
-        # The server sends the rest only if its file is still the same.
-        request.add_header("Range", f"bytes={had}-")
-        request.add_header("If-Range", tag)
+    part, note = path.with_name(f"{path.name}.part"), _note(path)
     try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
-            goes_on = answer.status == 206
-            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-            write_json(note, {"tag": None if (tag or "").startswith("W/") else tag})
-            length = answer.headers.get("Content-Length")
-            rest = int(length) if length and length.isdigit() else None
-            loaded = 0
-            with (
-                stage(progress, f"loading {path.name}", rest, "bytes"),
-                part.open("ab" if goes_on else "wb") as beside,
-            ):
-                while chunk := answer.read(_CHUNK):
-                    beside.write(chunk)
-                    loaded += len(chunk)
-                    progress.advance(len(chunk))
-        if rest is not None and loaded != rest:
-            raise http.client.IncompleteRead(b"", rest - loaded)
-    except (OSError, http.client.HTTPException, urllib.error.URLError) as error:
+        try:
+            _load(file, part, note, progress)
+        except urllib.error.HTTPError as error:
+            if error.code != 416:  # there is nothing after the bytes that are here
+                raise
+            if not _complete(part, error, file):
+                _start_again(part, note)
+                _load(file, part, note, progress)
+    except (OSError, http.client.HTTPException) as error:
+        if is_full(error):
+            raise full(part, part.stat().st_size if part.exists() else 0) from error
         raise MiracleError(
             f"{path.name} can't be loaded: {_reason(error)}",
             where=file.url,
@@ -160,14 +155,75 @@ def _fetch(data: PublicData, file: RemoteFile, path: Path, progress: Progress) -
         ) from error
     for kind, stated in (("md5", file.md5), ("sha256", file.sha256)):
         if stated and (found := _digest(part, kind)) != stated:
-            part.unlink()
-            note.unlink(missing_ok=True)
+            _start_again(part, note)
             raise MiracleError(
                 f"{path.name} is not what its publisher says: its {kind} is {found}, not {stated}",
                 where=file.url,
                 remedy=f"try again; if it stays so, look at {data.page}",
             )
+    sync(part)
     part.replace(path)
+    sync_folder(path.parent)
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part.json")
+
+
+def _load(file: RemoteFile, part: Path, note: Path, progress: Progress) -> None:
+    """Load a file, or what is missing of it, to the end of ``part``.
+
+    ``note`` holds the version of the server's file that ``part`` is of.
+    """
+    had = part.stat().st_size if part.exists() else 0
+    tag = read_json(note).get("tag") if had and note.exists() else None
+    request = urllib.request.Request(file.url, headers={"User-Agent": "miracle-rec"})
+    if had and tag:
+        # The server sends the rest only if its file is still the same.
+        request.add_header("Range", f"bytes={had}-")
+        request.add_header("If-Range", tag)
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
+        if answer.status != 206 or not _starts_at(answer.headers.get("Content-Range"), had):
+            if answer.status == 206:
+                raise http.client.HTTPException("the server sends another part than was asked for")
+            # First, so that a kill never leaves these bytes with the new version's note.
+            _start_again(part, note)
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        write_json(note, {"tag": None if (tag or "").startswith("W/") else tag})
+        length = answer.headers.get("Content-Length")
+        rest = int(length) if length and length.isdigit() else None
+        room = free(part)
+        if rest is not None and room is not None and room < rest:
+            raise full(part, 0, rest)
+        loaded = 0
+        with stage(progress, f"loading {part.stem}", rest, "bytes"), part.open("ab") as beside:
+            while chunk := answer.read(_CHUNK):
+                beside.write(chunk)
+                loaded += len(chunk)
+                progress.advance(len(chunk))
+    if rest is not None and loaded != rest:
+        raise http.client.IncompleteRead(b"", rest - loaded)
+
+
+def _starts_at(content_range: str | None, place: int) -> bool:
+    """Whether a part of a file begins where it should; a server need not say."""
+    begins = re.match(r"bytes (\d+)-", content_range or "")
+    return begins is None or int(begins[1]) == place
+
+
+def _complete(part: Path, error: urllib.error.HTTPError, file: RemoteFile) -> bool:
+    """Whether ``part`` is the whole file, of which the server says that nothing is left.
+
+    A hash that the publisher states will tell; without one, the length that the server states.
+    """
+    total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
+    if total is None:
+        return bool(file.md5 or file.sha256)
+    return int(total[1]) == part.stat().st_size
+
+
+def _start_again(part: Path, note: Path) -> None:
+    part.unlink(missing_ok=True)
     note.unlink(missing_ok=True)
 
 
@@ -183,7 +239,7 @@ def _by_hand(data: PublicData, path: Path, part: Path) -> str:
     again = "run the same command again to go on" if part.exists() else "try again later"
     return (
         f"{again}; or open {data.page} in a browser, save the file as {path}, and read it with: "
-        f"miracle preprocess {path.parent} --format {data.format} --out DIR"
+        + command("miracle", "preprocess", path.parent, "--format", data.format, "--out", "DIR")
     )
 
 

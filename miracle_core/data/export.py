@@ -22,6 +22,7 @@ from miracle_core.data.dataset import SPLITS, Dataset, Examples
 from miracle_core.data.ragged import ragged
 from miracle_core.errors import InputError
 from miracle_core.files import replacing_folder
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 
 CAP = 50  # as UniSRec's published files
@@ -46,7 +47,7 @@ def export_atomic(
     Raises:
         InputError: ``out`` holds something, or an id can't stand in such a file.
     """
-    out = Path(out)
+    out = as_path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             "is not empty: it is not overwritten", where=str(out), remedy="name a new folder"

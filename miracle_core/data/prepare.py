@@ -22,18 +22,24 @@ from miracle_core.data.settings import DEFAULT_K_CORE, PrepareSettings, check_se
 from miracle_core.data.temporal import cuts
 from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
-from miracle_core.files import read_json
+from miracle_core.files import read_json, restore
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 
 __all__ = ["PrepareSettings", "check_out", "check_settings", "prepare"]
 
 
-def check_out(out: Path) -> None:
+def check_out(out: str | Path) -> None:
     """Refuse to write a Dataset over anything but a Dataset.
 
     Raises:
-        InputError: ``out`` is a file, or a folder with something else in it.
+        InputError: ``out`` is a file, or a folder with something else in it, or another process is
+            writing there.
     """
+    out = as_path(out)
+    with one_writer(out):  # told now, not after the reading
+        restore(out)
     remedy = "name a new folder, or an earlier Dataset to replace"
     if out.is_dir():
         manifest = out / "manifest.json"
@@ -70,7 +76,7 @@ def prepare(
         InputError: nothing is left after filtering, ``out`` holds something else, or settings that
             don't fit each other or the data.
     """
-    out = Path(out)
+    out = as_path(out)
     check_out(out)
     _check(settings, interactions)
     core = _core(settings, interactions)

@@ -27,10 +27,12 @@ from miracle_core.data.manifest import (
 )
 from miracle_core.data.storage import check_features, write_parquet
 from miracle_core.files import replacing, replacing_folder, sha256_file, write_json
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
 
 
 def write_dataset(
-    folder: Path,
+    folder: str | Path,
     *,
     name: str,
     items: pl.DataFrame,
@@ -71,7 +73,9 @@ def write_dataset(
         "items": items.height,
         "interactions": len(sequences),
     }
-    with replacing_folder(folder) as beside:
+    arrays = [each for each in (sequences, offsets, cuts, times) if each is not None]
+    needed = int(items.estimated_size()) + sum(array.nbytes for array in arrays)
+    with replacing_folder(folder, needed=needed) as beside:
         write_parquet(beside / "items.parquet", items.select(ITEM_COLUMNS))
         write_parquet(
             beside / "users.parquet", pl.DataFrame({"user_id": user_ids}, {"user_id": pl.String})
@@ -105,15 +109,24 @@ def write_dataset(
 
 
 def write_features(
-    folder: Path, array: npt.NDArray[np.floating[Any]], encoder: EncoderIdentity
+    folder: str | Path, array: npt.NDArray[np.floating[Any]], encoder: EncoderIdentity
 ) -> Dataset:
     """Add (or replace) one encoder's features in a Dataset folder, and open it again.
 
     The file is written first and the manifest after it, each beside and renamed.
 
     Raises:
-        InputError: the array does not fit the Dataset or is not finite.
+        InputError: the array does not fit the Dataset or is not finite, or another process is
+            writing there.
     """
+    folder = as_path(folder)
+    with one_writer(folder):
+        return _write_features(folder, array, encoder)
+
+
+def _write_features(
+    folder: Path, array: npt.NDArray[np.floating[Any]], encoder: EncoderIdentity
+) -> Dataset:
     manifest = read_manifest(folder / "manifest.json")
     file = feature_file(encoder.name)
     others = {entry.file for name, entry in manifest.features.items() if name != encoder.name}
@@ -121,8 +134,9 @@ def write_features(
         file = f"features.{hash_of_name(encoder.name)}.npy"
     check_features(array, int(manifest.counts["items"]), encoder.width, where=file)
     dtype: Literal["float16", "float32"] = "float16" if array.dtype == np.float16 else "float32"
-    with replacing(folder / file) as beside, beside.open("wb") as out:
-        np.save(out, np.ascontiguousarray(array, dtype="<f2" if dtype == "float16" else "<f4"))
+    content = np.ascontiguousarray(array, dtype="<f2" if dtype == "float16" else "<f4")
+    with replacing(folder / file, needed=content.nbytes) as beside, beside.open("wb") as out:
+        np.save(out, content)
     entry = FeatureSet(file=file, dtype=dtype, sha256=sha256_file(folder / file), encoder=encoder)
     features = {**manifest.features, encoder.name: entry}
     updated = manifest.model_copy(update={"features": dict(sorted(features.items()))})

@@ -14,7 +14,7 @@ from miracle_core.files import replacing
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write_junit(path: Path, checks: Sequence[Check]) -> None:
+def write_junit(path: str | Path, checks: Sequence[Check]) -> None:
     """Write a suite with a test case a check, whole or not at all.
 
     Args:

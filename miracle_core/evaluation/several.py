@@ -10,6 +10,7 @@ from miracle_core.data.dataset import Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
 from miracle_core.runs.folder import RunFolder
 
@@ -42,7 +43,7 @@ def evaluate_runs(
         InputError: a run is named twice, the runs are of different data or seen rules, or what
             ``evaluate_run`` raises. Data and rules are compared before anything is ranked.
     """
-    paths = [Path(run) for run in runs]
+    paths = [as_path(run) for run in runs]
     _refuse_twice(paths)
     if len(paths) > 1:
         if data is None:

@@ -23,7 +23,9 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.files import replacing, sha256_file
-from miracle_core.runs.folder import RunFolder, Weights
+from miracle_core.paths import as_path
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.records import Weights
 
 FORMAT: Literal[1] = 1
 TOP = 50  # items kept of each user's list
@@ -110,7 +112,7 @@ class UserResults:
     target_counts: npt.NDArray[np.int64]
 
 
-def write_user_results(path: Path, evaluation: RunEvaluation) -> None:
+def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
     """Write what an evaluation found for each user, whole or not at all.
 
     Args:
@@ -187,7 +189,7 @@ def _settings(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_about(path: Path) -> About:
+def read_about(path: str | Path) -> About:
     """What a file of user results says of itself.
 
     Raises:
@@ -225,7 +227,7 @@ def read_user_results(path: str | Path) -> UserResults:
     Raises:
         InputError: what :func:`read_about` raises, or rows that can't be.
     """
-    path = Path(path)
+    path = as_path(path)
     about = read_about(path)
     try:
         table = pl.from_arrow(pq.read_table(path, columns=_SCHEMA.names[:-1]))

@@ -42,9 +42,8 @@ def faiss_library() -> Any:
     except ImportError as error:
         raise InputError(
             "approximate search needs faiss, which is not installed",
-            where="the extra faiss",
-            remedy='install it with: pip install "miracle-rec[faiss]", or search exactly '
-            "(without --index)",
+            remedy="install it with: pip install faiss-cpu (in a checkout, make install does), or "
+            "search exactly (without --index)",
         ) from error
     faiss.omp_set_num_threads(torch.get_num_threads())
     return faiss

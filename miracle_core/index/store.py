@@ -19,11 +19,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from miracle_core.data.packed import pack
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 from miracle_core.files import read_json, replacing, sha256_file, write_json
 from miracle_core.index.key import catalogue_key
 from miracle_core.index.search import Index, build, faiss_library, kind_for
 from miracle_core.index.vectors import catalogue_vectors
+from miracle_core.locks import one_writer
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
@@ -83,8 +84,13 @@ def build_index(
         progress: hears of the steps.
 
     Raises:
-        InputError: faiss is not installed.
+        InputError: faiss is not installed, or another process is writing to the run.
     """
+    with one_writer(run.folder.path):
+        return _build_index(run, kind, progress)
+
+
+def _build_index(run: TrainedRun, kind: str | None, progress: Progress) -> IndexRecord:
     started = time.perf_counter()
     faiss = faiss_library()
     with stage(progress, "item vectors"):
@@ -153,13 +159,13 @@ def open_index(run: TrainedRun, width: int) -> tuple[Index, IndexRecord]:
             data; or its files are damaged. Nothing else is searched instead.
     """
     faiss = faiss_library()
-    again = f"build it again with: miracle index {run.folder.path}"
+    again = "build it again with: " + command("miracle", "index", run.folder.path)
     path, record_path = run.folder.path / FILE, run.folder.path / RECORD
     if not record_path.is_file():
         raise InputError(
             "the run has no index",
             where=str(run.folder.path),
-            remedy=f"build one with: miracle index {run.folder.path}",
+            remedy="build one with: " + command("miracle", "index", run.folder.path),
         )
     record = _record(record_path, again)
     if record.key != catalogue_key(run):

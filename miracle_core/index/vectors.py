@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, MiracleError
 from miracle_core.index.key import catalogue_key
 from miracle_core.runs.opening import TrainedRun
 from miracle_core.runs.tensors import load_tensors, save_tensors
@@ -52,7 +52,7 @@ def catalogue_vectors(run: TrainedRun) -> Tensor | None:
         return kept
     vectors = _computed(run)
     # A cache that can't be written (a read-only run, a full disk) costs time, and nothing else.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, MiracleError):
         save_tensors(path, {_NAME: vectors}, {"key": key})
     return vectors
 

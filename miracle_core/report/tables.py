@@ -84,7 +84,7 @@ CLAIM = (
     "relative",
     "95 % interval of it",
     "p (Holm)",
-    "p (equal within 2 %)",
+    "p (within 2 %)",
     "verdict",
 )
 

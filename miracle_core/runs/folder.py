@@ -22,10 +22,20 @@ from miracle_core.files import (
     read_json,
     replacing,
     replacing_folder,
+    restore,
     write_json,
     write_text,
 )
-from miracle_core.runs.records import CONFIG, METRICS, RESULT, WEIGHTS, Weights, parsed_metrics
+from miracle_core.paths import as_path, portable
+from miracle_core.runs.records import (
+    CONFIG,
+    METRICS,
+    PARTS,
+    RESULT,
+    WEIGHTS,
+    Weights,
+    parsed_metrics,
+)
 from miracle_core.runs.tensors import load_tensors
 
 if TYPE_CHECKING:
@@ -41,6 +51,10 @@ class RunFolder:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        """Text is a path too."""
+        object.__setattr__(self, "path", as_path(self.path))
 
     @property
     def config(self) -> Path:
@@ -107,13 +121,24 @@ class RunFolder:
         self.check_free(overwrite=overwrite)
         with replacing_folder(self.path) as beside:
             fresh = RunFolder(beside)
-            write_text(fresh.config, dump_settings(settings))
+            write_text(fresh.config, dump_settings(self._portable(settings)))
             if dataset is not None:
                 _copy_dataset(dataset, fresh.data, settings.encoder)
             if transfer is not None:
-                write_json(fresh.transfer, transfer)
+                where = portable(transfer["run"], self.path)
+                write_json(fresh.transfer, {**transfer, "run": where})
             if examples is not None:
                 np.save(fresh.examples, examples)
+
+    def _portable(self, settings: Settings) -> Settings:
+        """The settings as ``config.toml`` holds them: paths relative to the run folder."""
+        return settings.model_copy(
+            update={
+                "data": settings.data and portable(settings.data, self.path),
+                "pretrained": settings.pretrained and portable(settings.pretrained, self.path),
+                "datasets": [portable(each, self.path) for each in settings.datasets],
+            }
+        )
 
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a path that a new run may not take.
@@ -121,6 +146,7 @@ class RunFolder:
         Raises:
             InputError: it holds something already; with ``overwrite``, something that is not a run.
         """
+        restore(self.path)
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not overwrite:
                 raise InputError(
@@ -141,6 +167,8 @@ class RunFolder:
         Raises:
             InputError: not a run folder, or settings that can't be read.
         """
+        if not self.config.is_file():
+            restore(self.path)
         if not self.config.is_file():
             raise InputError(
                 "is not a run folder (it has no config.toml)",
@@ -171,7 +199,7 @@ class RunFolder:
         rows = []
         for record in self.history():
             row: dict[str, Any] = {name: record[name] for name in ("epoch", "step")}
-            for group in ("train", "valid", "figures"):
+            for group in PARTS:
                 row |= {f"{group}/{name}": value for name, value in record[group].items()}
             for domain, metrics in record.get("domains", {}).items():
                 row |= {f"valid {domain}/{name}": value for name, value in metrics.items()}

@@ -12,7 +12,7 @@ import torch
 
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
@@ -51,7 +51,8 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
             f"has no text features, and {spec.name} reads items by their text",
             where=str(dataset.folder),
             remedy=(
-                f"make some with: miracle encode {dataset.folder} --encoder minilm"
+                "make some with: "
+                + command("miracle", "encode", dataset.folder, "--encoder", "minilm")
                 if dataset.manifest.text
                 else "preprocess files with titles"
             )

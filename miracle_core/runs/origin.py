@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from miracle_core.data.dataset import Dataset, EncoderIdentity, FeatureSet
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, command
 
 
 class Domain(BaseModel):
@@ -105,8 +105,8 @@ class Origin(BaseModel):
                 f"its text features are of encoder {entry.encoder.describe()}, the run reads those "
                 f"of {self.encoder.describe()}",
                 where=str(dataset.folder),
-                remedy=f"make them with: miracle encode {dataset.folder} "
-                f"--encoder {self.encoder.name}",
+                remedy="make them with: "
+                + command("miracle", "encode", dataset.folder, "--encoder", self.encoder.name),
             )
         return entry
 

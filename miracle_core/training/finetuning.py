@@ -16,6 +16,7 @@ from miracle_core.data.examples import Examples, picked
 from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import (
@@ -27,6 +28,7 @@ from miracle_core.runs.opening import (
     sizes_of,
 )
 from miracle_core.runs.tensors import load_tensors, load_weights
+from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, Objective
 from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
@@ -64,10 +66,27 @@ def finetune(
 
     Raises:
         InputError: no such Dataset or features, a pre-trained run that does not fit, examples that
-            are not the Dataset's or that the system can't be restricted to, or ``out`` is taken.
+            are not the Dataset's or that the system can't be restricted to, ``out`` is taken, or
+            another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(Path(out)), processes()
+    folder, together = RunFolder(as_path(out)), processes()
+    with writing(folder, together):
+        return _finetune(
+            settings, folder, together, resume, overwrite, listeners, should_stop, examples
+        )
+
+
+def _finetune(
+    settings: Settings,
+    folder: RunFolder,
+    together: Processes,
+    resume: bool,
+    overwrite: bool,
+    listeners: Sequence[Listener],
+    should_stop: Callable[[], bool],
+    examples: Examples | None,
+) -> dict[str, Any]:
     if resume and examples is not None:
         raise InputError(
             "a run that goes on keeps the examples that it was begun with",
@@ -120,9 +139,9 @@ def finetune(
 
 def resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
     """The settings with absolute paths and the name of the features that are read, if any are."""
-    update = {"data": str(Path(settings.data).resolve()), "encoder": ""}
+    update = {"data": str(as_path(settings.data).resolve()), "encoder": ""}
     if pretrained is not None:
-        update["pretrained"] = str(Path(settings.pretrained).resolve())
+        update["pretrained"] = str(as_path(settings.pretrained).resolve())
     if "text" in settings.spec.needs:
         given = settings.encoder or None
         if pretrained is None:

@@ -15,10 +15,12 @@ from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate, joint_figures
+from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import build_system, item_side
 from miracle_core.runs.origin import Origin
+from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, ItemSide, Objective, Sizes
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
@@ -50,10 +52,23 @@ def pretrain(
 
     Raises:
         InputError: no such Dataset or features, one Dataset twice, features of different encoders,
-            or ``out`` is taken.
+            ``out`` is taken, or another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(Path(out)), processes()
+    folder, together = RunFolder(as_path(out)), processes()
+    with writing(folder, together):
+        return _pretrain(settings, folder, together, resume, overwrite, listeners, should_stop)
+
+
+def _pretrain(
+    settings: Settings,
+    folder: RunFolder,
+    together: Processes,
+    resume: bool,
+    overwrite: bool,
+    listeners: Sequence[Listener],
+    should_stop: Callable[[], bool],
+) -> dict[str, Any]:
     if resume:
         settings = folder.settings()
         _check(settings)
@@ -67,7 +82,7 @@ def pretrain(
         corpus = Corpus.open(settings.datasets, settings.encoder or None)
         settings = settings.model_copy(
             update={
-                "datasets": [str(Path(each).resolve()) for each in settings.datasets],
+                "datasets": [str(as_path(each).resolve()) for each in settings.datasets],
                 "encoder": corpus.encoder.name,
             }
         )

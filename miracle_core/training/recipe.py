@@ -21,7 +21,7 @@ The stages are run by :mod:`miracle_core.training.stages`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,6 +32,7 @@ from miracle_core.config import Section, SeenRule, Settings, make_settings, read
 from miracle_core.config.problems import explained
 from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.paths import as_path, from_portable
 from miracle_core.runs.folder import RunFolder
 
 Kind = Literal["pretrain", "finetune", "evaluate"]
@@ -111,8 +112,8 @@ def read_recipe(path: str | Path, out: str | Path) -> Recipe:
         InputError: not a TOML file, no stage, an unknown kind, a stage that can't follow the one
             before it, or settings that are wrong.
     """
-    path = Path(path)
-    values = _with_paths(read_values(path), path.resolve().parent)
+    path = as_path(path)
+    values = read_located(path)
     tables = values.get("stage")
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise InputError(
@@ -136,25 +137,30 @@ def read_recipe(path: str | Path, out: str | Path) -> Recipe:
         if kind == "evaluate":
             stages.append(_evaluation(number, own, shared, stages, place))
         else:
-            stages.append(_training(number, kind, own, shared, stages, Path(out), place))
+            stages.append(_training(number, kind, own, shared, stages, as_path(out), place))
     return Recipe(values, tuple(stages))
 
 
-def _with_paths(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """The values with every path made absolute, in the shared settings and in each stage."""
+def read_located(path: Path) -> dict[str, Any]:
+    """What a recipe's file says, with absolute paths; in it they are relative to its folder."""
+    return with_paths(read_values(path), lambda each: from_portable(each, path.parent))
+
+
+def with_paths(values: Mapping[str, Any], changed: Callable[[str], str]) -> dict[str, Any]:
+    """The values with every path changed, in the shared settings and in each stage."""
     found = dict(values)
     for name in ("data", "pretrained"):
         if isinstance(found.get(name), str) and found[name]:
-            found[name] = str((base / found[name]).resolve())
+            found[name] = changed(found[name])
     folders = found.get("datasets")
     if isinstance(folders, list):
         found["datasets"] = [
-            str((base / each).resolve()) if isinstance(each, str) else each for each in folders
+            changed(each) if isinstance(each, str) and each else each for each in folders
         ]
     stages = found.get("stage")
     if isinstance(stages, list):
         found["stage"] = [
-            _with_paths(each, base) if isinstance(each, dict) else each for each in stages
+            with_paths(each, changed) if isinstance(each, dict) else each for each in stages
         ]
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from miracle_core.config import Settings
 from miracle_core.errors import InputError
 from miracle_core.files import write_json
-from miracle_core.processes import processes
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
+from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.training.finetuning import finetune
 
@@ -51,10 +54,25 @@ def finetune_seeds(
         What ``summary.json`` holds; where a run was interrupted, its result.
 
     Raises:
-        InputError: ``out`` is taken, or what :func:`finetune` raises.
+        InputError: ``out`` is taken, another training is writing there, or what
+            :func:`finetune` raises.
     """
-    out, together = Path(out), processes()
+    out, together = as_path(out), processes()
     train = train or (lambda own, path, again: finetune(own, path, resume=again))
+    with ExitStack() as held:
+        together.on_first(lambda: held.enter_context(one_writer(out)))
+        return _finetune_seeds(settings, out, seeds, resume, overwrite, train, together)
+
+
+def _finetune_seeds(
+    settings: Settings,
+    out: Path,
+    seeds: int,
+    resume: bool,
+    overwrite: bool,
+    train: Train,
+    together: Processes,
+) -> dict[str, Any]:
     together.on_first(lambda: _check_free(out, resume=resume, overwrite=overwrite))
     results = []
     for seed in range(settings.train.seed, settings.train.seed + seeds):
@@ -120,4 +138,5 @@ def _check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
     # All at once: a later --resume must not take an old run for one of these.
     (out / SUMMARY).unlink(missing_ok=True)
     for path in runs:
-        shutil.rmtree(path)
+        with one_writer(path):
+            shutil.rmtree(path)

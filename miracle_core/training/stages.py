@@ -1,6 +1,6 @@
 """A recipe run: its stages one after another in one folder, resumable as a whole.
 
-    recipe.toml               the recipe, with absolute paths
+    recipe.toml               the recipe, its paths relative to this folder
     1-pretrain/, 2-finetune/  a run folder a training
     3-evaluate/result.json    what an evaluation found
     result.json               every stage's result
@@ -12,25 +12,36 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 import tomli_w
 
-from miracle_core.config import Settings, read_values
+from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import evaluate_run
 from miracle_core.files import read_json, write_json, write_text
-from miracle_core.processes import processes
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path, portable
+from miracle_core.processes import Processes, processes
 from miracle_core.progress import SILENT, Progress
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import check_needs
 from miracle_core.runs.origin import catalogue
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.pretraining import pretrain
-from miracle_core.training.recipe import KINDS, Kind, Recipe, Stage, read_recipe
+from miracle_core.training.recipe import (
+    KINDS,
+    Kind,
+    Recipe,
+    Stage,
+    read_located,
+    read_recipe,
+    with_paths,
+)
 from miracle_core.training.transfer import Pretrained
 
 RECIPE = "recipe.toml"
@@ -67,9 +78,25 @@ def run_recipe(
 
     Raises:
         InputError: what is wrong in the recipe or its data, before anything is written; or ``out``
-            is taken, or is resumed by another recipe.
+            is taken, is resumed by another recipe, or another training is writing there.
     """
-    out, together, train = Path(out), processes(), train or _silently
+    out, together, train = as_path(out), processes(), train or _silently
+    with ExitStack() as held:
+        together.on_first(lambda: held.enter_context(one_writer(out)))
+        return _run_recipe(path, out, together, resume, overwrite, train, begins, note, progress)
+
+
+def _run_recipe(
+    path: str | Path,
+    out: Path,
+    together: Processes,
+    resume: bool,
+    overwrite: bool,
+    train: Train,
+    begins: Callable[[Stage], None],
+    note: Callable[[str], None],
+    progress: Progress,
+) -> dict[str, Any]:
     recipe = read_recipe(path, out)
     if resume:
         _check_same(recipe, out)
@@ -143,7 +170,7 @@ def _check_same(recipe: Recipe, out: Path) -> None:
             where=str(out),
             remedy="leave --resume out to begin",
         )
-    if read_values(kept) != recipe.values:
+    if read_located(kept) != recipe.values:
         raise InputError(
             "the recipe is not the one that was begun here",
             where=str(kept),
@@ -175,8 +202,10 @@ def _begin(recipe: Recipe, out: Path) -> None:
     for kind in KINDS:
         for old in out.glob(f"[0-9]*-{kind}"):
             if old.name.removesuffix(f"-{kind}").isdecimal():
-                shutil.rmtree(old)
-    write_text(out / RECIPE, tomli_w.dumps(recipe.values))
+                with one_writer(old):
+                    shutil.rmtree(old)
+    kept = with_paths(recipe.values, lambda path: portable(path, out))
+    write_text(out / RECIPE, tomli_w.dumps(kept))
 
 
 def _check_data(recipe: Recipe, out: Path, *, resume: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from miracle_core.config import ModelSettings, Settings
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
+from miracle_core.paths import as_path
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import check_kind
 from miracle_core.runs.origin import Origin
@@ -70,7 +71,7 @@ class Pretrained:
         Raises:
             InputError: no run, no validated weights in it, or those of another system.
         """
-        folder = RunFolder(Path(path))
+        folder = RunFolder(as_path(path))
         settings = folder.settings()
         if not folder.weights.is_file():
             raise InputError(
@@ -157,7 +158,7 @@ def settings_from(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: no run folder.
     """
-    settings = RunFolder(Path(run)).settings()
+    settings = RunFolder(as_path(run)).settings()
     model = settings.model.model_dump(mode="json")
     return {"pretrained": str(run), "seen": settings.seen, "model": model}
 

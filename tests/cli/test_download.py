@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,9 @@ import pytest
 from miracle_cli.main import main
 from miracle_core.data import download as module
 from miracle_core.data.download import PublicData, RemoteFile, catalogue
+from miracle_core.locks import one_writer
+from tests.support.killed import data_at
+from tests.support.warm import Warm
 
 Capture = pytest.CaptureFixture[str]
 CONTENT = b"user_id,item_id,title\n" + b"u,a,Lamp\n" * 300_000
@@ -25,6 +30,8 @@ class Server(ThreadingHTTPServer):
 
     breaks = 0
     tag = '"one"'
+    content = CONTENT
+    length_stated = True
     ranges: list[str | None]
 
 
@@ -40,11 +47,19 @@ class Handler(BaseHTTPRequestHandler):
         start = 0
         if asked and self.headers.get("If-Range") == self.server.tag:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        content = self.server.content
+        if start >= len(content):
+            self.send_response(416)
+            if self.server.length_stated:
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.send_header("Content-Length", str(len(content) - start))
         self.send_header("ETag", self.server.tag)
         self.end_headers()
-        body = CONTENT[start:]
+        body = content[start:]
         if self.server.breaks:
             self.server.breaks -= 1
             body = body[: len(body) // 2]
@@ -115,6 +130,99 @@ def test_a_file_that_changed_meanwhile_starts_again(server: Server, tmp_path: Pa
     server.tag = '"two"'
     assert main(["download", "shop", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "shop.csv").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_killed_after_the_last_byte_it_is_complete(
+    server: Server, tmp_path: Path, stated: bool
+) -> None:
+    """The server has nothing to send then, and says so (416)."""
+    server.length_stated = stated
+    (tmp_path / "shop.csv.part").write_bytes(CONTENT)
+    (tmp_path / "shop.csv.part.json").write_bytes(orjson.dumps({"tag": server.tag}))
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
+    assert (tmp_path / "shop.csv").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_too_many_bytes_are_not_taken_for_the_file(
+    server: Server, tmp_path: Path, stated: bool
+) -> None:
+    """Without a hash the length tells; where the server does not state it, all is loaded again."""
+    server.length_stated = stated
+    (tmp_path / "shop.csv.part").write_bytes(CONTENT + b"more")
+    (tmp_path / "shop.csv.part.json").write_bytes(orjson.dumps({"tag": server.tag}))
+    url = f"http://127.0.0.1:{server.server_address[1]}/shop.csv"
+    (path,) = module.download(data_at(url), str(tmp_path))
+    assert path.read_bytes() == CONTENT
+    assert server.ranges[-1] is None
+
+
+def test_a_hash_that_differs_starts_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "shop.csv.part").write_bytes(b"x" * len(CONTENT))
+    (tmp_path / "shop.csv.part.json").write_bytes(orjson.dumps({"tag": server.tag}))
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "shop.csv").read_bytes() == CONTENT
+
+
+def test_killed_at_every_call_it_ends_with_the_file_of_the_server(
+    server: Server, tmp_path: Path
+) -> None:
+    """No hash is stated, and after every second kill the server has another version."""
+    url = f"http://127.0.0.1:{server.server_address[1]}/shop.csv"
+    versions = (b"1" * 20_000, b"2" * 21_000)
+    server.content, server.tag = versions[0], '"1"'
+    with Warm("tests.support.killed") as warm:
+        assert warm.run("load", url, str(tmp_path / "whole"), 0, str(tmp_path / "n")) == 0
+        calls = int((tmp_path / "n").read_text())
+        assert calls >= 40
+        for at in range(1, calls + 1):
+            out = tmp_path / str(at)
+            server.content, server.tag = versions[0], '"1"'
+            ended = warm.run("load", url, str(out), at, str(tmp_path / "n"))
+            assert ended == -signal.SIGKILL, at
+            whole = (out / "shop.csv").exists()  # then it is kept
+            if at % 2:
+                server.content, server.tag = versions[1], '"2"'
+            (path,) = module.download(data_at(url), out)
+            assert path.read_bytes() == (versions[0] if whole else server.content), at
+            assert [each.name for each in out.iterdir()] == ["shop.csv"], at
+
+
+def test_two_downloads_of_one_file(server: Server, tmp_path: Path, capsys: Capture) -> None:
+    codes: list[int] = []
+    with one_writer(tmp_path / "shop.csv"):
+        thread = threading.Thread(
+            target=lambda: codes.append(main(["download", "shop", "--out", str(tmp_path)]))
+        )
+        thread.start()
+        thread.join()
+    assert codes == [2]
+    assert "is writing here" in capsys.readouterr().err
+    assert server.ranges == []
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_loaded(
+    server: Server, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "free", lambda path: 1_000_000)
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert "the disk is full: shop.csv.part takes about 2.7 MB" in err
+    assert str(tmp_path / "shop.csv.part") in err
+    monkeypatch.undo()
+
+
+def test_the_next_command_can_be_pasted(server: Server, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "my files"
+    assert main(["download", "shop", "--out", str(out)]) == 0
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "next:" in text]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:3] == ["miracle", "preprocess", str(out)]
 
 
 @pytest.mark.parametrize(

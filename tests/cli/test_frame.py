@@ -206,7 +206,22 @@ def test_a_bug_is_one_line_and_a_way_on(
 def test_a_full_disk_is_no_bug(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install(throwing(OSError(28, "No space left on device", "/data/x")))
     assert main(["try"]) == 1
-    assert capsys.readouterr().err == "error: No space left on device\nwhere: /data/x\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the disk is full: No space left on device",
+        "where: /data/x",
+        "fix:   make room on that disk (or in the quota), then run the command again",
+    ]
+    install(throwing(RuntimeError("Error in fwrite: No space left on device")))  # as libraries do
+    assert main(["try"]) == 1
+    assert "error: the disk is full" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_no_bug(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install(throwing(MemoryError("Unable to allocate 7 TiB")))
+    assert main(["try"]) == 1
+    err = capsys.readouterr().err
+    assert "not enough memory" in err
+    assert "a bug" not in err
 
 
 def test_interrupted(install: Install, capsys: pytest.CaptureFixture[str]) -> None:

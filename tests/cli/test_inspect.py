@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from miracle_cli.activation_figure import told_apart
 from miracle_cli.main import main
 from miracle_core.recommender import Recommender
 from tests.support.runs import TITLES, tiny_run
@@ -103,16 +103,27 @@ def test_figure_6_is_drawn(small_run: Path, tmp_path: Path, capsys: Capture, kin
         assert first.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_drawn_is_told_at_once(
-    small_run: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_drawn_is_told_at_once(tmp_path: Path, capsys: Capture) -> None:
     for name in ("figure.jpg", "figure"):
         assert main(["inspect", str(tmp_path / "no run"), "--figure", name]) == 2
         assert "end its name in .png or .svg" in capsys.readouterr().err
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert main(["inspect", str(small_run), "--figure", str(tmp_path / "f.png")]) == 2
-    assert "pip install matplotlib" in capsys.readouterr().err
-    assert not (tmp_path / "f.png").exists()
+
+
+ALIKE = ["x" * 20 + digit + "y" * 20 for digit in "12"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (["user-10", "a@example.org"], ["user-10", "a@example.org"]),
+        (["A1B2C3D4E5F6G7H8I9J0K1L2M3"], ["A1B2C3D4E5F6…8I9J0K1L2M3"]),
+        (ALIKE, ALIKE),  # their ends agree, so more of them is shown
+        (["same", "same"], ["same", "same"]),
+        (["a\x1b[2Jb"], ["a [2Jb"]),
+    ],
+)
+def test_user_ids_in_a_figure_can_be_told_apart(ids: list[str], shown: list[str]) -> None:
+    assert told_apart(ids) == shown
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> 
     shown = answer(capsys, small_run, "--title", TITLES[3], "--title", "a glove", "--top-k", "4")
     found = Recommender.load(small_run).recommend([3, NewTitle("a glove")], 4)
     assert list(shown) == [
-        *("run", "model", "dataset", "seen", "user", "history", "capsules", "items", "held_out")
+        *("run", "model", "dataset", "seen", "user", "history", "capsules", "items", "held_out"),
+        "additive",
     ]
+    assert shown["additive"] is True
     assert (shown["model"], shown["dataset"], shown["seen"]) == ("miracle", "tiny", "gain")
     assert (shown["user"], shown["held_out"]) == (None, None)
     assert shown["history"] == [
@@ -197,7 +199,7 @@ def test_a_narrow_terminal_keeps_every_column(
         (["--user", "usr-3"], "did you mean user-3?"),
         (["--user", "user-1", "--held-out"], "none is held out"),
         (["--title", " "], "a title is empty"),
-        (["--title", "bad \udcff"], "not valid UTF-8"),
+        (["--title", "bad \udcff"], "is not UTF-8 text"),
         (["--item", "I00", "--top-k", "0"], "top-k"),
         (["--itm", "I00"], "--itm"),
     ],

@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from miracle_cli.main import main
 from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_dataset
 from miracle_core.evaluation import evaluate as evaluate_module
 from miracle_core.evaluation import top_k as top_k_module
 from miracle_core.evaluation.evaluate import evaluate
@@ -79,6 +81,74 @@ def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -
         assert set(listed["item_id"]) == set(ids) - seen
         assert listed["rank"].to_list() == list(range(1, 31 - len(seen)))
         assert listed["target_item_id"][0] == ids[int(dataset.sequence(user)[-1])]
+
+
+def seen_everything(folder: Path) -> Dataset:
+    """Four items; one user has taken all of them, another all but the one held out."""
+    items = pl.DataFrame({c: [f"{c}{i}" for i in range(4)] for c in ("item_id", "title", "text")})
+    sequences = [0, 1, 2, 3, 1, 0, 1, 2, 3, 0, 1, 2]
+    return write_dataset(
+        folder,
+        name="small",
+        items=items.with_columns(domain=pl.lit("d")),
+        user_ids=["all", "but one", "some"],
+        sequences=np.array(sequences, np.int32),
+        offsets=np.array([0, 5, 9, 12]),
+        sources=[],
+        settings={},
+        counts={},
+    )
+
+
+@pytest.mark.parametrize("name", ["top.parquet", "top.csv"])
+def test_a_user_who_has_seen_every_item_counts_as_evaluate_counts(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's recipe, word for word, on a file in which one user has no candidate."""
+    dataset = seen_everything(tmp_path / "data")
+    found = evaluate(
+        fitted("popularity", dataset), dataset, ks=(1, 2, 10), leave_out=True, keep_top=10
+    )
+    assert np.isneginf(found.top_scores[0]).all()
+    path = tmp_path / name
+    for users in (8192, 1):
+        monkeypatch.setattr(top_k_module, "_USERS", users)
+        write_top_k(str(path), found, dataset)
+        top = pl.read_csv(path) if name.endswith("csv") else pl.read_parquet(path)
+        assert top["user_id"].unique(maintain_order=True).to_list() == ["all", "but one", "some"]
+        assert top.row(0) == ("all", None, None, None, "item_id1")
+        assert top["rank"].to_list() == [None, 1, 1, 2]
+        assert top.columns == ["user_id", "rank", "item_id", "score", "target_item_id"]
+        for k in (1, 2, 10):
+            users = top["user_id"].n_unique()
+            hits = top.filter(pl.col("item_id") == pl.col("target_item_id"), pl.col("rank") <= k)[
+                "rank"
+            ]
+            assert len(hits) / users == pytest.approx(found.metrics[f"recall@{k}"])
+            ndcg = (1 / (hits + 1).log(2)).sum() / users
+            assert ndcg == pytest.approx(found.metrics[f"ndcg@{k}"])
+
+
+@pytest.mark.parametrize("name", ["top", "top.txt", "top.csv.gz", "top.json"])
+def test_a_name_that_says_no_format_is_refused_before_anything_slow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    options = ["--save-top-k", str(tmp_path / name)]
+    assert main(["evaluate", str(tmp_path / "no run"), *options]) == 2
+    err = capsys.readouterr().err
+    assert "in which format" in err
+    assert "end it in .parquet or .csv" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_csv_is_a_csv_and_says_what_the_parquet_says(tmp_path: Path) -> None:
+    found = evaluate_run(tiny_run(tmp_path), keep_top=5)
+    table = saved(found, tmp_path / "top.parquet")
+    write_top_k(tmp_path / "top.CSV", found.found, found.dataset)
+    text = (tmp_path / "top.CSV").read_text(encoding="utf-8")
+    assert text.startswith("user_id,rank,item_id,score,target_item_id\n")
+    again = pl.read_csv(tmp_path / "top.CSV", schema=table.schema)
+    assert again.equals(table)
 
 
 def test_a_seen_target_is_no_hit_even_when_k_is_the_whole_catalogue(tmp_path: Path) -> None:

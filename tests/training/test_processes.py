@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from miracle_core.config import Settings, dump_settings
+from miracle_core.config import Settings, dump_settings, make_settings
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import load_run
@@ -46,12 +46,25 @@ def settings_of(kind: str, folder: Path) -> Settings:
         return pretrain_settings(folder)
     if kind == "uncorrected":
         return pretrain_settings(folder, pretrain__log_q=False)
+    if kind == "gbce":  # with enough negatives that some are of the history
+        return quick_settings(
+            folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
+        )
+    if kind in ("sasrec", "gru4rec"):
+        data = quick_settings(folder / "data").data
+        loss = {"recommendation": "sampled-softmax", "negatives": 5}
+        model = {"kind": kind, "width": 8, "max_length": 2, "dropout": 0.0}
+        if kind == "sasrec":
+            loss = {}
+        return make_settings({"data": data, "model": model, "loss": loss})
     if kind == "cosine":
         return quick_settings(folder / "data", model__score="cosine", train__mode="inductive")
     return quick_settings(folder / "data")
 
 
-@pytest.mark.parametrize("kind", ["finetune", "cosine", "pretrain", "uncorrected"])
+@pytest.mark.parametrize(
+    "kind", ["finetune", "cosine", "pretrain", "uncorrected", "gbce", "sasrec", "gru4rec"]
+)
 def test_losses_and_gradients_are_those_of_one_process(
     warm: Warm, tmp_path: Path, kind: str
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,46 @@ def test_a_recipe_goes_on_where_it_was_cut_off(shops: Path, tmp_path: Path, kind
     done.clear()
     assert run_recipe(recipe, out, resume=True, train=stopping(kind, 0, done)) == result
     assert not done
+
+
+def test_a_recipe_that_is_moved_goes_on(shops: Path, tmp_path: Path) -> None:
+    """Its folder names no place of this machine, so it can go with its data."""
+    before = tmp_path / "before"
+    shutil.copytree(shops / "data", before / "data")
+    recipe = write(before, PRETRAIN, FINETUNE)
+    done: list[tuple[Kind, bool]] = []
+    run_recipe(recipe, before / "out", train=stopping("finetune", 3, done))
+    assert str(tmp_path) not in (before / "out" / "recipe.toml").read_text()
+    before.rename(tmp_path / "after")
+    out = tmp_path / "after" / "out"
+    result = run_recipe(out / "recipe.toml", str(out), resume=True)
+    assert result["status"] == "finished"
+    whole = run_recipe(tmp_path / "after" / "recipe.toml", tmp_path / "whole")
+    assert whole["status"] == "finished"
+    weights = "2-finetune/model.safetensors"
+    assert same_tensors(tmp_path / "whole" / weights, out / weights)
+
+
+def test_a_second_recipe_in_a_folder_is_refused(shops: Path, tmp_path: Path) -> None:
+    recipe, out = write(shops, FINETUNE), tmp_path / "out"
+    refused: list[str] = []
+
+    def again(**how: bool) -> None:
+        try:
+            run_recipe(recipe, out, **how)
+        except InputError as error:
+            refused.append(error.what)
+
+    def train(kind: Kind, settings: Settings, path: Path, go_on: bool) -> dict[str, Any]:
+        for how in ({"resume": True}, {"overwrite": True}):
+            thread = threading.Thread(target=again, kwargs=how)
+            thread.start()
+            thread.join()
+        return finetune(settings, path)
+
+    assert run_recipe(recipe, out, train=train)["status"] == "finished"
+    assert len(refused) == 2
+    assert all("is writing here" in what for what in refused)
 
 
 def test_a_stage_that_was_lost_is_done_again(shops: Path, tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ def test_the_report_and_what_is_frozen(
     result = finetune(settings, tmp_path / "run", listeners=[told])
     before, after = weights_of(pretrained), weights_of(tmp_path / "run")
     report = result["transfer"]
-    assert told.reports == [report]
+    assert told.reports == [{**report, "run": str(pretrained.resolve())}]
+    # On disk no path of this machine: relative to the run, so that both can move.
+    assert (tmp_path / "run" / report["run"]).resolve() == pretrained.resolve()
+    assert not Path(report["run"]).is_absolute()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["transfer"] == report
     assert set(report["loaded"]) == before.keys() - {"mask"}
     assert report["left_out"] == ["mask"]

@@ -67,7 +67,7 @@ class RecommendationsPanel(Panel):
                 "" if item is below else _move(exploration.moves, item.item),
                 *([chip(item.capsule)] if named else []),
                 title,
-                f"{item.score:.2f}",
+                f"{item.score:,.2f}",
             )
 
         self.list.show(len(self._shown), cells)
@@ -114,4 +114,4 @@ def _folded(listed: Sequence[Recommended]) -> Text:
         return Text("")
     best = listed[0]
     mark = chip(best.capsule)
-    return Text.assemble(mark, " " if mark else "", f"{shown(best.title)} {best.score:.2f}")
+    return Text.assemble(mark, " " if mark else "", f"{shown(best.title)} {best.score:,.2f}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.errors import InputError
+from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def read(
         )
     if not paths:
         raise InputError("no source is given", remedy="name the raw files or their folder")
-    files, options = [Path(path) for path in paths], options or ReadOptions()
+    files, options = [as_path(path) for path in paths], options or ReadOptions()
     if options.separator is not None:
         from miracle_core.data.readers.separators import separator_named
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal, cast
 import pyarrow as pa
 
 from miracle_core.errors import InputError
+from miracle_core.paths import as_path
 
 Packing = Literal["", "gzip", "zstd", "zip"]
 
@@ -273,6 +274,7 @@ def expand(paths: Sequence[Path]) -> list[RawFile]:
             children = sorted(path.iterdir(), key=lambda child: child.name)
             for child in children:
                 if child.is_file() and not child.name.startswith("."):
+                    as_path(child)  # refuses a name that no manifest could hold
                     found += _opened(child, named=False)
         else:
             found += _opened(path, named=True)

@@ -19,6 +19,7 @@ from miracle_core.data.synthetic.stream import FloatArray, IntArray, Stream
 from miracle_core.data.synthetic.vocabulary import SHOPS, load_vocabulary
 from miracle_core.errors import InputError
 from miracle_core.files import replacing_folder, write_json
+from miracle_core.paths import as_path
 
 TEXT_COLUMNS = ("title", "categories", "brand")
 """What an item's text is made of, in this order."""
@@ -158,7 +159,7 @@ def _generate_shop(name: str, seed: int, n_items: int, n_users: int) -> Shop:
     return Shop(name=name, seed=seed, items=catalogue.table, events=events, truth=truth)
 
 
-def write_shop_files(shop: Shop, folder: Path) -> Path:
+def write_shop_files(shop: Shop, folder: str | Path) -> Path:
     """Write a shop as raw files, whole or not at all, for ``miracle preprocess --format atomic``.
 
     ``NAME.inter`` and ``NAME.item`` are plain atomic files (tab-separated, typed header); beside
@@ -177,6 +178,7 @@ def write_shop_files(shop: Shop, folder: Path) -> Path:
     items = shop.items.rename(
         {"item_id": "item_id:token", **{column: f"{column}:token_seq" for column in TEXT_COLUMNS}}
     )
+    folder = as_path(folder)
     with replacing_folder(folder) as beside:
         for table, suffix in ((inter, "inter"), (items, "item")):
             table.write_csv(beside / f"{shop.name}.{suffix}", separator="\t", quote_style="never")

@@ -1,0 +1,42 @@
+"""Paths as people give them, and paths that outlive a move to another machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from miracle_core.errors import InputError
+
+
+def as_path(value: str | Path) -> Path:
+    """A path that a person named: text or a ``Path``, a leading ``~`` read as the home folder.
+
+    Raises:
+        InputError: the name is not UTF-8, so neither JSON nor TOML could say it.
+    """
+    text = os.fspath(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+        raise InputError(
+            "has a name that is not UTF-8", where=shown, remedy="rename the file or folder"
+        ) from error
+    return Path(text).expanduser() if text.startswith("~") else Path(text)
+
+
+def portable(value: str | Path, folder: Path) -> str:
+    """How a file in ``folder`` names a path: relative to the folder, with ``/``.
+
+    So a folder and what it names can move together, and nothing tells where they lay.
+    """
+    path = Path(value).resolve()
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # another drive, on Windows
+        return path.as_posix()
+
+
+def from_portable(value: str, folder: Path) -> str:
+    """The path that :func:`portable` wrote; an absolute one, as older runs have, stays."""
+    return str((folder.resolve() / Path(value).expanduser()).resolve())
