@@ -67,12 +67,14 @@ def _tasks(data: str, run: str) -> dict[str, Callable[[], object]]:
     order = training.order(1)
     size = training.settings.train.batch_size
     recommender = Recommender.load(run)
-    histories = [recommender.dataset.sequence(user)[:-1].tolist() for user in range(ANSWERS)]
+    read = recommender.dataset
+    histories = [read.sequence(user)[:-1].tolist() for user in range(recommender.n_users)]
+    histories = [history for history in histories if history][:ANSWERS]
     recommender.recommend(histories[0])
 
     def steps() -> None:
-        for step in range(STEPS):
-            training.step(order[step * size :][:size])
+        for start in range(0, len(order), size)[:STEPS]:
+            training.step(order[start:][:size])
 
     def answers() -> None:
         for history in histories:

@@ -1,20 +1,32 @@
 """Pictures of the explorer for README and docs, made by driving it on a run.
 
     python docs/make_screenshots.py RUN [--out docs/screenshots] [--title TITLE ...]
+    python docs/make_screenshots.py --systems [--out docs/screenshots]
 
-Each picture is what a person sees after the keys that its scene presses.
+Each picture is what a person sees after the keys that its scene presses. With ``--systems`` they
+are of other systems, and of a pre-trained run over a Dataset that it never saw; all of it is
+generated and trained for them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from textual.pilot import Pilot
 
+from miracle_core.config import make_settings
+from miracle_core.data.prepare import PrepareSettings, prepare
+from miracle_core.data.readers import read
+from miracle_core.data.synthetic import generate_shops, write_shop_files
+from miracle_core.text import encode_dataset
+from miracle_core.training.finetuning import finetune
+from miracle_core.training.pretraining import pretrain
 from tui.app import ExplorerApp
+from tui.on_disk import Source
 from tui.screens.compare import CompareScreen
 from tui.screens.explore import ExploreScreen
 
@@ -88,7 +100,7 @@ async def compare(app: ExplorerApp, pilot: Pilot[None], titles: Sequence[str]) -
     await pilot.press("f5")
     screen = app.screen
     assert isinstance(screen, CompareScreen) and app.engine is not None
-    screen.open_other(app.engine.run, "last")
+    screen.open_other(Source(app.engine.run, weights="last"))
 
 
 SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
@@ -105,10 +117,43 @@ SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
 }
 
 
-async def picture(run: Path, scene: str, titles: Sequence[str]) -> str:
+# Of the generated shop of the pictures with --systems.
+SHOP, OTHERS = "workshop", ["kitchen", "garden"]
+SHOP_TITLES = ("cut-resistant glove", "pla filament", "digital caliper")
+
+
+def systems(folder: Path) -> dict[str, Source]:
+    """A run each of popularity and of text neighbours, and a pre-trained one with new data.
+
+    Args:
+        folder: where shops, Datasets and runs are made.
+    """
+    data = {}
+    for shop in generate_shops(0, shops=[SHOP, *OTHERS], n_items=400, n_users=1000):
+        write_shop_files(shop, folder / "raw" / shop.name)
+        data[shop.name] = folder / shop.name
+        prepare(read("atomic", [folder / "raw" / shop.name]), PrepareSettings(), data[shop.name])
+        encode_dataset(data[shop.name], "hashing")
+    for kind in ("popularity", "textknn"):
+        asked = {"data": str(data[SHOP]), "model": {"kind": kind}}
+        finetune(make_settings(asked, where="pictures"), folder / kind)
+    small = {
+        "datasets": [str(data[name]) for name in OTHERS],
+        "model": {"width": 64, "capsules": 16, "inner": 128},
+        "train": {"epochs": 5, "batch_size": 256},
+    }
+    pretrain(make_settings(small, where="pictures"), folder / "pretrained")
+    return {
+        "popularity": Source(folder / "popularity"),
+        "textknn": Source(folder / "textknn"),
+        "pretrained": Source(folder / "pretrained", data[SHOP]),
+    }
+
+
+async def picture(source: Source, scene: str, titles: Sequence[str]) -> str:
     """One scene as SVG."""
     play, size, theme = SCENES[scene]
-    app = ExplorerApp(run)
+    app = ExplorerApp(source)
     app.animation_level = "none"
     async with app.run_test(size=size) as pilot:
         app.theme = f"miracle-{theme}"
@@ -122,20 +167,29 @@ async def picture(run: Path, scene: str, titles: Sequence[str]) -> str:
         await settle(app, pilot)
         await play(app, pilot, titles)
         await settle(app, pilot)
-        return app.picture(f"miracle tui {run.name}")
+        data = "" if source.data is None else f" --data {source.data.name}"
+        return app.picture(f"miracle tui {source.run.name}{data}")
 
 
 def main() -> None:
     """Make every picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--systems", action="store_true", help="of other systems; needs no run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "screenshots")
     parser.add_argument("--title", nargs="+", default=TITLES, help="what is typed")
     given = parser.parse_args()
+    if (given.run is None) != given.systems:
+        parser.error("name a run, or say --systems")
     given.out.mkdir(parents=True, exist_ok=True)
-    for scene in SCENES:
-        svg = asyncio.run(picture(given.run, scene, given.title))
-        (given.out / f"{scene}.svg").write_text(svg, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        if given.systems:
+            asked = [(k, s, "explore", SHOP_TITLES) for k, s in systems(Path(name)).items()]
+        else:
+            asked = [(scene, Source(given.run), scene, given.title) for scene in SCENES]
+        for file, source, scene, titles in asked:
+            svg = asyncio.run(picture(source, scene, titles))
+            (given.out / f"{file}.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _check_data(run: Path | None, data: Path | None) -> None:
         raise InputError(
             "is not a Dataset (it has no manifest.json)",
             where=f"--data {data}",
-            remedy="make one with: miracle prepare",
+            remedy="make one with: miracle preprocess",
         )
 
 

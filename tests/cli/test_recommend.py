@@ -199,7 +199,7 @@ def test_a_narrow_terminal_keeps_every_column(
         (["--user", "usr-3"], "did you mean user-3?"),
         (["--user", "user-1", "--held-out"], "none is held out"),
         (["--title", " "], "a title is empty"),
-        (["--title", "bad \udcff"], "not valid UTF-8"),
+        (["--title", "bad \udcff"], "is not UTF-8 text"),
         (["--item", "I00", "--top-k", "0"], "top-k"),
         (["--itm", "I00"], "--itm"),
     ],

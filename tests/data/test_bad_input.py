@@ -95,7 +95,8 @@ KINDS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of small folders are written: that each reaches the disk is tested elsewhere."""
-    monkeypatch.setattr("miracle_core.files._sync", lambda _: None)
+    for name in ("sync", "sync_folder"):
+        monkeypatch.setattr(f"miracle_core.files.{name}", lambda _: None)
 
 
 def put(folder: Path, files: dict[str, bytes]) -> Path:

@@ -28,7 +28,8 @@ CASES = FUZZ_CASES // 2 // BATCHES  # the other half: test_fuzz_tables.py
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of small folders are written: that each reaches the disk is tested elsewhere."""
-    monkeypatch.setattr("miracle_core.files._sync", lambda _: None)
+    for name in ("sync", "sync_folder"):
+        monkeypatch.setattr(f"miracle_core.files.{name}", lambda _: None)
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))

@@ -117,6 +117,11 @@ def random_model(settings: Settings, dataset: Dataset, seed: int = 3) -> Miracle
     """A model whose every parameter is drawn at random, large enough to tell histories apart."""
     model = build_system(settings, sizes_of(settings, dataset))
     assert isinstance(model, Miracle)
+    return draw_weights(model, seed)
+
+
+def draw_weights(model: Miracle, seed: int = 3) -> Miracle:
+    """Draw a model's every parameter at random: unlike trained ones, alike on every machine."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

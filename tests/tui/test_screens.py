@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.runs.folder import RunFolder
-from miracle_core.runs.records import read_metrics
+from miracle_core.runs.records import Metrics
 from miracle_core.runs.summary import State, find_runs, summarise
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import GLOVES, SCREWS, tiny_run
@@ -26,7 +26,7 @@ from tui.screens.capsules import CapsulesScreen
 from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
 from tui.screens.runs import RunsScreen
-from tui.screens.training import TrainingScreen, curves_of
+from tui.screens.training import TrainingScreen, curves_of, told
 from tui.screens.users import UsersScreen
 from tui.user_filter import chosen_users
 from tui.widgets.curve import braille
@@ -188,19 +188,20 @@ async def test_training_without_a_validation_waits(small_run: Path) -> None:
         assert "No validation yet" in driver.text
 
 
-def test_damaged_metrics_are_read_up_to_the_damage(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    good = json.dumps(record(1, 4.0, 0.1))
-    for bad in ("{", "[]", "3", '{"train": 1, "valid": {}, "capsules": {}}', "\x00"):
-        file.write_text(f"{good}\n{bad}\n{good}\n")
-        found = read_metrics(tmp_path)
-        assert found.damaged and len(found.records) == 1
-    file.write_text(f"{good}\n{good[:30]}")
-    assert read_metrics(tmp_path) == read_metrics(tmp_path)
-    assert not read_metrics(tmp_path).damaged and len(read_metrics(tmp_path).records) == 1
-    nan = good.replace("4.0", "NaN")
-    file.write_text(f"{nan}\n")
-    assert ("train", "loss") not in curves_of(read_metrics(tmp_path), "recall@10")
+def test_curves_are_of_the_figures_that_every_record_has() -> None:
+    one = {"train": {"loss": 4.0}, "valid": {"recall@10": 0.1, "mrr@10": 0.2}, "figures": {}}
+    two = {**one, "train": {"loss": None, "terms": 1.0}, "valid": {"recall@10": 0.3}}
+    found = curves_of(Metrics((one, two)), "recall@10")
+    assert found == {("valid", "recall@10"): [0.1, 0.3]}
+    several = {**one, "figures": {"interests_per_user": 2.5, "used": 3}}
+    found = curves_of(Metrics((several,)), "recall@10")
+    assert list(found)[:4] == [
+        ("train", "loss"),
+        ("valid", "recall@10"),
+        ("valid", "mrr@10"),
+        ("figures", "interests_per_user"),
+    ]
+    assert told(("figures", "interests_per_user")) == "interests per user"
 
 
 def test_a_curve_in_braille() -> None:

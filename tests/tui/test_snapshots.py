@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from tests.support.runs import FILAMENT, GLOVES, SCREWS, tiny_run
+from miracle_core.data.dataset import Dataset
+from miracle_core.runs.opening import load_run
+from miracle_core.runs.tensors import load_tensors, save_tensors
+from miracle_core.systems.miracle.miracle import Miracle
+from tests.support.runs import FILAMENT, GLOVES, SCREWS, draw_weights, tiny_run
+from tests.support.systems import pretrained, trained
 from tests.tui.support import Driver
 from tests.tui.test_screens import record
 from tui.app import ExplorerApp
@@ -43,6 +48,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "result.json").write_text(json.dumps(result))
     for file in folder.rglob("*"):
         os.utime(file, (LONG_AGO, LONG_AGO))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of other systems, and a pre-trained one with a Dataset to read."""
+    folder = tmp_path_factory.mktemp("snapshots-systems")
+    for kind in ("popularity", "textknn"):
+        trained(folder, kind)
+    run, new = pretrained(folder)
+    loaded = load_run(run, Dataset.open(new))
+    assert isinstance(loaded.system, Miracle)
+    _, metadata = load_tensors(loaded.folder.weights)
+    save_tensors(loaded.folder.weights, draw_weights(loaded.system).state_dict(), metadata)
     return folder
 
 
@@ -133,6 +152,31 @@ def test_looks(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     app = ExplorerApp(Source(place / "first" / "first"), here=place)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=played(app, scene, theme))
+
+
+async def any_system(driver: Driver) -> None:
+    """A history and why the second of the list is in it; its titles are in every catalogue."""
+    for title in (SCREWS[4], FILAMENT[6], SCREWS[7]):
+        await driver.add(title)
+    await driver.press("escape", "r", "down")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("run", "data"), [("popularity", None), ("textknn", None), ("pretrained", "new")]
+)
+def test_looks_of_other_systems(
+    run: str, data: str | None, size: str, systems: Path, snap_compare: Callable[..., bool]
+) -> None:
+    app = ExplorerApp(Source(systems / run, systems / data if data else None), here=systems)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=played(app, any_system, "dark"))
+
+
+def played(
+    app: ExplorerApp, scene: Callable[[Driver], Any], theme: str
+) -> Callable[[Pilot[None]], Any]:
+    """What brings an explorer to a scene."""
     app.animation_level = "none"
 
     async def prepare(pilot: Pilot[None]) -> None:
@@ -144,4 +188,4 @@ def test_looks(
         await scene(driver)
         await driver.settle()
 
-    assert snap_compare(app, terminal_size=SIZES[size], run_before=prepare)
+    return prepare

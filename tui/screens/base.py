@@ -77,6 +77,13 @@ class ExplorerScreen(Screen[None]):
         return abilities.capsules or abilities.interests
 
     @property
+    def left_out(self) -> set[str]:
+        """Screens that have nothing to show of the run that is open but that sentence."""
+        if self.engine is None or self.engine.model.abilities.capsules:
+            return set()
+        return {"capsules"}
+
+    @property
     def exploration(self) -> Exploration:
         """What is being explored."""
         return self.explorer.exploration
@@ -125,16 +132,14 @@ class ExplorerScreen(Screen[None]):
             return
         app = self.explorer
         name = app.engine.run.name if app.engine else ""
-        capsules = True
         if self.engine is not None:
             model = self.engine.model
-            capsules = model.abilities.capsules
             # Where there is little room the names of the screens matter more.
             if not self.has_class("-narrow"):
                 name += f" · {model.system.title} · {model.dataset.name}"
         top = self.query_one(TopBar)
         top.show(name, *self._answering(), str(app.stage or ""))
-        top.leave_out({"capsules"} if not capsules else set())
+        top.leave_out(self.left_out)
         notice = self.query_one("#notice", Static)
         if notice.has_class("-on") or app.notice:
             notice.update(app.notice)

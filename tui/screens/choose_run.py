@@ -65,7 +65,7 @@ class ChooseRunScreen(Dialog[Choice]):
 
     def compose(self) -> ComposeResult:
         """The list."""
-        with Vertical(id="dialog"):
+        with Vertical(id="dialog", classes="-wide"):
             yield Rows(
                 Column("run", -3),
                 Column("system", -2),

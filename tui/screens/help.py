@@ -36,7 +36,10 @@ def keys_of(screen: Screen[Any]) -> list[tuple[str, list[Binding]]]:
         for kind in type(widget).__mro__:
             if kind.__module__.startswith("tui.") and _own(kind):
                 found.setdefault(_NAMES.get(kind.__name__, kind.__name__), _own(kind))
-    found["Everywhere"] = [*_own(type(screen.app)), *_palette(screen)]
+    left_out = screen.left_out if isinstance(screen, ExplorerScreen) else set()
+    skipped = {f"go('{mode}')" for mode in left_out}
+    everywhere = [key for key in _own(type(screen.app)) if key.action not in skipped]
+    found["Everywhere"] = [*everywhere, *_palette(screen)]
     return [(name, keys) for name, keys in found.items() if keys]
 
 

@@ -1,0 +1,60 @@
+"""What ``miracle tui`` refuses before a screen is drawn, and what it hands to a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from miracle_cli.main import main
+from tui.on_disk import Source
+from tui.web import serve
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def pretrained_run(tmp_path: Path) -> Path:
+    """As much of a pre-trained run as is looked at."""
+    run = tmp_path / "pre"
+    run.mkdir()
+    (run / "config.toml").write_text('datasets = ["/data/a"]\n[train]\n')
+    return run
+
+
+def test_a_pretrained_run_needs_a_dataset(pretrained_run: Path, capsys: Capture) -> None:
+    assert main(["tui", str(pretrained_run)]) == 2
+    told = capsys.readouterr().err
+    assert "is a pre-trained run: it has no Dataset of its own" in told and "--data DATA" in told
+
+
+def test_data_has_to_be_a_dataset_and_to_come_with_a_run(
+    pretrained_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for wrong in (tmp_path, tmp_path / "nowhere"):
+        assert main(["tui", str(pretrained_run), "--data", str(wrong)]) == 2
+        told = capsys.readouterr().err
+        assert "is not a Dataset (it has no manifest.json)" in told
+        assert f"--data {wrong}" in told.replace("\n", "")
+    assert main(["tui", "--data", str(tmp_path)]) == 2
+    assert "needs a run" in capsys.readouterr().err
+
+
+def test_every_window_of_a_browser_reads_the_same_dataset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[str] = []
+
+    class Server:
+        def __init__(self, command: str, access: object) -> None:
+            commands.append(command)
+
+        def run(self, listening: Callable[[], None]) -> None:
+            pass
+
+    monkeypatch.setattr("tui.web.ExplorerServer", Server)
+    serve(Source(tmp_path / "run", tmp_path / "da ta"), "127.0.0.1", 8000, lambda _: None)
+    serve(None, "127.0.0.1", 8000, lambda _: None)
+    assert commands[0].endswith(f"tui {tmp_path / 'run'} --data '{tmp_path / 'da ta'}'")
+    assert commands[1].endswith("-m miracle_cli tui")
