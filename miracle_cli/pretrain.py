@@ -56,7 +56,8 @@ def pretrain(
     """Train on several Datasets together, for `finetune --from` or for zero-shot use.
 
     The best epoch is the one with the highest mean validation metric over the Datasets. The run
-    keeps no copy of the data: the folders must stay where they are while it can be resumed.
+    keeps no copy of the data: while it can be resumed, the folders must stay where they are, seen
+    from the run.
 
     Ctrl-C finishes the step, saves everything and prints how to continue. A second Ctrl-C aborts
     at once.

@@ -39,7 +39,7 @@ def check_features(
             )
 
 
-def load_array(path: Path, dimensions: int, *dtypes: str) -> npt.NDArray[Any]:
+def load_array(path: str | Path, dimensions: int, *dtypes: str) -> npt.NDArray[Any]:
     """An array, memory-mapped; never one of Python objects.
 
     Raises:
@@ -60,13 +60,13 @@ def load_array(path: Path, dimensions: int, *dtypes: str) -> npt.NDArray[Any]:
     return array
 
 
-def write_parquet(path: Path, table: pl.DataFrame) -> None:
+def write_parquet(path: str | Path, table: pl.DataFrame) -> None:
     """Write with fixed settings and no file metadata of ours: equal tables give equal bytes."""
     arrow: pa.Table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
     pq.write_table(arrow, path, compression="zstd", row_group_size=1 << 17)
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
+def read_parquet(path: str | Path) -> pl.DataFrame:
     """Read a table.
 
     Raises:

@@ -45,7 +45,7 @@ class TensorBoard(Listener):
         folder: where the event files go.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = folder
 
     def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
