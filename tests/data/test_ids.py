@@ -136,3 +136,8 @@ class TestNothingInCommon:
         for skip in ("stop", "skip"):
             options = ReadOptions(items=tmp_path / "goods.csv", on_error=skip)
             assert "nothing in common" in refused("table", [sales], options).what
+
+
+def test_any_number_of_noughts_after_the_point_is_a_whole_number() -> None:
+    ids = whole_ids(pl.Series("user", ["1", "1.00", "2", "3.0"]), "user", str)
+    assert ids.to_list() == ["1", "1", "2", "3"]

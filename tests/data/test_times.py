@@ -254,3 +254,9 @@ def test_a_shop_of_which_no_time_can_be_read_tells_why(tmp_path: Path) -> None:
         read("table", [path], ReadOptions(time="when", on_error="skip"))
     assert "5 rows were skipped" in caught.value.what
     assert "a time that can't be read (rows: 5, the first: shop.csv:2)" in caught.value.what
+
+
+@pytest.mark.parametrize("kind", [pl.Int8, pl.Int16, pl.Int32, pl.UInt32, pl.Float32])
+def test_times_of_a_small_number_type(kind: type[pl.DataType]) -> None:
+    times = parse_times(pl.Series("t", [3, 1, None, 2], dtype=kind), lambda row: str(row))
+    assert times.to_list() == [3, 1, None, 2]

@@ -63,7 +63,7 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
         InputError: both ways are there, in a column that is not one of whole numbers.
     """
     names = values.dtype.categories if isinstance(values.dtype, pl.Enum) else values
-    floats = names.str.ends_with(".0") & names.str.contains(_FLOAT)
+    floats = names.str.contains(_FLOAT)
     if not floats.any():
         return values
     distinct = names.drop_nulls().unique()

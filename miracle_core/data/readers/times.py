@@ -148,7 +148,7 @@ def _numbers(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[
     if not len(present):
         return values, ""
     if _like_digits(present):
-        reading = digits(values.cast(pl.Int64).cast(pl.String))
+        reading = digits(values.cast(pl.Int64, strict=False).cast(pl.String))
         # By chance one number of so many digits in thirty is a date.
         if 2 * (len(values) - reading.times.null_count()) > len(present):
             _tell(reading.note, notes)
@@ -158,6 +158,9 @@ def _numbers(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[
 
 def _like_digits(present: pl.Series) -> bool:
     """Whether most numbers have the size of a date in digits, and all are whole."""
+    # The bounds below don't fit the small types of a Parquet file.
+    present = present.cast(pl.Float64 if present.dtype.is_float() else pl.Int64, strict=False)
+    present = present.drop_nulls()
     if present.dtype.is_float():
         if not bool((present.is_finite() & (present.abs() < _EXACT)).all()):
             return False
