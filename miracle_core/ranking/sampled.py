@@ -5,9 +5,11 @@ With the target's scaled score s+, those of its k negatives s_1 ... s_k, and n i
 - BPR (Rendle et al. 2009, BPR-Opt): the mean over j of -log sigmoid(s+ - s_j).
 - BPR-max (Hidasi and Karatzoglou 2018, eq. 10): -log(sum_j w_j sigmoid(s+ - s_j)) + lambda sum_j
   w_j s_j^2, with w the softmax of the negatives' scores.
-- BCE (Kang and McAuley 2018, eq. 6): -log sigmoid(s+) - sum_j log(1 - sigmoid(s_j)), here divided
-  by k + 1 as in gSASRec; SASRec has one negative and no division.
-- gBCE (Petrov and Macdonald 2023, eq. 11-13): BCE with sigmoid(s+)^beta in place of sigmoid(s+),
+- BCE (Kang and McAuley 2018, eq. 6): -log sigmoid(s+) - sum_j log(1 - sigmoid(s_j)); SASRec has
+  one negative. It is a sum as printed, not the mean over the k + 1 scores that others take: divided
+  by many, gradients fall below what Adam adds to their size, and little is learned
+  (docs/decisions/0062).
+- gBCE (Petrov and Macdonald 2023): BCE with sigmoid(s+)^beta in place of sigmoid(s+),
   beta = alpha (t (1 - 1 / alpha) + 1 / alpha), alpha = k / (n - 1). It undoes the overconfidence
   that comes from seeing few negatives.
 - Sampled softmax (Bengio and Senecal 2008): the cross-entropy among target and negatives, from
@@ -67,7 +69,7 @@ def of_scores(loss: LossSettings, scores: Tensor, n_items: int) -> Tensor:
         case "bce" | "gbce":
             t = loss.calibration if loss.recommendation == "gbce" else 0.0
             beta = share * (t * (1 - 1 / share) + 1 / share)
-            return (beta * F.softplus(-own).squeeze(1) + F.softplus(rest).sum(1)) / (k + 1)
+            return beta * F.softplus(-own).squeeze(1) + F.softplus(rest).sum(1)
         case "sampled-softmax":
             logits = torch.cat([own, rest - math.log(share)], 1)
             return torch.logsumexp(logits, 1) - own.squeeze(1)

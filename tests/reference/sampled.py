@@ -24,17 +24,16 @@ def bpr_max(own: float, negatives: list[float], regularisation: float) -> float:
 
 
 def bce(own: float, negatives: list[float]) -> float:
-    """Kang and McAuley 2018, eq. 6, over the 1 + k scores."""
-    total = math.log(sigmoid(own)) + sum(math.log(1.0 - sigmoid(s)) for s in negatives)
-    return -total / (len(negatives) + 1)
+    """Kang and McAuley 2018, eq. 6, with k negatives."""
+    return -math.log(sigmoid(own)) - sum(math.log(1.0 - sigmoid(s)) for s in negatives)
 
 
 def gbce(own: float, negatives: list[float], n_items: int, t: float) -> float:
-    """Petrov and Macdonald 2023: the positive's probability to the power beta."""
+    """Petrov and Macdonald 2023: the positive's probability to the power beta; a sum as BCE."""
     alpha = len(negatives) / (n_items - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    total = math.log(sigmoid(own) ** beta) + sum(math.log(1.0 - sigmoid(s)) for s in negatives)
-    return -total / (len(negatives) + 1)
+    rest = sum(math.log(1.0 - sigmoid(s)) for s in negatives)
+    return -math.log(sigmoid(own) ** beta) - rest
 
 
 def sampled_softmax(own: float, negatives: list[float], n_items: int) -> float:
