@@ -172,7 +172,7 @@ def test_a_damaged_session_is_a_fresh_start(text: str, tmp_path: Path, small_run
     assert (session.recent, session.runs, session.theme) == ([], {}, "")
     name = str(small_run.resolve())
     session.runs[name] = {"history": [1, {"item_id": None, "title": 3}], "top_k": 7, "view": "x"}
-    exploration, lost = session.restore(small_run, Recommender.load(small_run))
+    exploration, lost = session.restore(Source(small_run), Recommender.load(small_run))
     assert exploration.history.entries == () and lost == 2
     assert (exploration.top_k, exploration.view) == (10, "routing")
 
