@@ -5,7 +5,8 @@
 OTHER is a second checkout, such as ``git worktree add ../before COMMIT`` makes. Each checkout works
 in a process of its own, on one thread; they take turns, so that both see the same machine. Of each
 pair the ratio of processor seconds, this one's / the other's, is taken. Printed are the ratios'
-geometric mean and its 95 % interval, and peak memory.
+geometric mean and its 95 % interval. Peak memory is of processes of their own, one a task, that
+give freed memory back at once: what an allocator keeps for later differs by 5 % from run to run.
 
     DATA    a Dataset with text features (Scientific in docs/performance.md)
     RUN     a run of MIRACLE that both can read
@@ -30,6 +31,12 @@ import orjson
 from scipy.stats import t as student_t
 
 STEPS, ANSWERS = 2, 50
+# What makes glibc give freed memory back, so that a process holds what it uses.
+LEAN = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_ARENA_MAX": "1",
+}
 
 
 def work(data: str, run: str) -> None:
@@ -86,12 +93,13 @@ def _tasks(data: str, run: str) -> dict[str, Callable[[], object]]:
 class Worker:
     """A process that works in one checkout."""
 
-    def __init__(self, checkout: Path, data: Path, run: Path) -> None:
+    def __init__(self, checkout: Path, data: Path, run: Path, *, lean: bool = False) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+        allocator = LEAN if lean else {}
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve()), "--work", str(data), str(run)],
             cwd=checkout,
-            env={**os.environ, **threads, "PYTHONPATH": str(checkout)},
+            env={**os.environ, **threads, **allocator, "PYTHONPATH": str(checkout)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -105,6 +113,18 @@ class Worker:
         self._process.stdin.flush()
         seconds, peak = orjson.loads(self._process.stdout.readline())
         return seconds, peak
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def peak(checkout: Path, task: str, data: Path, run: Path) -> int:
+    """The most memory that a process of a checkout takes for one task, in KiB."""
+    worker = Worker(checkout, data, run, lean=True)
+    kib = worker.do(task)[1]
+    worker.close()
+    return kib
 
 
 def interval(ratios: list[float]) -> tuple[float, float, float]:
@@ -128,19 +148,20 @@ def main() -> None:
         parser.error("an interval needs two pairs or more")
     data, run = asked.data.resolve(), asked.run.resolve()
     here = Path(__file__).resolve().parents[1]
-    ours, theirs = Worker(here, data, run), Worker(asked.other.resolve(), data, run)
+    other_checkout = asked.other.resolve()
+    ours, theirs = Worker(here, data, run), Worker(other_checkout, data, run)
     found: dict[str, Any] = {}
     for task in ("step", "evaluation", "recommend"):
         for worker in (ours, theirs):  # not counted: the first time is slower
             worker.do(task)
-        ratios, memory = [], 1.0
+        ratios = []
         for pair in range(asked.pairs):
             first, second = (ours, theirs) if pair % 2 else (theirs, ours)
             one, other = first.do(task), second.do(task)
             mine, their = (one, other) if first is ours else (other, one)
             ratios.append(mine[0] / their[0])
-            memory = mine[1] / their[1]
         middle, low, high = interval(ratios)
+        memory = peak(here, task, data, run) / peak(other_checkout, task, data, run)
         found[task] = {"ratio": middle, "low": low, "high": high, "memory_ratio": memory}
     if asked.json:
         print(orjson.dumps(found).decode())

@@ -160,5 +160,6 @@ def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -
         else:
             # In place, a comparison leaves ones and zeros of the scores' own type.
             part.ge_(best[user : user + n].unsqueeze(1))
-            part.mul_(weight / part.sum(1, keepdim=True))
+            winners = part.sum(1, keepdim=True)
+            part.mul_(torch.div(weight, winners, out=winners))
         row, user = row + k * n, user + n
