@@ -1,0 +1,254 @@
+"""Training and ranking beside RecBole, in turn, on one thread each.
+
+    python benchmarks/recbole.py DATA --python PYTHON [--models sasrec gru4rec] [--pairs 3] [--json]
+
+    DATA      a Dataset; both sides read its own split
+    PYTHON    the interpreter of an environment that holds RecBole 1.2 (`pip install recbole`)
+
+Both train one epoch over the same targets with the same width, layers, heads, softmax over the
+catalogue and number of targets a step, then rank the whole catalogue for each validation user.
+They take turns, so that both see the same machine. Printed are targets and users a second of
+processor time, and the ratios' geometric mean with its 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+WIDTH, HEADS, INNER, LENGTH, TARGETS = 64, 2, 256, 20, 1024
+NAMES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
+LAYERS = {"sasrec": 2, "gru4rec": 1}
+PARTS: tuple[Literal["train", "valid", "test"], ...] = ("train", "valid", "test")
+Task = Callable[[], object]
+
+
+def serve(tasks: dict[str, Task]) -> None:
+    """Do each task that is named on stdin, and answer with its processor seconds.
+
+    A line of its own marks an answer: the other side may print what it likes.
+    """
+    for line in sys.stdin:
+        task = tasks[line.strip()]
+        started = time.process_time()
+        task()
+        print(f"seconds {time.process_time() - started}", flush=True)
+
+
+def our_tasks(data: str, model: str) -> dict[str, Task]:
+    """An epoch and a validation of this project."""
+    from miracle_core.config import make_settings
+    from miracle_core.data.dataset import Dataset
+    from miracle_core.processes import ALONE
+    from miracle_core.runs.folder import RunFolder
+    from miracle_core.training.finetuning import Finetuning
+
+    dataset = Dataset.open(data)
+    targets = len(dataset.examples("train"))
+    sizes: dict[str, Any] = {
+        "kind": model,
+        "width": WIDTH,
+        "layers": LAYERS[model],
+        "max_length": LENGTH,
+    }
+    if model == "sasrec":
+        sizes |= {"heads": HEADS, "inner": INNER}
+    else:
+        sizes |= {"hidden": WIDTH}
+    given: dict[str, Any] = {"data": data, "seen": "as-printed", "model": sizes}
+    training = Finetuning(
+        make_settings(given), RunFolder(Path(tempfile.mkdtemp())), dataset, None, ALONE
+    )
+    order = training.order(1)
+    # So many sequences hold about as many targets as one of the other side's batches.
+    batch = max(round(TARGETS * len(order) / targets), 1)
+
+    def epoch() -> None:
+        training.system.train()
+        for start in range(0, len(order), batch):
+            training.step(order[start:][:batch])
+
+    return {"epoch": epoch, "ranking": training.validate}
+
+
+def their_tasks(folder: str, model: str) -> dict[str, Task]:
+    """An epoch and a validation of RecBole, whose interpreter runs this."""
+    import torch
+
+    read = torch.load
+    # It reads its own checkpoints with a default that newer versions of PyTorch changed.
+    torch.load = lambda *args, **named: read(*args, **{**named, "weights_only": False})
+    config_module, data_module, utils = (
+        import_module(f"recbole.{name}") for name in ("config", "data", "utils")
+    )
+    path = Path(folder)
+    config = config_module.Config(
+        model=NAMES[model],
+        dataset=path.name,
+        config_dict={
+            "data_path": str(path.parent),
+            "benchmark_filename": list(PARTS),
+            "alias_of_item_id": ["item_id_list"],
+            "load_col": {"inter": ["user_id", "item_id_list", "item_id"]},
+            "MAX_ITEM_LIST_LENGTH": LENGTH,
+            "TIME_FIELD": None,
+            "train_neg_sample_args": None,
+            "loss_type": "CE",
+            "train_batch_size": TARGETS,
+            "eval_batch_size": 2048,
+            "eval_args": {
+                "split": {"LS": "valid_and_test"},
+                "order": "TO",
+                "mode": "full",
+            },
+            "metrics": ["Recall", "NDCG"],
+            "topk": [10, 50],
+            "valid_metric": "Recall@10",
+            "use_gpu": False,
+            "state": "WARNING",
+            "show_progress": False,
+            "hidden_size": WIDTH,
+            "embedding_size": WIDTH,
+            "num_layers": LAYERS[model],
+            "n_layers": LAYERS[model],
+            "n_heads": HEADS,
+            "inner_size": INNER,
+            "checkpoint_dir": str(path.parent / "saved"),
+        },
+    )
+    created = data_module.create_dataset(config)
+    train, valid, _ = data_module.data_preparation(config, created)
+    network = utils.get_model(NAMES[model])(config, train.dataset)
+    trainer = utils.get_trainer(config["MODEL_TYPE"], NAMES[model])(config, network)
+    return {
+        "epoch": lambda: trainer._train_epoch(train, 0),
+        "ranking": lambda: trainer.evaluate(valid, load_best_model=False),
+    }
+
+
+def write_split(data: Path, folder: Path) -> dict[str, int]:
+    """Write a Dataset's split as RecBole reads it; how many examples each part has."""
+    import numpy as np
+
+    from miracle_core.data.dataset import Dataset
+
+    dataset = Dataset.open(data)
+    counts: dict[str, int] = {}
+    for part in PARTS:
+        examples = dataset.examples(part)
+        starts = np.asarray(dataset.offsets[examples.users])
+        with (folder / f"{folder.name}.{part}.inter").open("w") as out:
+            out.write("user_id:token\titem_id_list:token_seq\titem_id:token\n")
+            for user, start, end in zip(examples.users, starts, examples.positions, strict=True):
+                history = " ".join(map(str, dataset.sequences[start:end][-LENGTH:]))
+                out.write(f"{user}\t{history}\t{dataset.sequences[end]}\n")
+        counts[part] = len(examples)
+    return counts
+
+
+class Side:
+    """A process that works on one side."""
+
+    def __init__(self, python: str, mode: str, data: Path, model: str) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+        here = Path(__file__).resolve()
+        self._process = subprocess.Popen(
+            [python, str(here), "--side", mode, str(data), model],
+            env={**os.environ, **threads, "PYTHONPATH": str(here.parents[1])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def do(self, task: str) -> float:
+        """Processor seconds of a task."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{task}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("seconds "):
+                return float(line.split()[1])
+        raise SystemExit("one side ended early: see its message above")
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def compare(ours: Side, theirs: Side, task: str, count: int, pairs: int) -> dict[str, float]:
+    """Rates of both sides and their ratio, of tasks done in turn; the first is not counted."""
+    from benchmarks.pairs import interval
+
+    seconds: list[tuple[float, float]] = []
+    for pair in range(pairs + 1):
+        if pair % 2:
+            mine, their = ours.do(task), theirs.do(task)
+        else:
+            their, mine = theirs.do(task), ours.do(task)
+        seconds.append((mine, their))
+    counted = seconds[1:]
+    ratio, low, high = interval([their / mine for mine, their in counted])
+    return {
+        "ours": count * len(counted) / sum(mine for mine, _ in counted),
+        "recbole": count * len(counted) / sum(their for _, their in counted),
+        "ratio": ratio,
+        "low": low,
+        "high": high,
+    }
+
+
+def main() -> None:
+    """Time both sides."""
+    import orjson
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--python", required=True)
+    parser.add_argument("--models", nargs="+", choices=sorted(NAMES), default=sorted(NAMES))
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    if asked.pairs < 2:
+        parser.error("an interval needs two pairs or more")
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room) / "split"
+        folder.mkdir()
+        counts = write_split(asked.data, folder)
+        for model in asked.models:
+            ours = Side(sys.executable, "ours", asked.data.resolve(), model)
+            theirs = Side(asked.python, "theirs", folder, model)
+            found[model] = {
+                task: compare(ours, theirs, task, counts[part], asked.pairs)
+                for task, part in (("epoch", "train"), ("ranking", "valid"))
+            }
+            ours.close()
+            theirs.close()
+    if asked.json:
+        print(orjson.dumps(found).decode())
+        return
+    for model, tasks in found.items():
+        for task, row in tasks.items():
+            unit = "targets/s" if task == "epoch" else "users/s"
+            print(
+                f"{NAMES[model]:<8} {task:<8} {row['ours']:>9,.0f} {unit}, RecBole "
+                f"{row['recbole']:>9,.0f}: {row['ratio']:.2f} times "
+                f"(95 %: {row['low']:.2f} to {row['high']:.2f})"
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        make = our_tasks if sys.argv[2] == "ours" else their_tasks
+        serve(make(*sys.argv[3:5]))
+    else:
+        main()
