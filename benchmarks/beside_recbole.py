@@ -1,6 +1,6 @@
 """Training and ranking beside RecBole, in turn, on one thread each.
 
-    python benchmarks/beside_recbole.py DATA --python PYTHON [--models sasrec gru4rec] [--pairs 3] [--json]
+    python benchmarks/beside_recbole.py DATA --python PYTHON [--models sasrec gru4rec] [--pairs 3]
 
     DATA      a Dataset; both sides read its own split
     PYTHON    the interpreter of an environment that holds RecBole 1.2 (`pip install recbole`)
