@@ -81,9 +81,9 @@ class UniSRec(System):
         self.context = ContextEncoder(
             s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout, causal=True
         )
-        transductive = settings.train.mode == "transductive" and sizes.items is not None
-        self.identity = (
-            nn.Parameter(torch.randn(sizes.items, s.width) * INIT_STD) if transductive else None
+        n_items = sizes.items if settings.train.mode == "transductive" else None
+        self.identity: nn.Parameter | None = (
+            None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
         )
         if settings.seen == "gain":
             self.learn_gain()
