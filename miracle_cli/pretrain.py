@@ -38,11 +38,13 @@ def pretrain(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Maximum number of epochs [default: 2; 3 with --preset paper or reference]."
+            help="Maximum number of epochs [default: the system's own and the preset's: 2 for "
+            "miracle, 5 for unisrec]."
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Examples per step [default: 2048].")
+        int | None,
+        typer.Option(help="Examples per step [default: 2048; 8192 for unisrec's preset paper]."),
     ] = None,
     learning_rate: training.LearningRate = None,
     patience: training.Patience = None,

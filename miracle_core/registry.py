@@ -127,6 +127,17 @@ for _spec in (
         modes=("transductive", "inductive"),
     ),
     SystemSpec(
+        "unisrec",
+        "UniSRec",
+        "Hou et al., Towards Universal Sequence Representation Learning for Recommender Systems, "
+        "KDD 2022",
+        settings=f"{_HERE}.unisrec.settings:UniSRecSettings",
+        system=f"{_HERE}.unisrec.system:UniSRec",
+        needs=("text",),
+        stages=("pretrain", "train"),
+        modes=("transductive", "inductive"),
+    ),
+    SystemSpec(
         "sasrec",
         "SASRec",
         "Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",

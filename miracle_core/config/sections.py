@@ -79,9 +79,9 @@ class PretrainSettings(Section):
             examples) ** mix_temperature: 1 takes every example once, 0 as many from each Dataset.
             An epoch is as long either way.
         encoder_rate: the learning rate of what makes item vectors of text (MIRACLE: the adaptor and
-            the context encoder), times ``train.learning_rate``. At their first weights they keep
-            texts as near to each other as the text encoder has them, in any domain; trained as fast
-            as the rest they give that up for the domains at hand.
+            the context encoder; UniSRec: the adaptor), times ``train.learning_rate``. At their
+            first weights they keep texts as near to each other as the text encoder has them, in any
+            domain; trained as fast as the rest they give that up for the domains at hand.
         log_q: candidates are corrected for how often they are drawn (logQ): a batch's targets are
             mostly popular items, which as its only negatives would learn to score too low.
     """
@@ -106,8 +106,8 @@ class TrainSettings(Section):
         clip: the gradient's norm is cut to this.
         metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
         patience: epochs without a better one before training stops.
-        freeze: leave the system's sequence encoder as pre-trained (MIRACLE: position embeddings
-            and Transformer layers).
+        freeze: leave the system's sequence encoder as pre-trained (MIRACLE, UniSRec: position
+            embeddings and Transformer layers).
         seed: of every random stream.
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).

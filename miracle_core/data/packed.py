@@ -97,6 +97,40 @@ class Packed:
             tokens,
         )
 
+    def keep(self, kept: Tensor) -> tuple[Packed, Tensor]:
+        """Some of each history's items as a batch of their own; what is left moves together.
+
+        Args:
+            kept: bool [tokens], which items stay; at least one of each history.
+
+        Returns:
+            The batch, histories sorted anew by length (its ``order`` still names the caller's),
+            and the places of its items among this batch's, int64 [tokens].
+        """
+        history = self.history_of_token()
+        lengths = torch.bincount(history[kept], minlength=self.n_histories)
+        by_length = lengths.argsort(stable=True)
+        rank = torch.empty_like(by_length)
+        rank[by_length] = torch.arange(self.n_histories, device=rank.device)
+        # Items by their history's new rank; within a history they stay in order.
+        tokens = kept.nonzero().squeeze(1)
+        tokens = tokens[rank[history[tokens]].argsort(stable=True)]
+        lengths = lengths[by_length]
+        length, count = lengths.unique_consecutive(return_counts=True)
+        ends = lengths.cumsum(0)
+        places = torch.arange(len(tokens), device=tokens.device)
+        to_end = ends.repeat_interleave(lengths, output_size=len(tokens)) - places
+        newest = self.positions[self.last_tokens()][:1]
+        return (
+            Packed(
+                self.items[tokens],
+                newest + 1 - to_end,
+                tuple(zip(length.tolist(), count.tolist(), strict=True)),
+                self.order[by_length],
+            ),
+            tokens,
+        )
+
     def to(self, device: torch.device | str) -> Packed:
         """The same batch on another device."""
         return Packed(

@@ -1,8 +1,13 @@
-"""Section 3.2.1: the mixture-of-experts adaptor from text vectors to item vectors (eq. 2-4)."""
+"""The mixture-of-experts adaptor from text vectors to item vectors.
+
+MIRACLE's section 3.2.1 (eq. 2-4) has it from UniSRec (Hou et al. 2022), where each expert is a
+*parametric whitening*, and whose gate has no bias.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +22,16 @@ from miracle_core.ranking.precision import add_product, exact, product_type
 BLOCK_ROWS = 1024
 
 
+def scaled(text: Tensor, scale: Literal["unit", "raw"]) -> Tensor:
+    """Text vectors with a root mean square of 1 (``unit``), or as they are (``raw``).
+
+    A vector of zeros stays one. [items, d_b] to [items, d_b].
+    """
+    if scale == "raw":
+        return text
+    return F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])
+
+
 class MoEAdaptor(nn.Module):
     """x = sum_k g_k (t - b2_k) W2_k with g = softmax(t W1 + b1)   (eq. 2-4).
 
@@ -29,22 +44,30 @@ class MoEAdaptor(nn.Module):
         experts: G.
         dropout: share of a text vector's entries dropped before the experts in training.
         noisy: whether the gate's logits get noise in training.
+        gate_bias: whether the gate's logits have a bias.
 
     Attributes:
         gate_weight: W1 [d_b, G].
-        gate_bias: b1 [G].
+        gate_bias: b1 [G] (absent without one).
         noise_weight: [d_b, G] (absent without noise).
         expert_bias: b2 [G, d_b]; printed as [d], but it is subtracted from t.
         expert_weight: W2 [d_b, G, d].
     """
 
     def __init__(
-        self, text_width: int, width: int, experts: int, dropout: float = 0.3, noisy: bool = True
+        self,
+        text_width: int,
+        width: int,
+        experts: int,
+        dropout: float = 0.3,
+        noisy: bool = True,
+        *,
+        gate_bias: bool = True,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.gate_weight = nn.Parameter(torch.zeros(text_width, experts))
-        self.gate_bias = nn.Parameter(torch.zeros(experts))
+        self.gate_bias = nn.Parameter(torch.zeros(experts)) if gate_bias else None
         self.noise_weight = nn.Parameter(torch.zeros(text_width, experts)) if noisy else None
         self.expert_bias = nn.Parameter(torch.zeros(experts, text_width))
         self.expert_weight = nn.Parameter(torch.randn(text_width, experts, width) * INIT_STD)
@@ -52,12 +75,15 @@ class MoEAdaptor(nn.Module):
     def gate(self, t: Tensor) -> Tensor:
         """The experts' weights g (eq. 3): [items, d_b] to [items, G]."""
         if not self.training or self.noise_weight is None:
+            if self.gate_bias is None:
+                return (t @ self.gate_weight).softmax(-1)
             return torch.addmm(self.gate_bias, t, self.gate_weight).softmax(-1)
         # So narrow a product takes no longer with twice the columns, and its gradient less this way
         # round.
         both = F.linear(t, torch.cat([self.gate_weight, self.noise_weight], 1).T)
         logits, spread = both.tensor_split(2, 1)
-        logits = logits + self.gate_bias
+        if self.gate_bias is not None:
+            logits = logits + self.gate_bias
         logits = logits + torch.randn_like(logits) * (F.softplus(spread) + 0.01)
         return logits.softmax(-1)
 

@@ -31,6 +31,30 @@ def test_the_newest_items_of_every_history_at_their_places(histories, max_length
         assert packed.items[owners == user].tolist() == row
 
 
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
+def test_what_is_kept_of_every_history(histories, max_length, seed):
+    """As if the histories had never had the other items."""
+    packed = pack_lists(histories, max_length)
+    rng = np.random.default_rng(seed)
+    stays = [rng.random(min(len(own), max_length)) < 0.5 for own in histories]
+    for own in stays:
+        own[rng.integers(len(own))] = True
+    kept = torch.from_numpy(np.concatenate([stays[caller] for caller in packed.order.tolist()]))
+    less, places = packed.keep(kept)
+    rest = [
+        [item for item, stay in zip(own[-max_length:], stay_own, strict=True) if stay]
+        for own, stay_own in zip(histories, stays, strict=True)
+    ]
+    assert [row.tolist() for row in per_history(less, less.items)] == rest
+    assert torch.equal(packed.items[places], less.items)
+    fresh = pack_lists(rest, max_length)
+    assert less.groups == fresh.groups
+    assert torch.equal(less.positions, fresh.positions)
+    owners = packed.order[packed.history_of_token()][places]
+    assert torch.equal(owners, less.order[less.history_of_token()])
+
+
 def test_slices_of_one_array_may_overlap_and_leave_gaps():
     sequences = np.arange(100, 120, dtype=np.int32)
     packed = pack(sequences, np.array([0, 5, 4]), np.array([4, 6, 10]), max_length=3)

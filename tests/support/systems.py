@@ -10,7 +10,10 @@ from tests.support.runs import other_shop, tiny_shop
 from tests.training.support import pretrain_settings
 
 # Settings that make a system small enough for a test.
-SMALL = {"mind": ["--epochs", "2", "--set", "model.width=16", "--set", "model.max_length=6"]}
+SMALL = {
+    "mind": ["--epochs", "2", "--set", "model.width=16", "--set", "model.max_length=6"],
+    "unisrec": ["--epochs", "2", "--set", "model.width=16", "--set", "model.experts=2"],
+}
 
 
 def trained(folder: Path, kind: str) -> Path:

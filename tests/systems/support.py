@@ -14,6 +14,7 @@ from miracle_core.data.readers import read
 from miracle_core.data.synthetic import generate_shops, write_shop_files
 from miracle_core.data.writing import write_dataset
 from miracle_core.runs.folder import RunFolder
+from miracle_core.text import encode_dataset
 from miracle_core.training.finetuning import finetune
 
 
@@ -38,12 +39,24 @@ def cycle_shop(folder: Path, n_items: int = 12, length: int = 7) -> Path:
 
 
 def overfits(
-    folder: Path, model: dict[str, Any], loss: str = "softmax", epochs: int = 15, **train: Any
+    folder: Path,
+    model: dict[str, Any],
+    loss: str = "softmax",
+    epochs: int = 15,
+    *,
+    text: bool = False,
+    **train: Any,
 ) -> None:
-    """Train on the circle: what comes next is always known, and the loss falls to nearly 0."""
+    """Train on the circle: what comes next is always known, and the loss falls to nearly 0.
+
+    With ``text`` items have text vectors.
+    """
+    data = cycle_shop(folder / "circle")
+    if text:
+        encode_dataset(data, "hashing:32")
     settings = make_settings(
         {
-            "data": str(cycle_shop(folder / "circle")),
+            "data": str(data),
             "seen": "as-printed",
             "model": model,
             "loss": {"recommendation": loss, "negatives": 11},
@@ -66,11 +79,18 @@ def overfits(
         assert last["train"]["loss"] < 0.05
 
 
-def beats_popularity(folder: Path, model: dict[str, Any], **train: Any) -> None:
-    """Train on a small generated shop; validation Recall@10 is well above popularity's."""
+def beats_popularity(
+    folder: Path, model: dict[str, Any], *, text: bool = False, **train: Any
+) -> None:
+    """Train on a small generated shop; validation Recall@10 is well above popularity's.
+
+    With ``text`` items have text vectors.
+    """
     (shop,) = generate_shops(0, shops=["workshop"], n_items=150, n_users=400)
     write_shop_files(shop, folder / "raw")
     prepare(read("atomic", [folder / "raw"]), PrepareSettings(), folder / "data")
+    if text:
+        encode_dataset(folder / "data", "hashing:64")
     ours = {
         "data": str(folder / "data"),
         "model": model,

@@ -23,6 +23,7 @@ SMALL = {
     "gru4rec": {"width": 16, "hidden": 16},
     "miracle": {"width": 16, "capsules": 4, "experts": 2, "layers": 1, "inner": 16},
     "sasrec": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
+    "unisrec": {"width": 16, "experts": 2, "layers": 1, "inner": 16, "dropout": 0.2},
 }
 
 

@@ -44,6 +44,11 @@ def written(folder: Path, settings: Settings) -> str:
 def settings_of(kind: str, folder: Path) -> Settings:
     if kind == "pretrain":
         return pretrain_settings(folder)
+    if kind == "unisrec":
+        datasets = pretrain_settings(folder).datasets
+        model = {"kind": kind, "width": 8, "experts": 2, "layers": 1, "inner": 8, "max_length": 6}
+        train = {"batch_size": 8, "learning_rate": 0.01, "epochs": 2}
+        return make_settings({"datasets": datasets, "model": model, "train": train})
     if kind == "uncorrected":
         return pretrain_settings(folder, pretrain__log_q=False)
     if kind == "gbce":  # with enough negatives that some are of the history
@@ -63,7 +68,8 @@ def settings_of(kind: str, folder: Path) -> Settings:
 
 
 @pytest.mark.parametrize(
-    "kind", ["finetune", "cosine", "pretrain", "uncorrected", "gbce", "sasrec", "gru4rec"]
+    "kind",
+    ["finetune", "cosine", "pretrain", "uncorrected", "unisrec", "gbce", "sasrec", "gru4rec"],
 )
 def test_losses_and_gradients_are_those_of_one_process(
     warm: Warm, tmp_path: Path, kind: str
@@ -78,7 +84,7 @@ def test_losses_and_gradients_are_those_of_one_process(
         torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-5, msg=name)
     largest = {name: float(alone[name].abs().max()) for name in alone if ".d." in name}
     assert min(v for k, v in largest.items() if "score.bias" not in k and k.startswith("0.")) > 1e-5
-    if kind in ("pretrain", "uncorrected"):
+    if kind in ("pretrain", "uncorrected", "unisrec"):
         assert all(float(alone[f"{number}.contrast"]) > 0 for number in (0, 1, 5))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
@@ -11,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
-from miracle_core.layers.adaptor import MoEAdaptor
+from miracle_core.layers.adaptor import MoEAdaptor, scaled
+from miracle_core.layers.context import ContextEncoder
 from miracle_core.layers.linear import INIT_STD
 from miracle_core.layers.radial import directions, rows_and_directions
 from miracle_core.processes import ALONE, Processes
-from miracle_core.ranking.loss import max_interest_cross_entropy
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Sizes, System
+from miracle_core.systems.in_batch import next_of_the_batch
 from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
-from miracle_core.systems.miracle.context import ContextEncoder
 from miracle_core.systems.miracle.explain import route
 from miracle_core.systems.miracle.losses import coverage, interest_contrast, orthogonality
 from miracle_core.systems.miracle.masking import draw_mask
@@ -96,13 +94,8 @@ class Miracle(System):
         self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
 
     def prepared(self, text: Tensor) -> Tensor:
-        """Text vectors with a root mean square of 1, or as they are (``model.text_scale``).
-
-        A vector of zeros stays one.
-        """
-        if self.settings.text_scale == "raw":
-            return text
-        return F.normalize(text, dim=-1) * math.sqrt(text.shape[-1])
+        """Text vectors with a root mean square of 1, or as they are (``model.text_scale``)."""
+        return scaled(text, self.settings.text_scale)
 
     def item_vectors(self, text: Tensor, identity: Tensor | None = None) -> Tensor:
         """x_v of items (eq. 2), plus e_v where given: [items, d_b] to [items, d].
@@ -207,37 +200,11 @@ class Miracle(System):
                 out, and with it the second walk through the network.
             processes: those that share the batch.
         """
-        packed, names = batch.packed, items.rows
+        packed = batch.packed
         x = self.item_vectors(items.required_text())
         tokens = F.embedding(packed.items, x)
         encoded = self.encode(tokens, packed)
-        # Candidates are the batch's targets (eq. 16), an item once however many took it: a user's
-        # own item is then never its negative, and another counts as often as it was taken.
-        chosen, own, counts = batch.targets.unique(return_inverse=True, return_counts=True)
-        candidates = self.candidates(F.embedding(chosen, x))
-        named = packed
-        if names is not None:
-            named = replace(packed, items=names[packed.items])
-            chosen, candidates, own, counts = joined(
-                names[chosen], candidates, own, counts, processes
-            )
-        item_bias = counts.to(x.dtype).log()
-        if batch.frequencies is not None:
-            # Drawn so often for every time expected: the exponentials of the batch's candidates
-            # then sum, on average, to those of all items, each once.
-            expected = counts.sum() * batch.frequencies[chosen]
-            item_bias = item_bias - expected.to(x.dtype).log()
-        interests = encoded.interests
-        recommendation = max_interest_cross_entropy(
-            interests,
-            candidates,
-            own[interests.users],
-            scale=1.0 / self.temperature,
-            item_bias=item_bias,
-            target_bias=x.new_zeros(len(own)),
-            seen=self.seen(interests, named, chosen),
-        )
-        recommendation = recommendation * processes.fraction(packed.n_histories)
+        recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
         contrast = None
         if masked is not None:
             contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
@@ -305,29 +272,3 @@ class Miracle(System):
             total = total + s.contrast * contrast
         activated = torch.bincount(output.activated, minlength=s.capsules)
         return Objective(total, terms, {"capsules": activated})
-
-
-def joined(
-    names: Tensor, vectors: Tensor, own: Tensor, counts: Tensor, processes: Processes
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The candidates of all processes, an item once however many processes have it.
-
-    Args:
-        names: int64 [candidates], what tells one item from another; each once.
-        vectors: [candidates, d].
-        own: int64 [histories], the candidate that each history took.
-        counts: int64 [candidates], by how many histories each was taken.
-        processes: those that share the batch.
-
-    Returns:
-        The same for all candidates, names rising; ``own`` is still of this process's histories.
-    """
-    names, first = processes.gather(names)
-    vectors, _ = processes.gather(vectors)
-    counts, _ = processes.gather(counts)
-    different, place = names.unique(return_inverse=True)
-    # An item that several processes have is the first one's: all would compute the same vector.
-    row = torch.arange(len(names), device=names.device)
-    chosen = row.new_full((len(different),), len(names)).scatter_reduce(0, place, row, "amin")
-    total = counts.new_zeros(len(different)).index_add(0, place, counts)
-    return different, F.embedding(chosen, vectors), place[first + own], total

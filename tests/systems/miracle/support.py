@@ -18,8 +18,9 @@ from tests.reference.parameters import Layer, Parameters, random_parameters
 
 if TYPE_CHECKING:
     from miracle_core.layers.adaptor import MoEAdaptor
+    from miracle_core.layers.context import ContextEncoder
+    from miracle_core.layers.transformer import TransformerLayer
     from miracle_core.systems.miracle.capsules import SparseCapsules
-    from miracle_core.systems.miracle.context import ContextEncoder, TransformerLayer
     from tests.reference.parameters import Array
 
 WIDTH, N = 6, 5

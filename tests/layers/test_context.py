@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miracle_core.data.packed import pack_lists
-from miracle_core.systems.miracle.context import ContextEncoder
+from miracle_core.layers.context import ContextEncoder
 from tests.reference.items import eq5_6_context
 from tests.systems.miracle.support import (
     LENGTHS,

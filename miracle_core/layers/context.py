@@ -1,4 +1,4 @@
-"""Section 3.2.2: deeply-contextualised item vectors, a bidirectional Transformer (eq. 5-6)."""
+"""Items in their histories' context, a Transformer: MIRACLE's section 3.2.2, UniSRec's 2.2.1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from miracle_core.layers.transformer import TransformerLayer
 
 
 class ContextEncoder(nn.Module):
-    """H = Transformer(dropout(LayerNorm(x + P)))   (eq. 5-6).
+    """H = Transformer(dropout(LayerNorm(x + P)))   (MIRACLE's eq. 5-6).
 
     Position embeddings count from the newest item: it has the last row of P in every history.
 
@@ -25,6 +25,7 @@ class ContextEncoder(nn.Module):
         inner: width inside the feed-forward networks.
         dropout: share dropped of the input, of attention weights and of each block's output.
         eps: floor inside the layer norms.
+        causal: items see themselves and older ones only; MIRACLE's see their whole history.
     """
 
     def __init__(
@@ -36,13 +37,16 @@ class ContextEncoder(nn.Module):
         inner: int = 256,
         dropout: float = 0.3,
         eps: float = 1e-12,
+        *,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.position = nn.Parameter(torch.randn(max_length, width) * INIT_STD)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, inner, dropout, eps) for _ in range(layers)
+            TransformerLayer(width, heads, inner, dropout, eps, causal=causal)
+            for _ in range(layers)
         )
 
     def forward(self, x: Tensor, packed: Packed) -> Tensor:

@@ -1,0 +1,93 @@
+"""Pre-training's loss of the next item: a batch's own targets are the candidates.
+
+The items of several catalogues are too many to score them all, so the targets of the other
+histories are the negatives, of whatever domain: MIRACLE's eq. 16, UniSRec's first contrast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.processes import Processes
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.loss import max_interest_cross_entropy
+from miracle_core.systems.base import Batch, ItemSide, System
+
+
+def next_of_the_batch(
+    system: System,
+    interests: Interests,
+    inputs: Tensor,
+    items: ItemSide,
+    batch: Batch,
+    processes: Processes,
+) -> Tensor:
+    """The loss of each history's next item among the targets of all processes, a scalar.
+
+    Candidates are an item once however many took it: a user's own item is then never its negative,
+    and another counts as often as it was taken. Where ``batch.frequencies`` says how often items
+    are drawn, candidates are corrected for that (docs/decisions/0023). This process's part of the
+    mean over the whole batch.
+
+    Args:
+        system: whose candidates, temperature and gain it is.
+        interests: of the batch's histories.
+        inputs: [items, w], the batch's own items.
+        items: the same; ``rows`` tell them from those of other processes (None where there is but
+            one).
+        batch: this process's share, item indices into ``items``.
+        processes: those that share the batch.
+    """
+    packed, names = batch.packed, items.rows
+    chosen, own, counts = batch.targets.unique(return_inverse=True, return_counts=True)
+    candidates = system.candidates(F.embedding(chosen, inputs))
+    named = packed
+    if names is not None:
+        named = replace(packed, items=names[packed.items])
+        chosen, candidates, own, counts = joined(names[chosen], candidates, own, counts, processes)
+    item_bias = counts.to(candidates.dtype).log()
+    if batch.frequencies is not None:
+        # Drawn so often for every time expected: the exponentials of the batch's candidates
+        # then sum, on average, to those of all items, each once.
+        expected = counts.sum() * batch.frequencies[chosen]
+        item_bias = item_bias - expected.to(candidates.dtype).log()
+    loss = max_interest_cross_entropy(
+        interests,
+        candidates,
+        own[interests.users],
+        scale=1.0 / system.temperature,
+        item_bias=item_bias,
+        target_bias=candidates.new_zeros(len(own)),
+        seen=system.seen(interests, named, chosen),
+    )
+    return loss * processes.fraction(packed.n_histories)
+
+
+def joined(
+    names: Tensor, vectors: Tensor, own: Tensor, counts: Tensor, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The candidates of all processes, an item once however many processes have it.
+
+    Args:
+        names: int64 [candidates], what tells one item from another; each once.
+        vectors: [candidates, d].
+        own: int64 [histories], the candidate that each history took.
+        counts: int64 [candidates], by how many histories each was taken.
+        processes: those that share the batch.
+
+    Returns:
+        The same for all candidates, names rising; ``own`` is still of this process's histories.
+    """
+    names, first = processes.gather(names)
+    vectors, _ = processes.gather(vectors)
+    counts, _ = processes.gather(counts)
+    different, place = names.unique(return_inverse=True)
+    # An item that several processes have is the first one's: all would compute the same vector.
+    row = torch.arange(len(names), device=names.device)
+    chosen = row.new_full((len(different),), len(names)).scatter_reduce(0, place, row, "amin")
+    total = counts.new_zeros(len(different)).index_add(0, place, counts)
+    return different, F.embedding(chosen, vectors), place[first + own], total

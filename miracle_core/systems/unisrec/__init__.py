@@ -1,0 +1,1 @@
+"""UniSRec, universal sequence representations from items' text."""
