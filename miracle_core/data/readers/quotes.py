@@ -2,9 +2,9 @@
 
 A field that begins with a double quote must end with one, followed by a separator or the line's
 end; a quote inside is written twice. A quote further inside a field that doesn't begin with one is
-an ordinary character. A quoted field may span lines, but none that has as many fields as a row: such
-a line is taken for a row, and the quote for one that was left open. Where rows may be left out and
-no more than half of the field's lines could be rows, it may be a text after all: all its lines are
+an ordinary character. A quoted field may span lines, but none with as many fields as a row: such a
+line is taken for a row, and the quote for one that was left open. Where rows may be left out and no
+more than half of the field's lines could be rows, it may be a text after all: all of its lines are
 left out, so that no row is made of prose.
 
 The last line of a row's first field always has as many fields as a row. It is a row of its own only
@@ -26,8 +26,8 @@ import polars as pl
 _MOST_LINES = 1000  # of one field
 _REMEDY = 'close the quote at the end of its field, and write a quote inside a field as ""'
 _SWALLOWED = (
-    f"{_REMEDY}; of a text that spans lines, remove the line breaks: no line of it may have as many "
-    "fields as a row"
+    f"{_REMEDY}; of a text that spans lines, remove the line breaks: no line of it may have as "
+    "many fields as a row"
 )
 
 

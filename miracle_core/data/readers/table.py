@@ -123,7 +123,10 @@ def _read_events(
             tables.append(_rows(path, layout, names, wanted, ids, skips, progress, options.time))
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
         tables = [
-            replace(table, rows=table.rows.with_columns(times_as_text(table.rows[options.time])))
+            replace(
+                table,
+                rows=table.rows.with_columns(times_as_text(table.rows[options.time], table.place)),
+            )
             for table in tables
         ]
     return tables, texts
@@ -147,7 +150,7 @@ def _seekable(path: RawFile) -> Path | pa.BufferReader:
 
 def _no_parquet(path: RawFile, error: Exception) -> InputError:
     return InputError(
-        f"can't be read as Parquet: {error}",
+        f"can't be read as Parquet: {str(error).splitlines()[0] if str(error) else 'no reason'}",
         where=str(path),
         remedy="write the file again, with columns of text, numbers and dates",
     )
