@@ -217,7 +217,7 @@ class TestZones:
                 parse_times(pl.Series([other, other, written]), place)
             assert caught.value.where == "row 2"
             if "/" not in written:
-                with pytest.raises(InputError, match="neither a written"):
+                with pytest.raises(InputError, match="neither a date"):
                     parse_moment(written, "s")
 
     @pytest.mark.parametrize(
