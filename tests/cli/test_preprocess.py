@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +48,20 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_second_one_is_refused_while_the_first_still_reads(
-    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new" / "out"
-    read, codes = readers.read, []
-
-    def beside() -> None:
-        codes.append(main(arguments(shop, out, "--k-core", "0")))
+    read, second = readers.read, []
 
     def reading(*given: Any) -> Any:
-        if not codes:
-            second = threading.Thread(target=beside)
-            second.start()
-            second.join()
+        command = [sys.executable, "-m", "miracle_cli", *arguments(shop, out, "--k-core", "0")]
+        second.append(subprocess.run(command, capture_output=True, text=True, check=False))
         return read(*given)
 
     monkeypatch.setattr(readers, "read", reading)
     assert main(arguments(shop, out, "--k-core", "3")) == 0
-    assert codes == [2]
-    assert "is writing here" in capsys.readouterr().err
+    assert second[0].returncode == 2, second[0].stderr
+    assert "is writing here" in second[0].stderr
     assert Dataset.open(out).manifest.settings["k_core"] == 3
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
