@@ -10,7 +10,7 @@ from miracle_core.data.dataset import SourceFile
 from miracle_core.data.interactions import Interactions, Place
 from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
-from miracle_core.data.readers.delimited import require_columns
+from miracle_core.data.readers.delimited import listed, require_columns
 from miracle_core.data.readers.ids import ids_as_text, whole_ids
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.tables import Places, Table
@@ -155,7 +155,7 @@ def text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list
         return []
     if options.title is None and not options.text and "title" not in names:
         raise InputError(
-            f"has no column 'title', and none is named (it has: {', '.join(names)})",
+            f"has no column 'title', and none is named (it has: {listed(names)})",
             where=place,
             remedy="name the columns that describe an item with --title-column and --text-column; "
             "or say --no-text, for systems that know items by id only",

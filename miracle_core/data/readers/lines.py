@@ -109,7 +109,15 @@ def records(
         taken = 1
         try:
             text = raw.decode(layout.encoding)
-            if rules is None or '"' not in text:
+            if "\0" in text:
+                found = Fault(
+                    number,
+                    "a NUL byte",
+                    "holds a NUL byte, which no text has",
+                    "get the file again, or remove the byte",
+                    column=text.index("\0") + 1,
+                )
+            elif rules is None or '"' not in text:
                 found = _plain(number, text.rstrip("\r"), layout)
             else:
                 end = rules.end(lines, more, layout.encoding, expected)
