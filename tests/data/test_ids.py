@@ -64,6 +64,35 @@ class TestWholeNumbers:
         paths = write(tmp_path, games__json=lines(*games), reviews__json=lines(*played))
         assert read("steam", paths).events["item_id"].to_list() == ["70", "71"]
 
+    def test_json_that_lost_digits(self, tmp_path: Path) -> None:
+        """A whole number of more than 64 bits is read as a float: two users would be one."""
+        games = lines({"app_name": "Bat", "id": "7"})
+        for one, other in ((2**64 + 1, 2**64 + 2), (1e16, 1.0000000000000002e16)):
+            played = lines(
+                *(
+                    {"username": user, "product_id": "7", "date": "2018-01-02"}
+                    for user in ("u", one, other)
+                )
+            )
+            paths = write(tmp_path, games__json=games, reviews__json=played)
+            error = refused("steam", paths)
+            assert "has lost its last digits" in error.what
+            assert error.where == f"{paths[1]}:2"
+            found = read("steam", paths, ReadOptions(on_error="skip"))
+            assert (found.events.height, found.skipped[0]["rows"]) == (1, 2)
+
+    def test_attributes_keep_to_their_items(self, tmp_path: Path) -> None:
+        (tmp_path / "T.inter").write_text("user_id:token\titem_id:token\nu\t1\nu\t2\n")
+        (tmp_path / "T.item").write_text(
+            "item_id:token\ttitle:token_seq\tbrand:token\n1.0\tLamp\tLux\n2.0\tMug\tDuo\n"
+        )
+        attributes = read("atomic", [tmp_path]).attributes
+        assert attributes is not None
+        assert attributes.rows() == [("1", "brand", "Lux"), ("2", "brand", "Duo")]
+        with (tmp_path / "T.item").open("a") as file:
+            file.write("2.0\tMug\tDuo\n")
+        assert "is there twice" in refused("atomic", [tmp_path]).what
+
     @pytest.mark.parametrize(("bad", "what"), [(1.5, "not whole"), (2.0**60, "too large")])
     def test_other_floats_are_no_ids(self, tmp_path: Path, bad: float, what: str) -> None:
         path = parquet(tmp_path / "1.parquet", [1.0, bad], [7.0, 8.0], pl.Float64())
