@@ -14,7 +14,7 @@ _FRACTION = r"^-?\d+\.\d*[1-9]\d*$"
 _NUMBER = r"^-?\d+(?:\.0+)?$"
 # Written by programs that take ids for measured numbers: 1E+05, 1.23457E+11, 1.2345678E7.
 _EXPONENT = r"^-?\d(?:\.\d+[eE]\+?|[eE]\+)\d{1,3}$"
-_WORDS = {pl.Float64(): "floats", pl.Float32(): "floats of 32 bits"}
+_WORDS: dict[pl.DataType, str] = {pl.Float64(): "floats", pl.Float32(): "floats of 32 bits"}
 _MAYBE_EXPONENT = r"^\d[eE]\d{1,2}$"  # 1e5, which may be a code, too
 
 
