@@ -213,6 +213,7 @@ def preprocess(
     from miracle_cli.progress import RichProgress
     from miracle_core.data.prepare import PrepareSettings, check_out, check_settings, prepare
     from miracle_core.data.readers import ReadOptions, read
+    from miracle_core.locks import one_writer
 
     given: dict[str, Any] = {
         "name": name,
@@ -255,26 +256,27 @@ def preprocess(
             remedy="leave one of them out",
         )
     progress = RichProgress()
-    # First whatever can fail at once: reading may take long.
-    check_out(out)
-    check_settings(settings)
-    if encoder is not None:
-        from miracle_core.text import encode_dataset, load_encoder
+    with one_writer(out):  # from the first look to the last file
+        # First whatever can fail at once: reading may take long.
+        check_out(out)
+        check_settings(settings)
+        if encoder is not None:
+            from miracle_core.text import encode_dataset, load_encoder
 
-        loaded = load_encoder(encoder, progress)
-    interactions = read(form, source, options, progress)
-    for note in interactions.notes:
-        message(note)
-    dataset = prepare(interactions, settings, out, progress)
-    if encoder is not None:
-        try:
-            dataset = encode_dataset(out, loaded, progress)
-        except BaseException:
-            message(
-                f"the Dataset is in {out}, without these text features; "
-                "to go on: " + command("miracle", "encode", out, "--encoder", encoder)
-            )
-            raise
+            loaded = load_encoder(encoder, progress)
+        interactions = read(form, source, options, progress)
+        for note in interactions.notes:
+            message(note)
+        dataset = prepare(interactions, settings, out, progress)
+        if encoder is not None:
+            try:
+                dataset = encode_dataset(out, loaded, progress)
+            except BaseException:
+                message(
+                    f"the Dataset is in {out}, without these text features; "
+                    "to go on: " + command("miracle", "encode", out, "--encoder", encoder)
+                )
+                raise
     _report(dataset, time_column, as_json)
 
 

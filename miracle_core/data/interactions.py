@@ -128,7 +128,13 @@ class Interactions:
             whole_ids(events["user_id"], "user", event_place),
             whole_ids(events["item_id"], "item", event_place),
         )
-        items = items.with_columns(whole_ids(items["item_id"], "item", item_place))
+        written = items["item_id"]
+        items = items.with_columns(whole_ids(written, "item", item_place))
+        if attributes is not None and not written.equals(items["item_id"]):
+            first = written.is_first_distinct()
+            new = items["item_id"].filter(first)
+            renamed = attributes["item_id"].replace(written.filter(first), new)
+            attributes = attributes.with_columns(renamed)
         rows = np.arange(events.height)  # of each event left, for its place
 
         def keep(stays: npt.NDArray[np.bool_]) -> None:

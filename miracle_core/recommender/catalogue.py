@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 from rapidfuzz import fuzz, process
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.losses import left_out
+from miracle_core.data.readers.clean import clean_text
 from miracle_core.errors import InputError
 from miracle_core.recommender.folding import fold
 from miracle_core.recommender.given import (
@@ -28,10 +30,10 @@ NEAR_ID = 60.0
 
 
 def clean_title(typed: str) -> str:
-    """A typed title on one line.
+    """A typed title on one line, made fit to read as the catalogue's titles are.
 
     Raises:
-        InputError: it is not text, is not valid UTF-8, or has no visible character.
+        InputError: it is not text, is not valid UTF-8, has no visible character, or is page code.
     """
     check_text("a title", typed)
     try:
@@ -42,9 +44,13 @@ def clean_title(typed: str) -> str:
             where=f"character {error.start + 1} of {typed!a}",
             remedy="type it in a terminal set to UTF-8",
         ) from error
-    title = " ".join(typed.split())
-    if not fold([title])[0]:
+    if not fold([typed])[0]:
         raise InputError("a title is empty", remedy="type the title of an item")
+    title: str = clean_text(pl.Series("title", [typed]))[0]
+    if not fold([title])[0]:
+        raise InputError(
+            "a title holds nothing but page code", remedy="type the title as a person reads it"
+        )
     return title
 
 
@@ -136,15 +142,16 @@ class Catalogue:
             InputError: it is not text, or is empty.
         """
         title = clean_title(query)
-        exact = self.index.exact(query)[:limit]
+        # As it is shown, or as the source wrote it.
+        exact = (self.index.exact(query) or self.index.exact(title))[:limit]
         if exact:
             return [self._match(query, item, "exact", 1.0) for item in exact]
         if title in self._items:
             return [self._match(query, self._items[title], "id", 1.0)]
-        near = self.index.near(query, limit)
+        near = self.index.near(title, limit)
         if near:
             return [
-                self._match(query, item, "fuzzy", self.index.similarity(query, item))
+                self._match(query, item, "fuzzy", self.index.similarity(title, item))
                 for item in near
             ]
         return [Match(query, None, None, title, "new", 0.0)]

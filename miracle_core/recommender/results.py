@@ -30,7 +30,7 @@ class Match:
         query: what was typed.
         item: the catalogue item, or None for a new one.
         item_id: its id, or None.
-        title: the item's title; of a new item what was typed, on one line.
+        title: the item's title; of a new item what was typed, cleaned as a catalogue's titles are.
         kind: ``exact`` title (but for case, spaces and accents), exact ``id``, ``fuzzy``, ``new``.
         similarity: 0 to 1, how much the title is like the query
             (:meth:`miracle_core.recommender.titles.TitleIndex.similarity`); 1 for exact and id, 0
@@ -47,7 +47,8 @@ class Match:
     @property
     def given(self) -> Known:
         """The item as a history takes it: its index, or a new title."""
-        return NewTitle(self.title) if self.item is None else self.item
+        # As it was typed: cleaning is done once, where it is used.
+        return NewTitle(self.query) if self.item is None else self.item
 
 
 @dataclass(frozen=True)

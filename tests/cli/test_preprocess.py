@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import orjson
 import pytest
 
 from miracle_cli.main import main
+from miracle_core.data import readers
 from miracle_core.data.dataset import Dataset
 
 Capture = pytest.CaptureFixture[str]
@@ -42,6 +45,25 @@ def arguments(shop: Path, out: Path, *more: str) -> list[str]:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_second_one_is_refused_while_the_first_still_reads(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "out"
+    read, second = readers.read, []
+
+    def reading(*given: Any) -> Any:
+        command = [sys.executable, "-m", "miracle_cli", *arguments(shop, out, "--k-core", "0")]
+        second.append(subprocess.run(command, capture_output=True, text=True, check=False))
+        return read(*given)
+
+    monkeypatch.setattr(readers, "read", reading)
+    assert main(arguments(shop, out, "--k-core", "3")) == 0
+    assert second[0].returncode == 2, second[0].stderr
+    assert "is writing here" in second[0].stderr
+    assert Dataset.open(out).manifest.settings["k_core"] == 3
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 def test_figures_on_screen(shop: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -47,6 +47,5 @@ def lines_alone(name: str, content: bytes) -> list[list[str]]:
         if line and (row := fields_of(line, separator, quoted)) is not None:
             rows.append(row)
     count = len(rows[0]) if header and rows else 4
-    # Prose has spaces after its commas, rows don't: a line of a field that spans lines is no row.
-    found = [row for row in rows if len(row) == count and not any(f[:1] == " " for f in row[1:])]
+    found = [row for row in rows if len(row) == count]
     return found[1:] if header else found

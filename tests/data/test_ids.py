@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -63,6 +64,35 @@ class TestWholeNumbers:
         paths = write(tmp_path, games__json=lines(*games), reviews__json=lines(*played))
         assert read("steam", paths).events["item_id"].to_list() == ["70", "71"]
 
+    def test_json_that_lost_digits(self, tmp_path: Path) -> None:
+        """A whole number of more than 64 bits is read as a float: two users would be one."""
+        games = lines({"app_name": "Bat", "id": "7"})
+        for one, other in ((2**64 + 1, 2**64 + 2), (1e16, 1.0000000000000002e16)):
+            played = lines(
+                *(
+                    {"username": user, "product_id": "7", "date": "2018-01-02"}
+                    for user in ("u", one, other)
+                )
+            )
+            paths = write(tmp_path, games__json=games, reviews__json=played)
+            error = refused("steam", paths)
+            assert "has lost its last digits" in error.what
+            assert error.where == f"{paths[1]}:2"
+            found = read("steam", paths, ReadOptions(on_error="skip"))
+            assert (found.events.height, found.skipped[0]["rows"]) == (1, 2)
+
+    def test_attributes_keep_to_their_items(self, tmp_path: Path) -> None:
+        (tmp_path / "T.inter").write_text("user_id:token\titem_id:token\nu\t1\nu\t2\n")
+        (tmp_path / "T.item").write_text(
+            "item_id:token\ttitle:token_seq\tbrand:token\n1.0\tLamp\tLux\n2.0\tMug\tDuo\n"
+        )
+        attributes = read("atomic", [tmp_path]).attributes
+        assert attributes is not None
+        assert attributes.rows() == [("1", "brand", "Lux"), ("2", "brand", "Duo")]
+        with (tmp_path / "T.item").open("a") as file:
+            file.write("2.0\tMug\tDuo\n")
+        assert "is there twice" in refused("atomic", [tmp_path]).what
+
     @pytest.mark.parametrize(("bad", "what"), [(1.5, "not whole"), (2.0**60, "too large")])
     def test_other_floats_are_no_ids(self, tmp_path: Path, bad: float, what: str) -> None:
         path = parquet(tmp_path / "1.parquet", [1.0, bad], [7.0, 8.0], pl.Float64())
@@ -97,6 +127,76 @@ class TestWholeNumbers:
             enum = pl.Series(values, dtype=pl.Enum(values))
             found = whole_ids(enum, "item", str).cast(pl.String).to_list()
             assert found == [value.removesuffix(".0") for value in values]
+
+
+class TestTypes:
+    """What a column of Parquet may hold that is no id, or no longer the id that it was."""
+
+    def test_floats_of_32_bits(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "1.parquet", [1, 2**24 - 1], [100, 101], pl.Float32())
+        assert read("table", [path]).events["user_id"].to_list() == ["1", "16777215"]
+        # 2^24 + 1 is stored as 2^24: one customer is another one.
+        path = parquet(tmp_path / "1.parquet", [1, 2**24 + 1], [100, 101], pl.Float32())
+        error = refused("table", [path], ReadOptions(on_error="skip"))
+        assert "too large" in error.what
+        assert error.where == f"{path}: row 2"
+
+    def test_decimals(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "1.parquet", ["1", "2"], ["7", "8"], pl.Decimal(38, 2))
+        found = read("table", [path])
+        assert found.events.select("user_id", "item_id").rows() == [("1", "7"), ("2", "8")]
+        path = parquet(tmp_path / "1.parquet", ["1.50", "2"], ["7", "8"], pl.Decimal(9, 2))
+        error = refused("table", [path])
+        assert ("1.50 is not whole" in error.what, error.where) == (True, f"{path}: row 1")
+
+    def test_large_integers_stay_as_they_are(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "1.parquet", [2**64 - 1, 2**53 + 1], [1, 2], pl.UInt64())
+        users = read("table", [path]).events["user_id"].to_list()
+        assert users == ["18446744073709551615", "9007199254740993"]
+
+    @pytest.mark.parametrize(
+        "users",
+        [[True, False], [["a"], ["b", "c"]], [[1], [2]], [{"a": 1}, {"a": 2}], [timedelta(1)] * 2],
+    )
+    def test_what_can_not_be_an_id(self, tmp_path: Path, users: list[object]) -> None:
+        path = tmp_path / "1.parquet"
+        pl.DataFrame({"user_id": users, "item_id": [1, 2], "title": ["A", "B"]}).write_parquet(path)
+        assert "can't be a column of ids" in refused("table", [path]).what
+
+    def test_what_can_not_be_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "1.parquet"
+        for titles in ([{"a": 1}] * 2, [[1], [2]]):
+            frame = pl.DataFrame({"user_id": ["u", "v"], "item_id": [1, 2], "title": titles})
+            frame.write_parquet(path)
+            assert "can't be text" in refused("table", [path]).what
+
+
+class TestExponents:
+    @pytest.mark.parametrize("broken", ["1E+05", "1.23457E+11", "1.2345678E7", "1e+05"])
+    def test_among_whole_numbers_digits_may_be_lost(self, tmp_path: Path, broken: str) -> None:
+        path = tmp_path / "shop.csv"
+        for ids in (["1", "2", broken, "100000"], [broken, broken]):
+            for column in (0, 1):
+                rows = [[name, "7", "Lamp"] if not column else ["7", name, "Lamp"] for name in ids]
+                text = "".join(f"{','.join(row)}\n" for row in rows)
+                path.write_text(f"user_id,item_id,title\n{text}")
+                error = refused("table", [path], ReadOptions(on_error="skip"))
+                assert f"{broken!r} is a number in exponent form" in error.what
+                assert error.where == f"{path}:{ids.index(broken) + 2}"
+
+    def test_among_other_ids_they_are_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "shop.csv"
+        for ids in (["a1", "b2", "1E+05"], ["3f9a", "1e10", "77"], ["1e5", "1E5"]):
+            text = "".join(f"{name},7,Lamp\n" for name in ids)
+            path.write_text(f"user_id,item_id,title\n{text}")
+            assert read("table", [path]).events["user_id"].to_list() == ids
+
+    def test_what_may_be_a_number_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "shop.csv"
+        path.write_text("user_id,item_id,title\n1,7,A\n2,7,A\n1e5,7,A\n")
+        found = read("table", [path])
+        assert found.events["user_id"].to_list() == ["1", "2", "1e5"]
+        assert any("'1e5' among whole numbers is taken as it is" in note for note in found.notes)
 
 
 class TestAlike:

@@ -63,6 +63,48 @@ def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, secon
     assert found.skipped[0]["first"] == "shop.csv:9"
 
 
+@pytest.mark.parametrize("column", [0, 1, 3])
+def test_values_that_begin_with_a_space_hide_no_rows(tmp_path: Path, column: int) -> None:
+    """A shop of which every second row has a space after a separator."""
+    rows = []
+    for n, row in enumerate(ROWS):
+        fields = row.split(",")
+        fields[column] = (" " if n % 2 else "") + fields[column]
+        rows.append(fields)
+    for first, second in (('"Thing', '"Thing'), ('"Thing', 'Thing"')):
+        lines = [",".join(fields) for fields in rows]
+        for at, title in ((7, first), (25, second)):
+            lines[at] = ",".join([*rows[at][:3], title])
+        path = write(tmp_path / "shop.csv", lines)
+        error = refused("table", [path], TIMED)
+        assert error.where == f"{path}:9"
+        assert "would swallow line 10, which has as many fields as a row" in error.what
+        found = read("table", [path], SKIP)
+        assert set(found.events["time"].to_list()) >= set(range(36)) - {7, 25}
+        assert found.events.height + sum(skip["rows"] for skip in found.skipped) == 36
+
+
+@pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        # Rows or a text: nothing tells, all of it is left out, and no row is made of prose.
+        ('"Good,\nsoft, cosy, nice, really\nand warm"', 3),
+        ('"Good\nsoft, cosy, nice, really"', 2),
+        ('"Good\n\nsoft,cosy,nice,really\nwarm"', 3),
+    ],
+)
+def test_a_text_with_a_line_like_a_row(tmp_path: Path, text: str, left_out: int) -> None:
+    path = write(tmp_path / "shop.csv", [*ROWS[:5], f"u,a,99,{text}", *ROWS[5:]])
+    error = refused("table", [path], ReadOptions())
+    assert error.where == f"{path}:7"
+    assert "remove the line breaks" in (error.remedy or "")
+    found = read("table", [path], ReadOptions(on_error="skip"))
+    (skipped,) = found.skipped
+    assert (skipped["rows"], skipped["first"]) == (left_out, "shop.csv:7")
+    kept = [tuple(row.split(",")[:2]) for row in ROWS]
+    assert found.events.select("user_id", "item_id").rows() == kept
+
+
 @pytest.mark.parametrize(("first", "second"), CLOSED_LATER)
 def test_stray_quotes_between_tabs_are_ordinary(tmp_path: Path, first: str, second: str) -> None:
     path = write(tmp_path / "shop.tsv", with_two_quotes(first, second), "\t")
@@ -222,4 +264,4 @@ def alone(text: str, separator: str) -> list[list[str]]:
             found += [row for row in csv.reader([line], delimiter=separator, strict=True) if row]
         except csv.Error:
             continue
-    return [row for row in found if len(row) == 3 and not any(f.startswith(" ") for f in row[1:])]
+    return [row for row in found if len(row) == 3]

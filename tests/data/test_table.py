@@ -183,3 +183,37 @@ def test_an_unknown_format_and_no_source(tmp_path: Path) -> None:
         read("amazon", [tmp_path])
     with pytest.raises(InputError, match="no source"):
         read("table", [])
+
+
+def test_an_item_file_with_other_columns_or_another_separator(tmp_path: Path) -> None:
+    sales, goods = tmp_path / "sales.csv", tmp_path / "goods.csv"
+    sales.write_text("user_id,item_id\nu,a\n")
+    for content, what in (
+        ("sku,title\na,Lamp\n", "has no column 'item_id' (it has: sku, title)"),
+        ("item_id;title\na;Lamp\n", "separated by semicolons"),
+    ):
+        goods.write_text(content)
+        error = refused(sales, ReadOptions(items=goods))
+        assert what in error.what
+        assert error.where == f"{goods}:1"
+
+
+def test_one_column_can_not_be_the_users_and_the_items(tmp_path: Path) -> None:
+    sales = tmp_path / "sales.csv"
+    sales.write_text("user_id,item_id,title\nu,a,A\n")
+    error = refused(sales, ReadOptions(user="item_id"))
+    assert "column of users and as that of items" in error.what
+
+
+def test_columns_in_another_case_are_named(tmp_path: Path) -> None:
+    sales = tmp_path / "sales.csv"
+    sales.write_text("User_ID,item_id,title\nu,a,A\n")
+    assert "'User_ID'" in (refused(sales).remedy or "")
+
+
+def test_json_is_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "sales.jsonl"
+    path.write_text('{"user_id": "u"}\n')
+    error = refused(path)
+    assert "JSON" in error.what
+    assert "leave --format out" in (error.remedy or "")

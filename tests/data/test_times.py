@@ -14,7 +14,7 @@ from miracle_core.data.readers import ReadOptions, read
 from miracle_core.data.readers.times import parse_moment, parse_times, unit_of
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
-from tests.data.support import RETAIL, retail_csv
+from tests.data.support import META_2023, RETAIL, lines, refused, retail_csv
 
 place = "row {}".format
 
@@ -144,8 +144,90 @@ class TestNumbers:
         assert caught.value.where == "row 5"
         with pytest.raises(InputError, match="one unit"):
             parse_times(pl.Series([*rows, *(row * 1000 for row in rows)]), place, Skips(True))
+        for scale in (1, 1000):
+            for other in ("20200505", "20200505120000", "202005051200", str(1588687728 * 1000**2)):
+                column = pl.Series([*(str(row * scale) for row in rows), other])
+                with pytest.raises(InputError, match="is not a time as the others are") as caught:
+                    parse_times(column, place)
+                assert (caught.value.where, repr(other) in caught.value.what) == ("row 5", True)
+                times = parse_times(column, place, Skips(allowed=True))
+                assert times.to_list() == [*(row * scale for row in rows), None]
         small = [0, 5, 10_000, 123_456_789]
         assert parse_times(pl.Series(small), place).to_list() == small
+
+    @pytest.mark.parametrize(
+        "column",
+        [
+            ["31012024", "01022024", "13032024"],
+            ["01312024", "2012024", "03132024"],
+            ["20243101", "20240102", "20241303"],
+            ["310120241200", "010220241200", "130320241305"],
+            ["31012024120059", "01022024120000", "13032024130500"],
+        ],
+    )
+    def test_dates_in_digits_that_do_not_sort_are_refused(self, column: list[str]) -> None:
+        for values in (column, [int(value) for value in column], [float(v) for v in column]):
+            for skips in (Skips(), Skips(allowed=True)):
+                with pytest.raises(InputError, match="date in digits") as caught:
+                    parse_times(pl.Series(values), place, skips)
+                assert caught.value.where == "row 0"
+
+    def test_what_a_number_may_mean_is_told(self) -> None:
+        for column, said in (
+            ([240131, 240201, 240313], "240131 are read as mere numbers"),
+            ([1588687728 + n for n in range(5)] + [0, -1], "2 times are before 1973"),
+            ([1, 2, 3, 1588687728], "though some have the size of seconds since 1970"),
+            (["24/01/31", "24/01/30", "24/02/01", "24/02/02"], "years have two digits"),
+        ):
+            notes: list[str] = []
+            parse_times(pl.Series(column), place, None, notes)
+            assert any(said in note for note in notes), notes
+        for silent in ([1, 2, 3], [1588687728, 1588687729], [500_001, 500_002, 500_093]):
+            notes = []
+            assert parse_times(pl.Series(silent), place, None, notes).to_list() == silent
+            assert not notes
+        notes = []
+        assert moments(["31/01/24", "30/01/24", "01/02/24"], notes)
+        assert not notes
+
+    def test_times_without_their_last_digits(self) -> None:
+        shown = ["1.58869E+12", "1.58870E+12", "1588687728923"]
+        for skips in (Skips(), Skips(allowed=True)):
+            with pytest.raises(InputError, match="lost its last digits") as caught:
+                parse_times(pl.Series(shown), place, skips)
+            assert caught.value.where == "row 0"
+        complete = ["1.588687728923E12", "1.5886877E12"]  # of which the second ends in noughts
+        times = parse_times(pl.Series(complete), place)
+        assert times.to_list() == [1588687728923, 1588687700000]
+
+
+class TestZones:
+    @pytest.mark.parametrize(
+        "zone", ["+25:00", "+01:75", "+14:30", "-13:00", "-12:01", "+1:00", "+15", "+0160"]
+    )
+    def test_there_is_no_such_zone(self, zone: str) -> None:
+        good = "2024-01-31T12:00:00+01:00"
+        for written in (
+            f"2024-01-31T12:00:00{zone}",
+            f"31/01/2024 12:00{zone}",
+            f"20240131T1200{zone}",
+        ):
+            other = good if written[4] == "-" else written.removesuffix(zone) + "Z"
+            with pytest.raises(InputError, match="is not a time as the others are") as caught:
+                parse_times(pl.Series([other, other, written]), place)
+            assert caught.value.where == "row 2"
+            if "/" not in written:
+                with pytest.raises(InputError, match="neither a date"):
+                    parse_moment(written, "s")
+
+    @pytest.mark.parametrize(
+        ("zone", "hours"), [("+14:00", -14), ("-12:00", 12), ("+05:45", -5.75), ("-0930", 9.5)]
+    )
+    def test_the_outermost(self, zone: str, hours: float) -> None:
+        (moment,) = moments([f"2024-01-31T12:00:00{zone}"])
+        assert moment == datetime(2024, 1, 31, 12) + timedelta(hours=hours)
+        seconds = moment.replace(tzinfo=UTC).timestamp()
+        assert parse_moment(f"2024-01-31T12:00:00{zone}", "s") == seconds
 
 
 class TestParquet:
@@ -178,6 +260,30 @@ class TestParquet:
         text = pl.Series(["2024-01-31T12:00:00+02:00"])
         times = self.read(tmp_path, text, pl.Series([date(2024, 1, 31)]))
         assert times[0] - times[1] == 10 * 3600 * 10**6
+
+    @pytest.mark.parametrize(
+        ("value", "apart"), [(1588687728.0, "128"), (20240131.0, "2"), (1588687728e3, "131072")]
+    )
+    def test_floats_of_32_bits(self, tmp_path: Path, value: float, apart: str) -> None:
+        narrow = pl.Series([1.0, value], dtype=pl.Float32)
+        for columns in ([narrow], [narrow, pl.Series([1, 2])]):
+            with pytest.raises(InputError, match=f"multiples of {apart}") as caught:
+                self.read(tmp_path, *columns)
+            assert caught.value.where == f"{tmp_path}/0.parquet: row 2"
+        assert self.read(tmp_path, pl.Series([1.5, 2.0**24 - 1], dtype=pl.Float32)) == [
+            1.5,
+            2**24 - 1,
+        ]
+
+    def test_numbers_that_fit_no_time(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="'9223372036854775813' is not a time") as caught:
+            self.read(tmp_path, pl.Series([1, 2, 2**63 + 5], dtype=pl.UInt64))
+        assert caught.value.where == f"{tmp_path}/0.parquet: row 3"
+        assert self.read(tmp_path, pl.Series([1, 2**40], dtype=pl.UInt64)) == [1, 2**40]
+
+    def test_decimals(self, tmp_path: Path) -> None:
+        column = pl.Series(["1588687728", "1588687729"]).cast(pl.Decimal(20, 3))
+        assert self.read(tmp_path, column) == [1588687728, 1588687729]
 
     def test_a_time_of_day_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no moment"):
@@ -225,6 +331,37 @@ class TestMoments:
         with pytest.raises(InputError, match="order of the file") as caught:
             prepare(found, PrepareSettings(k_core=0, until="2024-01-13"), tmp_path / "out")
         assert caught.value.where == "--until"
+
+
+class TestSeveralFiles:
+    """Files that are fine one by one are in one unit together."""
+
+    def test_reviews_in_seconds_and_in_milliseconds(self, tmp_path: Path) -> None:
+        files = {"meta_T.jsonl": META_2023}
+        for name, scale in (("T.jsonl", 1000), ("U.jsonl", 1)):
+            files[name] = lines(
+                *(
+                    {"user_id": u, "parent_asin": "B1", "rating": 5, "timestamp": time * scale}
+                    for u, time in zip("uvw", range(1588687728, 1588687731), strict=True)
+                )
+            )
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        error = refused("amazon2023", [tmp_path])
+        assert "one unit" in (error.remedy or "")
+        assert {f"{tmp_path}/T.jsonl:1", f"{tmp_path}/U.jsonl:1"} >= {error.where}
+
+    def test_dates_beside_epochs(self, tmp_path: Path) -> None:
+        (tmp_path / "games.json").write_bytes(lines({"app_name": "Bat", "id": "1"}))
+        for name, times in (
+            ("a.json", ["2018-01-02", "2018-01-03", "2018-01-04"]),
+            ("b.json", [1588687728]),
+        ):
+            played = ({"username": "u", "product_id": "1", "date": time} for time in times)
+            (tmp_path / name).write_bytes(lines(*played))
+        error = refused("steam", [tmp_path])
+        assert "'1588687728' is not a time as the others are" in error.what
+        assert error.where == f"{tmp_path}/b.json:1"
 
 
 class TestRetail:

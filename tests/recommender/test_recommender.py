@@ -94,6 +94,25 @@ def test_match_takes_a_title_an_id_nearly_a_title_or_something_new(small: Recomm
     assert small.match("Machine Screw M7 Steel")[0].kind == "new"
 
 
+def test_a_typed_title_is_cleaned_as_the_catalogues_are(small: Recommender) -> None:
+    for typed, kind, title in (
+        ("<b>PETG</b> Filament&nbsp;Spool", "exact", "PETG Filament Spool"),
+        ("<i>petg</i> filamnt spool", "fuzzy", "PETG Filament Spool"),
+        ("Pen&amp;notebook <br> \x1b[31mred", "new", "Pen&notebook red"),
+        ("Tom &amp;amp; Jerry", "new", "Tom &amp; Jerry"),
+    ):
+        match = small.match(typed)[0]
+        assert (match.kind, match.title) == (kind, title)
+        if kind == "new":
+            assert match.given == NewTitle(typed)  # to be cleaned once, not twice
+    with pytest.raises(InputError, match="nothing but page code"):
+        small.match("<script>alert(1)</script>")
+    vectors = [
+        small.nearest(NewTitle(title), limit=5) for title in ("R&amp;D <b>kit</b>", "R&D kit")
+    ]
+    assert vectors[0] == vectors[1]
+
+
 def test_completion_and_neighbours(small: Recommender) -> None:
     assert [small.title(item) for item in small.complete("filam dry")] == ["Filament Dryer"]
     near = small.nearest(0, limit=3)

@@ -21,7 +21,7 @@ from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, Sorted, joined, read_form
 from miracle_core.data.readers.tables import Table
-from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.readers.times import parse_numbers
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
@@ -125,11 +125,10 @@ def read_ratings(
         whole=_TIME,
         progress=progress,
     )
-    rows = table.rows.with_columns(parse_times(table.rows["time"], table.place, skips))
     if options.with_ratings:
-        rating = parse_numbers(rows["rating"], "rating", table.place, skips)
-        rows = rows.with_columns(rating)
-    return replace(table, rows=rows), order
+        rating = parse_numbers(table.rows["rating"], "rating", table.place, skips)
+        table = replace(table, rows=table.rows.with_columns(rating))
+    return table, order
 
 
 def _order(raw: RawFile) -> str:

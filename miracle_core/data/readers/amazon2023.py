@@ -19,7 +19,7 @@ from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, Sorted, joined, read_form
 from miracle_core.data.readers.tables import Table
-from miracle_core.data.readers.times import parse_numbers, parse_times
+from miracle_core.data.readers.times import parse_numbers
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
@@ -83,7 +83,6 @@ def _ratings(
     wanted += ["rating"] if options.with_ratings else []
     table = read_rows(raw, _RATINGS, header, wanted=wanted, skips=skips, progress=progress)
     rows = table.rows.rename({"parent_asin": "item_id", "timestamp": "time"})
-    rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
     return replace(table, rows=rows)

@@ -15,7 +15,11 @@ _CLOCK = (
     r"(?P<H>\d{1,2})(?::(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?)?"
     r"\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
 )
-_ZONE = r"\s*(?P<z>Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+# Zones of the earth: from -12:00 to +14:00.
+_ZONE = (
+    r"\s*(?P<z>Z|z|UTC|GMT|\+(?:0\d|1[0-3])(?::?[0-5]\d)?|\+14(?::?00)?|"
+    r"-(?:0\d|1[01])(?::?[0-5]\d)?|-12(?::?00)?)?"
+)
 _YEAR_FIRST = (
     r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?:(?:[Tt]|,?\s+)" + _CLOCK + _ZONE + ")?$"
 )
@@ -34,6 +38,7 @@ _COMMON = {
     19: ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"),
     20: ("%Y-%m-%dT%H:%M:%SZ",),
 }
+_CLOCKS = (1, 10**4, 10**6)  # a date in digits without a time, with HHMM, with HHMMSS
 _OLD_YEARS = 69  # of two digits: from here on they are 19.., as strptime has it
 _MIXED = 0.1  # of the dates that tell: so many of the rarer kind are no slip
 
@@ -126,6 +131,11 @@ def year_last(text: pl.Series) -> Reading:
             f"no date tells whether the day or the month comes first (no day is above 12): read "
             f"with the {order} first"
         )
+    if length == "2" and _year_may_be_first(parts, other):
+        note = (
+            f"years have two digits and are read at the end of a date (01{sign}31{sign}24): write "
+            "dates as 2024-01-31 if they are at its beginning"
+        )
     return Reading(
         f"the {order} first, like {example}{sign}{'2024' if length == '4' else '24'}",
         by_order[order],
@@ -134,6 +144,62 @@ def year_last(text: pl.Series) -> Reading:
         if min(told) > _MIXED * sum(told)
         else None,
     )
+
+
+def _year_may_be_first(parts: pl.DataFrame, other: pl.Series) -> bool:
+    """Whether the last part of dates takes more values than both parts before it, as days do."""
+    kinds = parts.filter(~other).select(pl.col("a", "b", "yy").n_unique())
+    return bool(kinds["yy"][0] > max(kinds["a"][0], kinds["b"][0]))
+
+
+def shuffled_digits(numbers: pl.Series) -> pl.Series:
+    """Which numbers are dates in digits that don't sort: ``31012024``, ``1312024``, ``20243101``.
+
+    Args:
+        numbers: Int64 [n]; also with a clock behind (HHMM or HHMMSS).
+
+    Returns:
+        Boolean [n], False for null.
+    """
+    found = pl.repeat(False, len(numbers), dtype=pl.Boolean, eager=True)
+    for clock in _CLOCKS:
+        date, time = numbers // clock, numbers % clock
+        timely = (time // (clock // 100) < 24) & (time // (clock // 10_000 or 1) % 100 < 60)
+        timely &= time % 100 < 60
+        first, middle, last = date // 10**6, date // 10**4 % 100, date % 10**4
+        year_last = _a_year(last) & (
+            (_a_day(first) & _a_month(middle)) | (_a_month(first) & _a_day(middle))
+        )
+        day_second = _a_year(date // 10**4) & _a_day(date // 100 % 100) & _a_month(date % 100)
+        found |= ((year_last | day_second) & (timely if clock > 1 else True)).fill_null(False)
+    return found
+
+
+def short_digits(numbers: pl.Series) -> pl.Series:
+    """Which numbers are dates with years of two digits: ``240131``, ``310124``, ``13124``.
+
+    Args:
+        numbers: Int64 [n].
+
+    Returns:
+        Boolean [n], False for null.
+    """
+    first, middle, last = numbers // 10**4, numbers // 100 % 100, numbers % 100
+    year_last = (_a_day(first) & _a_month(middle)) | (_a_month(first) & _a_day(middle))
+    year_first = first.is_between(10, 99) & _a_month(middle) & _a_day(last)
+    return (year_last | year_first).fill_null(False)
+
+
+def _a_year(numbers: pl.Series) -> pl.Series:
+    return numbers.is_between(1900, 2099)
+
+
+def _a_month(numbers: pl.Series) -> pl.Series:
+    return numbers.is_between(1, 12)
+
+
+def _a_day(numbers: pl.Series) -> pl.Series:
+    return numbers.is_between(1, 31)
 
 
 WAYS: tuple[Callable[[pl.Series], Reading], ...] = (year_first, year_last, digits)

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from miracle_core.data.readers.encodings import refuse_utf16
+from miracle_core.data.readers.encodings import refuse_other_kinds
 from miracle_core.data.readers.lines import Fault, Layout, records
 from miracle_core.data.readers.opening import MARK, RawFile, line_blocks, native
 from miracle_core.data.readers.quotes import quoting
@@ -32,11 +32,15 @@ from miracle_core.progress import SILENT, Progress
 
 _THREAD = 2 << 20  # bytes that one of Arrow's threads takes at a time
 _LONGEST_HEADER = 64 << 20
+_NAMES, _NAME = 40, 60  # how many columns a message names, and letters of each
 _UNIT = "\x1f"  # stands for a separator of several characters, of which Arrow knows none
 
 
-def require_file(path: RawFile) -> None:
-    """Refuse a path that is not a file, can't be read, holds nothing or is UTF-16.
+def require_some(path: RawFile) -> bytes:
+    """Refuse a path that is not a file, can't be read or holds nothing.
+
+    Returns:
+        Its first bytes.
 
     Raises:
         InputError: with the path.
@@ -45,7 +49,16 @@ def require_file(path: RawFile) -> None:
         beginning = file.read(64)
     if not beginning:
         raise InputError("is empty", where=str(path), remedy="give a file with rows in it")
-    refuse_utf16(path, beginning)
+    return beginning
+
+
+def require_file(path: RawFile) -> None:
+    """Refuse a path that is not a file, can't be read, holds nothing, or no text in UTF-8.
+
+    Raises:
+        InputError: with the path.
+    """
+    refuse_other_kinds(path, require_some(path))
 
 
 def read_header(path: RawFile, layout: Layout) -> tuple[list[str], str]:
@@ -65,6 +78,12 @@ def read_header(path: RawFile, layout: Layout) -> tuple[list[str], str]:
                 continue
             found = next(records(deque([(number, line)]), lambda: False, layout))
             if isinstance(found, Fault):
+                if b"\n" not in raw and b"\r" in line.strip(b"\r"):
+                    raise InputError(
+                        "has lines that end with a carriage return alone, as on old Macs",
+                        where=f"{path}:1",
+                        remedy="save it with line feeds, e.g. tr '\\r' '\\n' < OLD > NEW",
+                    )
                 found.tell(path, None)
                 break
             names, place = [field.strip() for field in found.fields], f"{path}:{number}"
@@ -88,6 +107,12 @@ def require_distinct(names: Sequence[str], place: str) -> None:
         )
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message: the first of many, with nothing invisible in them."""
+    some = [name[:_NAME] if name.isprintable() else repr(name[:_NAME])[1:-1] for name in names]
+    return ", ".join(some[:_NAMES]) + (", ..." if len(some) > _NAMES else "")
+
+
 def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> None:
     """Refuse a header without all of the wanted columns.
 
@@ -98,10 +123,13 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
     for name in wanted:
         if name not in names:
             refuse_wrong_separator(names, name, place)
+            near = [other for other in names if other.strip().lower() == name.lower()]
             raise InputError(
-                f"has no column {name!r} (it has: {', '.join(names)})",
+                f"has no column {name!r} (it has: {listed(names)})",
                 where=place,
-                remedy=f"add the column {name!r} to the header, or name the right one",
+                remedy=f"write {near[0]!r}, or {name!r} in the header"
+                if near
+                else f"add the column {name!r} to the header, or name the right one",
             )
 
 
@@ -227,7 +255,7 @@ def _fast(
         kinds: types to try, one after the other.
     """
     rows = block.count(b"\n") - ahead
-    if block.count(b"\r") != block.count(b"\r\n"):
+    if block.count(b"\r") != block.count(b"\r\n") or b"\0" in block:
         return None
     quoted = layout.quoted and b'"' in block
     separator = layout.separator

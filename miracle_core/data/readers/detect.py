@@ -14,7 +14,7 @@ from miracle_core.data.readers import (
     steam,
     table,
 )
-from miracle_core.data.readers.delimited import read_header
+from miracle_core.data.readers.delimited import listed, read_header, require_file
 from miracle_core.data.readers.json_first import first_objects, no_objects
 from miracle_core.data.readers.opening import RawFile, expand
 from miracle_core.data.readers.options import ReadOptions
@@ -36,6 +36,8 @@ def detect(paths: Sequence[Path], options: ReadOptions) -> str:
     """
     where = ", ".join(map(str, paths))
     files = expand(paths)
+    if not files:
+        raise InputError("holds no files", where=where, remedy="name the files to read")
     found, unread = [], []
     for raw in files:
         try:
@@ -76,6 +78,7 @@ def _one(raw: RawFile, options: ReadOptions) -> str | None:
         return "online-retail"
     if raw.suffix in (".parquet", ".pq"):
         return "table"
+    require_file(raw)
     objects = first_objects(raw)
     for name, form in _FORMS:
         if form.match(objects):
@@ -89,14 +92,19 @@ def _one(raw: RawFile, options: ReadOptions) -> str | None:
     # Names of columns only: the reader looks closer.
     usual = replace(table.LAYOUTS[raw.suffix], quoted=True, encoding="latin-1")
     layout = layout_of(raw, usual, options.separator)
-    try:
-        header, place = read_header(raw, layout)
-    except InputError:
-        return None
+    header, place = read_header(raw, layout)
     if online_retail.known_header(header):
         return "online-retail"
     if header[:4] == list(amazon2023.RATINGS_HEADER):
         return "amazon2023"
     for column in (options.user, "InvoiceNo"):
         refuse_wrong_separator(header, column, place)
-    return "table" if {options.user, options.item} <= set(header) else None
+    if {options.user, options.item} <= set(header):
+        return "table"
+    missing = next(name for name in (options.user, options.item) if name not in header)
+    raise InputError(
+        f"has no column {missing!r} (it has: {listed(header)})",
+        where=place,
+        remedy="say which columns hold users and items with --format table --user-column NAME "
+        "--item-column NAME; or name another --format",
+    )

@@ -1,4 +1,4 @@
-"""Which bytes are not the text we read, told by a file's beginning."""
+"""Which files are not the text we read, told by their beginning."""
 
 from __future__ import annotations
 
@@ -12,6 +12,44 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+
+
+# What files of other kinds begin with, what they are, and what to do with them.
+_KINDS = (
+    (b"PAR1", "a Parquet file", "give it a name that ends in .parquet"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of old Excel (.xls)", "save it as .xlsx, or as CSV in UTF-8"),
+    (b"BZh", "packed with bzip2", "unpack it: bunzip2 FILE"),
+    (b"\xfd7zXZ", "packed with xz", "unpack it: unxz FILE"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it"),
+    (b"Rar!", "a RAR archive", "unpack it"),
+    (b"%PDF", "a PDF", "name the file with the data"),
+    (b"\x89PNG", "a picture", "name the file with the data"),
+    (b"SQLite format 3", "an SQLite database", "write the table as CSV in UTF-8"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file it points to",
+        "get the file: git lfs pull",
+    ),
+    (b"<!doctype html", "a web page", "get the file again: the page may say why there is none"),
+    (b"<html", "a web page", "get the file again: the page may say why there is none"),
+)
+
+
+def refuse_other_kinds(raw: RawFile, beginning: bytes) -> None:
+    """Refuse a file that is no text, or text that is no data.
+
+    Args:
+        raw: the file.
+        beginning: its first bytes, 64 or so.
+
+    Raises:
+        InputError: saying what it is.
+    """
+    start = beginning.lstrip()
+    for sign, kind, remedy in _KINDS:
+        if beginning.startswith(sign) or (sign[:1] == b"<" and start.lower().startswith(sign)):
+            raise InputError(f"is {kind}", where=str(raw), remedy=remedy)
+    refuse_utf16(raw, beginning)
 
 
 def refuse_utf16(raw: RawFile, beginning: bytes) -> None:

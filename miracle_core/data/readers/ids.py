@@ -6,42 +6,57 @@ from collections.abc import Callable
 
 import polars as pl
 
+from miracle_core.data.readers.exact import exactly_whole
 from miracle_core.errors import InputError
 
 _FLOAT = r"^(-?\d+)\.0+$"
 _FRACTION = r"^-?\d+\.\d*[1-9]\d*$"
 _NUMBER = r"^-?\d+(?:\.0+)?$"
-_EXACT = 1 << 53  # whole numbers that float64 holds exactly
+# Written by programs that take ids for measured numbers: 1E+05, 1.23457E+11, 1.2345678E7.
+_EXPONENT = r"^-?\d(?:\.\d+[eE]\+?|[eE]\+)\d{1,3}$"
+_WORDS: dict[pl.DataType, str] = {pl.Float64(): "floats", pl.Float32(): "floats of 32 bits"}
+_MAYBE_EXPONENT = r"^\d[eE]\d{1,2}$"  # 1e5, which may be a code, too
 
 
-def ids_from_floats(values: pl.Series, place: Callable[[int], str]) -> pl.Series:
-    """Ids that were stored as floats (for a missing one, mostly), as the whole numbers they are.
+def ids_as_text(values: pl.Series, place: Callable[[int], str]) -> pl.Series:
+    """Ids of a column with a type as text; whole numbers without a point.
 
     Args:
-        values: Float64 or Float32 [n]; null and NaN are ids that are missing.
+        values: any type, [n]; null and NaN are ids that are missing.
         place: where row i stands.
 
     Returns:
         String [n].
 
     Raises:
-        InputError: a number that is not whole, or one so large that a float lost its last digits.
+        InputError: a type that holds no ids; a number that is not whole, or one so large that a
+            float lost its last digits.
+        pl.exceptions.PolarsError: text can't be made of them.
     """
-    values = values.cast(pl.Float64).fill_nan(None)
-    wrong = ((values != values.floor()) | (values.abs() >= _EXACT)).fill_null(False)
-    if wrong.any():
-        row = int(wrong.arg_max() or 0)
+    kind = values.dtype
+    if kind == pl.Boolean or kind.is_nested() or kind == pl.Duration:
         raise InputError(
-            f"the column {values.name!r} holds ids as floats, and {values[row]!r} is "
-            + (
-                "too large for its digits to be right"
-                if values[row] == values.floor()[row]
-                else "not whole"
-            ),
-            where=place(row),
-            remedy="store ids as whole numbers or as text",
+            f"the column {values.name!r} holds {kind}, and can't be a column of ids",
+            where=place(0),
+            remedy="name a column of whole numbers or text",
         )
-    return values.cast(pl.Int64).cast(pl.String)
+    if not kind.is_float() and not kind.is_decimal():
+        return values.cast(pl.String)
+    fraction, rounded = (values != values.floor()).fill_null(False), None
+    if kind.is_float():
+        values = values.fill_nan(None)
+        fraction = (values != values.floor()).fill_null(False)
+        rounded = (values.abs() >= exactly_whole(kind)).fill_null(False)
+    for wrong, what in ((rounded, "too large for its digits to be right"), (fraction, "not whole")):
+        if wrong is not None and wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise InputError(
+                f"the column {values.name!r} holds ids as {_WORDS.get(kind, kind)}, and "
+                f"{values[row]} is {what}",
+                where=place(row),
+                remedy="store ids as whole numbers (Int64) or as text",
+            )
+    return values.cast(pl.Int64 if kind.is_float() else pl.Decimal(38, 0)).cast(pl.String)
 
 
 def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.Series:
@@ -49,7 +64,8 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
 
     Some files hold ``17850`` and others ``17850.0`` for the same customer, because a column with a
     missing number was stored as floats. A column is one of whole numbers where more than half of
-    its ids are, and none is a fraction.
+    its ids are, and none is a fraction. In such a column ``1.23457E+11`` is what a spreadsheet left
+    of an id: it may be several, so it is refused.
 
     Args:
         values: String or Enum [n].
@@ -60,9 +76,11 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
         String or Enum [n].
 
     Raises:
-        InputError: both ways are there, in a column that is not one of whole numbers.
+        InputError: both ways are there, in a column that is not one of whole numbers; or numbers
+            in exponent form in one that is.
     """
     names = values.dtype.categories if isinstance(values.dtype, pl.Enum) else values
+    _refuse_exponents(values, names, kind, place)
     floats = names.str.contains(_FLOAT)
     if not floats.any():
         return values
@@ -79,6 +97,31 @@ def whole_ids(values: pl.Series, kind: str, place: Callable[[int], str]) -> pl.S
         coded = pl.Series(values.name, renamed, dtype=pl.Enum(renamed))
         return coded.gather(values.to_physical())
     return values.cast(pl.String).str.replace(_FLOAT, "$1")
+
+
+def _refuse_exponents(
+    values: pl.Series, names: pl.Series, kind: str, place: Callable[[int], str]
+) -> None:
+    """Refuse numbers in exponent form in a column of whole numbers, or of nothing else.
+
+    Raises:
+        InputError: with the first.
+    """
+    if not names.str.contains(_EXPONENT).any():
+        return
+    distinct = names.drop_nulls().unique()
+    distinct = distinct.filter(distinct != "")
+    numbers = distinct.str.contains(_NUMBER) | distinct.str.contains(_EXPONENT)
+    if 2 * int(numbers.sum()) <= len(distinct):
+        return
+    text = values.cast(pl.String)
+    row = int(text.str.contains(_EXPONENT).fill_null(False).arg_max() or 0)
+    raise InputError(
+        f"the {kind} id {text[row]!r} is a number in exponent form: its digits may be lost, and it "
+        "is not equal to the same number written out",
+        where=place(row),
+        remedy=f"write the file again, with the {kind} ids as text or as whole numbers",
+    )
 
 
 def _refuse_both(
@@ -102,25 +145,34 @@ def _refuse_both(
 
 
 def alike_notes(kind: str, ids: pl.Series) -> list[str]:
-    """What to tell of ids that differ from another only in case, or in spaces around them.
+    """What to tell of ids that look like another: but for case or spaces, or as a number.
 
     Args:
         kind: ``user`` or ``item``.
         ids: String, distinct.
 
     Returns:
-        One note, or none.
+        The notes.
     """
-    frame = pl.DataFrame([ids.drop_nulls().alias("id")]).with_columns(
+    ids = ids.drop_nulls()
+    notes = []
+    codes = ids.filter(ids.str.contains(_MAYBE_EXPONENT)).sort()
+    if len(codes) and 2 * int(ids.str.contains(_NUMBER).sum()) > len(ids):
+        notes.append(
+            f"the {kind} id {codes[0]!r} among whole numbers is taken as it is written, not as a "
+            "number"
+        )
+    frame = pl.DataFrame([ids.alias("id")]).with_columns(
         pl.col("id").str.strip_chars().str.to_lowercase().alias("folded")
     )
     found = frame.filter(pl.col("folded").is_duplicated())
     if not found.height:
-        return []
+        return notes
     first, second = found.sort("folded", "id")["id"].head(2)
     return [
+        *notes,
         f"{found.height:,} {kind} ids differ from another only in case or spaces, such as "
-        f"{first!r} and {second!r}: they are taken as different {kind}s"
+        f"{first!r} and {second!r}: they are taken as different {kind}s",
     ]
 
 

@@ -10,8 +10,8 @@ from miracle_core.data.dataset import SourceFile
 from miracle_core.data.interactions import Interactions, Place
 from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
-from miracle_core.data.readers.delimited import require_columns
-from miracle_core.data.readers.ids import ids_from_floats, whole_ids
+from miracle_core.data.readers.delimited import listed, require_columns
+from miracle_core.data.readers.ids import ids_as_text, whole_ids
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.tables import Places, Table
 from miracle_core.data.readers.times import parse_numbers, parse_times
@@ -117,19 +117,31 @@ def as_text(
     """The wanted columns of a table with types, as String; a ``typed`` one keeps its type.
 
     Raises:
-        InputError: ids that are floats and not whole, with the place of the first.
+        InputError: a column of a type that holds no ids or no text, or ids that are no whole
+            numbers, with the place of the first.
         pl.exceptions.PolarsError: a column that text can't be made of.
     """
-    lists = [name for name, kind in rows.schema.items() if kind == pl.List(pl.String)]
-    rows = rows.with_columns(pl.col(lists).list.join(" "))
     return rows.select(
-        ids_from_floats(rows[name], place)
-        if name in ids and rows[name].dtype.is_float()
-        else pl.col(name)
+        pl.col(name)
         if name == typed
-        else pl.col(name).cast(pl.String)
+        else ids_as_text(rows[name], place)
+        if name in ids
+        else _as_text(rows[name], place)
         for name in wanted
     )
+
+
+def _as_text(values: pl.Series, place: Place) -> pl.Series:
+    """A column of text, numbers, dates or lists of text as String."""
+    if values.dtype == pl.List(pl.String):
+        return values.list.join(" ", ignore_nulls=True)
+    if values.dtype.is_nested():
+        raise InputError(
+            f"the column {values.name!r} holds {values.dtype}, and can't be text",
+            where=place(0),
+            remedy="give a column of text, of numbers or of lists of text",
+        )
+    return values.cast(pl.String)
 
 
 def text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list[str]:
@@ -143,7 +155,7 @@ def text_columns(names: Sequence[str], options: ReadOptions, place: str) -> list
         return []
     if options.title is None and not options.text and "title" not in names:
         raise InputError(
-            f"has no column 'title', and none is named (it has: {', '.join(names)})",
+            f"has no column 'title', and none is named (it has: {listed(names)})",
             where=place,
             remedy="name the columns that describe an item with --title-column and --text-column; "
             "or say --no-text, for systems that know items by id only",

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from miracle_core.data.readers.delimited import require_file
+from miracle_core.data.readers.exact import exactly_whole
 from miracle_core.data.readers.literal import is_literal, to_json
 from miracle_core.data.readers.opening import RawFile, line_blocks, native
 from miracle_core.data.readers.tables import Table
@@ -240,6 +241,8 @@ def _text(value: Any, wrong: BadLineError) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong
     if isinstance(value, float) and value.is_integer():
+        if abs(value) >= exactly_whole(pl.Float64()):  # also whole numbers of more than 64 bits
+            raise BadLineError(f"{wrong}: a number like {value:.0f} has lost its last digits")
         value = int(value)  # an id that was stored as a float
     return str(value)
 

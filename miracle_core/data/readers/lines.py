@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from miracle_core.data.readers.quotes import quoting
 from miracle_core.data.skips import Skips
@@ -47,14 +48,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Fault:
-    """A line that can't be used.
+    """A line that can't be used, or several that may be one text.
 
     Attributes:
-        line: its number, counted from 1.
+        line: the number of the first, counted from 1.
         reason: what is wrong, as a count of such rows is told.
         what: the same as an error, of this line.
         remedy: how to fix it.
         column: the place in the line, counted from 1, where it is known.
+        lines: how many that are not blank.
     """
 
     line: int
@@ -62,16 +64,17 @@ class Fault:
     what: str
     remedy: str
     column: int | None = None
+    lines: int = 1
 
     def tell(self, path: object, skips: Skips | None) -> None:
-        """Count the line as left out.
+        """Count the lines as left out.
 
         Raises:
             InputError: where lines may not be left out.
         """
         place = f"{path}:{self.line}"
         if skips is not None and skips.allowed:
-            skips.add(self.reason, 1, place)
+            skips.add(self.reason, self.lines, place)
             return
         where = place if self.column is None else f"{place}:{self.column}"
         raise InputError(self.what, where=where, remedy=self.remedy)
@@ -86,7 +89,8 @@ def records(
     """Each row that is not blank, in order.
 
     A line with a fault is left out alone, and the next line is taken as the beginning of a row:
-    whatever a stray quote might have swallowed is read.
+    whatever a stray quote might have swallowed is read. Lines that may be one quoted text instead
+    (:mod:`miracle_core.data.readers.quotes`) are left out together.
 
     Args:
         lines: numbers and lines without their line feeds; taken away one by one.
@@ -105,13 +109,22 @@ def records(
         taken = 1
         try:
             text = raw.decode(layout.encoding)
-            if rules is None or '"' not in text:
+            if "\0" in text:
+                found = Fault(
+                    number,
+                    "a NUL byte",
+                    "holds a NUL byte, which no text has",
+                    "get the file again, or remove the byte",
+                    column=text.index("\0") + 1,
+                )
+            elif rules is None or '"' not in text:
                 found = _plain(number, text.rstrip("\r"), layout)
             else:
                 end = rules.end(lines, more, layout.encoding, expected)
                 taken = end.lines
                 if end.fault:
-                    found = Fault(number, end.fault, end.what, end.remedy)
+                    written = sum(bool(line.rstrip(b"\r")) for _, line in islice(lines, taken))
+                    found = Fault(number, end.fault, end.what, end.remedy, lines=written)
                 else:
                     found = Row(number, end.fields)
         except UnicodeDecodeError as error:

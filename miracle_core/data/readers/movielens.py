@@ -63,6 +63,9 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         attributes = attribute_rows(rows["item_id"], {"genre": rows["genres"]}, several=["genre"])
     with stage(progress, f"reading {ratings.name}", unit="rows"):
         table = _ratings(ratings, options, skips, progress)
+        notes: list[str] = []
+        times = parse_times(table.rows["time"], table.place, skips, notes)
+        table = replace(table, rows=table.rows.with_columns(times))
     folder = Path(ratings.member).parent.name if ratings.member else ratings.path.parent.name
     return Interactions.checked(
         table.rows,
@@ -72,6 +75,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         reading={"format": "movielens", "layout": ratings.name},
         event_place=table.place,
         item_place=item_table.place,
+        notes=notes,
         skips=skips,
         attributes=attributes,
     )
@@ -127,7 +131,6 @@ def _ratings(raw: RawFile, options: ReadOptions, skips: Skips, progress: Progres
             raw, layout, _RATINGS, header=False, wanted=wanted, skips=skips, progress=progress
         )
         rows = table.rows
-    rows = rows.with_columns(parse_times(rows["time"], table.place, skips))
     if options.with_ratings:
         rows = rows.with_columns(parse_numbers(rows["rating"], "rating", table.place, skips))
     return replace(table, rows=rows)

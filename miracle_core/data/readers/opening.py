@@ -59,11 +59,13 @@ class RawFile:
 
     @property
     def name(self) -> str:
-        """The file's name without folders and without the ending of its packing."""
+        """The file's name without folders and without the ending of a packing.
+
+        That ending tells nothing: a browser may have unpacked the file and kept its name.
+        """
         name = PurePosixPath(self.member).name if self.member else self.path.name
-        if self.packing in ("gzip", "zstd"):
-            for ending in _PACKED_NAMES:
-                name = name.removesuffix(ending)
+        for ending in _PACKED_NAMES:
+            name = name.removesuffix(ending)
         return name
 
     @property

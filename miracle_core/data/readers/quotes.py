@@ -2,8 +2,13 @@
 
 A field that begins with a double quote must end with one, followed by a separator or the line's
 end; a quote inside is written twice. A quote further inside a field that doesn't begin with one is
-an ordinary character. A quoted field may span lines, but a field that holds lines which look like
-rows of their own is no field: a quote was left open there.
+an ordinary character. A quoted field may span lines, but none with as many fields as a row: such a
+line is taken for a row, and the quote for one that was left open. Where rows may be left out and no
+more than half of the field's lines could be rows, it may be a text after all: all of its lines are
+left out, so that no row is made of prose.
+
+The last line of a row's first field always has as many fields as a row. It is a row of its own only
+where the field's first line is one, too.
 """
 
 from __future__ import annotations
@@ -13,13 +18,17 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import polars as pl
 
 _MOST_LINES = 1000  # of one field
 _REMEDY = 'close the quote at the end of its field, and write a quote inside a field as ""'
+_SWALLOWED = (
+    f"{_REMEDY}; of a text that spans lines, remove the line breaks: no line of it may have as "
+    "many fields as a row"
+)
 
 
 @dataclass(frozen=True)
@@ -99,52 +108,70 @@ class Quoting:
         opening = self._opening.fullmatch(text)
         if opening is None:
             return _broken_inside(text)
-        leading = self._like_row(text, expected)
         first = not opening[1]
+        leading = self._is_row(text, expected)
         taken = [text]
+        rows: list[int] = []  # which of the lines after the first are rows by themselves
+
+        def unclosed(how: str) -> End:
+            if rows:
+                how = f"would swallow line {lines[rows[0]][0]}, which has as many fields as a row"
+            return _unclosed(number, how, _SWALLOWED if rows else _REMEDY)
+
         for at in range(1, _MOST_LINES):
             if at == len(lines) and not more():
-                return _unclosed(number, "is never closed")
+                return unclosed("is never closed")
             here, raw = lines[at]
             try:
                 text = raw.decode(encoding)
             except UnicodeDecodeError:
-                return _unclosed(number, f"is not closed before line {here}, which is not UTF-8")
+                return unclosed(f"is not closed before line {here}, which is not UTF-8")
             taken.append(text)
             still = self._inside.fullmatch(text) is not None
-            # What closes a field that began its row looks like a row itself: it ends one.
-            if self._like_row(text, expected) and (still or not first or leading):
-                return _unclosed(number, f"would swallow line {here}, which is a row of its own")
+            if self._is_row(text, expected) and (still or not first or leading):
+                rows.append(at)
             if still:
                 continue
             first = False
             if self._closing.fullmatch(text):
                 fields = self._split("\n".join(taken).rstrip("\r"))
                 if expected is not None and len(fields) != expected:
-                    return _unclosed(
-                        number, f"would make {len(fields)} fields of the lines to {here}"
-                    )
-                return End(len(taken), fields)
+                    return unclosed(f"would make {len(fields)} fields of the lines to {here}")
+                if not rows:
+                    return End(len(taken), fields)
+                written = sum(bool(line.rstrip("\r")) for line in taken[1:])
+                stray = 2 * len(rows) > written and all(
+                    self._alike(taken[0], taken[row]) for row in rows
+                )
+                return unclosed("") if stray else replace(unclosed(""), lines=len(taken))
             if not self._reopening.fullmatch(text):
-                return _unclosed(number, f"is closed in the middle of a field, on line {here}")
-        return _unclosed(number, f"is not closed within {_MOST_LINES:,} lines")
+                return unclosed(f"is closed in the middle of a field, on line {here}")
+        return unclosed(f"is not closed within {_MOST_LINES:,} lines")
 
     def _split(self, text: str) -> list[str]:
         csv.field_size_limit(sys.maxsize)
         return next(csv.reader([text], delimiter=self._separator, strict=True))
 
-    def _like_row(self, line: str, expected: int | None) -> bool:
-        """Whether a line by itself, its quotes ordinary or not, has the fields of a row.
-
-        Prose has spaces after its commas, rows don't.
-        """
-        readings = [line.split(self._separator)]
-        if self._whole.fullmatch(line):
-            readings.append(self._split(line.rstrip("\r")))
-        return any(
-            len(parts) == expected and not any(part.startswith(" ") for part in parts[1:])
-            for parts in readings
+    def _is_row(self, line: str, expected: int | None) -> bool:
+        """Whether a line by itself, its quotes ordinary or not, has as many fields as a row."""
+        if line.count(self._separator) + 1 == expected:
+            return True
+        return (
+            '"' in line
+            and self._whole.fullmatch(line) is not None
+            and len(self._split(line.rstrip("\r"))) == expected
         )
+
+    def _alike(self, first: str, line: str) -> bool:
+        """Whether two lines may be rows of one file.
+
+        Prose has a space after each of its separators; a row has if the rows of its file have.
+        """
+        spaced = [
+            all(part.startswith((" ", '"')) for part in text.split(self._separator)[1:])
+            for text in (first, line)
+        ]
+        return spaced[0] or not spaced[1]
 
 
 @cache
@@ -153,11 +180,12 @@ def quoting(separator: str) -> Quoting:
     return Quoting(separator)
 
 
-def _unclosed(number: int, how: str) -> End:
+def _unclosed(number: int, how: str, remedy: str) -> End:
     return End(
         1,
         fault="a quote that is not closed",
         what=f"can't be read: a quote that opens on line {number} {how}",
+        remedy=remedy,
     )
 
 

@@ -24,6 +24,7 @@ from miracle_core.data.readers.opening import RawFile
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.sources import describe_sources
 from miracle_core.data.readers.tables import Places, Table
+from miracle_core.data.readers.times import parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress, stage
@@ -160,7 +161,7 @@ def joined(
         frames = [table.rows for table in found.events]
         if len(frames) > 1:  # each has its own Enums
             frames = [frame.cast({pl.Enum: pl.String}) for frame in frames]
-        events = pl.concat(frames, how="vertical_relaxed")
+        events = _timed(pl.concat(frames, how="vertical_relaxed"), found, skips)
         items = pl.concat([table.rows for table in found.items])
         events = events.with_columns(whole_ids(events["item_id"], "item", Places(found.events)))
         items = items.with_columns(whole_ids(items["item_id"], "item", Places(found.items)))
@@ -198,6 +199,16 @@ def joined(
         unsold=unsold,
         attributes=attributes,
     )
+
+
+def _timed(events: pl.DataFrame, found: Sorted, skips: Skips) -> pl.DataFrame:
+    """Events with their times read, in one way and unit for all files.
+
+    Raises:
+        InputError: a time that is not written as the others are, with its place.
+    """
+    times = parse_times(events["time"], Places(found.events), skips, found.notes)
+    return events.with_columns(times.alias("time"))
 
 
 def name_of(files: Sequence[RawFile]) -> str:

@@ -108,7 +108,8 @@ def other_separator(names: Sequence[str], wanted: str | None = None) -> str | No
         parts = [part for name in names for part in name.split(separator)]
         # Without quotes, and without the type that an atomic file gives its columns.
         parts = [part.strip().strip('"').partition(":")[0] for part in parts]
-        if wanted in parts or (wanted is None and len(names) == 1 < len(parts)):
+        more = len(parts) > len(names)
+        if more and (wanted in parts or (wanted is None and len(names) == 1)):
             return separator
     return None
 

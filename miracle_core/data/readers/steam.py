@@ -7,16 +7,12 @@ games      id, app_name (title), genres and tags, developer (publisher)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import polars as pl
 
 from miracle_core.data.interactions import Interactions
 from miracle_core.data.readers.opening import expand
 from miracle_core.data.readers.options import ReadOptions
 from miracle_core.data.readers.release import Form, joined, sort_json
-from miracle_core.data.readers.times import parse_times
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from miracle_core.progress import Progress
@@ -52,17 +48,4 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     skips = Skips(options.on_error == "skip")
     files = expand([*paths, *([options.items] if options.items else [])])
     found = sort_json(files, FORM, options, skips, progress)
-    found.events = [
-        replace(
-            table,
-            rows=table.rows.with_columns(
-                parse_times(_filled(table.rows["time"]), table.place, skips, found.notes)
-            ),
-        )
-        for table in found.events
-    ]
     return joined(found, "steam", paths, options, skips, progress)
-
-
-def _filled(times: pl.Series) -> pl.Series:
-    return times.fill_null("")

@@ -16,6 +16,7 @@ from miracle_core.data.readers.delimited import (
     read_rows,
     require_columns,
     require_file,
+    require_some,
 )
 from miracle_core.data.readers.joined import as_text, joined, text_columns
 from miracle_core.data.readers.lines import TAB, Layout
@@ -57,6 +58,12 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         InputError: a column missing, or anything that can't be read, with its place.
     """
     options.refuse_all_but("table", *_OPTIONS)
+    if options.user == options.item:
+        raise InputError(
+            f"{options.user!r} is named as the column of users and as that of items",
+            where="--user-column --item-column",
+            remedy="name two columns",
+        )
     skips = Skips(options.on_error == "skip")
     for path in paths:
         if path.is_dir():
@@ -70,6 +77,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             (item_file,) = _only(expand([options.items]))
             layout = _layout(item_file, options, notes)
             names, place = _columns(item_file, layout)
+            require_columns(names, [options.item], place)
             columns = text_columns(names, options, place)
             wanted = list(dict.fromkeys([options.item, *columns, *options.attributes]))
             item_table = _rows(item_file, layout, names, wanted, [options.item], skips, progress)
@@ -123,7 +131,10 @@ def _read_events(
             tables.append(_rows(path, layout, names, wanted, ids, skips, progress, options.time))
     if options.time and len({table.rows[options.time].dtype for table in tables}) > 1:
         tables = [
-            replace(table, rows=table.rows.with_columns(times_as_text(table.rows[options.time])))
+            replace(
+                table,
+                rows=table.rows.with_columns(times_as_text(table.rows[options.time], table.place)),
+            )
             for table in tables
         ]
     return tables, texts
@@ -131,8 +142,8 @@ def _read_events(
 
 def _columns(path: RawFile, layout: Layout | None) -> tuple[list[str], str]:
     """The columns of a table, and where they are named."""
-    require_file(path)
     if layout is None:
+        require_some(path)
         try:
             return list(pq.read_schema(_seekable(path)).names), str(path)
         except (OSError, pa.ArrowException) as error:
@@ -147,7 +158,7 @@ def _seekable(path: RawFile) -> Path | pa.BufferReader:
 
 def _no_parquet(path: RawFile, error: Exception) -> InputError:
     return InputError(
-        f"can't be read as Parquet: {error}",
+        f"can't be read as Parquet: {str(error).splitlines()[0] if str(error) else 'no reason'}",
         where=str(path),
         remedy="write the file again, with columns of text, numbers and dates",
     )
@@ -158,6 +169,12 @@ def _layout(path: RawFile, options: ReadOptions, notes: list[str]) -> Layout | N
     if path.suffix in _PARQUET:
         return None
     usual = LAYOUTS.get(path.suffix, TAB if options.separator is not None else None)
+    if usual is None and path.suffix in (".json", ".jsonl", ".ndjson"):
+        raise InputError(
+            "is JSON by its name, and no table",
+            where=str(path),
+            remedy="leave --format out, so that it is looked into; or write it as CSV",
+        )
     if usual is None:
         raise InputError(
             f"has the ending {path.suffix!r}, which says nothing of what is in it",

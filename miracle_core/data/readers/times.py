@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import numpy as np
 import polars as pl
 
 from miracle_core.data.interactions import Place
-from miracle_core.data.readers.dates import WAYS, digits
+from miracle_core.data.readers.dates import WAYS, digits, short_digits, shuffled_digits, year_first
+from miracle_core.data.readers.exact import exactly_whole, lost_digits
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
@@ -32,7 +33,7 @@ _UNIT_NAMES = {
     "": "mere numbers",
 }
 _DIGIT_UNITS = (10**4, 10**8, 10**10)  # a year in yyyymmdd, with HHMM, with HHMMSS
-_EXACT = 1 << 53  # whole numbers that float64 holds exactly
+_SAMPLE = 1000  # numbers that are looked at first
 
 
 def parse_times(
@@ -59,7 +60,7 @@ def parse_times(
 
     Raises:
         InputError: a value that is not written as the column is, with its place; or a column that
-            is written in two ways.
+            is written in two ways, or whose numbers are not exact.
     """
     kind = values.dtype
     if kind in (pl.Date, pl.Datetime):
@@ -71,14 +72,18 @@ def parse_times(
             remedy="name a column with dates, or with dates and times",
         )
     if kind.is_integer() or kind.is_float():
-        times, like = _numbers(values, place, notes)
+        _refuse_rounded(values, place)
+        numbers = values if kind.is_float() else values.cast(pl.Int64, strict=False)
+        times, like = _numbers(numbers, place, notes)
         broken = times.is_null() & values.is_not_null()  # a missing one is told of later
     else:
         times, like = _written(values.cast(pl.String).str.strip_chars(), place, notes)
         broken = times.is_null()
     if broken.any() and not (skips is not None and skips.allowed):
         row = int(broken.arg_max() or 0)
-        value = values.slice(row, 1).cast(pl.String)[0] or ""
+        value = values.slice(row, 1).cast(pl.String)[0]
+        if value is None:
+            raise InputError("has no time", where=place(row), remedy="fix or remove it")
         others = f" as the others are: {like}" if like else ": neither a number nor a date"
         raise InputError(
             f"{value!r} is not a time{others}",
@@ -98,18 +103,42 @@ def utc(values: pl.Series) -> pl.Series:
     return values.cast(pl.Datetime("us"))
 
 
-def times_as_text(values: pl.Series) -> pl.Series:
+def times_as_text(values: pl.Series, place: Place) -> pl.Series:
     """A column of times as text, to stand beside text of another file.
 
     Args:
         values: any type, [n].
+        place: where row i stands.
 
     Returns:
         String [n]: dates and times in ISO 8601 and UTC, whole numbers without a point.
+
+    Raises:
+        InputError: numbers that their type of float doesn't hold exactly.
     """
+    _refuse_rounded(values, place)
     if values.dtype in (pl.Date, pl.Datetime):
         return utc(values).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     return values.cast(pl.String)
+
+
+def _refuse_rounded(values: pl.Series, place: Place) -> None:
+    """Refuse numbers that are too large for their type of float to hold them exactly.
+
+    Raises:
+        InputError: with the first.
+    """
+    if values.dtype == pl.Float32:
+        rounded = values.is_finite() & (values.abs() >= exactly_whole(values.dtype))
+        if rounded.any():
+            row = int(rounded.arg_max() or 0)
+            apart = float(np.spacing(np.float32(values[row])))
+            raise InputError(
+                f"the column {values.name!r} holds times as Float32, in which times like "
+                f"{values[row]:.0f} are rounded to multiples of {apart:.0f}",
+                where=place(row),
+                remedy="store times as whole numbers (Int64) or as dates",
+            )
 
 
 def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl.Series, str]:
@@ -119,6 +148,13 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
         floats = text.cast(pl.Float64, strict=False)
         if floats.null_count() < numbers.null_count():
             numbers = floats
+            row = lost_digits(text)
+            if row is not None:
+                raise InputError(
+                    f"{text[row]!r} has lost its last digits, as spreadsheets write long numbers",
+                    where=place(row),
+                    remedy="write the file again, with all digits of the times",
+                )
     if not numbers.null_count():
         return _numbers(numbers, place, notes)
     best, like, note, clash = numbers, "", "", None
@@ -143,7 +179,11 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
 
 
 def _numbers(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl.Series, str]:
-    """Times that are numbers: dates in digits, or counts of one unit; and what they are like."""
+    """Times that are numbers: dates in digits, or counts of one unit; and what they are like.
+
+    Raises:
+        InputError: dates in digits that can't be put in order, or as :func:`_of_one_unit`.
+    """
     present = values.drop_nulls()
     if not len(present):
         return values, ""
@@ -153,37 +193,80 @@ def _numbers(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[
         if 2 * (len(values) - reading.times.null_count()) > len(present):
             _tell(reading.note, notes)
             return reading.times, reading.like
-    return _of_one_unit(values, place)
+    _refuse_shuffled(values, place)
+    times, like = _of_one_unit(values, place, notes)
+    sample = _sampled(present)
+    if short_digits(sample).all() and sample.n_unique() > 2:
+        _tell(
+            f"times such as {sample[0]} are read as mere numbers: write them as 2024-01-31 if they "
+            "are dates",
+            notes,
+        )
+    return times, like
+
+
+def _sampled(present: pl.Series) -> pl.Series:
+    """About a thousand of the numbers, as Int64; null for what is not whole."""
+    some = present.gather_every(len(present) // _SAMPLE + 1)
+    whole = some.cast(pl.Int64, strict=False)
+    return whole.set((whole != some).fill_null(True), None)
+
+
+def _refuse_shuffled(values: pl.Series, place: Place) -> None:
+    """Refuse dates in digits whose numbers are not in the order of the dates.
+
+    Raises:
+        InputError: most numbers are such dates; with the first.
+    """
+    present = values.drop_nulls()
+    sample = _sampled(present)
+    if 4 * int(shuffled_digits(sample).sum()) <= len(sample):
+        return
+    found = shuffled_digits(values.cast(pl.Int64, strict=False))
+    if 2 * int(found.sum()) > len(present):
+        row = int(found.arg_max() or 0)
+        raise InputError(
+            f"{values[row]:.0f} seems to be a date in digits with the day before the month or the "
+            "year at the end: such numbers don't follow each other as the dates do",
+            where=place(row),
+            remedy="write dates as 2024-01-31 or 20240131",
+        )
 
 
 def _like_digits(present: pl.Series) -> bool:
     """Whether most numbers have the size of a date in digits, and all are whole."""
-    # The bounds below don't fit the small types of a Parquet file.
-    present = present.cast(pl.Float64 if present.dtype.is_float() else pl.Int64, strict=False)
-    present = present.drop_nulls()
     if present.dtype.is_float():
-        if not bool((present.is_finite() & (present.abs() < _EXACT)).all()):
+        if not bool((present.is_finite() & (present.abs() < exactly_whole(pl.Float64()))).all()):
             return False
         if not bool((present == present.floor()).all()):
             return False
-    sized = sum(
-        int(((present >= 1900 * unit) & (present < 2100 * unit)).sum()) for unit in _DIGIT_UNITS
-    )
-    return 2 * sized > len(present)
+    return 2 * int(_sized_as_digits(present).sum()) > len(present)
 
 
-def _of_one_unit(values: pl.Series, place: Place) -> tuple[pl.Series, str]:
+def _sized_as_digits(values: pl.Series) -> pl.Series:
+    """Which numbers have the size of a date in digits of the years 1900 to 2099, Boolean [n]."""
+    # The bounds don't fit the small types of a Parquet file.
+    values = values.cast(pl.Float64 if values.dtype.is_float() else pl.Int64)
+    sized = [(values >= 1900 * unit) & (values < 2100 * unit) for unit in _DIGIT_UNITS]
+    return (sized[0] | sized[1] | sized[2]).fill_null(False)
+
+
+def _of_one_unit(values: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl.Series, str]:
     """Counts of one unit since 1970: null for a number that can only be of another one.
+
+    Where most numbers count a unit, a date in digits among them is of another kind, too.
 
     Raises:
         InputError: no unit has more than half of them.
     """
     sizes = values.abs().cast(pl.Float64)
-    large = sizes.filter((sizes >= _UNITS[0][1]).fill_null(False) & sizes.is_finite())
-    if not len(large):
-        return values, "numbers"
-    least, most = cast(float, large.min()), cast(float, large.max())
-    if any(low <= least and most < high for low, high in _SIZES.values()):
+    least, most = cast(float, sizes.min() or 0), cast(float, sizes.max() or 0)
+    if any(low <= least and most < high for low, high in _SIZES.values()) and not (
+        _sized_as_digits(values).any()
+    ):
+        return values, "numbers"  # of one unit, as mostly
+    large = ((sizes >= _UNITS[0][1]) & sizes.is_finite()).fill_null(False)
+    if not large.any():
         return values, "numbers"
     within = {
         unit: ((sizes >= least) & (sizes < end)).fill_null(False)
@@ -191,8 +274,24 @@ def _of_one_unit(values: pl.Series, place: Place) -> tuple[pl.Series, str]:
     }
     unit, second = sorted(within, key=lambda unit: -int(within[unit].sum()))[:2]
     if 2 * int(within[unit].sum()) > len(values) - values.null_count():
-        foreign = (sizes >= _UNITS[0][1]) & ~within[unit] & sizes.is_finite()
-        return values.set(foreign.fill_null(False), None), _UNIT_NAMES[unit]
+        foreign = (large & ~within[unit]) | _dates_in_digits(values)
+        early = ~large & ~foreign & sizes.is_not_null()
+        if early.any():
+            row = int(early.arg_max() or 0)
+            _tell(
+                f"{int(early.sum()):,} times are before 1973 beside {_UNIT_NAMES[unit]}, such as "
+                f"{values[row]} ({place(row)}): they are kept, and come first",
+                notes,
+            )
+        return values.set(foreign, None), _UNIT_NAMES[unit]
+    if bool((within[unit] | ~large).all()):
+        row = int(large.arg_max() or 0)
+        _tell(
+            f"times are read as mere numbers, though some have the size of {_UNIT_NAMES[unit]}, "
+            f"such as {values[row]} ({place(row)})",
+            notes,
+        )
+        return values, "numbers"
     row, other = (int(within[name].arg_max() or 0) for name in (unit, second))
     raise InputError(
         f"some times have the size of {_UNIT_NAMES[unit]} ({values[row]} here), others of "
@@ -200,6 +299,14 @@ def _of_one_unit(values: pl.Series, place: Place) -> tuple[pl.Series, str]:
         where=place(row),
         remedy="write all times in one unit",
     )
+
+
+def _dates_in_digits(values: pl.Series) -> pl.Series:
+    """Which numbers are dates in digits, Boolean [n]; quick where few have the size of one."""
+    sized = _sized_as_digits(values)
+    rows = sized.arg_true()
+    text = values.gather(rows).cast(pl.Int64, strict=False).cast(pl.String)
+    return sized.scatter(rows, digits(text).times.is_not_null()) if len(rows) else sized
 
 
 def _tell(note: str, notes: list[str] | None) -> None:
@@ -311,15 +418,12 @@ def _instant(text: str) -> int:
     Raises:
         InputError: it is none.
     """
-    if _date_in_digits(text):
-        return cast(int, digits(pl.Series([text.strip()])).times[0])
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"{text!r} is neither a date like 2024-01-31 nor a number",
-            remedy="write a date, or the number as it stands in the data",
-        ) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    written = pl.Series([text.strip()])
+    for way in (digits, year_first):
+        time = way(written).times[0]
+        if time is not None:
+            return cast(int, time)
+    raise InputError(
+        f"{text!r} is neither a date like 2024-01-31 nor a number",
+        remedy="write a date, or the number as it stands in the data",
+    )
