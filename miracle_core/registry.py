@@ -141,6 +141,14 @@ for _spec in (
         system=f"{_HERE}.gru4rec.system:GRU4Rec",
     ),
     SystemSpec(
+        "bert4rec",
+        "BERT4Rec",
+        "Sun et al., BERT4Rec: Sequential Recommendation with Bidirectional Encoder "
+        "Representations from Transformer, CIKM 2019",
+        settings=f"{_HERE}.bert4rec.settings:Bert4RecSettings",
+        system=f"{_HERE}.bert4rec.system:Bert4Rec",
+    ),
+    SystemSpec(
         "popularity",
         "Popularity",
         "Items by how often they occur in the training part; the same for every user",

@@ -156,6 +156,25 @@ class VectorExplanation:
         return scores - left
 
 
+def left_out_in_turn(
+    system: System, tokens: Tensor, packed: Packed, candidates: Tensor
+) -> VectorExplanation:
+    """One history's score, and what it loses without each of the history's items.
+
+    For a system whose interests are no sums over items. What the items bring together, an order
+    among it, is no single one's: the differences don't sum to the score.
+
+    Args:
+        system: in evaluation mode.
+        tokens: [n, w], the inputs of the history's items, oldest first.
+        packed: the history.
+        candidates: [items, d].
+    """
+    found = VectorExplanation.of(system.encode(tokens, packed).interests, candidates)
+    length = system.max_length or packed.n_tokens
+    return replace(found, without=leave_out_each(system, tokens, packed, length))
+
+
 def leave_out_each(system: System, tokens: Tensor, packed: Packed, length: int) -> Interests:
     """The interests of one history without each of its items in turn.
 

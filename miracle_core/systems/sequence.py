@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
@@ -45,13 +44,7 @@ class SequenceSystem(System):
         return Objective(loss, {"recommendation": loss})
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
-        """One history's score, and what it loses without each of the history's items.
+        """One history's score, and what it loses without each of the history's items."""
+        from miracle_core.systems.explanation import left_out_in_turn
 
-        A state is no sum over items, so each is left out in turn. What the items bring together, an
-        order among it, is no single one's: the differences don't sum to the score.
-        """
-        from miracle_core.systems.explanation import VectorExplanation, leave_out_each
-
-        found = VectorExplanation.of(self.encode(tokens, packed).interests, candidates)
-        length = self.max_length or packed.n_tokens
-        return replace(found, without=leave_out_each(self, tokens, packed, length))
+        return left_out_in_turn(self, tokens, packed, candidates)
