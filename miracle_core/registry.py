@@ -181,6 +181,16 @@ for _spec in (
         system=f"{_HERE}.comirec.system:ComiRec",
     ),
     SystemSpec(
+        "heads",
+        "MIRACLE with another head",
+        "Interests made of the last item, the mean, attention, routing or capsules, at equal "
+        "everything else",
+        settings=f"{_HERE}.heads.settings:HeadsSettings",
+        system=f"{_HERE}.heads.system:Heads",
+        needs=("text",),
+        modes=("transductive", "inductive"),
+    ),
+    SystemSpec(
         "itemknn",
         "ItemKNN",
         "Items by their similarity to the history's, counted over users (Sarwar et al. 2001)",

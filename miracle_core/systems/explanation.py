@@ -156,22 +156,22 @@ class VectorExplanation:
         return scores - left
 
 
-def left_out_in_turn(
-    system: System, tokens: Tensor, packed: Packed, candidates: Tensor
+def explained_by_leaving_out(
+    system: System, tokens: Tensor, packed: Packed, candidates: Tensor, length: int
 ) -> VectorExplanation:
     """One history's score, and what it loses without each of the history's items.
 
-    For a system whose interests are no sums over items. What the items bring together, an order
-    among it, is no single one's: the differences don't sum to the score.
+    For a system whose interests are no sums over items: what the items bring together, an order
+    among it, is no single one's, so the differences don't sum to the score.
 
     Args:
         system: in evaluation mode.
         tokens: [n, w], the inputs of the history's items, oldest first.
         packed: the history.
         candidates: [items, d].
+        length: the most items that the system reads.
     """
     found = VectorExplanation.of(system.encode(tokens, packed).interests, candidates)
-    length = system.max_length or packed.n_tokens
     return replace(found, without=leave_out_each(system, tokens, packed, length))
 
 

@@ -44,7 +44,8 @@ class SequenceSystem(System):
         return Objective(loss, {"recommendation": loss})
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
-        """One history's score, and what it loses without each of the history's items."""
-        from miracle_core.systems.explanation import left_out_in_turn
+        """One history's score, and what it loses without each item: a state is no sum of items."""
+        from miracle_core.systems.explanation import explained_by_leaving_out
 
-        return left_out_in_turn(self, tokens, packed, candidates)
+        length = self.max_length or packed.n_tokens
+        return explained_by_leaving_out(self, tokens, packed, candidates, length)

@@ -130,6 +130,6 @@ class Bert4Rec(System):
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
         """One history's score, and what it loses without each of the history's items."""
-        from miracle_core.systems.explanation import left_out_in_turn
+        from miracle_core.systems.explanation import explained_by_leaving_out
 
-        return left_out_in_turn(self, tokens, packed, candidates)
+        return explained_by_leaving_out(self, tokens, packed, candidates, self.settings.max_length)
