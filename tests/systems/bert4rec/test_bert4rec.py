@@ -256,7 +256,7 @@ def test_learns_a_circle_by_heart():
     batch = batch_of([own[:-1] for own in sequences], [own[-1] for own in sequences])
     optimiser = torch.optim.Adam(system.parameters(), lr=0.01)
     losses = []
-    for epoch in range(200):
+    for epoch in range(400):
         optimiser.zero_grad()
         loss = system.objective(ItemSide(), replace(batch, stream=(1, epoch)), ALONE).total
         loss.backward()
