@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,6 @@ from tests.systems.miracle.support import (
     per_history,
     randomise,
 )
-from tests.systems.support import beats_popularity
 
 N_ITEMS = 9
 MASK = -1
@@ -266,7 +264,3 @@ def test_learns_a_circle_by_heart():
     assert max(losses[-10:]) < 0.1
     (chunk,) = system.scorer(ItemSide()).scores(batch.packed).chunks
     assert torch.equal(chunk[1].argmax(1), batch.targets[chunk[0]])
-
-
-def test_beats_popularity_on_the_demo_shop(tmp_path: Path):
-    beats_popularity(tmp_path, {"kind": "bert4rec", "width": 32, "inner": 64, "dropout": 0.2})
