@@ -54,7 +54,7 @@ def settings_of(kind: str, folder: Path) -> Settings:
         data = quick_settings(folder / "data").data
         loss = {"recommendation": "sampled-softmax", "negatives": 5}
         model = {"kind": kind, "width": 8, "max_length": 2, "dropout": 0.0}
-        if kind == "sasrec":
+        if kind != "gru4rec":
             loss = {}
         return make_settings({"data": data, "model": model, "loss": loss})
     if kind == "cosine":
