@@ -152,6 +152,14 @@ for _spec in (
         system=f"{_HERE}.gru4rec.system:GRU4Rec",
     ),
     SystemSpec(
+        "bert4rec",
+        "BERT4Rec",
+        "Sun et al., BERT4Rec: Sequential Recommendation with Bidirectional Encoder "
+        "Representations from Transformer, CIKM 2019",
+        settings=f"{_HERE}.bert4rec.settings:Bert4RecSettings",
+        system=f"{_HERE}.bert4rec.system:Bert4Rec",
+    ),
+    SystemSpec(
         "popularity",
         "Popularity",
         "Items by how often they occur in the training part; the same for every user",
@@ -182,6 +190,16 @@ for _spec in (
         "Cen et al., Controllable Multi-Interest Framework for Recommendation, KDD 2020",
         settings=f"{_HERE}.comirec.settings:ComiRecSettings",
         system=f"{_HERE}.comirec.system:ComiRec",
+    ),
+    SystemSpec(
+        "heads",
+        "MIRACLE with another head",
+        "Interests made of the last item, the mean, attention, routing or capsules, at equal "
+        "everything else",
+        settings=f"{_HERE}.heads.settings:HeadsSettings",
+        system=f"{_HERE}.heads.system:Heads",
+        needs=("text",),
+        modes=("transductive", "inductive"),
     ),
     SystemSpec(
         "itemknn",

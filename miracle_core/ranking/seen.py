@@ -83,17 +83,30 @@ class Seen:
             gain: what each pair's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
         """
-        rows, places, first = [], [], 0
-        device = packed.items.device
-        for length, count in packed.groups:
-            later, earlier = torch.tril_indices(length, length, device=device)
-            starts = first + length * torch.arange(count, device=device).unsqueeze(1)
-            rows.append((starts + later).flatten())
-            places.append((starts + earlier).flatten())
-            first += length * count
-        return cls._of_tokens(
-            torch.cat(rows), packed.items[torch.cat(places)], gain, packed.n_tokens, candidates
-        )
+        later, earlier = _pairs_within(packed)
+        return cls._of_tokens(later, packed.items[earlier], gain, packed.n_tokens, candidates)
+
+    @classmethod
+    def of_masked_tokens(
+        cls, packed: Packed, masked: Tensor, gain: Tensor, candidates: Tensor | None = None
+    ) -> Seen:
+        """What each masked token of packed histories could see: what came before, if not masked.
+
+        What came after it is not known in ranking. Its own item it is to tell, so that a gain which
+        counted it would learn that the target was seen.
+
+        Args:
+            packed: the histories.
+            masked: bool [tokens]; users are places among the masked ones.
+            gain: what each pair's score gains.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        later, earlier = _pairs_within(packed)
+        known = masked[later] & ~masked[earlier]
+        rows = masked.cumsum(0) - 1
+        users = rows[later[known]]
+        n_users = int(rows[-1]) + 1
+        return cls._of_tokens(users, packed.items[earlier[known]], gain, n_users, candidates)
 
     @classmethod
     def of_pairs(cls, users: Tensor, items: Tensor, gain: Tensor, n_users: int) -> Seen:
@@ -176,6 +189,19 @@ def seen_pairs(
     items = np.asarray(sequences[places], dtype=np.int64)
     width = int(items.max()) + 1 if len(items) else 1
     return np.divmod(np.unique(rows * width + items), width)
+
+
+def _pairs_within(packed: Packed) -> tuple[Tensor, Tensor]:
+    """Each token with itself and with each older one of its history: two int64 [pairs]."""
+    laters, earliers, first = [], [], 0
+    device = packed.items.device
+    for length, count in packed.groups:
+        later, earlier = torch.tril_indices(length, length, device=device)
+        starts = first + length * torch.arange(count, device=device).unsqueeze(1)
+        laters.append((starts + later).flatten())
+        earliers.append((starts + earlier).flatten())
+        first += length * count
+    return torch.cat(laters), torch.cat(earliers)
 
 
 def _places(interests: Interests) -> Tensor:

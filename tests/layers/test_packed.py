@@ -75,3 +75,19 @@ def test_histories_of_one_length_keep_their_order():
 def test_an_empty_history_is_refused():
     with pytest.raises(ValueError, match="history 1 of the batch is empty"):
         pack_lists([[1], [], [2]], 5)
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8))
+def test_one_more_item_is_the_newest_and_moves_no_other(histories, max_length):
+    packed = pack_lists(histories, max_length)
+    more = torch.arange(100, 100 + len(histories))[packed.order]
+    longer, source = packed.appended(more)
+    expected = pack_lists(
+        [[*history[-max_length:], 100 + user] for user, history in enumerate(histories)],
+        max_length + 1,
+    )
+    assert longer.groups == expected.groups
+    for name in ("items", "positions", "order"):
+        assert torch.equal(getattr(longer, name), getattr(expected, name)), name
+    assert torch.equal(torch.cat([packed.items, more])[source], longer.items)

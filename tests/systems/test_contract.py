@@ -18,9 +18,11 @@ from tests.support import markov
 
 # Settings that make a system small.
 SMALL = {
+    "bert4rec": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
     "mind": {"width": 16, "max_length": 9},
     "comirec": {"width": 16, "max_length": 9},
     "gru4rec": {"width": 16, "hidden": 16},
+    "heads": {"width": 16, "experts": 2, "layers": 1, "inner": 16},
     "miracle": {"width": 16, "capsules": 4, "experts": 2, "layers": 1, "inner": 16},
     "sasrec": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
     "unisrec": {"width": 16, "experts": 2, "layers": 1, "inner": 16, "dropout": 0.2},

@@ -123,7 +123,7 @@ def test_the_newest_state_ranks():
     torch.testing.assert_close(found.vectors, expected)
 
 
-@pytest.mark.parametrize("kind", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("kind", ["sasrec", "gru4rec", "bert4rec"])
 @pytest.mark.parametrize("loss", ["softmax", "gbce"])
 def test_gradients_reach_every_weight_of_a_system(kind, loss):
     settings = make_settings(
@@ -141,7 +141,7 @@ def test_gradients_reach_every_weight_of_a_system(kind, loss):
         assert float(weight.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("kind", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("kind", ["sasrec", "gru4rec", "bert4rec"])
 def test_what_the_score_loses_without_each_item(kind):
     """By hand: the system asked again with each item taken out of the history."""
     settings = make_settings({"model": {"kind": kind, "max_length": 5}})

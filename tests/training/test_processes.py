@@ -55,11 +55,11 @@ def settings_of(kind: str, folder: Path) -> Settings:
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
         )
-    if kind in ("sasrec", "gru4rec"):
+    if kind in ("sasrec", "gru4rec", "bert4rec"):
         data = quick_settings(folder / "data").data
         loss = {"recommendation": "sampled-softmax", "negatives": 5}
         model = {"kind": kind, "width": 8, "max_length": 2, "dropout": 0.0}
-        if kind == "sasrec":
+        if kind != "gru4rec":
             loss = {}
         return make_settings({"data": data, "model": model, "loss": loss})
     if kind == "cosine":
@@ -69,7 +69,17 @@ def settings_of(kind: str, folder: Path) -> Settings:
 
 @pytest.mark.parametrize(
     "kind",
-    ["finetune", "cosine", "pretrain", "uncorrected", "unisrec", "gbce", "sasrec", "gru4rec"],
+    [
+        "finetune",
+        "cosine",
+        "pretrain",
+        "uncorrected",
+        "unisrec",
+        "gbce",
+        "sasrec",
+        "gru4rec",
+        "bert4rec",
+    ],
 )
 def test_losses_and_gradients_are_those_of_one_process(
     warm: Warm, tmp_path: Path, kind: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from miracle_core.layers.linear import INIT_STD
 from miracle_core.layers.radial import squash
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.precision import exact
+
+if TYPE_CHECKING:
+    from miracle_core.systems.miracle.settings import NetworkSettings
 
 Agreement = Literal["h", "q"]
 NOISE_SCALE = 0.2
@@ -99,6 +102,21 @@ class SparseCapsules(nn.Module):
         self.base = nn.Parameter(torch.randn(capsules, width) * INIT_STD)
         self.attention = PositionAttention(width, max_length) if positional else None
         self.features = InterestFeatures(width, eps)
+
+    @classmethod
+    def of(cls, settings: NetworkSettings) -> Self:
+        """The capsules that the settings of a network ask for."""
+        s = settings
+        return cls(
+            s.width,
+            s.capsules,
+            s.max_length,
+            s.iterations,
+            s.agreement,
+            s.activation_noise,
+            s.positional,
+            s.sparse,
+        )
 
     def forward(self, H: Tensor, packed: Packed, forced: Tensor | None = None) -> CapsuleOutput:
         """Interests of each history (eq. 7-14).

@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
-from miracle_core.layers.adaptor import MoEAdaptor, scaled
-from miracle_core.layers.context import ContextEncoder
 from miracle_core.layers.linear import INIT_STD
-from miracle_core.layers.radial import directions, rows_and_directions
 from miracle_core.processes import ALONE, Processes
-from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Sizes, System
+from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Sizes
+from miracle_core.systems.contextual import ContextualSystem
 from miracle_core.systems.in_batch import next_of_the_batch
 from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
 from miracle_core.systems.miracle.explain import route
-from miracle_core.systems.miracle.losses import coverage, interest_contrast, orthogonality
+from miracle_core.systems.miracle.losses import interest_contrast
 from miracle_core.systems.miracle.masking import draw_mask
+from miracle_core.systems.miracle.regularised import regularised
 from miracle_core.systems.miracle.settings import MiracleSettings
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from miracle_core.systems.explanation import VectorExplanation
 
 
-class Miracle(System):
+class Miracle(ContextualSystem):
     """MIRACLE (eq. 2-14 and 17).
 
     Args:
@@ -38,6 +37,8 @@ class Miracle(System):
         mask: whether there is a [MASK] vector, which only pre-training needs.
         gain: whether the score of items that the history holds gains a learned number.
     """
+
+    settings: MiracleSettings
 
     # The sequence encoder (eq. 6). The norm of its input (eq. 5) learns on, as the authors have it.
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
@@ -68,55 +69,14 @@ class Miracle(System):
         mask: bool = False,
         gain: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(settings, text_width)
         s = settings
-        self.settings = settings
-        self.max_length = s.max_length
-        self.temperature = s.temperature
         self.n_interests = s.capsules
-        self.adaptor = MoEAdaptor(text_width, s.width, s.experts, s.adaptor_dropout, s.gate_noise)
-        self.context = ContextEncoder(s.width, s.max_length, s.layers, s.heads, s.inner, s.dropout)
-        self.capsules = SparseCapsules(
-            s.width,
-            s.capsules,
-            s.max_length,
-            s.iterations,
-            s.agreement,
-            s.activation_noise,
-            s.positional,
-            s.sparse,
-        )
-        self.identity: nn.Parameter | None = (
-            None if n_items is None else nn.Parameter(torch.randn(n_items, s.width) * INIT_STD)
-        )
+        self.capsules = SparseCapsules.of(s)
+        self.learn_identity(n_items)
         if gain:
             self.learn_gain()
         self.mask = nn.Parameter(torch.randn(s.width) * INIT_STD) if mask else None
-
-    def prepared(self, text: Tensor) -> Tensor:
-        """Text vectors with a root mean square of 1, or as they are (``model.text_scale``)."""
-        return scaled(text, self.settings.text_scale)
-
-    def item_vectors(self, text: Tensor, identity: Tensor | None = None) -> Tensor:
-        """x_v of items (eq. 2), plus e_v where given: [items, d_b] to [items, d].
-
-        Args:
-            text: [items, d_b], scaled.
-            identity: [items, d], the items' rows of ``self.identity``.
-        """
-        x: Tensor = self.adaptor(text, identity)
-        return x
-
-    def inputs(self, items: ItemSide) -> Tensor:
-        """x_v of items (eq. 2), plus e_v of those that have one: [items, d]."""
-        identity: Tensor | None = None if items.new else self.identity
-        if identity is not None and items.rows is not None:
-            identity = identity[items.rows]
-        return self.item_vectors(items.required_text(), identity)
-
-    def candidates(self, inputs: Tensor) -> Tensor:
-        """Item vectors as eq. 17 multiplies them: as they are, or their directions (cosine)."""
-        return inputs if self.settings.score == "inner" else directions(inputs)
 
     def forward(self, items: Tensor, packed: Packed) -> CapsuleOutput:
         """Interests of histories (eq. 5-14).
@@ -131,8 +91,7 @@ class Miracle(System):
 
     def user_vectors(self, output: CapsuleOutput) -> Tensor:
         """Interests as eq. 17 multiplies them: as they are, or their directions (cosine)."""
-        u = output.interests.vectors
-        return u if self.settings.score == "inner" else directions(u)
+        return self.scored(output.interests.vectors)
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
         """Interests as eq. 17 multiplies them; the detail is what the capsules say."""
@@ -151,20 +110,9 @@ class Miracle(System):
         """Interests of one history, strongest first, and how they came about (eq. 5-14)."""
         return route(self, tokens, packed, candidates)
 
-    def objective(self, items: ItemSide, batch: Batch, processes: Processes = ALONE) -> Objective:
-        """The fine-tuning loss of a batch (eq. 23-24).
-
-        The catalogue's vectors are computed once, for the histories' input and as candidates.
-        """
-        packed = batch.packed
-        if self.settings.score == "inner":
-            candidates = self.inputs(items)
-            tokens = F.embedding(packed.items, candidates)
-        else:
-            tokens, candidates = rows_and_directions(self.inputs(items), packed.items)
-        encoded = self.encode(tokens, packed)
-        recommendation = self.next_item(encoded.interests, candidates, batch, processes)
-        return self._weighted(encoded.detail, processes, recommendation)
+    def weighted(self, encoded: Encoded, recommendation: Tensor, processes: Processes) -> Objective:
+        """The terms of eq. 24, weighted."""
+        return regularised(self.settings, self.capsules, encoded.detail, recommendation, processes)
 
     def pretrain_objective(
         self, items: ItemSide, batch: Batch, processes: Processes = ALONE
@@ -205,10 +153,12 @@ class Miracle(System):
         tokens = F.embedding(packed.items, x)
         encoded = self.encode(tokens, packed)
         recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
-        contrast = None
-        if masked is not None:
-            contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
-        return self._weighted(encoded.detail, processes, recommendation, contrast)
+        objective = self.weighted(encoded, recommendation, processes)
+        if masked is None:
+            return objective
+        contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+        total = objective.total + self.settings.contrast * contrast
+        return Objective(total, {**objective.terms, "contrast": contrast}, objective.counters)
 
     def _contrast(
         self,
@@ -247,28 +197,3 @@ class Miracle(System):
             F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
             processes,
         )
-
-    def _weighted(
-        self,
-        output: CapsuleOutput,
-        processes: Processes,
-        recommendation: Tensor,
-        contrast: Tensor | None = None,
-    ) -> Objective:
-        """All terms and their weighted sum (eq. 22, 24); counts which capsules items activate."""
-        s = self.settings
-        terms = {
-            "recommendation": recommendation,
-            "coverage": coverage(output.similarity, output.activated, processes),
-            "orthogonality": orthogonality(self.capsules.base, processes),
-        }
-        total = (
-            recommendation
-            + s.coverage * terms["coverage"]
-            + s.orthogonality * terms["orthogonality"]
-        )
-        if contrast is not None:
-            terms["contrast"] = contrast
-            total = total + s.contrast * contrast
-        activated = torch.bincount(output.activated, minlength=s.capsules)
-        return Objective(total, terms, {"capsules": activated})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,8 +11,8 @@ from miracle_core.config import ModelSettings
 from miracle_core.config.sections import Start
 
 
-class MiracleSettings(ModelSettings):
-    """The network (sections 3.2 and 3.3) and the weights of its losses (eq. 22, 24).
+class NetworkSettings(ModelSettings):
+    """The network (sections 3.2 and 3.3) and the weights of the losses of eq. 24.
 
     Attributes:
         width: d, width of item vectors, interests and capsules.
@@ -37,12 +37,8 @@ class MiracleSettings(ModelSettings):
         temperature: what scores are divided by in the losses.
         coverage: theta_1 and theta_4, the weight of l_b with its factor C.
         orthogonality: theta_2 and theta_5, of l_c.
-        contrast: theta_3, of l_i; in pre-training only, and 0 is section 4.4's "w/o IC".
-        mask_probability: share of items masked for the interest contrast (eq. 15).
-        mask_min_length: items a history must have to be masked.
     """
 
-    kind: Literal["miracle"] = "miracle"
     width: int = Field(300, ge=1)
     capsules: int = Field(32, ge=1)
     experts: int = Field(8, ge=1)
@@ -63,9 +59,6 @@ class MiracleSettings(ModelSettings):
     temperature: float = Field(0.07, gt=0)
     coverage: float = Field(10 / 32, ge=0)
     orthogonality: float = Field(0.01, ge=0)
-    contrast: float = Field(0.001, ge=0)
-    mask_probability: float = Field(0.2, ge=0, le=1)
-    mask_min_length: int = Field(5, ge=2)
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
@@ -96,6 +89,27 @@ class MiracleSettings(ModelSettings):
         },
     }
 
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class MiracleSettings(NetworkSettings):
+    """The network, and what pre-training asks (eq. 15, 22).
+
+    Attributes:
+        contrast: theta_3, of l_i; in pre-training only, and 0 is section 4.4's "w/o IC".
+        mask_probability: share of items masked for the interest contrast (eq. 15).
+        mask_min_length: items a history must have to be masked.
+    """
+
+    kind: Literal["miracle"] = "miracle"
+    contrast: float = Field(0.001, ge=0)
+    mask_probability: float = Field(0.2, ge=0, le=1)
+    mask_min_length: int = Field(5, ge=2)
+
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
         """Pre-training has epochs and batches of its own; what follows it is frozen in part."""
@@ -108,9 +122,3 @@ class MiracleSettings(ModelSettings):
         # (docs/decisions/0023).
         epochs = 2 if preset == "default" else 3
         return {"train": {"mode": "inductive", "epochs": epochs, "batch_size": 2048}}
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> MiracleSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self

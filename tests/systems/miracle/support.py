@@ -129,7 +129,8 @@ def _adaptor(module: MoEAdaptor) -> dict[str, Any]:
     }
 
 
-def _layer(module: TransformerLayer) -> Layer:
+def layer_of(module: TransformerLayer) -> Layer:
+    """A block under the paper's symbols; torch keeps matrices turned over."""
     Wq, Wk, Wv = f64(module.query_key_value.weight).reshape(3, -1, module.output.in_features)
     bq, bk, bv = f64(module.query_key_value.bias).reshape(3, -1)
     return Layer(
@@ -147,7 +148,7 @@ def _context(module: ContextEncoder) -> dict[str, Any]:
         "P": f64(module.position),
         "norm0_scale": f64(module.norm.weight),
         "norm0_shift": f64(module.norm.bias),
-        "layers": tuple(_layer(layer) for layer in module.layers),  # type: ignore[arg-type]
+        "layers": tuple(layer_of(layer) for layer in module.layers),  # type: ignore[arg-type]
         "heads": module.layers[0].heads if len(module.layers) else 1,
     }
 

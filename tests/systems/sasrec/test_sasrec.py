@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from miracle_core.runs.opening import build_system
 from miracle_core.systems.base import ItemSide, Sizes
 from miracle_core.systems.sasrec.system import SASRec
 from tests.reference.basics import layer_norm
-from tests.reference.parameters import Layer
 from tests.reference.sequences import sasrec_block
 from tests.systems.miracle.support import (
     LENGTHS,
@@ -27,6 +25,7 @@ from tests.systems.miracle.support import (
     N,
     f64,
     histories_of,
+    layer_of,
     per_history,
     randomise,
 )
@@ -40,31 +39,6 @@ def small(**changes: object) -> SASRec:
     system = build_system(make_settings({"model": own}), Sizes(N_ITEMS))
     assert isinstance(system, SASRec)
     return system
-
-
-def layer_of(module: torch.nn.Module) -> Layer:
-    """A block under the paper's symbols; torch keeps matrices turned over."""
-    weight, bias = f64(module.query_key_value.weight).T, f64(module.query_key_value.bias)
-    d = len(weight)
-    q, k, v = (slice(part * d, (part + 1) * d) for part in range(3))
-    return Layer(
-        Wq=weight[:, q],
-        bq=bias[q],
-        Wk=weight[:, k],
-        bk=bias[k],
-        Wv=weight[:, v],
-        bv=bias[v],
-        Wo=f64(module.output.weight).T,
-        bo=f64(module.output.bias),
-        norm1_scale=f64(module.attention_norm.weight),
-        norm1_shift=f64(module.attention_norm.bias),
-        W_in=f64(module.inner.weight).T,
-        b_in=f64(module.inner.bias),
-        W_out=f64(module.outer.weight).T,
-        b_out=f64(module.outer.bias),
-        norm2_scale=f64(module.inner_norm.weight),
-        norm2_shift=f64(module.inner_norm.bias),
-    )
 
 
 def reference_states(system: SASRec, history: list[int], norm: str, activation: str) -> list:

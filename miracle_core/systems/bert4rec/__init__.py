@@ -1,0 +1,1 @@
+"""BERT4Rec, a Transformer that learns to fill gaps."""

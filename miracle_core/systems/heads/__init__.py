@@ -1,0 +1,1 @@
+"""Interests of contextual items made in several ways, at equal everything else."""

@@ -1,0 +1,44 @@
+"""What is learned of a batch where there are capsules (eq. 24)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from miracle_core.processes import Processes
+from miracle_core.systems.base import Objective
+from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
+from miracle_core.systems.miracle.losses import coverage, orthogonality
+from miracle_core.systems.miracle.settings import NetworkSettings
+
+
+def regularised(
+    settings: NetworkSettings,
+    capsules: SparseCapsules,
+    output: CapsuleOutput,
+    recommendation: Tensor,
+    processes: Processes,
+) -> Objective:
+    """The loss of the next item and both regularisers, weighted (eq. 24).
+
+    Counts which capsules items activate.
+
+    Args:
+        settings: whose weights of the terms.
+        capsules: the network.
+        output: what it says of the batch's histories.
+        recommendation: the loss of the next item.
+        processes: those that share the batch.
+    """
+    terms = {
+        "recommendation": recommendation,
+        "coverage": coverage(output.similarity, output.activated, processes),
+        "orthogonality": orthogonality(capsules.base, processes),
+    }
+    total = (
+        recommendation
+        + settings.coverage * terms["coverage"]
+        + settings.orthogonality * terms["orthogonality"]
+    )
+    activated = torch.bincount(output.activated, minlength=settings.capsules)
+    return Objective(total, terms, {"capsules": activated})
