@@ -34,6 +34,7 @@ class SystemSpec:
         settings: ``module:Class`` of its settings, a ``ModelSettings``.
         system: ``module:Class`` of the system, a ``System``.
         needs: what a Dataset must have: ``text`` vectors, ``attributes``.
+        reads: the same that is read where a Dataset has it.
         stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
             ``pretrain`` on several Datasets where it can.
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
@@ -47,6 +48,7 @@ class SystemSpec:
     settings: str
     system: str
     needs: tuple[Need, ...] = ()
+    reads: tuple[Need, ...] = ()
     stages: tuple[Stage, ...] = ("train",)
     modes: tuple[Mode, ...] = ("transductive",)
     seeded: bool = True
@@ -68,6 +70,7 @@ class SystemSpec:
             "title": self.title,
             "paper": self.paper,
             "needs": list(self.needs),
+            "reads": list(self.reads),
             "stages": list(self.stages),
             "modes": list(self.modes),
         }
@@ -150,6 +153,16 @@ for _spec in (
         "Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016",
         settings=f"{_HERE}.gru4rec.settings:GRU4RecSettings",
         system=f"{_HERE}.gru4rec.system:GRU4Rec",
+    ),
+    SystemSpec(
+        "fdsa",
+        "FDSA",
+        "Zhang et al., Feature-level Deeper Self-Attention Network for Sequential Recommendation, "
+        "IJCAI 2019",
+        settings=f"{_HERE}.fdsa.settings:FDSASettings",
+        system=f"{_HERE}.fdsa.system:FDSA",
+        needs=("text",),
+        reads=("attributes",),
     ),
     SystemSpec(
         "popularity",
