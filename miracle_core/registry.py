@@ -36,7 +36,8 @@ class SystemSpec:
         needs: what a Dataset must have: ``text`` vectors, ``attributes``.
         reads: the same that is read where a Dataset has it.
         stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
-            ``pretrain`` on several Datasets where it can.
+            ``pretrain`` where it can: on several Datasets, or on its own one if it knows items
+            one by one (:attr:`zero_shot`).
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
             an embedding or a count each, ``inductive`` by their text alone.
         seeded: whether another seed gives another result. Where it does not, one run says all.
@@ -52,6 +53,14 @@ class SystemSpec:
     stages: tuple[Stage, ...] = ("train",)
     modes: tuple[Mode, ...] = ("transductive",)
     seeded: bool = True
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether a pre-training ranks catalogues it was not trained on: it knows items by text.
+
+        Without it a pre-training is on the one catalogue that is then fine-tuned on.
+        """
+        return "pretrain" in self.stages and "inductive" in self.modes
 
     def settings_class(self) -> type[ModelSettings]:
         """The class that validates the section ``model`` of this kind."""
@@ -163,6 +172,16 @@ for _spec in (
         system=f"{_HERE}.fdsa.system:FDSA",
         needs=("text",),
         reads=("attributes",),
+    ),
+    SystemSpec(
+        "s3rec",
+        "S3-Rec",
+        "Zhou et al., S3-Rec: Self-Supervised Learning for Sequential Recommendation with Mutual "
+        "Information Maximization, CIKM 2020",
+        settings=f"{_HERE}.s3rec.settings:S3RecSettings",
+        system=f"{_HERE}.s3rec.system:S3Rec",
+        reads=("attributes",),
+        stages=("pretrain", "train"),
     ),
     SystemSpec(
         "popularity",

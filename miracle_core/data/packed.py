@@ -131,6 +131,34 @@ class Packed:
             tokens,
         )
 
+    def appended(self, items: Tensor) -> tuple[Packed, Tensor]:
+        """The same histories, each with one more item, which becomes its newest.
+
+        The places of the others stay, so that there is one place more than in the histories alone.
+
+        Args:
+            items: int64 [histories], the item that each gets, in packed order.
+
+        Returns:
+            The longer batch, and where each of its tokens comes from, int64 [tokens + histories]:
+            a token of this batch, or ``n_tokens`` + a history for the one that it got.
+        """
+        last = self.last_tokens()
+        histories = torch.arange(self.n_histories, device=last.device)
+        own = torch.arange(self.n_tokens, device=last.device)
+        places = torch.cat([own + self.history_of_token(), last + histories + 1])
+        source = torch.empty_like(places)
+        source[places] = torch.arange(len(places), device=places.device)
+        return (
+            Packed(
+                torch.cat([self.items, items])[source],
+                torch.cat([self.positions, self.positions[last] + 1])[source],
+                tuple((length + 1, count) for length, count in self.groups),
+                self.order,
+            ),
+            source,
+        )
+
     def to(self, device: torch.device | str) -> Packed:
         """The same batch on another device."""
         return Packed(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 
 from miracle_core.config import Settings
@@ -77,6 +79,14 @@ def read_attributes(spec: SystemSpec, dataset: Dataset) -> ItemAttributes | None
     if "attributes" not in spec.reads or not dataset.attributes.height:
         return None
     return ItemAttributes.of(Attributes.of(dataset.attributes, dataset.n_items))
+
+
+def attribute_counts(spec: SystemSpec, dataset: Dataset) -> dict[str, Any]:
+    """What a result says of the attributes that a system reads: how many values each has."""
+    if "attributes" not in spec.reads:
+        return {}
+    table = dataset.attributes.group_by("attribute").agg(pl.col("value").n_unique())
+    return {"attributes": dict(table.sort("attribute").iter_rows())}
 
 
 def item_side(
@@ -203,6 +213,13 @@ def load_run(
     folder = RunFolder(Path(path))
     settings = folder.settings()
     spec = settings.spec
+    if settings.datasets and not spec.zero_shot:
+        raise InputError(
+            f"is a pre-training of {spec.name}, which knows items one by one and ranks nothing "
+            "before it is fine-tuned (there is no zero-shot)",
+            where=str(path),
+            remedy="fine-tune it on its Dataset: miracle finetune --from RUN --data DATA --out NEW",
+        )
     if settings.datasets and data is None:
         raise InputError(
             "is a pre-trained run: it has no Dataset of its own",
