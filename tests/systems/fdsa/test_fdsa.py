@@ -16,13 +16,15 @@ from miracle_core.data.packed import pack_lists
 from miracle_core.errors import InputError
 from miracle_core.processes import ALONE
 from miracle_core.runs.folder import RunFolder
-from miracle_core.runs.opening import build_system
+from miracle_core.runs.opening import build_system, load_run
 from miracle_core.runs.tensors import load_tensors
 from miracle_core.systems.attributes import ItemAttributes
 from miracle_core.systems.base import ItemSide, Sizes
 from miracle_core.systems.fdsa.system import FDSA
+from miracle_core.training.finetuning import finetune
 from tests.reference.basics import layer_norm
 from tests.reference.sequences import sasrec_block, vanilla_attention
+from tests.support.runs import tiny_shop
 from tests.systems.miracle.support import (
     LENGTHS,
     SEEDS,
@@ -159,6 +161,24 @@ def test_attributes_of_some_items_as_a_table():
         expected[row, VALUES[item]] = True
     assert torch.equal(found, expected)
     assert attributes().table(torch.tensor([], dtype=torch.int64)).shape == (0, 7)
+
+
+def test_a_run_names_the_attributes_it_read_and_refuses_others(tmp_path: Path) -> None:
+    """The same catalogue with other attributes: numbers of values would mean other things."""
+    data = tiny_shop(tmp_path / "data", attributes=True)
+    other = tiny_shop(tmp_path / "other")
+    model = {"kind": "fdsa", "width": 4, "layers": 1, "inner": 4, "max_length": 5}
+    asked = {"data": str(data.folder), "model": model, "train": {"epochs": 1}}
+    run = tmp_path / "run"
+    assert finetune(make_settings(asked), run)["attributes"] == {"letter": 4, "shelf": 4}
+    assert "Attributes: letter (4 values), shelf (4 values)." in (run / "README.md").read_text()
+    again = load_run(run, data)
+    assert again.items.attributes is not None
+    assert again.items.attributes.sizes == (4, 4)
+    with pytest.raises(InputError, match="other attributes than those that the run was trained on"):
+        load_run(run, other)
+    asked["data"] = str(other.folder)
+    assert finetune(make_settings(asked), tmp_path / "bare")["attributes"] == {}
 
 
 def test_the_papers_preset():
