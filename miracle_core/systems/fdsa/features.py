@@ -41,12 +41,12 @@ class ItemFeatures(nn.Module):
         Returns:
             [items, d].
         """
-        first = self.text(text)
+        first: Tensor = self.text(text)
         if attributes is None or not self.n_attributes:
             return first  # of one feature the weight is 1
         means, there = self._means(len(text), attributes)
         vectors = torch.cat([first.unsqueeze(1), means], 1)
-        logits = self.logit(F.relu(self.hidden(vectors))).squeeze(2)
+        logits: Tensor = self.logit(F.relu(self.hidden(vectors))).squeeze(2)
         there = F.pad(there, (1, 0), value=True)
         weights = logits.masked_fill(~there, -torch.inf).softmax(1)
         return (weights.unsqueeze(2) * vectors).sum(1)
