@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
 from miracle_core.errors import InputError
@@ -41,20 +42,32 @@ def branded(lines: list[str], where: str) -> list[str]:
     ]
 
 
+def write_branded(raw: Path, out: Path) -> None:
+    """The whole folder, its NAME.text with the column.
+
+    Raises:
+        InputError: the folder or a file of it is not what it should be.
+    """
+    with replacing_folder(out) as beside:
+        for path in sorted(raw.iterdir()):
+            if path.suffix != ".text":
+                shutil.copy(path, beside / path.name)
+                continue
+            lines = path.read_text(encoding="utf-8").split("\n")
+            found = "\n".join(branded(lines[:-1], str(path))) + "\n"
+            (beside / path.name).write_text(found, encoding="utf-8")
+
+
 def main() -> None:
-    """The whole folder, with the column."""
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("raw", type=Path)
     parser.add_argument("out", type=Path)
     asked = parser.parse_args()
-    with replacing_folder(asked.out) as beside:
-        for path in sorted(asked.raw.iterdir()):
-            if path.suffix != ".text":
-                shutil.copy(path, beside / path.name)
-                continue
-            lines = path.read_text(encoding="utf-8").splitlines()
-            found = "\n".join(branded(lines, str(path))) + "\n"
-            (beside / path.name).write_text(found, encoding="utf-8")
+    try:
+        write_branded(asked.raw, asked.out)
+    except InputError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
