@@ -250,7 +250,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pretraining(data: Path, **train: Any) -> Settings:
     model = {"kind": "s3rec", "width": 8, "layers": 1, "inner": 8, "max_length": 6, "dropout": 0.1}
-    own = {"epochs": 3, "batch_size": 64, "learning_rate": 0.01, **train}
+    own = {"epochs": 2, "batch_size": 64, "learning_rate": 0.01, **train}
     return make_settings({"datasets": [str(data)], "model": model, "train": own})
 
 
@@ -340,7 +340,7 @@ def test_the_commands_say_what_ran(tmp_path: Path, bare: Path, capsys: Capture) 
 
 
 def test_it_goes_on_to_the_same_weights(tmp_path: Path, data: Path) -> None:
-    settings = pretraining(data, epochs=2)
+    settings = pretraining(data)
     pretrain(settings, tmp_path / "whole")
     pretrain(settings, tmp_path / "cut", should_stop=stop_at(3))
     pretrain(settings, tmp_path / "cut", resume=True)
