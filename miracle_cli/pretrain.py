@@ -45,7 +45,8 @@ def pretrain(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Examples per step [default: 2048, 256 for s3rec; 8192 for unisrec's preset paper]."
+            help="Examples per step [default: 2048; 256 for s3rec, 8192 for unisrec's preset "
+            "paper]."
         ),
     ] = None,
     learning_rate: training.LearningRate = None,

@@ -194,10 +194,14 @@ def test_heads_divide_the_width():
 
 
 def test_overfits_sequences_that_repeat(tmp_path: Path):
-    overfits(tmp_path, {"kind": "fdsa", "width": 16, "layers": 1, "inner": 16, "dropout": 0.0}, text=True)
+    overfits(
+        tmp_path, {"kind": "fdsa", "width": 16, "layers": 1, "inner": 16, "dropout": 0.0}, text=True
+    )
 
 
 def test_beats_popularity_on_the_demo_shop(tmp_path: Path):
-    beats_popularity(tmp_path, {"kind": "fdsa", "width": 32, "inner": 64, "dropout": 0.2}, text=True)
+    beats_popularity(
+        tmp_path, {"kind": "fdsa", "width": 32, "inner": 64, "dropout": 0.2}, text=True
+    )
     weights, _ = load_tensors(RunFolder(tmp_path / "learned").weights)
     assert len(weights["features.value"]) > 10  # the shop's brands and categories
