@@ -43,6 +43,7 @@ def models(
             "system": spec.title,
             "paper": spec.paper,
             "needs": ", ".join(spec.needs) or "nothing but interactions",
+            **({"reads also": ", ".join(spec.reads)} if spec.reads else {}),
             "made by": ", ".join(spec.stages),
             "modes": ", ".join(spec.modes),
         }

@@ -39,12 +39,15 @@ def pretrain(
         int | None,
         typer.Option(
             help="Maximum number of epochs [default: the system's own and the preset's: 2 for "
-            "miracle, 5 for unisrec]."
+            "miracle, 5 for unisrec, 40 for s3rec]."
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Examples per step [default: 2048; 8192 for unisrec's preset paper]."),
+        typer.Option(
+            help="Examples per step [default: 2048; 256 for s3rec, 8192 for unisrec's preset "
+            "paper]."
+        ),
     ] = None,
     learning_rate: training.LearningRate = None,
     patience: training.Patience = None,
@@ -57,7 +60,10 @@ def pretrain(
 ) -> None:
     """Train on several Datasets together, for `finetune --from` or for zero-shot use.
 
-    The best epoch is the one with the highest mean validation metric over the Datasets. The run
+    A system that knows items one by one (s3rec) is pre-trained on the one Dataset that it is then
+    fine-tuned on, and the best epoch has the lowest loss on its validation part.
+
+    Otherwise the best epoch has the highest mean validation metric over the Datasets. The run
     keeps no copy of the data: while it can be resumed, the folders must stay where they are, seen
     from the run.
 

@@ -268,6 +268,10 @@ def report(result: Mapping[str, Any], out: Path, as_json: bool, again: str, afte
             best = result["best_epoch"] or "none yet"
             fields["best epoch"] = f"{best} (by {result['metric']})"
         fields["time"] = clock(result["seconds"])
+        if "attributes" in result:
+            fields["attributes"] = _listed(result["attributes"])
+        if "objectives" in result:
+            fields["objectives"] = ", ".join(result["objectives"])
         for split in ("valid", "test"):
             for name, value in result.get(split, {}).items():
                 fields[f"{split} {name}"] = f"{value:.4f}"
@@ -280,6 +284,11 @@ def report(result: Mapping[str, Any], out: Path, as_json: bool, again: str, afte
         print_fields(fields)
     stop_if_interrupted(result, again)
     message(f"next: {after}")
+
+
+def _listed(attributes: Mapping[str, int]) -> str:
+    """Attributes with how many values each has."""
+    return ", ".join(f"{name} ({n:,} values)" for name, n in attributes.items()) or "none"
 
 
 def stop_if_interrupted(result: Mapping[str, Any], again: str) -> None:

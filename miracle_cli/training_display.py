@@ -98,7 +98,7 @@ class Lines(Display):
         """One line: losses, metrics, other figures, speed."""
         super().epoch(record)
         figures = [f"{name} {value:.4f}" for name, value in record["train"].items()]
-        figures += [f"{name} {value:.4f}" for name, value in record["valid"].items()]
+        figures += [f"{validated(name, record)} {v:.4f}" for name, v in record["valid"].items()]
         figures += [self.figure(name, value) for name, value in record["figures"].items()]
         message(
             f"epoch {record['epoch']}/{self.settings.train.epochs}"
@@ -266,8 +266,10 @@ class Live(Display):
         names = list(shown[-1]["valid"])
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         figures = list(shown[-1]["figures"])
-        for heading in ("epoch", "", "loss", *names, *map(_words, figures)):
-            style = "bold" if heading == self.settings.train.metric else ""
+        headings = [validated(name, shown[-1]) for name in names]
+        chosen = validated(self.settings.train.metric, shown[-1])
+        for heading in ("epoch", "", "loss", *headings, *map(_words, figures)):
+            style = "bold" if heading == chosen else ""
             table.add_column(Text(heading), justify="right", style=style)
         for record in shown:
             is_best = record["epoch"] == best
@@ -280,6 +282,11 @@ class Live(Display):
                 style="green" if is_best else "",
             )
         return table
+
+
+def validated(name: str, record: Mapping[str, Any]) -> str:
+    """What a validation's figure is called: a loss says that it is not the training's."""
+    return f"valid {name}" if name in record["train"] else name
 
 
 def _words(name: str) -> str:

@@ -34,8 +34,10 @@ class SystemSpec:
         settings: ``module:Class`` of its settings, a ``ModelSettings``.
         system: ``module:Class`` of the system, a ``System``.
         needs: what a Dataset must have: ``text`` vectors, ``attributes``.
+        reads: the same that is read where a Dataset has it.
         stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
-            ``pretrain`` on several Datasets where it can.
+            ``pretrain`` where it can: on several Datasets, or on its own one if it knows items
+            one by one (:attr:`zero_shot`).
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
             an embedding or a count each, ``inductive`` by their text alone.
         seeded: whether another seed gives another result. Where it does not, one run says all.
@@ -47,9 +49,18 @@ class SystemSpec:
     settings: str
     system: str
     needs: tuple[Need, ...] = ()
+    reads: tuple[Need, ...] = ()
     stages: tuple[Stage, ...] = ("train",)
     modes: tuple[Mode, ...] = ("transductive",)
     seeded: bool = True
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether a pre-training ranks catalogues it was not trained on: it knows items by text.
+
+        Without it a pre-training is on the one catalogue that is then fine-tuned on.
+        """
+        return "pretrain" in self.stages and "inductive" in self.modes
 
     def settings_class(self) -> type[ModelSettings]:
         """The class that validates the section ``model`` of this kind."""
@@ -68,6 +79,7 @@ class SystemSpec:
             "title": self.title,
             "paper": self.paper,
             "needs": list(self.needs),
+            "reads": list(self.reads),
             "stages": list(self.stages),
             "modes": list(self.modes),
         }
@@ -158,6 +170,26 @@ for _spec in (
         "Representations from Transformer, CIKM 2019",
         settings=f"{_HERE}.bert4rec.settings:Bert4RecSettings",
         system=f"{_HERE}.bert4rec.system:Bert4Rec",
+    ),
+    SystemSpec(
+        "fdsa",
+        "FDSA",
+        "Zhang et al., Feature-level Deeper Self-Attention Network for Sequential Recommendation, "
+        "IJCAI 2019",
+        settings=f"{_HERE}.fdsa.settings:FDSASettings",
+        system=f"{_HERE}.fdsa.system:FDSA",
+        needs=("text",),
+        reads=("attributes",),
+    ),
+    SystemSpec(
+        "s3rec",
+        "S3-Rec",
+        "Zhou et al., S3-Rec: Self-Supervised Learning for Sequential Recommendation with Mutual "
+        "Information Maximization, CIKM 2020",
+        settings=f"{_HERE}.s3rec.settings:S3RecSettings",
+        system=f"{_HERE}.s3rec.system:S3Rec",
+        reads=("attributes",),
+        stages=("pretrain", "train"),
     ),
     SystemSpec(
         "popularity",

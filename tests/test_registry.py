@@ -57,6 +57,7 @@ def test_settings_and_summaries_need_no_torch() -> None:
         "title": "MIRACLE",
         "paper": registry.system("miracle").paper,
         "needs": ["text"],
+        "reads": [],
         "stages": ["pretrain", "train"],
         "modes": ["transductive", "inductive"],
     }

@@ -104,7 +104,8 @@ class TrainSettings(Section):
         average: what is validated, tested and kept is a running mean of the weights, which keeps
             this much of itself each step; 0 takes the last step's weights.
         clip: the gradient's norm is cut to this.
-        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``.
+        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``; ``loss`` of
+            a pre-training that ranks nothing.
         patience: epochs without a better one before training stops.
         freeze: leave the system's sequence encoder as pre-trained (MIRACLE, UniSRec: position
             embeddings and Transformer layers).
@@ -133,6 +134,8 @@ class TrainSettings(Section):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
+        if value == "loss":
+            return value
         name, at, k = value.partition("@")
         number = int(k) if k.isascii() and k.isdigit() else 0
         if name not in METRIC_NAMES or not at or number < 1:

@@ -69,9 +69,9 @@ class Settings(Section):
         return registry.system(self.model.kind)
 
     @property
-    def metric_k(self) -> int:
-        """K of the validation metric."""
-        return int(self.train.metric.partition("@")[2])
+    def metric_k(self) -> int | None:
+        """K of the validation metric; None where it is the loss."""
+        return int(self.train.metric.partition("@")[2] or 0) or None
 
     @model_validator(mode="after")
     def _one_kind_of_run(self) -> Settings:
@@ -82,11 +82,16 @@ class Settings(Section):
             raise ValueError("data is of a fine-tuning, datasets of a pre-training: name one")
         if self.datasets and self.pretrained:
             raise ValueError("a pre-training starts from no other run: leave pretrained out")
+        if len(self.datasets) > 1 and not spec.zero_shot:
+            raise ValueError(
+                f"{spec.name} knows items one by one, so it is pre-trained on the one Dataset that "
+                "it is then fine-tuned on: name no other"
+            )
         if self.datasets and self.loss.recommendation != "softmax":
             raise ValueError(
                 "pre-training compares with the batch's own items: loss.recommendation is softmax"
             )
-        if self.datasets and self.train.mode == "transductive":
+        if self.datasets and spec.zero_shot and self.train.mode == "transductive":
             raise ValueError(
                 "pre-training is inductive: an embedding of each item is of one catalogue only"
             )
@@ -101,6 +106,13 @@ class Settings(Section):
         spec = self.spec
         if self.train.mode not in spec.modes:
             raise ValueError(f"{spec.name} is {' or '.join(spec.modes)}, not {self.train.mode}")
+        if self.datasets and not spec.zero_shot and self.train.metric != "loss":
+            raise ValueError(f"{spec.name} ranks nothing in pre-training: train.metric is loss")
+        if self.train.metric == "loss" and (spec.zero_shot or not self.datasets):
+            raise ValueError(
+                "train.metric is loss only in a pre-training that ranks nothing: write one of "
+                "recall@K, ndcg@K, mrr@K"
+            )
         if self.seen == "gain" and "fit" in spec.stages:
             raise ValueError(f"{spec.name} learns no gain: choose seen as-printed or leave-out")
         return self

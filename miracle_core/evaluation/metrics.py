@@ -12,6 +12,11 @@ DEFAULT_KS = (10, 50)
 UNRANKED = int(np.iinfo(np.int64).max)
 
 
+def cut_offs(chosen: int | None) -> list[int]:
+    """The K that a validation measures: the usual ones, and that of the metric that chooses."""
+    return sorted({*DEFAULT_KS, *([] if chosen is None else [chosen])})
+
+
 def user_metric(ranks: npt.NDArray[np.int64], metric: str) -> npt.NDArray[np.float64]:
     """One metric of each user.
 

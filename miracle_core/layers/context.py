@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -26,6 +28,7 @@ class ContextEncoder(nn.Module):
         dropout: share dropped of the input, of attention weights and of each block's output.
         eps: floor inside the layer norms.
         causal: items see themselves and older ones only; MIRACLE's see their whole history.
+        activation: inside the feed-forward networks.
     """
 
     def __init__(
@@ -39,13 +42,16 @@ class ContextEncoder(nn.Module):
         eps: float = 1e-12,
         *,
         causal: bool = False,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.position = nn.Parameter(torch.randn(max_length, width) * INIT_STD)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, inner, dropout, eps, causal=causal)
+            TransformerLayer(
+                width, heads, inner, dropout, eps, causal=causal, activation=activation
+            )
             for _ in range(layers)
         )
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import torch
 
 from miracle_core.config import Settings
+from miracle_core.data.attributes import Attributes
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.manifest import ATTRIBUTES
 from miracle_core.errors import InputError, command
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
 from miracle_core.runs.records import Weights, epoch_of
 from miracle_core.runs.tensors import load_weights
+from miracle_core.systems.attributes import ItemAttributes
 from miracle_core.systems.base import ItemSide, Sizes, System
 from miracle_core.systems.scorer import Scorer
 
@@ -62,9 +67,26 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
 
 def sizes_of(settings: Settings, dataset: Dataset) -> Sizes:
     """How large a system is that is trained on a Dataset."""
-    if "text" not in settings.spec.needs:
-        return Sizes(dataset.n_items)
-    return Sizes(dataset.n_items, dataset.feature_set(settings.encoder or None).encoder.width)
+    spec, width = settings.spec, None
+    if "text" in spec.needs:
+        width = dataset.feature_set(settings.encoder or None).encoder.width
+    read = read_attributes(spec, dataset)
+    return Sizes(dataset.n_items, width, () if read is None else read.sizes)
+
+
+def read_attributes(spec: SystemSpec, dataset: Dataset) -> ItemAttributes | None:
+    """The attributes of a Dataset's items for a system that reads them; None where none are."""
+    if "attributes" not in spec.reads or not dataset.attributes.height:
+        return None
+    return ItemAttributes.of(Attributes.of(dataset.attributes, dataset.n_items))
+
+
+def attribute_counts(spec: SystemSpec, dataset: Dataset) -> dict[str, Any]:
+    """What a result says of the attributes that a system reads: how many values each has."""
+    if "attributes" not in spec.reads:
+        return {}
+    table = dataset.attributes.group_by("attribute").agg(pl.col("value").n_unique())
+    return {"attributes": dict(table.sort("attribute").iter_rows())}
 
 
 def item_side(
@@ -86,10 +108,11 @@ def item_side(
     Raises:
         InputError: no such features, or a file that is not what was written.
     """
-    if "text" not in spec.needs:
-        return ItemSide()
-    raw = torch.from_numpy(dataset.features(encoder, verify=True).astype("float32"))
-    return ItemSide(system.prepared(raw.to(device)))
+    text = None
+    if "text" in spec.needs:
+        raw = torch.from_numpy(dataset.features(encoder, verify=True).astype("float32"))
+        text = system.prepared(raw.to(device))
+    return ItemSide(text, attributes=read_attributes(spec, dataset)).to(device)
 
 
 def data_hash(
@@ -152,9 +175,11 @@ class TrainedRun:
 
     def on(self, device: torch.device | str) -> TrainedRun:
         """The same run on a device."""
-        text = self.items.text
-        items = ItemSide(None if text is None else text.to(device))
-        moved = {**self.__dict__, "items": items, "system": self.system.to(device)}
+        moved = {
+            **self.__dict__,
+            "items": self.items.to(device),
+            "system": self.system.to(device),
+        }
         return TrainedRun(**moved)
 
     def scorer(self, *, gain: bool = True) -> Scorer:
@@ -188,6 +213,13 @@ def load_run(
     folder = RunFolder(Path(path))
     settings = folder.settings()
     spec = settings.spec
+    if settings.datasets and not spec.zero_shot:
+        raise InputError(
+            f"is a pre-training of {spec.name}, which knows items one by one and ranks nothing "
+            "before it is fine-tuned (there is no zero-shot)",
+            where=str(path),
+            remedy="fine-tune it on its Dataset: miracle finetune --from RUN --data DATA --out NEW",
+        )
     if settings.datasets and data is None:
         raise InputError(
             "is a pre-trained run: it has no Dataset of its own",
@@ -223,6 +255,8 @@ def load_run(
                 where=str(data.folder),
                 remedy="take an inductive run, or train on this Dataset",
             )
+        if not settings.datasets:
+            _check_attributes(spec, own, data)
         dataset, name = data, None
         if "text" in spec.needs:
             name = origin.features_of(data, encoder).encoder.name
@@ -232,6 +266,22 @@ def load_run(
     return TrainedRun(
         folder, settings, dataset, items, system.eval(), which, epoch_of(metadata), origin, name
     )
+
+
+def _check_attributes(spec: SystemSpec, own: Dataset, other: Dataset) -> None:
+    """Refuse attributes that a system doesn't know: it numbers the values of its own Dataset.
+
+    Raises:
+        InputError: they differ.
+    """
+    mine, theirs = (dataset.manifest.files.get(ATTRIBUTES) for dataset in (own, other))
+    if "attributes" in spec.reads and mine != theirs:
+        raise InputError(
+            f"its items have other attributes than those that the run was trained on "
+            f"({own.name!r})",
+            where=str(other.folder),
+            remedy="preprocess it as the run's own Dataset was, or train on it",
+        )
 
 
 def check_kind(metadata: dict[str, str], spec: SystemSpec, where: str) -> None:

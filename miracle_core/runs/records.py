@@ -36,6 +36,11 @@ class Metrics:
     damaged: bool = False
 
 
+def rising(metric: str, value: float) -> float:
+    """A validation metric's value as a figure that rises when the model gets better."""
+    return -value if metric == "loss" else value
+
+
 def current(record: dict[str, Any]) -> dict[str, Any]:
     """A line of ``metrics.jsonl`` as it is written today.
 

@@ -20,6 +20,7 @@ from miracle_core.runs.records import (
     json_object,
     read_metrics,
     read_result,
+    rising,
 )
 
 # How deep below a folder runs are looked for, and how many folders are looked at at most.
@@ -167,11 +168,12 @@ def summarise(folder: Path) -> RunSummary:
     metric = str(train.get("metric", ""))
     records = read_metrics(folder).records
     values = [
-        (value, -epoch)
+        (rising(metric, value), -epoch)
         for epoch, record in enumerate(records, 1)
         if isinstance(value := record["valid"].get(metric), int | float)
     ]
-    best, before = max(values, default=(None, 0))
+    highest, before = max(values, default=(None, 0))
+    best = None if highest is None else rising(metric, highest)
     if not records and isinstance(value := _section(result, "valid").get(metric), int | float):
         best = value  # of a system without epochs
     names = (METRICS, RESULT, WEIGHTS["best"], CONFIG)
@@ -193,7 +195,7 @@ def summarise(folder: Path) -> RunSummary:
         best_epoch=-before,
         epochs=len(records),
         planned=planned if isinstance(planned, int) else 0,
-        last=values[-1][0] if values and -values[-1][1] == len(records) else None,
+        last=rising(metric, values[-1][0]) if values and -values[-1][1] == len(records) else None,
         status=str(result.get("status", "no result yet")),
         kept=tuple(weights for weights, name in WEIGHTS.items() if stamp_of(folder / name)),
         changed=max((sign.changed / 1e9 for sign in signs if sign is not None), default=0.0),

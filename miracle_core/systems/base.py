@@ -22,6 +22,7 @@ from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import max_interest_cross_entropy
 from miracle_core.ranking.sampled import sampled_loss
 from miracle_core.ranking.seen import Seen
+from miracle_core.systems.attributes import ItemAttributes
 
 if TYPE_CHECKING:
     from miracle_core.config import Settings
@@ -42,10 +43,13 @@ class Sizes:
     Attributes:
         items: items of the catalogue; None where none is known by itself (pre-training).
         text: d_b, the text vectors' width; None where no text is read.
+        attributes: how many values each attribute of the catalogue has, attributes in the order of
+            their names; empty where there are none, or none are read.
     """
 
     items: int | None = None
     text: int | None = None
+    attributes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,17 +61,28 @@ class ItemSide:
         rows: int64 [items], their rows of the catalogue that the system was built for (while
             pre-training over several Datasets, their numbers in all of them); None: all, in order.
         new: they are of no catalogue that the system knows, such as a title typed just now.
+        attributes: their attributes, or None where there are none or none are read.
     """
 
     text: Tensor | None = None
     rows: Tensor | None = None
     new: bool = False
+    attributes: ItemAttributes | None = None
 
     def required_text(self) -> Tensor:
         """The text vectors, for a system that needs them."""
         if self.text is None:
             raise ValueError("this system needs text vectors")
         return self.text
+
+    def to(self, device: torch.device | str) -> ItemSide:
+        """The same on another device."""
+        return ItemSide(
+            None if self.text is None else self.text.to(device),
+            None if self.rows is None else self.rows.to(device),
+            self.new,
+            None if self.attributes is None else self.attributes.to(device),
+        )
 
 
 @dataclass(frozen=True)

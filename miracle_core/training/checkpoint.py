@@ -38,7 +38,7 @@ class Position:
     Attributes:
         epoch: epochs completed, their validation included.
         step: steps done of the epoch under way.
-        best: the best validation metric so far.
+        best: the best validation metric so far, as a figure that rises.
         best_epoch: the epoch that reached it (0: none yet).
         sums: sums of each loss term over the examples of the epoch under way.
         counters: sums of each of the system's counters over the epoch under way.

@@ -20,6 +20,7 @@ from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import (
+    attribute_counts,
     build_system,
     check_needs,
     data_hash,
@@ -34,7 +35,7 @@ from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
-from miracle_core.training.transfer import Pretrained, Transfer, freeze
+from miracle_core.training.transfer import Pretrained, Transfer, check_catalogue, freeze
 
 
 def finetune(
@@ -121,6 +122,8 @@ def _finetune(
         dataset = Dataset.open(settings.data)
         check_needs(settings.spec, dataset)
         pretrained = Pretrained.open(settings.pretrained) if settings.pretrained else None
+        if pretrained is not None:
+            check_catalogue(settings.spec, pretrained.origin, dataset)
         settings = resolved(settings, dataset, pretrained)
         # Whatever is wrong with the data shows here, before anything is written.
         positions = None if examples is None else examples.positions
@@ -253,6 +256,7 @@ class Finetuning(Training):
             "dataset": self.dataset.name,
             "fingerprint": self.dataset.manifest.fingerprint,
             "mode": self.settings.train.mode,
+            **attribute_counts(self.settings.spec, self.dataset),
             **({} if transfer is None else {"transfer": transfer}),
             **self._part(),
         }

@@ -11,7 +11,7 @@ from miracle_core.config import Settings
 from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.errors import MiracleError
 from miracle_core.evaluation.evaluate import evaluate
-from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.evaluation.metrics import cut_offs
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.looks import log_look
@@ -94,7 +94,7 @@ def fit(
     processes.on_first(lambda: save_tensors(folder.weights, weights, metadata))
     items = item_side(system, settings.spec, dataset, settings.encoder or None, processes.device)
     scorer = system.scorer(items)
-    ks = sorted({*DEFAULT_KS, settings.metric_k})
+    ks = cut_offs(settings.metric_k)
     found = {
         split: evaluate(
             scorer,

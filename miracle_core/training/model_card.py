@@ -21,10 +21,8 @@ _USE = [
     '    miracle recommend RUN --title "an item\'s title"',
     "    miracle inspect RUN",
 ]
-_USE_PRETRAINED = [
-    "    miracle evaluate RUN --data DATA",
-    "    miracle finetune --from RUN --data DATA --out NEW",
-]
+_USE_ZERO_SHOT = ["    miracle evaluate RUN --data DATA"]
+_USE_PRETRAINED = ["    miracle finetune --from RUN --data DATA --out NEW"]
 
 
 def write_model_card(
@@ -55,6 +53,9 @@ def write_model_card(
         lines.append(
             f"- Text vectors: `{encoder.name}` ({encoder.width} wide, {encoder.pooling} pooling)."
         )
+    if "attributes" in result:
+        counts = [f"{name} ({n:,} values)" for name, n in result["attributes"].items()]
+        lines.append(f"- Attributes: {', '.join(counts) or 'the Dataset has none'}.")
     told = ", ".join(f"{name} {value}" for name, value in changed.items()) or "the defaults"
     lines += [
         f"- Model: `{spec.name}`, {train.mode}; settings: {told}.",
@@ -65,6 +66,8 @@ def write_model_card(
             f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
             f"{result['best_epoch']} by validation {train.metric}, seed {train.seed}."
         )
+    if "objectives" in result:
+        lines.append(f"- Objectives that ran: {', '.join(result['objectives'])}.")
     if "few_examples" in result:
         part = result["few_examples"]
         lines.append(
@@ -91,7 +94,9 @@ def write_model_card(
         splits = ", ".join(sorted({dataset.manifest.split for dataset in datasets}))
         columns = list(next(iter(rows.values())))
         lines += [
-            f"Full ranking over all items, split {splits}:",
+            f"Loss and its terms, split {splits}:"
+            if train.metric == "loss"
+            else f"Full ranking over all items, split {splits}:",
             "",
             "| split | " + " | ".join(columns) + " |",
             "|---|" + "---|" * len(columns),
@@ -104,6 +109,7 @@ def write_model_card(
     lines += [
         "Use it:",
         "",
+        *(_USE_ZERO_SHOT if settings.datasets and spec.zero_shot else []),
         *(_USE_PRETRAINED if settings.datasets else _USE),
         "",
         "Every setting is in `config.toml`"

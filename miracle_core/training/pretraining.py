@@ -1,4 +1,4 @@
-"""Pre-training over several Datasets (section 3.4.1-3.4.3)."""
+"""Pre-training, over several Datasets (section 3.4.1-3.4.3) or on one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from miracle_core.config import Settings
 from miracle_core.data.corpus import Corpus
+from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate, joint_figures
 from miracle_core.paths import as_path
@@ -24,6 +25,7 @@ from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, ItemSide, Objective, Sizes
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
+from miracle_core.training.self_supervised import SelfSupervised
 from miracle_core.training.trainer import Training, Validation
 
 
@@ -37,6 +39,9 @@ def pretrain(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train a model on several Datasets together and leave a run folder, with no copy of the data.
+
+    A system that knows items one by one is pre-trained on one Dataset, which it is then fine-tuned
+    on (:mod:`miracle_core.training.self_supervised`).
 
     Args:
         settings: the whole run; ``settings.datasets`` names the Datasets.
@@ -70,34 +75,37 @@ def _pretrain(
     should_stop: Callable[[], bool],
 ) -> dict[str, Any]:
     if resume:
-        settings = folder.settings()
-        _check(settings)
-        corpus = Corpus.open(settings.datasets, settings.encoder or None)
-        training = Pretraining(settings, folder, corpus, together)
+        training = begun(folder.settings(), folder, together)
         if folder.state.is_file():
             training.restore()
     else:
         together.on_first(lambda: folder.check_free(overwrite=overwrite))
-        _check(settings)
-        corpus = Corpus.open(settings.datasets, settings.encoder or None)
-        settings = settings.model_copy(
-            update={
-                "datasets": [str(as_path(each).resolve()) for each in settings.datasets],
-                "encoder": corpus.encoder.name,
-            }
-        )
-        training = Pretraining(settings, folder, corpus, together)
-        together.on_first(lambda: folder.create(settings, None, overwrite=overwrite))
+        training = begun(settings, folder, together)
+        together.on_first(lambda: folder.create(training.settings, None, overwrite=overwrite))
     return training.run(listeners, should_stop)
 
 
-def _check(settings: Settings) -> None:
+def begun(settings: Settings, folder: RunFolder, together: Processes) -> Training:
+    """A pre-training with its data opened; its ``settings`` name them by absolute paths.
+
+    Raises:
+        InputError: these are settings of another training, or the data can't be read.
+    """
     if not settings.datasets:
         raise InputError("these are not pre-training settings", remedy="use: miracle finetune")
+    update: dict[str, Any] = {
+        "datasets": [str(as_path(each).resolve()) for each in settings.datasets]
+    }
+    if not settings.spec.zero_shot:
+        dataset = Dataset.open(settings.datasets[0])
+        return SelfSupervised(settings.model_copy(update=update), folder, dataset, together)
+    corpus = Corpus.open(settings.datasets, settings.encoder or None)
+    update["encoder"] = corpus.encoder.name
+    return Pretraining(settings.model_copy(update=update), folder, corpus, together)
 
 
 class Pretraining(Training):
-    """One pre-training.
+    """One pre-training over several Datasets.
 
     Args:
         settings: the whole run.

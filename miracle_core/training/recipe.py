@@ -252,6 +252,12 @@ def _evaluation(
         raise explained(error, EvaluateSettings, place) from error
     if any(k < 1 for k in asked.k):
         raise InputError("a cut-off is at least 1", where=f"{place}: k")
+    if latest.kind == "pretrain" and not latest.settings.spec.zero_shot:
+        raise InputError(
+            f"{latest.settings.model.kind} ranks nothing before it is fine-tuned",
+            where=place,
+            remedy='put a stage before it: kind = "finetune"',
+        )
     if latest.kind == "pretrain" and not asked.data:
         data = shared.get("data")
         if not isinstance(data, str) or not data:

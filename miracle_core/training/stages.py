@@ -30,7 +30,7 @@ from miracle_core.processes import Processes, processes
 from miracle_core.progress import SILENT, Progress
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import check_needs
-from miracle_core.runs.origin import catalogue
+from miracle_core.runs.origin import Origin, catalogue
 from miracle_core.training.finetuning import finetune
 from miracle_core.training.pretraining import pretrain
 from miracle_core.training.recipe import (
@@ -42,7 +42,7 @@ from miracle_core.training.recipe import (
     read_recipe,
     with_paths,
 )
-from miracle_core.training.transfer import Pretrained
+from miracle_core.training.transfer import Pretrained, check_catalogue
 
 RECIPE = "recipe.toml"
 RESULT = "result.json"
@@ -223,15 +223,30 @@ def _check_data(recipe: Recipe, out: Path, *, resume: bool) -> None:
         if stage.evaluation is not None and stage.evaluation.data:
             _check_evaluated(stage, recipe)
         elif stage.settings is not None and stage.settings.datasets:
-            Corpus.open(stage.settings.datasets, stage.settings.encoder or None)
+            if stage.settings.spec.zero_shot:
+                Corpus.open(stage.settings.datasets, stage.settings.encoder or None)
+            else:
+                check_needs(stage.settings.spec, Dataset.open(stage.settings.datasets[0]))
         elif stage.settings is not None:
             dataset = Dataset.open(stage.settings.data)
             check_needs(stage.settings.spec, dataset)
             if "text" in stage.settings.spec.needs and not stage.settings.pretrained:
                 dataset.feature_set(stage.settings.encoder or None)
-            start = Path(stage.settings.pretrained)
-            if stage.settings.pretrained and start.resolve() not in {p.resolve() for p in own}:
-                Pretrained.open(start)
+            if stage.settings.pretrained:
+                _check_start(stage.settings, dataset, recipe, own)
+
+
+def _check_start(settings: Settings, dataset: Dataset, recipe: Recipe, own: list[Path]) -> None:
+    """Refuse a run that can't be started from, or one to come that will not know the catalogue."""
+    start = Path(settings.pretrained).resolve()
+    made = {folder.resolve(): stage for folder, stage in zip(own, recipe.stages, strict=True)}
+    if start not in made:
+        check_catalogue(settings.spec, Pretrained.open(start).origin, dataset)
+        return
+    before = made[start].settings
+    if before is not None and not settings.spec.zero_shot:
+        origin = Origin.of([Dataset.open(each) for each in before.datasets], None)
+        check_catalogue(settings.spec, origin, dataset)
 
 
 def _check_outside(stage: Stage, out: Path, own: list[Path]) -> None:

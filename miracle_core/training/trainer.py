@@ -22,11 +22,12 @@ from torch import Tensor
 
 from miracle_core.config import Settings
 from miracle_core.errors import InputError, MiracleError
-from miracle_core.evaluation.metrics import DEFAULT_KS
+from miracle_core.evaluation.metrics import cut_offs
 from miracle_core.memory import keep_freed_memory
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
+from miracle_core.runs.records import rising
 from miracle_core.runs.tensors import save_tensors
 from miracle_core.systems.base import Objective, System
 from miracle_core.training import devices
@@ -101,7 +102,7 @@ class Training(ABC):
         self.mean = RunningMean(self.system, train.average)
         self.scaler = devices.grad_scaler(train.precision, self.device)
         self.position = Position(data=data)
-        self.ks = sorted({*DEFAULT_KS, settings.metric_k})
+        self.ks = cut_offs(settings.metric_k)
         self.steps_per_epoch = -(-n_examples // train.batch_size)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -311,8 +312,8 @@ class Training(ABC):
         with self.mean.applied():
             found = self.validate()
             position.epoch += 1
-            value = found.metrics[settings.train.metric]
-            better = value > position.best
+            value = rising(settings.train.metric, found.metrics[settings.train.metric])
+            better = value > position.best or not position.best_epoch
             if better:
                 position.best, position.best_epoch = value, position.epoch
                 weights = self.system.state_dict()

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from miracle_core.config import ModelSettings, Settings
+from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
 from miracle_core.paths import as_path
+from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import check_kind
 from miracle_core.runs.origin import Origin
@@ -150,6 +152,21 @@ class Pretrained:
     def _differences(self, mine: ModelSettings) -> dict[str, list[Any]]:
         theirs = self.settings.model.model_dump()
         return {k: [theirs[k], v] for k, v in mine.model_dump().items() if theirs[k] != v}
+
+
+def check_catalogue(spec: SystemSpec, origin: Origin, dataset: Dataset) -> None:
+    """Refuse another catalogue than that of the weights, for a system that knows no item by text.
+
+    Raises:
+        InputError: it is another.
+    """
+    if not spec.zero_shot and not origin.knows(dataset):
+        raise InputError(
+            f"{spec.name} knows items one by one, and its weights know those of {origin.names!r}: "
+            f"{dataset.name!r} has another catalogue",
+            where=str(dataset.folder),
+            remedy="pre-train on this Dataset, or leave --from out",
+        )
 
 
 def settings_from(run: str | Path) -> dict[str, Any]:

@@ -85,3 +85,14 @@ def gru(xs: list[Array], weights: dict[str, Array]) -> list[Array]:
         h = z * h + (1.0 - z) * candidate
         states.append(h)
     return states
+
+
+def vanilla_attention(vectors: list[Array], w: dict[str, Array]) -> Array:
+    """Zhang et al.: features weighted by the softmax of w . relu(W a + b) + c, then summed."""
+    logits = []
+    for a in vectors:
+        hidden = [max(float(row @ a + b), 0.0) for row, b in zip(w["W"], w["b"], strict=True)]
+        logits.append(float(w["w"] @ np.array(hidden) + w["c"]))
+    weighed = zip(softmax(np.array(logits)), vectors, strict=True)
+    total: Array = sum((weight * a for weight, a in weighed), np.zeros(len(vectors[0])))
+    return total

@@ -49,8 +49,11 @@ SMALL_MODEL = {
 }
 
 
-def tiny_shop(folder: Path) -> Dataset:
-    """A Dataset of :data:`TITLES` with the features of :data:`ENCODER`."""
+def tiny_shop(folder: Path, *, attributes: bool = False) -> Dataset:
+    """A Dataset of :data:`TITLES` with the features of :data:`ENCODER`.
+
+    With attributes every item has a shelf, and some have a first letter, too.
+    """
     rng = np.random.default_rng(7)
     items = pl.DataFrame(
         {
@@ -60,6 +63,9 @@ def tiny_shop(folder: Path) -> Dataset:
             "domain": ["shop"] * len(TITLES),
         }
     )
+    rows = [(item, "shelf", str(place // 8)) for place, item in enumerate(items["item_id"])]
+    named = zip(items["item_id"], TITLES, strict=True)
+    rows += [(item, "letter", title[0]) for item, title in named if title[0] in "GNPW"]
     write_dataset(
         folder,
         name="tiny",
@@ -70,6 +76,9 @@ def tiny_shop(folder: Path) -> Dataset:
         sources=[],
         settings={},
         counts={},
+        attributes=pl.DataFrame(rows, ["item_id", "attribute", "value"], orient="row")
+        if attributes
+        else None,
     )
     encoder = load_encoder(ENCODER)
     vectors = encoder.encode(items["text"].to_list()).astype(np.float16)

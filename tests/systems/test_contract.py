@@ -19,6 +19,8 @@ from tests.support import markov
 # Settings that make a system small.
 SMALL = {
     "bert4rec": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
+    "fdsa": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
+    "s3rec": {"width": 16, "layers": 1, "inner": 16, "dropout": 0.2},
     "mind": {"width": 16, "max_length": 9},
     "comirec": {"width": 16, "max_length": 9},
     "gru4rec": {"width": 16, "hidden": 16},

@@ -18,7 +18,6 @@ import torch._dynamo  # what the first optimiser imports: here, so that forks ne
 from safetensors.torch import save_file
 
 from miracle_core.config import load_settings
-from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.packed import Packed
 from miracle_core.errors import InputError, MiracleError
@@ -30,7 +29,7 @@ from miracle_core.systems.base import System
 from miracle_core.systems.miracle import miracle
 from miracle_core.training import trainer
 from miracle_core.training.finetuning import Finetuning, finetune
-from miracle_core.training.pretraining import Pretraining, pretrain
+from miracle_core.training.pretraining import begun, pretrain
 from tests.support.runs import random_model
 
 torch.set_num_threads(1)
@@ -59,7 +58,7 @@ def gradients(config: str, out: str, batches: list[list[int]]) -> None:
     training: trainer.Training
     if settings.datasets:
         miracle.draw_mask = every_third  # type: ignore[assignment]
-        training = Pretraining(settings, folder, Corpus.open(settings.datasets), together)
+        training = begun(settings, folder, together)
     else:
         training = Finetuning(settings, folder, Dataset.open(settings.data), None, together)
     unlike(training.system)

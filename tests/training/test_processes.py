@@ -21,6 +21,7 @@ from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors
+from tests.support.runs import tiny_shop
 from tests.support.warm import ROOT, Warm
 from tests.training.support import pretrain_settings, quick_settings, same_tensors
 
@@ -51,6 +52,10 @@ def settings_of(kind: str, folder: Path) -> Settings:
         return make_settings({"datasets": datasets, "model": model, "train": train})
     if kind == "uncorrected":
         return pretrain_settings(folder, pretrain__log_q=False)
+    if kind == "s3rec":
+        tiny_shop(folder / "data", attributes=True)
+        model = {"kind": "s3rec", "width": 8, "max_length": 5, "dropout": 0.0}
+        return make_settings({"datasets": [str(folder / "data")], "model": model})
     if kind == "gbce":  # with enough negatives that some are of the history
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
@@ -79,6 +84,7 @@ def settings_of(kind: str, folder: Path) -> Settings:
         "sasrec",
         "gru4rec",
         "bert4rec",
+        "s3rec",
     ],
 )
 def test_losses_and_gradients_are_those_of_one_process(
@@ -94,6 +100,9 @@ def test_losses_and_gradients_are_those_of_one_process(
         torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-5, msg=name)
     largest = {name: float(alone[name].abs().max()) for name in alone if ".d." in name}
     assert min(v for k, v in largest.items() if "score.bias" not in k and k.startswith("0.")) > 1e-5
+    if kind == "s3rec":
+        names = ("item_attribute", "masked_item", "masked_attribute", "segment")
+        assert all(float(alone[f"0.{name}"]) > 0 for name in names)
     if kind in ("pretrain", "uncorrected", "unisrec"):
         assert all(float(alone[f"{number}.contrast"]) > 0 for number in (0, 1, 5))
 

@@ -1,0 +1,1 @@
+"""FDSA, self-attention over items and over their features."""

@@ -1,0 +1,1 @@
+"""S3-Rec, self-supervised pre-training of a sequence recommender."""

@@ -1,0 +1,67 @@
+"""What is hidden of sequences in pre-training: items, and segments with strange ones beside them.
+
+All is drawn by (seed, epoch, example), so that several processes draw what one would.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from miracle_core.data.packed import Packed
+from miracle_core.processes import Processes
+from miracle_core.ranking.draws import uniform
+
+
+def draw_mask(stream: tuple[int, int], keys: Tensor, whole: Packed, probability: float) -> Tensor:
+    """Items to mask: each with one probability, and every sequence's last one.
+
+    Args:
+        stream: the run's seed and the epoch.
+        keys: int64 [tokens], what tells each item from all others of the epoch.
+        whole: the sequences.
+        probability: of an item that isn't the last.
+
+    Returns:
+        bool [tokens].
+    """
+    masked = uniform(stream, keys, "mask") < probability
+    masked[whole.last_tokens()] = True
+    return masked
+
+
+def draw_segments(
+    stream: tuple[int, int], examples: Tensor, whole: Packed, processes: Processes
+) -> tuple[Tensor, Tensor]:
+    """A segment of each sequence, and items of other sequences in its place.
+
+    A sequence of n items has a segment of 1 to n / 2 of them, anywhere; all lengths are equally
+    likely, and then all places. The strange items are as many, next to each other in all processes'
+    sequences laid end to end in the order of their examples' numbers.
+
+    Args:
+        stream: the run's seed and the epoch.
+        examples: int64 [histories], the examples' numbers.
+        whole: the sequences, each of two items or more.
+        processes: those that share the batch.
+
+    Returns:
+        Which tokens are in their sequence's segment, bool [tokens]; and an item for each token,
+        int64 [tokens], which means something there only.
+    """
+    by_length, by_start, by_strange = uniform(stream, examples, "segment", (3,)).unbind(1)
+    lengths = whole.lengths()
+    sizes = 1 + (by_length * (lengths // 2)).long()
+    starts = (by_start * (lengths - sizes + 1)).long()
+    line = _end_to_end(examples, lengths, whole.items, processes)
+    strange = (by_strange * (len(line) - sizes + 1)).long()
+    history = whole.history_of_token()
+    within = whole.places() - starts[history]
+    inside = (within >= 0) & (within < sizes[history])
+    return inside, line[strange[history] + within.where(inside, 0)]
+
+
+def _end_to_end(examples: Tensor, lengths: Tensor, items: Tensor, processes: Processes) -> Tensor:
+    """The items of all processes' sequences, in the order of their examples, int64 [tokens]."""
+    examples, lengths, items = (processes.gather(x)[0] for x in (examples, lengths, items))
+    return items[torch.repeat_interleave(examples, lengths).argsort(stable=True)]

@@ -1,0 +1,71 @@
+"""The settings of S3-Rec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from miracle_core.config import ModelSettings
+from miracle_core.config.sections import Start
+
+
+class S3RecSettings(ModelSettings):
+    """The network and the weights of its objectives (Zhou et al. 2020, sections 4 and 5.1).
+
+    Attributes:
+        width: d.
+        layers: L, blocks of self-attention.
+        heads: attention heads a block.
+        inner: width inside the feed-forward networks.
+        dropout: of the input, of attention weights and of what each half of a block adds.
+        max_length: n, the newest items of a history that are read. 20, as other systems here; the
+            paper's 50.
+        mask_probability: share of a sequence's items that are masked; the last always is.
+        item_attribute: weight of the objective AAP, an item's attributes from its embedding; of
+            this and the others 0 leaves the objective out.
+        masked_item: of MIP, a masked item from what is around it.
+        masked_attribute: of MAP, the attributes of a masked item from what is around it.
+        segment: of SP, a masked segment from what is around it.
+    """
+
+    kind: Literal["s3rec"] = "s3rec"
+    width: int = Field(64, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    inner: int = Field(256, ge=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
+    max_length: int = Field(20, ge=2)
+    mask_probability: float = Field(0.2, ge=0, le=1)
+    item_attribute: float = Field(0.2, ge=0)
+    masked_item: float = Field(1.0, ge=0)
+    masked_attribute: float = Field(1.0, ge=0)
+    segment: float = Field(0.5, ge=0)
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {},
+        "paper": {
+            "seen": "as-printed",
+            "model": {"max_length": 50},
+            "train": {"average": 0.0},
+        },
+    }
+
+    @classmethod
+    def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
+        """Pre-training is validated by its own loss; the paper's next items have one negative."""
+        if start == "pretraining":
+            epochs = 100 if preset == "paper" else 40
+            return {"train": {"epochs": epochs, "batch_size": 256, "metric": "loss"}}
+        # An example is a whole window here, of several items to predict: fewer make a batch.
+        train = {"batch_size": 256}
+        if preset == "paper":
+            return {"train": train, "loss": {"recommendation": "bce", "negatives": 1}}
+        return {"train": train}
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> S3RecSettings:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
