@@ -161,10 +161,8 @@ def slug(name: str) -> str:
 
 def library() -> list[str]:
     """The names of the experiments that come along."""
-    found = (each.name for each in (files("miracle_core.experiments") / "library").iterdir())
-    return sorted(
-        n.removesuffix(".toml") for n in found if n.endswith(".toml") and n != "paper.toml"
-    )
+    names = [Path(each.name) for each in (files("miracle_core.experiments") / "library").iterdir()]
+    return sorted(n.stem for n in names if n.suffix == ".toml" and n.name != "paper.toml")
 
 
 def read_experiment(name: str) -> Experiment:

@@ -174,7 +174,7 @@ def make_plan(
             left_out.append(Unavailable(row.name, "", why))
     if not rows:
         raise InputError(
-            f"none of its systems can be run: {'; '.join(f'{u.system}: {u.why}' for u in left_out)}",
+            f"none of its systems can be run: {'; '.join(reasons(left_out))}",
             where=experiment.name,
             remedy="see miracle models",
         )
@@ -299,6 +299,15 @@ class _Maker:
             layers.append({} if epochs is None else {"train": {"epochs": epochs}})
         where = f"{self.experiment.name}: {self.row.name}"
         return make_settings(beneath or {}, *layers, {"seen": self.rule}, ours, where=where)
+
+
+def reasons(left_out: Sequence[Unavailable]) -> list[str]:
+    """Why systems are left out: one sentence a reason, with all it is the reason for."""
+    names: dict[str, list[str]] = {}
+    for each in left_out:
+        name = " on ".join(part for part in (each.system, each.data) if part)
+        names.setdefault(each.why, []).append(name)
+    return [f"{', '.join(own)}: {why}" for why, own in names.items()]
 
 
 def opened_data(folders: Sequence[str | Path], option: str = "--data") -> list[Data]:

@@ -134,8 +134,10 @@ def _claims(column: str, compared: dict[str, Comparison]) -> list[dict[str, Any]
     for data, comparison in compared.items():
         if comparison.proposed is None:
             continue
-        for against in comparison.against:
-            rows.append((data, comparison, against, against.differences[comparison.primary]))
+        rows += [
+            (data, comparison, against, against.differences[comparison.primary])
+            for against in comparison.against
+        ]
     if not rows:
         return []
     tested = [place for place, (*_, own) in enumerate(rows) if own.p is not None]

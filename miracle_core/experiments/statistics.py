@@ -21,8 +21,8 @@ Found = Mapping[str, Any]
 COUNTS = ("users", "items", "interactions")
 COLUMNS = ("data", "", *COUNTS, "density")
 SPARSITY = (
-    "The paper's last column is called sparsity and is ten times the density, cut off after a digit, "
-    "so the density is not compared."
+    "The paper's last column, sparsity, is ten times the density and cut off after a digit, so it "
+    "is not compared."
 )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from miracle_core.experiments.plan import Unavailable, reasons
 from miracle_core.report.statistics import Interval
 from miracle_core.report.tables import (
     interval,
@@ -139,6 +140,11 @@ def claim_rows(claim: Found) -> list[list[str]]:
 
 def claim_title(claim: Found) -> str:
     """What is claimed, in one sentence."""
+    if not claim["tests"]:
+        return (
+            f"No claim is made of {claim['primary']} ({claim['column']}): a test needs two seeds of "
+            "each system at least. The differences:"
+        )
     return (
         f"The one claim of this column ({claim['column']}): {claim['primary']} of the proposed "
         f"system against every other on every Dataset; Holm over {claim['tests']} tests. All other "
@@ -164,10 +170,8 @@ def notes(found: Found) -> list[str]:
         )
     if any(table["paper"] for table in found["tables"]):
         said.append("The paper ranks as printed, and its figures stand in that column alone.")
-    for missing in found["unavailable"]:
-        name = " on ".join(each for each in (missing["system"], missing["data"]) if each)
-        said.append(f"Not in the tables: {name}: {missing['why']}.")
-    return said
+    left_out = [Unavailable(**each) for each in found["unavailable"]]
+    return said + [f"Not in the tables: {why}." for why in reasons(left_out)]
 
 
 def activation_lines(found: Found) -> list[list[str]]:
@@ -247,7 +251,7 @@ def as_csv(found: Found) -> str:
     for table in found["tables"]:
         for system in table["comparison"]["systems"]:
             printed = table["paper"].get(system["name"], {})
-            for metric, own in system["metrics"].items():
+            for metric, own in sorted(system["metrics"].items()):
                 writer.writerow(
                     [
                         found["experiment"],

@@ -11,7 +11,7 @@ from miracle_core.errors import InputError
 from miracle_core.experiments import statistics, tables
 from miracle_core.experiments.definition import Experiment
 from miracle_core.experiments.folder import PLAN, RESULT, begin
-from miracle_core.experiments.plan import RUNS, Data, Plan, Run
+from miracle_core.experiments.plan import RUNS, Data, Plan, Run, reasons
 from miracle_core.experiments.results import collect, unfinished
 from miracle_core.experiments.running import Failure, Watcher, do_all, shard
 from miracle_core.files import read_json, write_json, write_text
@@ -62,6 +62,14 @@ def conduct(
         InputError: the folder is of something else (see
             :func:`miracle_core.experiments.folder.begin`), or another process does the same share.
     """
+    ready = list(dict.fromkeys(run.system for run in plan.runs if run.split is not None))
+    if len(ready) < 2:
+        raise InputError(
+            f"a table compares at least two systems, and only {', '.join(ready)} can be run: "
+            + "; ".join(reasons(plan.unavailable)),
+            where=plan.experiment.name,
+            remedy="see miracle experiment NAME --dry-run, and miracle models",
+        )
     begin(plan, out)
     number, of = share
     (out / RUNS).mkdir(exist_ok=True)
