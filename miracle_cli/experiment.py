@@ -1,4 +1,4 @@
-"""``miracle experiment``: the paper's tables and figures, or a table of one's own, as one command."""
+"""``miracle experiment``: the paper's tables and figures, or one's own, as one command."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def experiment(
         raise InputError(
             "no folder is named",
             where="--out",
-            remedy="say --out DIR, or --dry-run to see the list",
+            remedy="say --out DIR, or --dry-run",
         )
     set_threads(threads if jobs == 1 else None)
     _conduct(plan, out, jobs, threads, share, as_json)

@@ -35,13 +35,12 @@ class Display(Watcher):
         self._stopping = False
         self._live: Any = None
         self._at_first = 0
+        self._begun = False
 
     def __enter__(self) -> Self:
         from miracle_core.experiments.folder import progress
 
         self._at_first = sum(progress(run, self.out).state == "done" for run in self.runs)
-        if self._at_first:
-            message(f"{self._at_first} of {len(self.runs)} runs are done already")
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -67,6 +66,9 @@ class Display(Watcher):
 
     def begins(self, run: Run) -> None:
         """A run begins."""
+        if self._at_first and not self._begun:
+            message(f"{self._at_first} of {len(self.runs)} runs are done already")
+        self._begun = True
         self._working[run.name] = (run, time.monotonic())
         if self._live is None:
             message(f"begins {run.name}")
@@ -74,11 +76,10 @@ class Display(Watcher):
     def ends(self, run: Run, outcome: Outcome, why: str) -> None:
         """A run has ended."""
         _, begun = self._working.pop(run.name)
-        self._ended.append((run, outcome, time.monotonic() - begun))
+        seconds = time.monotonic() - begun
+        self._ended.append((run, outcome, seconds))
         if self._live is None:
-            message(
-                self._line(run, outcome, time.monotonic() - begun) + (f": {why}" if why else "")
-            )
+            message(self._line(run, outcome, seconds) + (f": {why}" if why else ""))
 
     def _line(self, run: Run, outcome: str, seconds: float) -> str:
         from miracle_cli.training_display import clock

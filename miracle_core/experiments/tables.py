@@ -131,7 +131,7 @@ def claim_rows(claim: Found) -> list[list[str]]:
                 "" if relative is None else interval(Interval(*relative), ".1%"),
                 p_value(row["adjusted_p"]),
                 row["verdict"]
-                if row["both"]
+                if row["both"] or not claim["tests"]
                 else "no claim: one seed, the interval is of users only",
             ]
         )
@@ -142,8 +142,8 @@ def claim_title(claim: Found) -> str:
     """What is claimed, in one sentence."""
     if not claim["tests"]:
         return (
-            f"No claim is made of {claim['primary']} ({claim['column']}): a test needs two seeds of "
-            "each system at least. The differences:"
+            f"No claim is made of {claim['primary']} ({claim['column']}): each test needs "
+            "at least two seeds of a system. The differences:"
         )
     return (
         f"The one claim of this column ({claim['column']}): {claim['primary']} of the proposed "
