@@ -48,6 +48,7 @@ class Run:
         split: whose held-out items are ranked; None for a pre-training, which ranks none.
         settings: complete.
         needs: the name of the run that it starts from; empty for none.
+        target: the folder of the Dataset that it is ranked on; empty for a pre-training.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Run:
     split: Split | None
     settings: Settings
     needs: str = ""
+    target: str = ""
 
     def folder(self, out: Path) -> Path:
         """Where it lies in an experiment's folder."""
@@ -240,7 +242,7 @@ class _Maker:
                 yield start
             if not self.row.finetune:
                 assert start is not None
-                yield self.run(name, "zero-shot", data.label, seed, start.settings, start.name)
+                yield self.run(name, "zero-shot", data, seed, start.settings, start.name)
                 continue
             beneath: dict[str, Any] = {}
             if start is not None:
@@ -254,25 +256,40 @@ class _Maker:
                     remedy="leave it out",
                 )
             needs = "" if start is None else start.name
-            yield self.run(name, "train", data.label, seed, settings, needs)
+            yield self.run(name, "train", data, seed, settings, needs)
 
     def pretraining(self, data: Data, domains: Sequence[Data], place: str, seed: int) -> Run:
         """The pre-training that a run starts from: one for all Datasets, or one on its own."""
         own = self.row.pretrain == "own"
         folders = [str(each.dataset.folder) for each in ([data] if own else domains)]
-        label = data.label if own else ""
-        name = f"{label or 'domains'}/pre-trained-{place}/seed-{seed}"
+        name = f"{data.label if own else 'domains'}/pre-trained-{place}/seed-{seed}"
         ours = {"datasets": folders, "train": {"seed": seed}}
         settings = self.settings(ours, pretraining=True)
-        return self.run(name, "pretrain", label, seed, settings)
+        return self.run(name, "pretrain", data if own else None, seed, settings)
 
     def run(
-        self, name: str, kind: Kind, label: str, seed: int, settings: Settings, needs: str = ""
+        self,
+        name: str,
+        kind: Kind,
+        data: Data | None,
+        seed: int,
+        settings: Settings,
+        needs: str = "",
     ) -> Run:
         """A run of this row and column."""
-        split = None if kind == "pretrain" else self.experiment.split
+        ranked = kind != "pretrain"
         return Run(
-            name, kind, self.row.name, label, self.column, seed, self.rule, split, settings, needs
+            name,
+            kind,
+            self.row.name,
+            "" if data is None else data.label,
+            self.column,
+            seed,
+            self.rule,
+            self.experiment.split if ranked else None,
+            settings,
+            needs,
+            str(data.dataset.folder) if ranked and data is not None else "",
         )
 
     def settings(

@@ -109,7 +109,7 @@ def do(run: Run, out: Path, should_stop: Callable[[], bool] = lambda: False) -> 
         ``done`` or ``interrupted``.
 
     Raises:
-        InputError: what training or ranking raises; or the data of a zero-shot run's weights.
+        InputError: what training or ranking raises.
         MiracleError: the loss is no longer finite.
     """
     if run.kind == "zero-shot":
@@ -146,7 +146,7 @@ def _rank_zero_shot(run: Run, out: Path) -> None:
         return
     found = evaluate_run(
         weights.path,
-        run.settings.data or None,
+        run.target,
         _split(run),
         seen=run.seen,
         keep_top=TOP,
