@@ -35,7 +35,7 @@ model.kind = "popularity"
 
 def demo_shops(folder: Path, *names: str) -> None:
     """A small Dataset of each of the demo's shops, with text vectors, in folders of their names."""
-    shops = generate_shops(0, shops=list(names), n_items=120, n_users=200)
+    shops = generate_shops(0, shops=list(names), n_items=120, n_users=120)
     for name, shop in zip(names, shops, strict=True):
         write_shop_files(shop, folder / "raw" / name)
         interactions = read("atomic", [folder / "raw" / name])
