@@ -18,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from miracle_core.errors import InputError
 from miracle_core.evaluation.user_results import read_user_results
-from miracle_core.experiments.plan import Data, Plan, Run, flat
-from miracle_core.files import read_json, write_json
+from miracle_core.experiments.plan import RUNS, Data, Plan, Run, flat
+from miracle_core.files import read_json, sha256_file, write_json
 from miracle_core.locks import one_writer
 from miracle_core.paths import portable
 from miracle_core.report.gather import kept_file
 from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.records import Weights
 
 FORMAT: Literal[1] = 1
 PLAN = "plan.json"
@@ -165,6 +166,8 @@ def begin(plan: Plan, out: Path) -> None:
         InputError: the folder is of something else, another version, another experiment, other
             Datasets or settings; or a run's user results can't be read. Both sides are named.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError("is not a folder", where=str(out), remedy="choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     with one_writer(out / PLAN):
         if (out / PLAN).is_file():
@@ -334,6 +337,13 @@ def _check_settings(run: Run, folder: RunFolder) -> None:
         )
 
 
+def _weights(run: Run, out: Path, which: Weights) -> str:
+    """The hash of the weights that a run is ranked with now."""
+    folder = RunFolder(run.folder(out) if run.kind == "train" else out / RUNS / run.needs)
+    file = folder.weights if which == "best" else folder.state
+    return sha256_file(file) if file.is_file() else "none"
+
+
 def check_ranks(run: Run, plan: Plan, out: Path) -> None:
     """Refuse user results that are of another run than stands in the plan.
 
@@ -348,6 +358,7 @@ def check_ranks(run: Run, plan: Plan, out: Path) -> None:
         ("split", about.split, run.split),
         ("seen rule", about.seen, run.seen),
         ("data", about.fingerprint, plan.at(run.data).dataset.manifest.fingerprint),
+        ("weights", about.weights_sha256, _weights(run, out, about.weights)),
     ):
         if then != now:
             raise InputError(

@@ -84,15 +84,17 @@ def verify_experiment(out: Path) -> tuple[list[str], int]:
             for system in document["systems"]
         ]
         for system in document["systems"]:
-            for file, name in zip(system["files"], system["files"], strict=True):
+            for file, seed in zip(system["files"], system["seeds"], strict=True):
                 about = read_user_results(file).about
                 read += 1
                 then = kept.data[table["data"]].fingerprint
                 if about.fingerprint != then:
                     wrong.append(
-                        f"{name}: ranks of the data {about.fingerprint[:16]}, and the experiment's "
+                        f"{file}: ranks of the data {about.fingerprint[:16]}, and the experiment's "
                         f"are {then[:16]}"
                     )
+                if about.seed != seed:
+                    wrong.append(f"{file}: ranks of seed {about.seed}, in the table {seed}")
             if not _same_column(system["seen"], table["column"]):
                 wrong.append(f"{system['name']}: ranked {system['seen']}, in {table['column']}")
         where = f"{table['data']}, {table['column']}"

@@ -409,6 +409,14 @@ def test_ranks_of_another_run(copy: Path, shops: Path, capsys: Capture) -> None:
     assert "has 2024" in said
 
 
+def test_ranks_of_other_weights(copy: Path, shops: Path, capsys: Capture) -> None:
+    runs = copy / "out/runs/workshop/seen-aware/gru4rec"
+    shutil.copyfile(runs / "seed-2023/model.safetensors", runs / "seed-2024/model.safetensors")
+    said = refused(capsys, command(copy, shops))
+    assert "are results of the weights" in said
+    assert str(runs / "seed-2024") in said
+
+
 def test_a_run_of_other_settings(copy: Path, shops: Path, capsys: Capture) -> None:
     config = copy / "out/runs/workshop/seen-aware/gru4rec/seed-2024/config.toml"
     config.write_text(config.read_text().replace("width = 8", "width = 9"))
@@ -444,6 +452,9 @@ def test_a_folder_of_something_else(shops: Path, tmp_path: Path, capsys: Capture
     assert "and no experiment (it has no plan.json)" in refused(capsys, command(tmp_path, shops))
     said = refused(capsys, ["experiment", "verify", str(tmp_path / "out")])
     assert "is not an experiment's folder" in said
+    (tmp_path / "file").write_text("mine")
+    args = ["experiment", "table2", "--data", str(shops / "workshop"), "--out"]
+    assert "is not a folder" in refused(capsys, [*args, str(tmp_path / "file")])
     args = ["experiment", "table1", "--data", str(shops / "workshop"), "--out"]
     assert "something else" in refused(capsys, [*args, str(tmp_path / "out")])
 
