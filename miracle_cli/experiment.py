@@ -14,7 +14,7 @@ from miracle_core.errors import InputError, MiracleError
 
 if TYPE_CHECKING:
     from miracle_core.experiments.definition import Experiment
-    from miracle_core.experiments.plan import Plan, Run
+    from miracle_core.experiments.plan import Plan
     from miracle_core.experiments.whole import Conducted
 
 VERIFY = "verify"
@@ -326,13 +326,9 @@ def _part(went: Conducted) -> dict[str, Any]:
     """What ``--json`` says of an experiment that has not ended."""
     return {
         "status": "interrupted" if went.interrupted else "part",
-        "missing": [_name(run) for run in went.missing],
+        "missing": [run.name for run in went.missing],
         "failed": [{"run": each.run, "why": each.why} for each in went.failures],
     }
-
-
-def _name(run: Run) -> str:
-    return run.name
 
 
 def _draw(found: Mapping[str, Any], out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from miracle_cli.experiment_display import Display
 from miracle_cli.main import main
 from miracle_core.errors import InputError
 from miracle_core.experiments.definition import read_experiment
@@ -154,12 +157,22 @@ def test_the_tables(done: Path, capsys: Capture) -> None:
 
 
 def test_compare_reads_its_runs(done: Path, capsys: Capture) -> None:
-    runs = sorted(map(str, (done / "out" / "runs").glob("*/as-printed/*")))
-    assert main(["compare", *runs, "--seen", "as-printed", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    own = found_in(done / "out")["tables"][0]["comparison"]
-    means = {s["model"]: s["metrics"]["ndcg@10"]["value"] for s in own["systems"]}
-    assert {s["model"]: s["metrics"]["ndcg@10"]["value"] for s in document["systems"]} == means
+    for table in found_in(done / "out")["tables"]:
+        column = done / "out/runs/workshop" / table["column"].replace(" ", "-")
+        assert main(["compare", str(column), "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        means, own = (
+            {s["model"]: s["metrics"]["ndcg@10"] for s in each["systems"]}
+            for each in (document, table["comparison"])
+        )
+        assert means == own
+
+
+def test_compare_names_what_is_no_run(copy: Path, capsys: Capture) -> None:
+    column = copy / "out/runs/workshop/as-printed"
+    (column / "sasrec/seed-2023/config.toml").unlink()
+    (column / "sasrec/seed-2024/config.toml").unlink()
+    assert "user results only" in refused(capsys, ["compare", str(column)])
 
 
 def test_the_family_of_several_datasets(shops: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -277,6 +290,42 @@ def test_jobs_and_ctrl_c(done: Path, shops: Path, tmp_path: Path) -> None:
     assert texts(tmp_path / "out") == texts(done / "out")
 
 
+def test_a_stop_in_the_middle(done: Path, shops: Path, tmp_path: Path) -> None:
+    plan = make_plan(read_experiment(str(tiny(tmp_path))), [shops / "workshop"])
+    steps = 0
+
+    def enough() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 9
+
+    went = conduct(plan, tmp_path / "out", should_stop=enough)
+    assert (went.interrupted, went.found, went.failures) == (True, None, ())
+    assert 0 < len(went.missing) < len(plan.runs)
+    cut = json.loads((went.missing[0].folder(tmp_path / "out") / "result.json").read_text())
+    assert cut["status"] == "interrupted"
+    assert conduct(plan, tmp_path / "out").found == found_in(done / "out")
+    assert texts(tmp_path / "out") == texts(done / "out")
+
+
+def test_the_live_table(done: Path, shops: Path) -> None:
+    plan = make_plan(read_experiment(str(done / "tiny.toml")), [shops / "workshop"])
+    with Display(plan.runs, done / "out") as display:
+        display.begins(plan.runs[0])
+        display.begins(plan.runs[1])
+        display.ends(plan.runs[0], "done", "")
+        console = Console(file=io.StringIO(), width=120)
+        console.print(display._table())
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    best = max(
+        json.loads(line)["valid"]["recall@10"]
+        for line in (plan.runs[1].folder(done / "out") / "metrics.jsonl").read_text().splitlines()
+    )
+    assert any(f"{plan.runs[0].name} done 2/2" in line for line in lines)
+    assert any(f"{plan.runs[1].name} at work 2/2 recall@10 {best:.4f}" in line for line in lines)
+
+
 def test_one_that_fails_leaves_the_others(shops: Path, tmp_path: Path, capsys: Capture) -> None:
     # More negatives than there are items: its training refuses it, and nobody could know before.
     text = TINY.replace('model.kind = "gru4rec"', 'model.kind = "gru4rec"\nloss.negatives = 9999\n'
@@ -349,7 +398,7 @@ def test_another_experiment(copy: Path, shops: Path, capsys: Capture) -> None:
     [
         (
             ["--set", "train.epochs=3"],
-            "train.epochs of the run workshop/as-printed/sasrec/seed-2023",
+            "train.epochs of the run workshop/as-printed/gru4rec/seed-2023",
         ),
         (["--set", "train.epochs=3"], "begun with 2, and this is 3"),
         (["--quick"], "--quick: the folder was begun with no, and this is yes"),
