@@ -113,9 +113,10 @@ def progress(run: Run, out: Path) -> Progress:
     folder = RunFolder(run.folder(out))
     result = folder.read_result() or {}
     records = folder.history()
-    values = [record["valid"].get(run.settings.train.metric, 0.0) for record in records]
     seconds = sum(record["seconds"] for record in records) or result.get("seconds", 0.0)
-    best = max(values, default=None)
+    # Which one is the best the training knows: of a loss it is the lowest.
+    metric = run.settings.train.metric
+    best = next((each["valid"].get(metric) for each in reversed(records) if each["best"]), None)
     if run.kind != "pretrain" and rank_file(run, out).is_file():
         return Progress("done", len(records), best, seconds)
     if result and result["status"] != "interrupted":
