@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -263,7 +265,8 @@ class _Pool:
                 args=(replace(run, settings=values), self.out, self.threads, theirs),  # type: ignore[arg-type]
                 name=run.name,
             )
-            process.start()
+            with _held_back():
+                process.start()
             theirs.close()
             self.working.append(_Job(run, process, ours))
 
@@ -285,6 +288,17 @@ class _Pool:
             self.told.ends(job.run, outcome, why)
 
 
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Let a process be born with Ctrl-C held back, until it can take it as a wish to stop."""
+    resource_tracker.ensure_running()  # its own first start would let Ctrl-C through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def _in_a_process(run: Run, out: Path, threads: int, says: Connection) -> None:
     """One run, its settings as plain values, in a process of its own; it says how it ended."""
     import torch
@@ -300,6 +314,7 @@ def _in_a_process(run: Run, out: Path, threads: int, says: Connection) -> None:
 
     # From the terminal and from the parent: more than one press means the same.
     signal.signal(signal.SIGINT, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     torch.set_num_threads(threads)
     try:
         # A parent that was killed can't stop anybody, and its next command would find a writer.
