@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("miracle_cli.train", "The same command as train."),
     "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
     "compare": ("miracle_cli.compare", "Compare systems: differences, and how sure they are."),
+    "experiment": ("miracle_cli.experiment", "Run a table or figure of the paper, or your own."),
     "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),
     "index": ("miracle_cli.index", "Build an index for approximate search in a run."),
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),

@@ -174,7 +174,7 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
     merged: dict[str, Any] = {}
     ground = registry.system(kind).settings_class().ground(chosen, start)
     for layer in (ground, presets[chosen], *layers):
-        merged = _merge(merged, layer)
+        merged = merge(merged, layer)
     try:
         return own.model_validate(merged)
     except ValidationError as error:
@@ -250,12 +250,13 @@ def nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with others on top, section by section."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _merge(below, value)
+            merged[key] = merge(below, value)
         else:
             merged[key] = value
     return merged

@@ -52,7 +52,8 @@ def gather(
     time, as long as its weights and data are the same.
 
     Args:
-        paths: run folders, folders that hold ``seed-N`` runs, files of ``--save-users``.
+        paths: run folders, folders that hold ``seed-N`` runs, folders of such folders (a column of
+            an experiment), files of ``--save-users``.
         split: what runs are evaluated on.
         seen: the seen rule that runs are ranked by; None takes each run's own.
         progress: told of users done.
@@ -87,8 +88,18 @@ def _runs(path: Path) -> list[RunFolder]:
     runs = [RunFolder(each) for each in sorted(path.glob("seed-*"))]
     found = [run for run in runs if run.config.is_file()]
     if not found:
+        # Systems side by side, as an experiment leaves them.
+        found = [RunFolder(each) for each in sorted(path.glob("*/seed-*")) if each.is_dir()]
+        for run in found:
+            if not run.config.is_file():
+                raise InputError(
+                    "is no run: of what was evaluated as pre-trained there are user results only",
+                    where=str(run.path),
+                    remedy="name the other folders and this one's file (users-*.parquet)",
+                )
+    if not found:
         raise InputError(
-            "is no run, no folder of seed-N runs, and no file of user results",
+            "is no run, no folder of seed-N runs or of such folders, and no file of user results",
             where=str(path),
             remedy="name runs, or files of: miracle evaluate RUN --save-users FILE",
         )

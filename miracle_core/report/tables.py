@@ -139,25 +139,26 @@ def markdown(comparison: Comparison) -> str:
         str,
     )
     means = [
-        [_markdown(name), runs, *(marks[place](text) for text, place in cells)]
+        [markdown_text(name), runs, *(marks[place](text) for text, place in cells)]
         for name, runs, cells in mean_cells(comparison)
     ]
-    claims = [[_markdown(cell) for cell in row] for row in claim_rows(comparison)]
+    claims = [[markdown_text(cell) for cell in row] for row in claim_rows(comparison)]
     parts = [
-        f"### {_markdown(title(comparison))}",
-        _markdown_table(["system", "runs", *comparison.metrics], means),
-        f"{_markdown(claim_words(comparison))} Primary metric: {comparison.primary}.",
-        _markdown_table(list(CLAIM), claims),
+        f"### {markdown_text(title(comparison))}",
+        markdown_table(["system", "runs", *comparison.metrics], means),
+        f"{markdown_text(claim_words(comparison))} Primary metric: {comparison.primary}.",
+        markdown_table(list(CLAIM), claims),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
-def _markdown_table(columns: list[str], rows: list[list[str]]) -> str:
+def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown of cells that are Markdown already."""
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -166,26 +167,28 @@ def latex(comparison: Comparison) -> str:
     """Both tables as LaTeX (packages booktabs): the best in bold, the second underlined."""
     marks = (r"\textbf{{{}}}", r"\underline{{{}}}", "{}")
     means = [
-        [_latex(name), _latex(runs), *(marks[place].format(text) for text, place in cells)]
+        [latex_text(name), latex_text(runs), *(marks[place].format(text) for text, place in cells)]
         for name, runs, cells in mean_cells(comparison)
     ]
-    claims = [[_latex(cell) for cell in row] for row in claim_rows(comparison)]
-    metrics = [_latex(metric) for metric in comparison.metrics]
+    claims = [[latex_text(cell) for cell in row] for row in claim_rows(comparison)]
+    metrics = [latex_text(metric) for metric in comparison.metrics]
     return "\n".join(
         [
             f"% {' '.join(title(comparison).split())}",
-            _latex_table(["system", "runs", *metrics], means),
+            latex_table(["system", "runs", *metrics], means),
             f"% {' '.join(claim_words(comparison).split())}",
-            _latex_table([_latex(name) for name in CLAIM], claims),
+            latex_table([latex_text(name) for name in CLAIM], claims),
         ]
     )
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Text that LaTeX shows as it is, on one line."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def _latex_table(columns: list[str], rows: list[list[str]]) -> str:
+def latex_table(columns: list[str], rows: list[list[str]]) -> str:
+    """A table in LaTeX (package booktabs) of cells that are LaTeX already."""
     body = [f"{' & '.join(row)} \\\\" for row in rows]
     return "\n".join(
         [

@@ -1,0 +1,133 @@
+"""A whole experiment: the folder begun or gone on with, the runs done, the tables written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miracle_core.errors import InputError
+from miracle_core.experiments import statistics, tables
+from miracle_core.experiments.definition import Experiment
+from miracle_core.experiments.folder import PLAN, RESULT, begin
+from miracle_core.experiments.plan import RUNS, Data, Plan, Run, reasons
+from miracle_core.experiments.results import collect, unfinished
+from miracle_core.experiments.running import Failure, Watcher, do_all, shard
+from miracle_core.files import read_json, write_json, write_text
+from miracle_core.locks import one_writer
+
+Share = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conducted:
+    """How an experiment went.
+
+    Attributes:
+        found: what ``experiment.json`` holds; None while runs are missing.
+        missing: runs that are not done: of other shares, or stopped.
+        failures: runs that could not be done.
+        interrupted: whether it was stopped.
+    """
+
+    found: dict[str, Any] | None
+    missing: tuple[Run, ...]
+    failures: tuple[Failure, ...]
+    interrupted: bool
+
+
+def conduct(
+    plan: Plan,
+    out: Path,
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+    share: Share = (1, 1),
+    should_stop: Callable[[], bool] = lambda: False,
+    watcher: Watcher | None = None,
+) -> Conducted:
+    """Do what is missing of an experiment, and write its tables once all is done.
+
+    Args:
+        plan: the experiment.
+        out: its folder, new or begun by the same experiment.
+        jobs: runs at a time.
+        threads: of each run.
+        share: which share of the runs, from 1, and of how many.
+        should_stop: asked after each step of a training.
+        watcher: told of each run that begins and ends.
+
+    Raises:
+        InputError: the folder is of something else (see
+            :func:`miracle_core.experiments.folder.begin`), or another process does the same share.
+    """
+    ready = list(dict.fromkeys(run.system for run in plan.runs if run.split is not None))
+    if len(ready) < 2:
+        raise InputError(
+            f"a table compares at least two systems, and only {', '.join(ready)} can be run: "
+            + "; ".join(reasons(plan.unavailable)),
+            where=plan.experiment.name,
+            remedy="see miracle experiment NAME --dry-run, and miracle models",
+        )
+    begin(plan, out)
+    number, of = share
+    (out / RUNS).mkdir(exist_ok=True)
+    with one_writer(out / RUNS / f"{number}-of-{of}"):
+        failures, stopped = do_all(
+            shard(plan.chains(), number, of),
+            out,
+            jobs=jobs,
+            threads=threads,
+            should_stop=should_stop,
+            watcher=watcher,
+        )
+    lost = {failure.run for failure in failures}
+    missing = tuple(run for run in unfinished(plan, out) if run.name not in lost)
+    if stopped or missing:
+        return Conducted(None, missing, tuple(failures), stopped)
+    found = collect(plan, out, failures)
+    makers = {
+        "table.md": tables.markdown,
+        "table.csv": tables.as_csv,
+        "table.tex": tables.latex,
+    }
+    _write(found, out, makers)
+    return Conducted(found, (), tuple(failures), False)
+
+
+def count(experiment: Experiment, data: list[Data], out: Path | None) -> dict[str, Any]:
+    """An experiment of statistics; with ``out`` its folder is written.
+
+    Raises:
+        InputError: ``out`` holds something else.
+    """
+    found = statistics.statistics(experiment, data, out)
+    if out is None:
+        return found
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        kept = read_json(out / RESULT) if (out / RESULT).is_file() else {}
+        name = kept.get("experiment") if isinstance(kept, dict) else None
+        if name != experiment.name or (out / PLAN).exists():
+            raise InputError(
+                f"already holds {f'the experiment {name!r}' if name else 'something else'}, and "
+                f"this is {experiment.name!r}",
+                where=str(out),
+                remedy="choose another --out",
+            )
+    makers = {
+        "table.md": statistics.markdown,
+        "table.csv": statistics.as_csv,
+        "table.tex": statistics.latex,
+    }
+    _write(found, out, makers)
+    return found
+
+
+def _write(
+    found: dict[str, Any], out: Path, makers: Mapping[str, Callable[[Mapping[str, Any]], str]]
+) -> None:
+    with one_writer(out / RESULT):
+        for name, make in makers.items():
+            write_text(out / name, make(found))
+        write_json(out / RESULT, found)

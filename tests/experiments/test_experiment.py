@@ -1,0 +1,574 @@
+"""An experiment of one's own: planned, run, cut off, gone on with, verified, and refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from miracle_cli.experiment_display import Display
+from miracle_cli.main import main
+from miracle_core.errors import InputError
+from miracle_core.experiments.definition import read_experiment
+from miracle_core.experiments.plan import make_plan
+from miracle_core.experiments.running import check_shard, shard
+from miracle_core.experiments.whole import conduct
+from tests.support.experiments import TINY, demo_shops, tiny
+
+Capture = pytest.CaptureFixture[str]
+TEXTS = ("table.md", "table.csv", "table.tex", "experiment.json")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Datasets of two shops; not to be written to."""
+    folder = tmp_path_factory.mktemp("shops")
+    demo_shops(folder, "workshop", "kitchen")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished experiment, ``tiny.toml`` beside its folder ``out``; not to be written to."""
+    folder = tmp_path_factory.mktemp("done")
+    tiny(folder)
+    conduct(make_plan(read_experiment(str(folder / "tiny.toml")), [shops / "workshop"]),
+            folder / "out")  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def copy(done: Path, tmp_path: Path) -> Path:
+    """A copy of the finished experiment."""
+    shutil.copytree(done, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def command(folder: Path, shops: Path, *options: object) -> list[str]:
+    data = ["--data", shops / "workshop", "--out", folder / "out"]
+    return ["experiment", str(folder / "tiny.toml"), *map(str, [*data, *options])]
+
+
+def refused(capsys: Capture, args: list[str]) -> str:
+    capsys.readouterr()
+    assert main(args) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def texts(out: Path) -> dict[str, str]:
+    return {name: (out / name).read_text() for name in TEXTS}
+
+
+def found_in(out: Path) -> Any:
+    return json.loads((out / "experiment.json").read_text())
+
+
+def test_the_plan_is_one_list_of_runs(shops: Path, tmp_path: Path) -> None:
+    own = read_experiment(str(tiny(tmp_path)))
+    plan = make_plan(own, [shops / "workshop", shops / "kitchen"], seeds=3)
+    names = [run.name for run in plan.runs]
+    assert len(set(names)) == len(names) == 2 * 2 * (3 + 3 + 1)  # popularity has no seed
+    assert "kitchen/seen-aware/gru4rec/seed-2025" in names
+    rules = {(run.system, run.column): run.seen for run in plan.runs}
+    assert rules["SASRec", "as printed"] == rules["Popularity", "as printed"] == "as-printed"
+    assert rules["SASRec", "seen-aware"] == "gain"
+    assert rules["Popularity", "seen-aware"] == "leave-out"
+    for run in plan.runs:
+        assert run.settings.train.seed == run.seed
+        assert run.settings.seen == run.seen
+        assert run.settings.model.kind == run.system.lower()
+    assert "model.width" not in plan.run(names[-1]).definition()["settings"]
+    assert plan.notes == ("model.width is no setting of Popularity, which run without it",)
+
+
+def test_shares_are_all_runs_once(shops: Path, tmp_path: Path) -> None:
+    text = TINY + '[[system]]\nname = "P"\npretrain = "domains"\nmodel.kind = "miracle"\n'
+    own = read_experiment(str(tiny(tmp_path, text)))
+    plan = make_plan(own, [shops / "workshop"], [shops / "kitchen"])
+    shares = [shard(plan.chains(), number, 3) for number in (1, 2, 3)]
+    names = [run.name for share in shares for run in share]
+    assert sorted(names) == sorted(run.name for run in plan.runs)
+    for share in shares:
+        before: set[str] = set()
+        for run in share:
+            assert not run.needs or run.needs in before
+            before.add(run.name)
+    for bad in ("0/4", "5/4", "1", "1/", "a/b", "-1/2", "1/0"):
+        with pytest.raises(InputError, match="no share"):
+            check_shard(bad)
+
+
+def test_pre_training_and_what_follows(shops: Path, tmp_path: Path) -> None:
+    text = TINY + '[[system]]\nname = "P"\npretrain = "domains"\nmodel.kind = "miracle"\n'
+    own = read_experiment(str(tiny(tmp_path, text.replace('["SASRec"]', '["P"]'))))
+    alone = make_plan(own, [shops / "workshop"])
+    assert [(left.system, "--pretrain" in left.why) for left in alone.unavailable] == [("P", True)]
+    plan = make_plan(own, [shops / "workshop"], [shops / "kitchen"], seeds=1)
+    first, then = (run for run in plan.runs if run.system == "P" and run.column == "as printed")
+    assert (first.kind, then.kind, then.needs) == ("pretrain", "train", first.name)
+    assert first.settings.datasets == [str(shops / "kitchen")]
+    assert first.settings.train.mode == "inductive"
+    assert then.settings.train.freeze  # the ground of what is begun from a pre-training
+    assert first.settings.model == then.settings.model
+
+
+def test_the_tables(done: Path, capsys: Capture) -> None:
+    out = done / "out"
+    found = found_in(out)
+    columns = [table["column"] for table in found["tables"]]
+    assert columns == ["as printed", "seen-aware"]
+    for table in found["tables"]:
+        sasrec, gru4rec, popularity = table["comparison"]["systems"]
+        assert sasrec["seeds"] == gru4rec["seeds"] == [2023, 2024]
+        assert popularity["seeds"] == [2023]
+        assert not popularity["seeded"]
+    for claim in found["claims"]:
+        assert claim["tests"] == 2
+        assert {row["proposed"] for row in claim["rows"]} == {"SASRec"}
+    text = (out / "table.md").read_text()
+    best = max(
+        found["tables"][0]["comparison"]["systems"],
+        key=lambda system: system["metrics"]["ndcg@10"]["value"],
+    )
+    interval = best["metrics"]["ndcg@10"]["interval"]
+    half = (interval["high"] - interval["low"]) / 2
+    assert f"**{best['metrics']['ndcg@10']['value']:.4f} ± {half:.4f}**" in text
+    assert "<u>" in text
+    assert r"\underline{" in (out / "table.tex").read_text()
+    assert main(["experiment", "verify", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "folder": str(out), "good": True, "files": 10, "wrong": [],
+    }  # fmt: skip
+
+
+def test_compare_reads_its_runs(done: Path, capsys: Capture) -> None:
+    for table in found_in(done / "out")["tables"]:
+        column = done / "out/runs/workshop" / table["column"].replace(" ", "-")
+        assert main(["compare", str(column), "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        means, own = (
+            {s["model"]: s["metrics"]["ndcg@10"] for s in each["systems"]}
+            for each in (document, table["comparison"])
+        )
+        assert means == own
+
+
+def test_compare_names_what_is_no_run(copy: Path, capsys: Capture) -> None:
+    column = copy / "out/runs/workshop/as-printed"
+    (column / "sasrec/seed-2023/config.toml").unlink()
+    (column / "sasrec/seed-2024/config.toml").unlink()
+    assert "user results only" in refused(capsys, ["compare", str(column)])
+
+
+def test_the_family_of_several_datasets(shops: Path, tmp_path: Path, capsys: Capture) -> None:
+    tiny(
+        tmp_path,
+        TINY.replace("epochs = 2", "epochs = 1"),
+        proposed='columns = ["as printed"]\nproposed',
+    )
+    args = command(tmp_path, shops, "--data", shops / "kitchen")
+    assert main(args) == 0
+    found = found_in(tmp_path / "out")
+    (claim,) = found["claims"]
+    assert claim["tests"] == len(claim["rows"]) == 4
+    rows = sorted(claim["rows"], key=lambda row: row["p"])
+    highest = 0.0
+    for place, row in enumerate(rows):  # Holm (1979), step by step
+        highest = max(highest, min(1.0, row["p"] * (4 - place)))
+        assert row["adjusted_p"] == pytest.approx(highest)
+    capsys.readouterr()
+    claim["rows"][0]["adjusted_p"] = 0.0123
+    (tmp_path / "out" / "experiment.json").write_text(json.dumps(found))
+    assert main(["experiment", "verify", str(tmp_path / "out")]) == 1
+    assert "adjusted p" in capsys.readouterr().err
+
+
+def test_only_what_is_missing_is_run(copy: Path, shops: Path, capsys: Capture) -> None:
+    out = copy / "out"
+    whole = texts(out)
+    kept = out / "runs/workshop/as-printed/gru4rec/seed-2023/model.safetensors"
+    lost = out / "runs/workshop/seen-aware/sasrec/seed-2024"
+    ranks = out / "runs/workshop/as-printed/sasrec/seed-2023/users-test-as-printed.parquet"
+    before = kept.stat().st_mtime_ns
+    shutil.rmtree(lost)
+    ranks.unlink()
+    assert main(command(copy, shops)) == 0
+    said = capsys.readouterr().err
+    assert said.count("begins ") == 2
+    assert "8 of 10 runs are done already" in said
+    assert kept.stat().st_mtime_ns == before
+    assert texts(out) == whole
+
+
+def test_a_folder_grows(copy: Path, shops: Path, capsys: Capture) -> None:
+    assert main(command(copy, shops, "--seeds", 3)) == 0
+    assert capsys.readouterr().err.count("begins ") == 4
+    assert found_in(copy / "out")["tables"][0]["comparison"]["systems"][0]["seeds"][-1] == 2025
+    said = refused(capsys, command(copy, shops))
+    assert "seed-2025 and 3 more, and this asks for fewer" in said
+
+
+def test_shares_make_the_same_table(
+    done: Path, shops: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    tiny(tmp_path)
+    assert main(command(tmp_path, shops, "--shard", "1/2")) == 0
+    assert "runs of other shares are missing" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "experiment.json").exists()
+    said = refused(capsys, ["experiment", "verify", str(tmp_path / "out")])
+    assert "has not ended" in said
+    assert main(command(tmp_path, shops, "--shard", "2/2")) == 0
+    assert texts(tmp_path / "out") == texts(done / "out")
+
+
+def started(folder: Path, shops: Path, *options: object) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, in a group of its own."""
+    one = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "miracle_cli", *command(folder, shops, *options)],
+        cwd=ROOT,
+        env={**os.environ, **one},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def waited_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(2400):
+        if path.exists():
+            return
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.05)
+    pytest.fail(f"{path} does not come")
+
+
+def test_a_killed_experiment_ends_with_the_same_table(
+    done: Path, shops: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    tiny(tmp_path)
+    process = started(tmp_path, shops)
+    cut = tmp_path / "out/runs/workshop/as-printed/gru4rec/seed-2023"
+    try:
+        waited_for(cut / "config.toml", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert not (tmp_path / "out" / "experiment.json").exists()
+    assert main(command(tmp_path, shops)) == 0
+    assert "runs are done already" in capsys.readouterr().err
+    assert texts(tmp_path / "out") == texts(done / "out")
+
+
+def test_jobs_and_ctrl_c(done: Path, shops: Path, tmp_path: Path) -> None:
+    tiny(tmp_path)
+    process = started(tmp_path, shops, "--jobs", 2, "--threads", 1)
+    try:
+        waited_for(tmp_path / "out/runs/workshop/as-printed/sasrec/seed-2024/config.toml", process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(300) == 130
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "out" / "experiment.json").exists()
+    assert main(command(tmp_path, shops)) == 0
+    assert texts(tmp_path / "out") == texts(done / "out")
+
+
+def test_a_stop_in_the_middle(done: Path, shops: Path, tmp_path: Path) -> None:
+    plan = make_plan(read_experiment(str(tiny(tmp_path))), [shops / "workshop"])
+    steps = 0
+
+    def enough() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 9
+
+    went = conduct(plan, tmp_path / "out", should_stop=enough)
+    assert (went.interrupted, went.found, went.failures) == (True, None, ())
+    assert 0 < len(went.missing) < len(plan.runs)
+    cut = json.loads((went.missing[0].folder(tmp_path / "out") / "result.json").read_text())
+    assert cut["status"] == "interrupted"
+    assert conduct(plan, tmp_path / "out").found == found_in(done / "out")
+    assert texts(tmp_path / "out") == texts(done / "out")
+
+
+def test_the_live_table(done: Path, shops: Path) -> None:
+    plan = make_plan(read_experiment(str(done / "tiny.toml")), [shops / "workshop"])
+    with Display(plan.runs, done / "out") as display:
+        display.begins(plan.runs[0])
+        display.begins(plan.runs[1])
+        display.ends(plan.runs[0], "done", "")
+        console = Console(file=io.StringIO(), width=120)
+        console.print(display._table())
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    best = max(
+        json.loads(line)["valid"]["recall@10"]
+        for line in (plan.runs[1].folder(done / "out") / "metrics.jsonl").read_text().splitlines()
+    )
+    assert any(f"{plan.runs[0].name} done 2/2" in line for line in lines)
+    assert any(f"{plan.runs[1].name} at work 2/2 recall@10 {best:.4f}" in line for line in lines)
+
+
+def test_one_that_fails_leaves_the_others(shops: Path, tmp_path: Path, capsys: Capture) -> None:
+    # More negatives than there are items: its training refuses it, and nobody could know before.
+    text = TINY.replace('model.kind = "gru4rec"', 'model.kind = "gru4rec"\nloss.negatives = 9999\n'
+                        'loss.recommendation = "bce"')  # fmt: skip
+    tiny(tmp_path, text, seeds="columns = ['as printed']\nseeds")
+    assert main(command(tmp_path, shops)) == 1
+    said = capsys.readouterr()
+    assert "9999 negatives are more than" in said.err
+    assert "2 of 5 runs failed" in said.err
+    found = found_in(tmp_path / "out")
+    assert found["status"] == "incomplete"
+    systems = found["tables"][0]["comparison"]["systems"]
+    assert [system["name"] for system in systems] == ["SASRec", "Popularity"]
+    assert "Not in the tables: GRU4Rec" in said.out
+
+
+def test_the_dry_run_writes_nothing_and_knows_recorded_epochs(
+    done: Path, shops: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    tiny(tmp_path)
+    args = command(tmp_path, shops, "--dry-run", "--json")
+    assert main(args) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not (tmp_path / "out").exists()
+    assert (len(found["runs"]), found["unknown"], found["seconds"]) == (10, 10, 0)
+    assert main([*args, "--recorded", str(done)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["unknown"] == 0
+    run = next(run for run in found["runs"] if run["model"] == "sasrec")
+    lines = [
+        json.loads(line)["seconds"]
+        for path in done.rglob("*/sasrec/*/metrics.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert run["seconds_an_epoch"] == pytest.approx(sum(lines) / len(lines))
+    # Finished runs took two epochs, so two it will be.
+    assert (run["epochs_to_come"], run["epochs_at_most"]) == (2, False)
+    assert run["seconds"] == pytest.approx(2 * run["seconds_an_epoch"])
+    # With other stopping, only how long an epoch is is known.
+    more = ["--recorded", str(done), "--set", "train.epochs=7"]
+    assert main([*args, *more]) == 0
+    run = next(r for r in json.loads(capsys.readouterr().out)["runs"] if r["model"] == "sasrec")
+    assert (run["epochs_to_come"], run["epochs_at_most"]) == (7, True)
+    # What is done takes no more time.
+    assert main([*command(done, shops, "--dry-run", "--json")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {run["state"] for run in found["runs"]} == {"done"}
+    assert found["seconds"] == 0
+
+
+# What is refused, naming both sides.
+
+
+def test_another_version(copy: Path, shops: Path, capsys: Capture) -> None:
+    path = copy / "out" / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 7}))
+    for args in (command(copy, shops), ["experiment", "verify", str(copy / "out")]):
+        assert "is of format 7, and this version reads format 1" in refused(capsys, args)
+
+
+def test_another_experiment(copy: Path, shops: Path, capsys: Capture) -> None:
+    (copy / "tiny.toml").rename(copy / "other.toml")
+    args = command(copy, shops)
+    said = refused(capsys, [args[0], str(copy / "other.toml"), *args[2:]])
+    assert "begun with tiny, and this is other" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--set", "train.epochs=3"],
+            "train.epochs of the run workshop/as-printed/gru4rec/seed-2023",
+        ),
+        (["--set", "train.epochs=3"], "begun with 2, and this is 3"),
+        (["--quick"], "--quick: the folder was begun with no, and this is yes"),
+        (["--seeds", "1"], "seed-2024 and 3 more, and this asks for fewer"),
+    ],
+)
+def test_other_settings(
+    options: list[str], told: str, copy: Path, shops: Path, capsys: Capture
+) -> None:
+    before = (copy / "out" / "plan.json").read_text()
+    assert told in refused(capsys, command(copy, shops, *options))
+    assert (copy / "out" / "plan.json").read_text() == before
+
+
+def test_another_claim(copy: Path, shops: Path, capsys: Capture) -> None:
+    tiny(copy, TINY.replace('["SASRec"]', '["GRU4Rec"]'))
+    said = refused(capsys, command(copy, shops))
+    assert "proposed systems: the folder was begun with SASRec, and this is GRU4Rec" in said
+    tiny(copy, TINY, seeds='primary = "recall@10"\nseeds')
+    said = refused(capsys, command(copy, shops))
+    assert "primary metric: the folder was begun with ndcg@10, and this is recall@10" in said
+
+
+def test_changed_data(copy: Path, shops: Path, tmp_path: Path, capsys: Capture) -> None:
+    changed = tmp_path / "workshop"
+    shutil.copytree(shops / "kitchen", changed)
+    manifest = json.loads((changed / "manifest.json").read_text())
+    (changed / "manifest.json").write_text(json.dumps({**manifest, "name": "workshop"}))
+    said = refused(capsys, command(copy, tmp_path))
+    then = json.loads((copy / "out" / "plan.json").read_text())["data"]["workshop"]["fingerprint"]
+    assert "the data of 'workshop' have changed" in said
+    assert then[:16] in said
+    assert manifest["split_hash"][:16] in said
+    args = command(copy, shops)
+    args[args.index(str(shops / "workshop"))] = str(shops / "kitchen")
+    assert "does not name it" in refused(capsys, args)
+
+
+def test_a_half_written_rank_file(copy: Path, shops: Path, capsys: Capture) -> None:
+    file = next((copy / "out").rglob("*/gru4rec/seed-2024/users-test-gain.parquet"))
+    file.write_bytes(file.read_bytes()[:-200])
+    for args in (command(copy, shops), ["experiment", "verify", str(copy / "out")]):
+        said = refused(capsys, args)
+        assert "can't be read as parquet" in said
+        assert str(file) in said
+    file.unlink()
+    assert "is missing" in refused(capsys, ["experiment", "verify", str(copy / "out")])
+    assert main(command(copy, shops)) == 0
+
+
+def test_ranks_of_another_run(copy: Path, shops: Path, capsys: Capture) -> None:
+    runs = copy / "out/runs/workshop/seen-aware/gru4rec"
+    name = "users-test-gain.parquet"
+    shutil.copyfile(runs / "seed-2023" / name, runs / "seed-2024" / name)
+    said = refused(capsys, command(copy, shops))
+    assert "are results of the seed 2023, and the run" in said
+    assert "has 2024" in said
+
+
+def test_ranks_of_other_weights(copy: Path, shops: Path, capsys: Capture) -> None:
+    runs = copy / "out/runs/workshop/seen-aware/gru4rec"
+    shutil.copyfile(runs / "seed-2023/model.safetensors", runs / "seed-2024/model.safetensors")
+    said = refused(capsys, command(copy, shops))
+    assert "are results of the weights" in said
+    assert str(runs / "seed-2024") in said
+
+
+def test_a_run_of_other_settings(copy: Path, shops: Path, capsys: Capture) -> None:
+    config = copy / "out/runs/workshop/seen-aware/gru4rec/seed-2024/config.toml"
+    config.write_text(config.read_text().replace("width = 8", "width = 9"))
+    said = refused(capsys, command(copy, shops))
+    assert "is a run with model.width 9, and the experiment has 8 there" in said
+
+
+def test_changed_ranks_are_told(copy: Path, capsys: Capture) -> None:
+    out = copy / "out"
+    file = next(out.rglob("*/as-printed/gru4rec/seed-2024/users-test-as-printed.parquet"))
+    table = pq.read_table(file)
+    place = table.column_names.index("rank")
+    ranks = table["rank"].to_pylist()
+    ranks[0] = 1 if ranks[0] != 1 else 2
+    pq.write_table(table.set_column(place, "rank", pa.array(ranks, pa.int64())), file)
+    assert main(["experiment", "verify", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "workshop, as printed: GRU4Rec ndcg@10 mean" in said
+    assert "seen-aware: GRU4Rec" not in said
+
+
+def test_changed_tables_are_told(copy: Path, capsys: Capture) -> None:
+    path = copy / "out" / "table.md"
+    path.write_text(path.read_text().replace("SASRec", "SASRec++"))
+    assert main(["experiment", "verify", str(copy / "out")]) == 1
+    assert "does not say what experiment.json says" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else(shops: Path, tmp_path: Path, capsys: Capture) -> None:
+    tiny(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert "and no experiment (it has no plan.json)" in refused(capsys, command(tmp_path, shops))
+    said = refused(capsys, ["experiment", "verify", str(tmp_path / "out")])
+    assert "is not an experiment's folder" in said
+    (tmp_path / "file").write_text("mine")
+    args = ["experiment", "table2", "--data", str(shops / "workshop"), "--out"]
+    assert "is not a folder" in refused(capsys, [*args, str(tmp_path / "file")])
+    args = ["experiment", "table1", "--data", str(shops / "workshop"), "--out"]
+    assert "something else" in refused(capsys, [*args, str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["tabel2"], "did you mean table2?"),
+        (["nothing-like-it"], "a file of your own ends in .toml"),
+        (["missing.toml", "--data", "x"], "can't be read"),
+        (["table2"], "no Dataset is named"),
+        (["table2", "--data", "DATA"], "no folder is named"),
+        (["table2", "--data", "DATA", "--data", "DATA", "--dry-run"], "names the same data twice"),
+        (
+            ["table2", "--data", "DATA", "--pretrain", "DATA", "--dry-run"],
+            "is to be pre-trained on",
+        ),
+        (["table2", "--data", "nowhere", "--dry-run"], "is not a Dataset folder"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "seen=gain"], "columns says"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "model.kind=mind"], "says itself"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "model.widht=3"], "model.width?"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "train.epoch=3"], "train.epochs?"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "train.test=false"], "unread"),
+        (["table2", "--data", "DATA", "--shard", "3/2", "--dry-run"], "is no share of the runs"),
+        (["table2", "--data", "DATA", "--recorded", "x"], "only --dry-run asks for it"),
+        (["table1", "--data", "DATA", "--seeds", "3"], "table1 trains nothing"),
+        (["table1", "extra", "--data", "DATA"], "is one argument too many"),
+        (["verify"], "no folder is named"),
+    ],
+)
+def test_bad_input(args: list[str], told: str, shops: Path, capsys: Capture) -> None:
+    named = [str(shops / "workshop") if arg == "DATA" else arg for arg in args]
+    assert told in refused(capsys, ["experiment", *named])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seeds": "seed"}, "did you mean seeds?"),
+        ({"seeds = 2": "seeds = 0"}, "seeds"),
+        ({'["SASRec"]': '["SASREC"]'}, "which is no system of it"),
+        ({'"GRU4Rec"': '"sasrec"'}, "would be in one folder"),
+        ({"[settings]": '[settings]\nseen = "gain"'}, "seen can't be set here"),
+        ({'model.kind = "gru4rec"': "train.epochs = 1"}, "no system is named"),
+        ({'name = "GRU4Rec"': "train.epochs = 1"}, "name"),
+        ({"seeds = 2": 'seeds = 2\nprimary = "hits@3"'}, "hits@3 is none of"),
+        ({"seeds = 2": 'seeds = 2\ncolumns = ["as-printed"]'}, "columns"),
+        ({"seeds = 2": 'seeds = 2\nname = "x"'}, "an experiment is called as its file is"),
+        ({"seeds = 2": 'seeds = 2\nkind = "statistics"'}, "one of statistics has none"),
+        ({"train.batch_size": "train.batchsize"}, "did you mean train.batch_size?"),
+        ({'model.kind = "gru4rec"': 'model.kind = "gru4rec"\nfinetune = false'}, "neither"),
+        ({"[[system]]": "[system]"}, "not valid TOML"),
+    ],
+)
+def test_a_bad_definition(
+    changes: dict[str, str], told: str, shops: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tiny(tmp_path, **changes)
+    assert told in refused(capsys, command(tmp_path, shops, "--dry-run"))
+    assert path.is_file()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_list(capsys: Capture) -> None:
+    assert main(["experiment", "--json"]) == 0
+    names = [each["name"] for each in json.loads(capsys.readouterr().out)]
+    assert names == ["figure3", "figure4", "figure5", "figure6", "heads", "table1", "table2",
+                     "table3", "table4"]  # fmt: skip

@@ -1,0 +1,52 @@
+"""Small shops and tiny systems, for experiments that take seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from miracle_core.data.prepare import PrepareSettings, prepare
+from miracle_core.data.readers import read
+from miracle_core.data.synthetic import generate_shops, write_shop_files
+from miracle_core.text import encode_dataset
+
+TINY = """
+seeds = 2
+proposed = ["SASRec"]
+
+[settings]
+model.width = 8
+train.epochs = 2
+train.batch_size = 64
+
+[[system]]
+name = "SASRec"
+model.kind = "sasrec"
+
+[[system]]
+name = "GRU4Rec"
+model.kind = "gru4rec"
+
+[[system]]
+name = "Popularity"
+model.kind = "popularity"
+"""
+
+
+def demo_shops(folder: Path, *names: str) -> None:
+    """A small Dataset of each of the demo's shops, with text vectors, in folders of their names."""
+    shops = generate_shops(0, shops=list(names), n_items=120, n_users=120)
+    for name, shop in zip(names, shops, strict=True):
+        write_shop_files(shop, folder / "raw" / name)
+        interactions = read("atomic", [folder / "raw" / name])
+        prepare(interactions, PrepareSettings(), folder / name)
+        encode_dataset(folder / name, "hashing:32")
+
+
+def tiny(folder: Path, text: str = TINY, **changes: Any) -> Path:
+    """An experiment of one's own as a file, some of its words changed."""
+    for old, new in changes.items():
+        text = text.replace(old, str(new))
+    path = folder / "tiny.toml"
+    path.write_text(text)
+    return path
