@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("miracle_cli.tune", "Search a system's settings on validation data."),
     "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
     "compare": ("miracle_cli.compare", "Compare systems: differences, and how sure they are."),
+    "report": ("miracle_cli.report", "Write a page of one run or several systems."),
     "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),
     "index": ("miracle_cli.index", "Build an index for approximate search in a run."),
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),

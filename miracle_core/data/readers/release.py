@@ -163,7 +163,8 @@ def joined(
             frames = [frame.cast({pl.Enum: pl.String}) for frame in frames]
         events = _timed(pl.concat(frames, how="vertical_relaxed"), found, skips)
         items = pl.concat([table.rows for table in found.items])
-        event_rows, steps = None, []
+        event_rows: pl.Series | None = None
+        steps: list[dict[str, Any]] = []
         events = events.with_columns(whole_ids(events["item_id"], "item", Places(found.events)))
         items = items.with_columns(whole_ids(items["item_id"], "item", Places(found.items)))
         if options.recipe:
