@@ -87,11 +87,11 @@ def report(
             "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
         )
     rule = seen_option(seen)
+    if out is not None and out.is_dir():
+        raise InputError("is a folder", where=f"--out {out}", remedy="name a file")
     form = _form(out, form)
     if out is None and form is Form.html:
         out = Path("report.html")
-    if out is not None and out.is_dir():
-        raise InputError("is a folder", where=f"--out {out}", remedy="name a file")
     read = [_study(folder) for folder in studies or []]
     found = _comparisons(paths, cast("Split", split), rule, primary, proposed, clusters)
     content = _content(form, found, paths, read)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from miracle_core.report import svg
@@ -20,13 +21,12 @@ NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 @given(NUMBERS, st.floats(1e-6, 1e6), st.integers(2, 9))
 def test_ticks_are_round_even_and_inside(low: float, width: float, about: int) -> None:
     high = low + width
-    if not high > low:
-        return
+    assume(width > abs(low) * 1e-6)  # nearer ones differ in digits that a float hardly has
     found = svg.ticks(low, high, about)
     assert len(found) <= about + 2
     slack = width * 1e-6 + abs(low) * 1e-12
     assert all(low - slack <= tick <= high + slack for tick in found)
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in pairwise(found):
         step = two - one
         digits = step / 10 ** math.floor(math.log10(step) + 1e-6)
         assert min(abs(digits - each) for each in (1, 2, 5, 10)) < 1e-3
