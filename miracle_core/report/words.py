@@ -133,6 +133,7 @@ def footing(comparison: Comparison) -> str:
         f"{shown(own)} {len(own.runs)}" for own in comparison.systems if own.about.seeded
     )
     runs = f" Runs (seeds) of each: {seeds}." if seeds else ""
+    runs += " In brackets: 95 % intervals."
     if len(comparison.systems) == 1:
         return runs.strip()
     few = [own for own in comparison.systems if own.about.seeded and len(own.runs) < ENOUGH]
