@@ -397,21 +397,21 @@ def _beside(comparison: Comparison, paper: Paper) -> str:
                 cells += [theirs, ""]
                 continue
             found = comparison.means[own.name][metric]
-            cells += [theirs, f"{found.value:.4f}{_interval(found.interval)}"]
+            cells += [theirs, f"{found.value:.4f}"]
         rows.append([text(name), *cells])
     for own in ours.values():
         cells = []
         for metric in metrics:
             found = comparison.means[own.name][metric]
-            cells += ["", f"{found.value:.4f}{_interval(found.interval)}"]
+            cells += ["", f"{found.value:.4f}"]
         rows.append([text(shown(own)), *cells])
     heads = ["system"]
     for metric in metrics:
         heads += [f"{metric_name(metric)}<br/>printed", "<br/>ours"]
     return (
-        f"<h3>Beside the paper</h3><p>{text(paper.source)}. The paper's figures have no "
-        "intervals. Its text encoder, seeds and search of settings are other than ours, "
-        "so a difference is no test.</p>" + table(heads, rows)
+        f"<h3>Beside the paper</h3><p>{text(paper.source)}. The intervals of ours are above; "
+        "the paper prints none. Its text encoder, seeds and search of settings are other than "
+        "ours, so a difference is no test.</p>" + table(heads, rows)
     )
 
 

@@ -159,7 +159,7 @@ def _markdown(text: str) -> str:
 
 def _markdown_table(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
 def latex(comparison: Comparison) -> str:
@@ -187,6 +187,8 @@ def _latex(text: str) -> str:
 
 def _latex_table(columns: list[str], rows: list[list[str]]) -> str:
     body = [f"{' & '.join(row)} \\\\" for row in rows]
+    if not rows:
+        return ""
     return "\n".join(
         [
             rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",

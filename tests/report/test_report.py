@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from miracle_cli.main import main
+from miracle_cli.report import _paper
 from miracle_core.data.dataset import Dataset
 from miracle_core.evaluation.slices import groups
 from miracle_core.report import svg
@@ -186,6 +187,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class TestPaper:
+    """The paper's figures stand there only if the data is the paper's."""
+
+    def found(self, users: int, candidates: int, split: str = "test") -> Paper | None:
+        ranks = np.ones((2, users), dtype=np.int64)
+        own = system_of("sasrec", ranks, dataset="Scientific", candidates=candidates, split=split)
+        return _paper([Comparison([own], alone=True)])
+
+    def test_by_name_and_counts(self, capsys: pytest.CaptureFixture[str]) -> None:
+        found = self.found(8442, 4385)
+        assert found is not None
+        assert found.rows["MIRACLE"]["recall@10"] == 0.1343
+        assert "Scientific" in found.source
+        assert self.found(8442, 4385, "valid") is None
+        assert capsys.readouterr().err == ""
+        assert self.found(8441, 4385) is None
+        assert "8,442 users and 4,385 items, this one 8,441" in capsys.readouterr().err
+
+
 class TestCommand:
     def test_several_systems(
         self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -257,6 +277,15 @@ class TestCommand:
         out = tmp_path / f"tables.{form}"
         assert main(["report", *asked, "--out", str(out)]) == 0
         assert out.read_text() == (tmp_path / "compare").read_text()
+
+    @pytest.mark.parametrize("form", ["md", "tex", "csv"])
+    def test_tables_of_one_system(
+        self, form: str, runs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["report", str(runs / "wide"), "--format", form]) == 0
+        said = capsys.readouterr().out
+        assert "miracle" in said
+        assert "p (Holm)" not in said  # there is nobody to be held against
 
     def test_both_columns_in_one_csv(
         self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
