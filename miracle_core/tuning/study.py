@@ -32,7 +32,7 @@ from miracle_core.processes import processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import check_needs
 from miracle_core.training.finetuning import finetune, resolved
-from miracle_core.tuning.journal import open_journal, optuna_library
+from miracle_core.tuning.journal import JOURNAL, open_journal, optuna_library
 from miracle_core.tuning.records import (
     BEST,
     STUDY,
@@ -143,6 +143,18 @@ class _Study:
             else:
                 write_json(folder / STUDY, self.record.model_dump(mode="json"))
             self.study = open_journal(folder)
+            self._check_journal()
+
+    def _check_journal(self) -> None:
+        """Refuse trials that the journal knows nothing of: their results are of another search."""
+        known = len(self._trials())
+        for path in (self.folder / "trials").glob("[0-9]*"):
+            if path.name.isdecimal() and int(path.name) >= known:
+                raise InputError(
+                    f"is a trial that the journal does not know (it has {known})",
+                    where=str(path),
+                    remedy=f"bring back {JOURNAL}, or name another --out",
+                )
 
     @contextmanager
     def claimed(self, trials: int) -> Iterator[Trial | None]:

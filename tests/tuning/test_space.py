@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,17 @@ from miracle_core.config import Choice, Uniform, make_settings, nested
 from miracle_core.errors import InputError
 from miracle_core.systems.sasrec.settings import SASRecSettings
 from miracle_core.tuning.space import check_search, first_values, search_space
+
+
+def test_the_example_of_the_docs() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "tune.md"
+    (code,) = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(compile(code, "docs/tune.md", "exec", dont_inherit=True), found)
+    own = found["MarkovSettings"]
+    assert own().kind == "markov"
+    assert own.SEARCH["model.width"].holds(own().width)
+    assert own.SEARCH["train.learning_rate"].words() == "0.0001 to 0.01, log-uniform"
 
 
 def settings(**changes: Any) -> Any:

@@ -100,15 +100,11 @@ def test_the_test_part_is_never_computed(
 def test_the_best_settings_train_as_they_are(whole: Path, data: Path, tmp_path: Path) -> None:
     rows = table(whole)
     best = max(rows, key=lambda row: (row["value"], -row["trial"]))
-    moved = tmp_path / "home" / "study"
-    shutil.copytree(whole, moved)
-    shutil.copytree(data, tmp_path / "shop")
-    # Its path is relative: write it again for the new place of the data.
-    text = (moved / BEST).read_text()
     settings = load_settings(whole / BEST)
-    assert Path(settings.data) == data.resolve()
-    assert '\ndata = "/' not in text
     assert settings.train.test is True
+    # The path of the data is relative, so that both can move together.
+    assert '\ndata = "/' not in (whole / BEST).read_text()
+    assert Path(settings.data) == data.resolve()
     assert main(["train", "--config", str(whole / BEST), "--out", str(tmp_path / "run")]) == 0
     result = RunFolder(tmp_path / "run").read_result()
     assert result is not None
@@ -327,6 +323,11 @@ class TestJournal:
         with pytest.raises(InputError, match="is damaged") as caught:
             search(data, copy, 4)
         assert caught.value.where == str(copy / JOURNAL)
+
+    def test_a_journal_that_is_gone_is_no_new_study(self, copy: Path, data: Path) -> None:
+        (copy / JOURNAL).unlink()
+        with pytest.raises(InputError, match="the journal does not know"):
+            search(data, copy, 4)
 
     def test_a_study_of_another_version(self, copy: Path, data: Path) -> None:
         told = json.loads((copy / STUDY).read_text())
