@@ -410,8 +410,8 @@ def _beside(comparison: Comparison, paper: Paper) -> str:
         heads += [f"{metric_name(metric)}<br/>printed", "<br/>ours"]
     return (
         f"<h3>Beside the paper</h3><p>{text(paper.source)}. The intervals of ours are above; "
-        "the paper prints none. Its text encoder, seeds and search of settings are other than "
-        "ours, so a difference is no test.</p>" + table(heads, rows)
+        "the paper prints none. Its text encoder, seeds and search of settings may be other "
+        "than ours, so a difference is no test.</p>" + table(heads, rows)
     )
 
 

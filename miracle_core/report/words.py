@@ -121,7 +121,13 @@ def in_short(comparison: Comparison) -> list[str]:
         return f"{shown(own)} {found.value:.4f} ({ends})"
 
     if len(ranked) == 1:
-        return [f"{metric}: {told(ranked[0])}."]
+        k = primary.partition("@")[2]
+        recall = comparison.means[ranked[0].name][f"recall@{k}"]
+        ends = f"{recall.interval.low:.1%} to {recall.interval.high:.1%}"
+        return [
+            f"Of {recall.value:.1%} of users ({ends}) the held-out item is among the first {k}.",
+            f"{metric}: {told(ranked[0])}.",
+        ]
     first = f"Highest mean {metric}: {told(ranked[0])}, then {told(ranked[1])}."
     return [first, *(sentence(comparison, found) for found in comparison.against)]
 

@@ -121,5 +121,11 @@ def test_the_first_sentence_ranks_by_the_mean() -> None:
     assert first.startswith(f"Highest mean Recall@10: SASRec {value:.4f} (")
     assert "then GRU4Rec 0.2" in first
     assert len(in_short(found)) == 3
+
+
+def test_one_system_is_told_in_users() -> None:
     alone = compared({"miracle": 0.2}, alone=True)
-    assert len(in_short(alone)) == 1
+    value = alone.means["miracle"]["recall@10"].value
+    said = in_short(alone)[0]
+    assert said.startswith(f"Of {value:.1%} of users (")
+    assert said.endswith("the held-out item is among the first 10.")
