@@ -55,11 +55,22 @@ def models(
             for setting in _settings(spec)
         ],
     )
+    search = spec.settings_class().SEARCH
+    if search:
+        print_table(
+            ["searched by miracle tune", "among"],
+            [[name, among.words()] for name, among in search.items()],
+        )
 
 
 def _described(spec: Any) -> dict[str, Any]:
     """The JSON contract of one system."""
-    return {**spec.summary(), "settings": _settings(spec)}
+    search = spec.settings_class().SEARCH
+    return {
+        **spec.summary(),
+        "settings": _settings(spec),
+        "search": {name: among.document() for name, among in search.items()},
+    }
 
 
 def _settings(spec: Any) -> list[dict[str, Any]]:

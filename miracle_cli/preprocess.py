@@ -96,6 +96,14 @@ def preprocess(
             'has: ";", "|", tab, space. A file whose first line does not hold it is read as usual.',
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="paper",
+            help="A named set of filters that makes a published data set again (online-retail, "
+            "amazon2018); no other filter can be given beside it.",
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -213,6 +221,8 @@ def preprocess(
     from miracle_cli.progress import RichProgress
     from miracle_core.data.prepare import PrepareSettings, check_out, check_settings, prepare
     from miracle_core.data.readers import ReadOptions, read
+    from miracle_core.data.recipes import check_recipe
+    from miracle_core.data.settings import check_alone
     from miracle_core.locks import one_writer
 
     given: dict[str, Any] = {
@@ -230,6 +240,7 @@ def preprocess(
         "separator": separator,
         "with_ratings": True if min_rating is not None else None,
         "keep_unsold": keep_unsold or None,
+        "recipe": recipe,
         "on_error": on_error.value,
     }
     options = ReadOptions(**{key: value for key, value in given.items() if value is not None})
@@ -260,6 +271,10 @@ def preprocess(
         # First whatever can fail at once: reading may take long.
         check_out(out)
         check_settings(settings)
+        if recipe is not None:
+            if form != "auto":
+                check_recipe(recipe, form)
+            check_alone(recipe, settings)
         if encoder is not None:
             from miracle_core.text import encode_dataset, load_encoder
 
@@ -282,8 +297,11 @@ def preprocess(
 
 def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     from miracle_cli.data import print_counts, summary
+    from miracle_core.data.recipes import RECIPES
 
     settings, counts = dataset.manifest.settings, dataset.manifest.counts
+    if recipe := settings["read"].get("recipe"):
+        message(f"recipe {recipe}: {RECIPES[settings['read']['format']][recipe]}")
     if settings["read"].get("format") == "table" and time_column is None:
         message("no --time-column: each user's interactions keep the order of the file")
     if settings["read"].get("form") == "benchmark" and not settings["k_core"]:
@@ -291,13 +309,13 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     for skip in counts.get("skipped", []):
         message(f"skipped {skip['rows']:,} rows: {skip['reason']} (first: {skip['first']})")
     if counts["repeats"]:
-        message(
-            f"{counts['repeats']:,} repeated interactions are kept (--repeats first drops them)"
-        )
+        how = "" if recipe else " (--repeats first drops them)"
+        message(f"{counts['repeats']:,} repeated interactions are kept{how}")
     if counts["duplicates"]:
+        how = "" if recipe else " (--duplicates drop drops only them)"
         message(
-            f"{counts['duplicates']:,} of these are exact duplicates: equal user, item and time "
-            "(--duplicates drop drops only them)"
+            f"{counts['duplicates']:,} of these are exact duplicates: equal user, item and "
+            f"time{how}"
         )
     if as_json:
         print_json(summary(dataset))

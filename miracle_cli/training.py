@@ -196,7 +196,14 @@ def set_threads(threads: int | None) -> None:
 
 
 def train_shown(
-    train: Train, settings: Settings, out: Path, *, resume: bool, overwrite: bool, again: str
+    train: Train,
+    settings: Settings,
+    out: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    again: str,
+    curves: bool = True,
 ) -> dict[str, Any]:
     """Train with a display on stderr, TensorBoard events, and Ctrl-C as a wish to stop.
 
@@ -207,6 +214,7 @@ def train_shown(
         resume: go on where it stopped.
         overwrite: replace a run that is there.
         again: the command that goes on, should it be aborted.
+        curves: write TensorBoard events.
     """
     from miracle_cli.training_display import display
     from miracle_core.runs.folder import RunFolder
@@ -221,7 +229,7 @@ def train_shown(
                 out,
                 resume=resume,
                 overwrite=overwrite,
-                listeners=[shown, TensorBoard(folder.path / "tensorboard")],
+                listeners=[shown, *([TensorBoard(folder.path / "tensorboard")] if curves else [])],
                 should_stop=should_stop,
             )
     except KeyboardInterrupt:

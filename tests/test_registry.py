@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from miracle_core import registry
-from miracle_core.config import ModelSettings, make_settings, settings_class
+from miracle_core.config import ModelSettings, flat, make_settings, settings_class
 from miracle_core.errors import InputError
 from miracle_core.systems.base import System
+from miracle_core.tuning.space import check_search
 from tests.support import markov
 
 
@@ -34,6 +35,9 @@ def test_every_system_is_what_its_line_says() -> None:
         settings = make_settings({"model": {"kind": spec.name}})
         assert settings.spec == spec
         assert settings.train.mode == spec.modes[0]
+        check_search(spec)
+        for name, among in own.SEARCH.items():
+            assert among.holds(flat(settings.model_dump())[name]), (spec.name, name)
         assert issubclass(spec.system_class(), System)
         assert spec.modes and spec.stages and spec.title and spec.paper
         # Made at once or by gradients, never both.

@@ -26,6 +26,7 @@ from miracle_core.runs.opening import TrainedRun, build_system, sizes_of
 from miracle_core.runs.tensors import load_tensors
 from miracle_core.systems.base import System
 from miracle_core.training.finetuning import finetune
+from miracle_core.tuning.space import check_search
 
 # A history's scores may differ by so much, relative to the largest, from one batch to another.
 TOLERANCE = 1e-4
@@ -91,6 +92,10 @@ def _settings(shop: Workshop) -> None:
     write_text(path, dump_settings(settings))
     if load_settings(path) != settings:
         raise _broken("its settings are not the same after being written and read")
+
+
+def _searches(shop: Workshop) -> None:
+    check_search(shop.spec)
 
 
 def _builds(shop: Workshop) -> None:
@@ -241,6 +246,12 @@ def _needs_no_text(shop: Workshop) -> None:
 
 CHECKS = (
     Check("settings", "Settings survive being written and read.", _settings),
+    Check(
+        "searches",
+        "What miracle tune searches are settings and values that they allow.",
+        _searches,
+        lambda spec: bool(spec.settings_class().SEARCH),
+    ),
     Check("builds", "The methods that every system needs are there.", _builds),
     Check("trains", "A run ends with metrics that are numbers, and weights that name it.", _trains),
     Check("learns", "The training loss falls.", _learns, lambda spec: "train" in spec.stages),

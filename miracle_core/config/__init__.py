@@ -1,6 +1,7 @@
 """Every setting, typed and validated in one place."""
 
 from miracle_core.config.problems import setting_names
+from miracle_core.config.search import Choice, Range, SearchSpace, Uniform
 from miracle_core.config.sections import (
     METRIC_NAMES,
     LossSettings,
@@ -15,6 +16,7 @@ from miracle_core.config.settings import (
     SeenRule,
     Settings,
     dump_settings,
+    flat,
     load_settings,
     make_settings,
     merge,
@@ -26,17 +28,22 @@ from miracle_core.registry import Mode
 
 __all__ = [
     "METRIC_NAMES",
+    "Choice",
     "LossSettings",
     "Mode",
     "ModelSettings",
     "Precision",
     "Preset",
     "PretrainSettings",
+    "Range",
+    "SearchSpace",
     "Section",
     "SeenRule",
     "Settings",
     "TrainSettings",
+    "Uniform",
     "dump_settings",
+    "flat",
     "load_settings",
     "make_settings",
     "merge",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from miracle_core.config.search import SearchSpace
 from miracle_core.registry import Mode
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -38,6 +39,8 @@ class ModelSettings(Section):
 
     # What each preset says that the defaults don't, as settings of a whole run.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
+    # What ``miracle tune`` searches, by settings of a whole run; empty where there is nothing.
+    SEARCH: ClassVar[SearchSpace] = {}
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:

@@ -250,6 +250,17 @@ def nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The inverse of :func:`nested`: every setting by its dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{above}{name}.")
+        else:
+            found[above + name] = value
+    return found
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings with others on top, section by section."""
     merged = dict(base)

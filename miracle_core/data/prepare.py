@@ -18,7 +18,7 @@ from miracle_core.data.dataset import Dataset
 from miracle_core.data.filtering import filtered
 from miracle_core.data.filters import Codes, Log, by_user_and_time, count_duplicates
 from miracle_core.data.interactions import Interactions, encode, ids_of
-from miracle_core.data.settings import DEFAULT_K_CORE, PrepareSettings, check_settings
+from miracle_core.data.settings import DEFAULT_K_CORE, PrepareSettings, check_alone, check_settings
 from miracle_core.data.temporal import cuts
 from miracle_core.data.writing import write_dataset
 from miracle_core.errors import InputError
@@ -138,6 +138,8 @@ def prepare(
 def _check(settings: PrepareSettings, interactions: Interactions) -> None:
     """Refuse settings that don't fit each other or what was read."""
     check_settings(settings)
+    if recipe := (interactions.reading or {}).get("recipe"):
+        check_alone(recipe, settings)
     if settings.min_rating is not None and "rating" not in interactions.events.columns:
         raise InputError(
             "the source has no ratings (or they were not read)",

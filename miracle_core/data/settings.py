@@ -92,6 +92,24 @@ def check_settings(settings: PrepareSettings) -> None:
         )
 
 
+def check_alone(recipe: str, settings: PrepareSettings) -> None:
+    """Refuse filters beside a recipe: under its name would be something else.
+
+    Raises:
+        InputError: naming the first setting that is not the recipe's.
+    """
+    if settings.k_core is None:
+        settings = settings.model_copy(update={"k_core": DEFAULT_K_CORE})
+    own = PrepareSettings(name=settings.name, k_core=DEFAULT_K_CORE)
+    for field in PrepareSettings.model_fields:
+        if getattr(settings, field) != getattr(own, field):
+            raise InputError(
+                f"the recipe {recipe!r} says itself what is left out",
+                where=f"--{field.replace('_', '-')} --recipe {recipe}",
+                remedy="leave one of them out",
+            )
+
+
 def moment(text: str, unit: str, option: str) -> int | float:
     """A moment that an option names, as a number in the unit of the data.
 

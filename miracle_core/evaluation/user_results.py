@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from miracle_core.config import SeenRule
+from miracle_core.config import SeenRule, flat
 from miracle_core.data.dataset import Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation
@@ -163,7 +163,11 @@ def about_of(evaluation: RunEvaluation) -> About:
         seeded=run.spec.seeded,
         run=run.folder.path.resolve().name,
         seed=run.settings.train.seed,
-        settings=_settings(run.settings.model_dump(mode="json")),
+        settings={
+            name: value
+            for name, value in flat(run.settings.model_dump(mode="json")).items()
+            if name not in ("train.seed", "data", "datasets")
+        },
         candidates=found.n_items,
         users=len(found.users),
         weights=run.weights_from,
@@ -175,18 +179,6 @@ def about_of(evaluation: RunEvaluation) -> About:
 def weights_hash(folder: RunFolder, weights: Weights) -> str:
     """The SHA-256 of the file that a run's weights are in."""
     return sha256_file(folder.weights if weights == "best" else folder.state)
-
-
-def _settings(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """By dotted name, without the seed and the places of the data."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        dotted = above + name
-        if isinstance(value, dict):
-            flat |= _settings(value, f"{dotted}.")
-        elif dotted not in ("train.seed", "data", "datasets"):
-            flat[dotted] = value
-    return flat
 
 
 def read_about(path: str | Path) -> About:

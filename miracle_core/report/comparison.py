@@ -65,10 +65,11 @@ class Comparison:
             and the first system is what the others are held against.
         clusters: int64 [users], see :func:`miracle_core.report.clusters.read_clusters`; None where
             users are independent.
+        alone: whether there may be one system only, which is then held against none.
 
     Raises:
-        InputError: one system only, results that can't stand in one table, no such proposed
-            system, or no such metric.
+        InputError: one system where there may not be, results that can't stand in one table, no
+            such proposed system, or no such metric.
 
     Attributes:
         systems: as given.
@@ -83,9 +84,10 @@ class Comparison:
         primary: str = PRIMARY,
         proposed: str | None = None,
         clusters: npt.NDArray[np.int64] | None = None,
+        alone: bool = False,
     ) -> None:
         check_comparable([run for system in systems for run in system.runs])
-        if len(systems) < 2:
+        if len(systems) < 2 and not alone:
             raise InputError(
                 f"there is one system only: {systems[0].name}, {len(systems[0].runs)} run(s)",
                 where="miracle compare",

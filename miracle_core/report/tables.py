@@ -160,7 +160,7 @@ def markdown_text(text: str) -> str:
 def markdown_table(columns: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown of cells that are Markdown already."""
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
 def latex(comparison: Comparison) -> str:
@@ -190,6 +190,8 @@ def latex_text(text: str) -> str:
 def latex_table(columns: list[str], rows: list[list[str]]) -> str:
     """A table in LaTeX (package booktabs) of cells that are LaTeX already."""
     body = [f"{' & '.join(row)} \\\\" for row in rows]
+    if not rows:
+        return ""
     return "\n".join(
         [
             rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",

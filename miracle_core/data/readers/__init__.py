@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from miracle_core.data.readers.options import ReadOptions
+from miracle_core.data.recipes import check_recipe
 from miracle_core.errors import InputError
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
@@ -65,6 +66,8 @@ def read(
         from miracle_core.data.readers.detect import detect
 
         format = detect(files, options)
+    if options.recipe:
+        check_recipe(options.recipe, format)
     found = cast("Interactions", import_module(FORMATS[format]).read(files, options, progress))
     notes = (f"read as {format} (--format says otherwise)",) if looked else ()
     return replace(found, notes=(*notes, *found.notes))

@@ -64,7 +64,9 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     Raises:
         InputError: files missing, or anything in them that can't be read, with its place.
     """
-    options.refuse_all_but("amazon2018", "order", "items")
+    options.refuse_all_but("amazon2018", "order", "items", "recipe")
+    if options.recipe:
+        options = options.model_copy(update={"with_ratings": True})
     skips = Skips(options.on_error == "skip")
     found = Sorted()
     for raw in expand([*paths, *([options.items] if options.items else [])]):

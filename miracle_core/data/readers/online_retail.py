@@ -7,6 +7,9 @@ as steps that are counted. An item's text is its description, the most frequent 
 
 A user is a customer, or an invoice if ``--user-column InvoiceNo`` says so: then an invoice is a
 session, and lines without a customer stay.
+
+``--recipe paper`` is what the paper's table 1 follows from: a user is an invoice, cancelled ones
+and quantities below 1 stay, lines without a description are left out, and equal lines are one.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         InputError: columns missing, a cell that is not what it should be, or a file that can't be
             read, with the place.
     """
-    options.refuse_all_but("online-retail", "user", "separator")
+    options.refuse_all_but("online-retail", "user", "separator", "recipe")
     user = _user(options)
     skips = Skips(options.on_error == "skip")
     files = expand(paths)
@@ -78,24 +81,7 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
             pl.col(user).alias("user_id"),
         )
         steps = [count_step("as found in the files", frame)]
-        for step, keep, remedy in (
-            (
-                "cancelled invoices dropped",
-                ~pl.col("invoice").str.starts_with("C"),
-                "--format table",
-            ),
-            # A quantity that is none is no sale either; where that is not an error it was skipped.
-            (
-                "quantities below 1 dropped",
-                pl.col("quantity").fill_null(0) > 0,
-                "--format table",
-            ),
-            (
-                f"rows without {_named(user)} dropped",
-                pl.col("user_id") != "",
-                "--user-column InvoiceNo" if user == "customer" else "",
-            ),
-        ):
+        for step, keep, remedy in _RECIPES[options.recipe] if options.recipe else _sales(user):
             frame = frame.filter(keep)
             steps.append(count_step(step, frame, remedy))
         items = _items(frame)
@@ -105,7 +91,11 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
         items,
         name=options.name or "OnlineRetail",
         sources=describe_sources(files, progress),
-        reading={"format": "online-retail", "user": user},
+        reading={
+            "format": "online-retail",
+            "user": user,
+            **({"recipe": options.recipe} if options.recipe else {}),
+        },
         event_place=lambda row: places(int(rows[row])),
         item_place=lambda row: f"StockCode {items['item_id'][row]}",
         steps=steps,
@@ -115,7 +105,42 @@ def read(paths: Sequence[Path], options: ReadOptions, progress: Progress) -> Int
     )
 
 
+# What is left out, one step each: its name, what is kept, and the option that keeps the rest.
+_Step = tuple[str, pl.Expr, str]
+_PAPER: tuple[_Step, ...] = (
+    ("lines without a description dropped", pl.col("description") != "", "leave out --recipe"),
+    (
+        "equal lines merged",
+        pl.struct("invoice", "item_id", "quantity", "time").is_first_distinct(),
+        "leave out --recipe",
+    ),
+)
+_RECIPES = {"paper": _PAPER}
+
+
+def _sales(user: str) -> tuple[_Step, ...]:
+    """Only what was sold, and to somebody."""
+    return (
+        ("cancelled invoices dropped", ~pl.col("invoice").str.starts_with("C"), "--format table"),
+        # A quantity that is none is no sale either; where that is not an error it was skipped.
+        ("quantities below 1 dropped", pl.col("quantity").fill_null(0) > 0, "--format table"),
+        (
+            f"rows without {_named(user)} dropped",
+            pl.col("user_id") != "",
+            "--user-column InvoiceNo" if user == "customer" else "",
+        ),
+    )
+
+
 def _user(options: ReadOptions) -> str:
+    if options.recipe:
+        if "user" in options.model_fields_set and _NAMES.get(_key(options.user)) != "invoice":
+            raise InputError(
+                f"a user of the recipe {options.recipe!r} is an invoice",
+                where=f"--user-column {options.user}",
+                remedy="leave one of them out",
+            )
+        return "invoice"
     if "user" not in options.model_fields_set:
         return "customer"
     name = _NAMES.get(_key(options.user))

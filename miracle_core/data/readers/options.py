@@ -22,6 +22,7 @@ _FLAGS = {
     "items": "--items",
     "order": "--order",
     "separator": "--separator",
+    "recipe": "--recipe",
 }
 
 
@@ -46,6 +47,7 @@ class ReadOptions(BaseModel):
         separator: what stands between the fields of delimited text, where it is not what files of
             the kind have: a character, or ``tab``, ``space``. Files whose first line doesn't hold
             it keep the usual one.
+        recipe: a named set of filters of the format (:mod:`miracle_core.data.recipes`), or none.
         with_ratings: read the ratings too (a preparation asks for them).
         keep_unsold: read the texts of items that nobody took, too (a preparation asks for them).
         on_error: ``stop`` at the first row that can't be used, or ``skip`` and count all of them.
@@ -65,6 +67,7 @@ class ReadOptions(BaseModel):
     rating: str | None = None
     order: Literal["user-first", "item-first"] | None = None
     separator: str | None = None
+    recipe: str = ""
     with_ratings: bool = False
     keep_unsold: bool = False
     on_error: Literal["stop", "skip"] = "stop"

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from miracle_core.data.interactions import Interactions, ids_of
+from miracle_core.data.interactions import Interactions, count_step, ids_of
 from miracle_core.data.readers.attributes import attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts
 from miracle_core.data.readers.ids import no_shared_item, whole_ids
@@ -163,8 +163,12 @@ def joined(
             frames = [frame.cast({pl.Enum: pl.String}) for frame in frames]
         events = _timed(pl.concat(frames, how="vertical_relaxed"), found, skips)
         items = pl.concat([table.rows for table in found.items])
+        event_rows: pl.Series | None = None
+        steps: list[dict[str, Any]] = []
         events = events.with_columns(whole_ids(events["item_id"], "item", Places(found.events)))
         items = items.with_columns(whole_ids(items["item_id"], "item", Places(found.items)))
+        if options.recipe:
+            events, event_rows, steps = _merged(events)
         rows = pl.int_range(items.height, eager=True).alias("row")
         # Rows without an id stay: checked() tells of them.
         named = items["item_id"].fill_null("") != ""
@@ -181,8 +185,10 @@ def joined(
         unsold = 0 if options.keep_unsold else int((first & named & ~taken).sum())
         items, rows = items.filter(keep), rows.filter(keep)
         parts = [clean_text(items[name]) for name in ("title", "categories", "brand")]
-        # An item without a title has no text: categories alone say too little of it.
-        text = join_texts(parts, "text").set(parts[0] == "", "")
+        text = join_texts(parts, "text")
+        if not options.recipe:
+            # An item without a title has no text: categories alone say too little of it.
+            text = text.set(parts[0] == "", "")
         columns = {"category": items["categories"], "brand": items["brand"]}
         attributes = attribute_rows(items["item_id"], columns)
     return Interactions.checked(
@@ -190,11 +196,16 @@ def joined(
         pl.DataFrame([items["item_id"], parts[0], text]),
         name=options.name or name_of(found.used),
         sources=describe_sources(found.used, progress),
-        reading={"format": format, **(reading or {})},
-        event_place=Places(found.events),
+        reading={
+            "format": format,
+            **({"recipe": options.recipe} if options.recipe else {}),
+            **(reading or {}),
+        },
+        event_place=Places(found.events, event_rows),
         item_place=Places(found.items, rows),
         notes=found.notes,
         skips=skips,
+        steps=steps,
         drop_textless=True,
         unsold=unsold,
         attributes=attributes,
@@ -209,6 +220,20 @@ def _timed(events: pl.DataFrame, found: Sorted, skips: Skips) -> pl.DataFrame:
     """
     times = parse_times(events["time"], Places(found.events), skips, found.notes)
     return events.with_columns(times.alias("time"))
+
+
+def _merged(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, list[dict[str, Any]]]:
+    """Of equal ratings the first, in which rows they were, and what that step left."""
+    rows = pl.int_range(events.height, dtype=pl.Int64, eager=True).alias("row")
+    first = events.select(
+        pl.struct("user_id", "item_id", "rating", "time").is_first_distinct()
+    ).to_series()
+    kept = events.filter(first)
+    steps = [
+        count_step("as found in the files", events),
+        count_step("equal ratings merged", kept, "leave out --recipe"),
+    ]
+    return kept, rows.filter(first), steps
 
 
 def name_of(files: Sequence[RawFile]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 
 class ComiRecSettings(ModelSettings):
@@ -42,4 +42,12 @@ class ComiRecSettings(ModelSettings):
             "model": {"score": "inner", "temperature": 1.0},
             "train": {"average": 0.0, "batch_size": 128, "learning_rate": 0.001},
         },
+    }
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.width": Choice((32, 64, 128, 256)),
+        "model.interests": Choice((1, 2, 4, 8)),
+        "model.temperature": Uniform(0.03, 0.2, log=True),
+        "model.routing": Choice(("sa", "dr")),
     }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 
 class GRU4RecSettings(ModelSettings):
@@ -42,4 +42,12 @@ class GRU4RecSettings(ModelSettings):
             "loss": {"recommendation": "bpr-max", "negatives": 2048},
             "train": {"batch_size": 32, "average": 0.0},
         },
+    }
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.width": Choice((32, 64, 128, 256)),
+        "model.hidden": Choice((64, 128, 256)),
+        "model.layers": Choice((1, 2)),
+        "model.dropout": Uniform(0.0, 0.6),
     }

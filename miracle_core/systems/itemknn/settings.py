@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 
 class ItemKnnSettings(ModelSettings):
@@ -23,3 +23,7 @@ class ItemKnnSettings(ModelSettings):
     shrink: float = Field(10.0, ge=0)
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {"seen": "as-printed"}}
+    SEARCH: ClassVar[SearchSpace] = {
+        "model.neighbours": Choice((10, 20, 50, 100, 200, 500)),
+        "model.shrink": Uniform(1.0, 300.0, log=True),
+    }

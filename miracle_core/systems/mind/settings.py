@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 
 class MindSettings(ModelSettings):
@@ -32,3 +32,13 @@ class MindSettings(ModelSettings):
     max_length: int = Field(20, ge=1)
     score: Literal["inner", "cosine"] = "cosine"
     temperature: float = Field(0.07, gt=0)
+
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.width": Choice((32, 64, 128, 256)),
+        "model.interests": Choice((1, 2, 4, 8)),
+        "model.iterations": Choice((1, 2, 3)),
+        "model.temperature": Uniform(0.03, 0.2, log=True),
+        "model.power": Uniform(1.0, 8.0),
+    }

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 from miracle_core.config.sections import Start
 
 
@@ -87,6 +87,16 @@ class NetworkSettings(ModelSettings):
             "pretrain": {"log_q": False},
             "train": {"average": 0.0},
         },
+    }
+
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.capsules": Choice((8, 16, 32, 64)),
+        "model.layers": Choice((1, 2, 3)),
+        "model.dropout": Uniform(0.0, 0.6),
+        "model.adaptor_dropout": Uniform(0.0, 0.6),
+        "model.temperature": Uniform(0.03, 0.2, log=True),
     }
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace
 
 # Nothing learns a gain here.
 _AS_PRINTED: Mapping[str, Mapping[str, Any]] = {"default": {"seen": "as-printed"}}
@@ -42,3 +42,4 @@ class TextKnnSettings(ModelSettings):
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"seen": "leave-out", "train": {"mode": "inductive"}}
     }
+    SEARCH: ClassVar[SearchSpace] = {"model.max_length": Choice((1, 2, 3, 5, 10, 20, 50))}

@@ -1,0 +1,500 @@
+"""One self-contained HTML page of a comparison, or of one system.
+
+Nothing is loaded from elsewhere, there are no scripts, and all text is escaped. The same input
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from miracle_core.evaluation.slices import groups
+from miracle_core.report import svg
+from miracle_core.report.comparison import Comparison
+from miracle_core.report.markup import bullets, figure, table, text
+from miracle_core.report.statistics import MARGIN, Interval, mean
+from miracle_core.report.systems import SystemRuns, column
+from miracle_core.report.tables import mean_cells, p_value
+from miracle_core.report.words import amount, footing, in_short, metric_name, shown
+from miracle_core.version import __version__
+
+COLUMNS = {
+    "as printed": (
+        "As printed",
+        "The items of a user's history stay among the candidates, as in most papers' tables. "
+        "A system that offers again what was just bought loses places by it.",
+    ),
+    "seen-aware": (
+        "Seen-aware",
+        "What a user's history holds is left out of the candidates, or its score gains what was "
+        "learned of repeats. This is nearer to use. Figures of papers don't belong beside it.",
+    ),
+}
+_CSP = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search of settings, for the figure of the best value against trials.
+
+    Attributes:
+        name: of the system.
+        metric: the validation metric.
+        values: of each trial; None where it failed or is not finished.
+    """
+
+    name: str
+    metric: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a paper prints for the data.
+
+    Attributes:
+        source: paper and table.
+        rows: a metric's value by system, as the paper calls it.
+    """
+
+    source: str
+    rows: Mapping[str, Mapping[str, float]]
+
+
+def page(
+    comparisons: Sequence[Comparison],
+    *,
+    studies: Sequence[Study] = (),
+    paper: Paper | None = None,
+    more: str = "",
+) -> str:
+    """The whole page.
+
+    Args:
+        comparisons: one for each of the two columns that there are results of.
+        studies: searches of settings.
+        paper: figures to stand beside those as printed.
+        more: HTML about the one run, at the end.
+    """
+    first = comparisons[0]
+    about = first.users.about
+    names = list(dict.fromkeys(shown(own) for each in comparisons for own in each.systems))
+    which = names[0] if len(names) == 1 else f"{len(names)} systems"
+    if len(names) in (2, 3):
+        which = f"{', '.join(names[:-1])} and {names[-1]}"
+    title = f"{which} on {about.dataset}"
+    runs = sum(len(own.runs) for each in comparisons for own in each.systems)
+    lead = (
+        f"{about.users:,} users, {about.candidates:,} items to choose from, "
+        f"{'test' if about.split == 'test' else 'validation'} part. "
+        f"{runs} run{'s' if runs > 1 else ''}."
+    )
+    body = [
+        f"<h1>{text(title)}</h1>",
+        f'<p class="lead">{text(lead)}</p>',
+        _short(comparisons),
+        _how_to_read(comparisons),
+        *(_column(each, paper) for each in comparisons),
+        _studies(studies),
+        more,
+        _what(comparisons),
+        f"<footer>Made by miracle report {text(__version__)}. Data: {text(about.dataset)}, "
+        f"fingerprint {text(about.fingerprint[:16])}.</footer>",
+    ]
+    style = (files("miracle_core.report") / "page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_CSP}"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f"<title>{text(title)}</title><style>\n{style}</style></head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _short(comparisons: Sequence[Comparison]) -> str:
+    parts = []
+    for each in comparisons:
+        if len(comparisons) > 1:
+            parts.append(f"<h3>{COLUMNS[column(each.users.about)][0]}</h3>")
+        parts.append(bullets([text(sentence) for sentence in in_short(each)]))
+        parts.append(f'<p class="small">{text(footing(each))}</p>' if footing(each) else "")
+    return f'<section class="box short"><h2>In short</h2>{"".join(parts)}</section>'
+
+
+def _how_to_read(comparisons: Sequence[Comparison]) -> str:
+    about = comparisons[0].users.about
+    several = any(len(each.systems) > 1 for each in comparisons)
+    items = [
+        f"<b>What was done.</b> Of each user one item was held out. A system ranked the "
+        f"{about.candidates:,} items of the catalogue for the user's history before it. The higher "
+        "the held-out item stands, the better.",
+        "<b>Recall@10</b> is the share of users whose item is among the first ten. <b>NDCG@10</b> "
+        "and <b>MRR@10</b> also say how high it stands. All go from 0 to 1.",
+        "<b>Intervals</b> (small numbers, whiskers) hold the true mean in 95 of 100 cases: other "
+        "users and other training seeds would give other figures. Of a system with one run they "
+        "are of users only, and too narrow.",
+    ]
+    if several:
+        items += [
+            "<b>Who is better</b> is told by the differences and their intervals, not by "
+            "whether two systems' own intervals overlap: all systems served the same users, so "
+            "differences are taken user by user and are surer than either mean.",
+            "<b>p</b> is how often a difference this large or larger would come up between two "
+            "equal systems. It is corrected for the number of comparisons. Below .05 we say better "
+            f"or worse. <b>Equal</b> means: surely within {MARGIN * 100:g} % of each other. "
+            "<b>Cannot be told apart</b> is neither: more seeds or users would be needed.",
+            "In tables the <b>best</b> mean is bold and the <u>second</u> underlined. That is an "
+            "order of means and no claim.",
+        ]
+    if len(comparisons) > 1:
+        items.append(
+            "<b>As printed</b> and <b>seen-aware</b> are two ways to treat what a user had "
+            "already. Their figures are never compared with each other."
+        )
+    return f'<section class="box"><h2>How to read this</h2>{bullets(items)}</section>'
+
+
+def _series(comparison: Comparison) -> dict[str, int]:
+    return {own.name: place for place, own in enumerate(comparison.systems)}
+
+
+def legend(names: Sequence[tuple[str, int]]) -> str:
+    """Names with the marks of their series."""
+    marks = "".join(
+        f'<span><svg viewBox="0 0 16 16" aria-hidden="true">{svg.mark(series, 8, 8, 5)}</svg>'
+        f"{text(name)}</span>"
+        for name, series in names
+    )
+    return f'<div class="legend">{marks}</div>'
+
+
+def _column(comparison: Comparison, paper: Paper | None) -> str:
+    kind = column(comparison.users.about)
+    heading, says = COLUMNS[kind]
+    parts = [f"<h2>{heading}</h2>", f"<p>{text(says)}</p>", _means(comparison), _bars(comparison)]
+    if len(comparison.systems) > 1:
+        parts += [_claims(comparison), _forest(comparison)]
+    parts += [_sliced(comparison, "history_length"), _sliced(comparison, "target_popularity")]
+    if paper is not None and kind == "as printed":
+        parts.append(_beside(comparison, paper))
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _interval(found: Interval) -> str:
+    return f"<small>{found.low:.4f} to {found.high:.4f}</small>"
+
+
+def _means(comparison: Comparison) -> str:
+    marks = ("<strong>{}</strong>", "<u>{}</u>", "{}")
+    several = len(comparison.systems) > 1
+    rows = []
+    for own, (name, runs, cells) in zip(comparison.systems, mean_cells(comparison), strict=True):
+        means = comparison.means[name]
+        rows.append(
+            [
+                f"<bdi>{text(shown(own))}</bdi>",
+                text(runs),
+                *(
+                    (marks[place] if several else "{}").format(value)
+                    + _interval(means[metric].interval)
+                    for metric, (value, place) in zip(comparison.metrics, cells, strict=True)
+                ),
+            ]
+        )
+    heads = ["system", "runs", *(text(metric_name(metric)) for metric in comparison.metrics)]
+    if several:
+        return table(heads, rows)
+    # One system: metrics below each other are easier to read than beside each other.
+    return table(
+        ["metric", "mean"], [list(pair) for pair in zip(heads[2:], rows[0][2:], strict=True)]
+    )
+
+
+def _bars(comparison: Comparison) -> str:
+    if len(comparison.systems) < 2:
+        return ""
+    series = _series(comparison)
+    k = comparison.primary.partition("@")[2]
+    wanted = dict.fromkeys([comparison.primary, f"recall@{k}", "recall@50", "ndcg@50"])
+    panels = []
+    for metric in wanted:
+        ranked = sorted(
+            comparison.systems, key=lambda own: -comparison.means[own.name][metric].value
+        )
+        rows = [
+            svg.Row(
+                shown(own),
+                series[own.name],
+                svg.Point(found.value, found.interval.low, found.interval.high),
+            )
+            for own in ranked
+            for found in (comparison.means[own.name][metric],)
+        ]
+        name = metric_name(metric)
+        chart = svg.bars(rows, f"{name} of each system with 95 % intervals", 440)
+        panels.append(f"<figure><figcaption><b>{name}</b></figcaption>{chart}</figure>")
+    return f'<h3>Means with 95 % intervals</h3><div class="panels">{"".join(panels)}</div>'
+
+
+def _claims(comparison: Comparison) -> str:
+    titles = {own.name: shown(own) for own in comparison.systems}
+    rows = []
+    for found in comparison.against:
+        own, wins = found.differences[comparison.primary], found.wins["all"]
+        size = amount(own)
+        absolute = f"{own.interval.low:+.4f} to {own.interval.high:+.4f}"
+        relative = own.relative_interval is not None
+        rows.append(
+            [
+                f"<bdi>{text(titles[found.other])}</bdi>",
+                text(found.verdict),
+                f"{own.difference:+.4f}<small>{absolute}</small>",
+                f"{size.signed}<small>{size.signed_span}</small>" if relative else "",
+                p_value(found.adjusted_p).replace("<", "&lt;"),
+                p_value(own.equal_p if comparison.proposed else None).replace("<", "&lt;"),
+                f"{wins['better']:.1%}<small>{wins['worse']:.1%} worse</small>",
+            ]
+        )
+    metric, reference = metric_name(comparison.primary), text(titles[comparison.reference.name])
+    heads = [
+        "against",
+        f"{reference} is",
+        "difference",
+        "relative",
+        "p (Holm)",
+        f"p (within {MARGIN * 100:g} %)",
+        "users served better",
+    ]
+    return (
+        f"<h3>{reference} against each other system: {metric}</h3>{table(heads, rows, left=2)}"
+        f'<p class="small">p (Holm): of no difference. p (within {MARGIN * 100:g} %): of a '
+        "difference larger than that; where it is small, the two are equal. Users served better or "
+        f"worse: by {metric}, averaged over seeds; all others are served alike.</p>"
+    )
+
+
+def _forest(comparison: Comparison) -> str:
+    series = _series(comparison)
+    metric = metric_name(comparison.primary)
+    found = [(own, own.differences[comparison.primary]) for own in comparison.against]
+    relative = [
+        (own, each.relative, each.relative_interval)
+        for own, each in found
+        if each.relative is not None and each.relative_interval is not None
+    ]
+    titles = {own.name: shown(own) for own in comparison.systems}
+    if len(relative) == len(found):
+        rows = [
+            svg.Row(
+                f"than {titles[own.other]}",
+                series[own.other],
+                svg.Point(value * 100, ends.low * 100, ends.high * 100),
+            )
+            for own, value, ends in relative
+        ]
+        unit, band, of = " %", MARGIN * 100, "in per cent of the other system's mean"
+    else:
+        rows = [
+            svg.Row(
+                f"than {titles[own.other]}",
+                series[own.other],
+                svg.Point(each.difference, each.interval.low, each.interval.high),
+            )
+            for own, each in found
+        ]
+        unit, band, of = "", 0.0, "as a difference of means"
+    reference = titles[comparison.reference.name]
+    chart = svg.forest(rows, f"{metric} of {reference} against each other system", band, unit)
+    caption = (
+        f"How much better {text(reference)} is in {metric}, {of}, with 95 % intervals. An interval "
+        "that reaches over 0 leaves open who is better."
+        + (f" Shaded: within {MARGIN * 100:g} %, which we call equal." if band else "")
+    )
+    return figure(chart, caption)
+
+
+_SLICES = {
+    "history_length": (
+        "By length of the history",
+        "items in the user's history",
+        "Users are cut into quarters by how many items their history has",
+    ),
+    "target_popularity": (
+        "By popularity of the held-out item",
+        "times the held-out item was taken in the training part",
+        "Users are cut into quarters by how popular their held-out item is",
+    ),
+}
+
+
+def slice_points(
+    own: SystemRuns,
+    metric: str,
+    members: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int64] | None,
+) -> svg.Point:
+    """The mean of some users with its interval; without one where they are a single cluster."""
+    values = own.values(metric)[:, members]
+    within = None
+    if clusters is not None:
+        within = np.unique(clusters[members], return_inverse=True)[1]
+    if len(members) < 2 or (within is not None and not within.any()):
+        return svg.Point(float(values.mean()))
+    found = mean(values, within, fixed=not own.about.seeded)
+    return svg.Point(found.value, max(found.interval.low, 0.0), found.interval.high)
+
+
+def _sliced(comparison: Comparison, name: str) -> str:
+    heading, axis, says = _SLICES[name]
+    users = comparison.users
+    numbers = users.lengths if name == "history_length" else users.target_counts
+    cut = groups(numbers)
+    if len(cut) < 2:
+        return ""
+    metric = f"recall@{comparison.primary.partition('@')[2]}"
+    series = [
+        (
+            shown(own),
+            place,
+            [slice_points(own, metric, group.members, comparison.clusters) for group in cut],
+        )
+        for place, own in enumerate(comparison.systems)
+    ]
+    labels = [f"{group.label} ({len(group.members):,} users)" for group in cut]
+    title = f"{metric_name(metric)} {heading[0].lower()}{heading[1:]}"
+    chart = svg.slices(labels, series, title, axis)
+    keys = [(own, number) for own, number, _ in series] if len(series) > 1 else []
+    return (
+        f"<h3>{title}</h3>"
+        + (legend(keys) if keys else "")
+        + figure(
+            chart,
+            f"{says}; users of equal numbers stay together. Whiskers are 95 % intervals. No claim "
+            "is made about slices.",
+        )
+    )
+
+
+def _beside(comparison: Comparison, paper: Paper) -> str:
+    metrics = [
+        metric for metric in comparison.metrics if any(metric in row for row in paper.rows.values())
+    ]
+    ours = {shown(own).casefold(): own for own in comparison.systems}
+    rows = []
+    for name, printed in paper.rows.items():
+        own = ours.pop(name.casefold(), None)
+        cells = []
+        for metric in metrics:
+            theirs = f"{printed[metric]:.4f}" if metric in printed else ""
+            if own is None:
+                cells += [theirs, ""]
+                continue
+            found = comparison.means[own.name][metric]
+            cells += [theirs, f"{found.value:.4f}"]
+        rows.append([text(name), *cells])
+    for own in ours.values():
+        cells = []
+        for metric in metrics:
+            found = comparison.means[own.name][metric]
+            cells += ["", f"{found.value:.4f}"]
+        rows.append([text(shown(own)), *cells])
+    heads = ["system"]
+    for metric in metrics:
+        heads += [f"{metric_name(metric)}<br/>printed", "<br/>ours"]
+    return (
+        f"<h3>Beside the paper</h3><p>{text(paper.source)}. The intervals of ours are above; "
+        "the paper prints none. Its text encoder, seeds and search of settings may be other "
+        "than ours, so a difference is no test.</p>" + table(heads, rows)
+    )
+
+
+def _studies(studies: Sequence[Study]) -> str:
+    """Best validation so far against trials, a chart for each metric."""
+    parts = []
+    for metric in dict.fromkeys(each.metric for each in studies):
+        series = []
+        for place, each in enumerate(own for own in studies if own.metric == metric):
+            done = [
+                (number + 1, value) for number, value in enumerate(each.values) if value is not None
+            ]
+            if not done:
+                continue
+            best = np.maximum.accumulate([value for _, value in done])
+            series.append(
+                svg.Line(
+                    each.name,
+                    place,
+                    tuple(float(number) for number, _ in done),
+                    tuple(best.tolist()),
+                    stepped=True,
+                    mark=int(np.argmax(best)),
+                )
+            )
+        if not series:
+            continue
+        name = metric_name(metric)
+        counts = ", ".join(
+            f"{text(each.name)} {len(each.values)}" for each in studies if each.metric == metric
+        )
+        chart = svg.lines(series, f"best {name} so far against trials", "trials")
+        caption = (
+            f"The best {name} on the validation part so far, as more settings are tried; the mark "
+            f"is where the best one was found. Trials of each: {counts}. A system whose line still "
+            "rises may gain from a longer search, and systems with other numbers of trials had "
+            "other chances."
+        )
+        keys = [(line.name, line.series) for line in series]
+        parts.append(legend(keys) + figure(chart, caption))
+    if not parts:
+        return ""
+    return f"<section><h2>Search of settings</h2>{''.join(parts)}</section>"
+
+
+def _what(comparisons: Sequence[Comparison]) -> str:
+    """Every run: what it is, and the settings that tell systems of one kind apart."""
+    rows = []
+    for each in comparisons:
+        for own in each.systems:
+            about = own.about
+            # A system that is fitted at once has epoch 0.
+            epochs = [str(run.about.epoch or "none") for run in own.runs]
+            rows.append(
+                [
+                    f"<bdi>{text(shown(own))}</bdi>",
+                    text(about.model),
+                    text(about.seen),
+                    text(about.trained_seen),
+                    text(", ".join(map(str, own.seeds)) if about.seeded else "none needed"),
+                    text(", ".join(epochs)),
+                    text(_apart(own, each.systems)),
+                ]
+            )
+    heads = [
+        *("system", "kind", "seen rule in ranking", "in training"),
+        *("seeds", "best epochs", "settings of its own"),
+    ]
+    return (
+        "<section><h2>What was measured</h2>"
+        + table(heads, rows, left=len(heads))
+        + "<p>Settings of its own: those in which systems of one kind differ. Every run's folder "
+        "holds all of its settings.</p></section>"
+    )
+
+
+def _apart(own: SystemRuns, systems: Sequence[SystemRuns]) -> str:
+    """The settings in which a system differs from others of its kind."""
+    others: list[Mapping[str, Any]] = [
+        each.about.settings
+        for each in systems
+        if each is not own and each.about.model == own.about.model
+    ]
+    mine = own.about.settings
+    names = sorted({n for other in others for n in mine if other.get(n) != mine[n]})
+    return ", ".join(f"{name} = {mine[name]}" for name in names)

@@ -1,0 +1,1 @@
+"""Settings searched on validation data, with the same number of trials for every system."""

@@ -1,0 +1,391 @@
+"""A search of settings: trials on validation data, one after another, in one or more processes.
+
+A trial is a training whose test part is never computed. Which settings a trial has follows from the
+study's seed, the trial's number and the trials that have ended, so a study that was killed and gone
+on with ends with the same table as one that was not. Optuna's tree-structured Parzen estimator
+(Bergstra et al. 2011) chooses; the first trial has the settings that the search begins with.
+
+Processes share a study by two locks. Whoever chooses or writes the table holds the study's; whoever
+trains a trial holds that trial's. A trial that is begun and whose lock is free belongs to a process
+that is gone: the next one takes it up where it stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock
+
+from miracle_core.config import Choice, Settings, dump_settings, make_settings, nested
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError, MiracleError
+from miracle_core.files import read_json, write_json, write_text
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path, portable
+from miracle_core.processes import processes
+from miracle_core.runs.folder import RunFolder
+from miracle_core.runs.opening import check_needs
+from miracle_core.training.finetuning import finetune, resolved
+from miracle_core.tuning.journal import JOURNAL, open_journal, optuna_library
+from miracle_core.tuning.records import (
+    BEST,
+    STUDY,
+    check_same,
+    read_record,
+    record_of,
+    write_trials,
+)
+from miracle_core.tuning.space import first_values, search_space
+
+# Settings, run folder, whether to resume: the result.
+Train = Callable[[Settings, Path, bool], dict[str, Any]]
+State = Literal["finished", "running", "failed"]
+_FAILED = "failed.json"
+_STATES: dict[str, State] = {"COMPLETE": "finished", "RUNNING": "running", "FAIL": "failed"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, begun.
+
+    Attributes:
+        number: from 0.
+        settings: its whole run.
+        values: what was chosen for it, by setting.
+        folder: its run folder.
+    """
+
+    number: int
+    settings: Settings
+    values: dict[str, Any]
+    folder: Path
+
+
+def tune(
+    settings: Settings,
+    out: str | Path,
+    trials: int,
+    *,
+    fixed: Collection[str] = (),
+    train: Train | None = None,
+    begins: Callable[[Trial, int], None] = lambda trial, of: None,
+) -> dict[str, Any]:
+    """Search a system's settings on the validation part, and leave the best ones as a config file.
+
+    The same call again goes on with the study in ``out``, in this process or another one.
+
+    Args:
+        settings: where the search begins: its values are the first trial's.
+        out: the study's folder.
+        trials: how many the study has in the end, those of before and of other processes included.
+        fixed: settings that are not searched, by dotted name.
+        train: trains one run; None trains silently.
+        begins: hears of each trial of this process, and how many there are to be.
+
+    Returns:
+        What ``miracle tune --json`` prints: ``status`` is ``finished``, ``interrupted``, or
+        ``others at work`` where the last trials are another process's.
+
+    Raises:
+        InputError: nothing to search, a study of something else in ``out``, settings that ask for
+            the test part, what :func:`miracle_core.training.finetuning.finetune` raises, or Optuna
+            is not installed.
+    """
+    train = train or (lambda own, path, again: finetune(own, path, resume=again))
+    study = _Study(settings, as_path(out), fixed)
+    status = "finished"
+    while True:
+        with study.claimed(trials) as trial:
+            if trial is None:
+                break
+            begins(trial, trials)
+            if not study.run(trial, train):
+                status = "interrupted"
+                break
+    return study.summary(status)
+
+
+class _Study:
+    """The study in a folder.
+
+    Args:
+        settings: where the search begins.
+        folder: the study's.
+        fixed: settings that are not searched.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, fixed: Collection[str]) -> None:
+        self.optuna = optuna_library()
+        _check(settings, fixed)
+        dataset = Dataset.open(settings.data)
+        check_needs(settings.spec, dataset)
+        dataset.require_examples("train", "valid")
+        self.space = search_space(settings, fixed)
+        self.wanted_test = settings.train.test
+        settings = resolved(settings, dataset, None)
+        self.base = settings.model_copy(
+            update={"train": settings.train.model_copy(update={"test": False})}
+        )
+        self.folder = folder
+        self.lock = FileLock(folder / ".study.lock")
+        self.record = record_of(self.base, dataset, self.space)
+        _check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.lock:
+            if (folder / STUDY).is_file():
+                check_same(read_record(folder), self.record, folder)
+            else:
+                write_json(folder / STUDY, self.record.model_dump(mode="json"))
+            self.study = open_journal(folder)
+            self._check_journal()
+
+    def _check_journal(self) -> None:
+        """Refuse trials that the journal knows nothing of: their results are of another search."""
+        known = len(self._trials())
+        for path in (self.folder / "trials").glob("[0-9]*"):
+            if path.name.isdecimal() and int(path.name) >= known:
+                raise InputError(
+                    f"is a trial that the journal does not know (it has {known})",
+                    where=str(path),
+                    remedy=f"bring back {JOURNAL}, or name another --out",
+                )
+
+    @contextmanager
+    def claimed(self, trials: int) -> Iterator[Trial | None]:
+        """Hold a trial that nobody works on: one that was given up, else the next one.
+
+        Args:
+            trials: how many there are to be.
+        """
+        with ExitStack() as held:
+            with self.lock:
+                trial = self._given_up(held)
+                while trial is None and len(self._trials()) < trials:
+                    trial = self._next(held)
+                self.write()
+            yield trial
+
+    def _trials(self) -> list[Any]:
+        found: list[Any] = self.study.get_trials(deepcopy=False)
+        return found
+
+    def _given_up(self, held: ExitStack) -> Trial | None:
+        for each in self._trials():
+            if each.state.name != "RUNNING":
+                continue
+            try:
+                held.enter_context(one_writer(self._path(each.number)))
+            except InputError:  # somebody is at it
+                continue
+            trial = self._trial(each.number, each.params)
+            if trial is not None:
+                return trial
+        return None
+
+    def _next(self, held: ExitStack) -> Trial | None:
+        before = self._trials()
+        number = len(before)
+        values = self._chosen(number, before) if number else first_values(self.base, self.space)
+        held.enter_context(one_writer(self._path(number)))
+        # One record, so that a kill leaves a trial with all its values or none.
+        self.study.add_trial(
+            self.optuna.trial.create_trial(
+                state=self.optuna.trial.TrialState.RUNNING,
+                params=values,
+                distributions=self._distributions(),
+            )
+        )
+        return self._trial(number, values)
+
+    def _chosen(self, number: int, before: list[Any]) -> dict[str, Any]:
+        """What the sampler makes of the trials before."""
+        seed = np.random.SeedSequence([self.base.train.seed, number]).generate_state(1)
+        # Without the liar, processes that choose at the same time would choose alike.
+        sampler = self.optuna.samplers.TPESampler(seed=int(seed[0]), constant_liar=True)
+        copy = self.optuna.create_study(direction="maximize", sampler=sampler)
+        copy.add_trials(before)
+        chosen: dict[str, Any] = copy.ask(fixed_distributions=self._distributions()).params
+        return chosen
+
+    def _distributions(self) -> dict[str, Any]:
+        made = self.optuna.distributions
+        return {
+            name: made.CategoricalDistribution(among.values)
+            if isinstance(among, Choice)
+            else made.FloatDistribution(among.low, among.high, log=among.log)
+            for name, among in self.space.items()
+        }
+
+    def _path(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04}"
+
+    def _trial(self, number: int, values: dict[str, Any]) -> Trial | None:
+        """A trial to train; None if its settings don't fit each other: then it has failed."""
+        ordered = {name: values[name] for name in self.space}
+        try:
+            settings = self._with(ordered)
+        except InputError as error:
+            self._fail(number, f"{error.where}: {error.what}")
+            return None
+        return Trial(number, settings, ordered, self._path(number))
+
+    def _fail(self, number: int, why: str) -> None:
+        write_json(self._path(number) / _FAILED, {"why": why})
+        self.study.tell(number, state=self.optuna.trial.TrialState.FAIL)
+
+    def _with(self, values: dict[str, Any]) -> Settings:
+        return make_settings(self.base.model_dump(mode="json"), nested(values), where="a trial")
+
+    def run(self, trial: Trial, train: Train) -> bool:
+        """Train a trial and write down what it reached; false if it was interrupted.
+
+        A training that fails (a loss that is not finite) is a trial that failed: it counts.
+        """
+        run, why = RunFolder(trial.folder), ""
+        result = run.read_result()
+        try:
+            if result is None or result["status"] == "interrupted":
+                result = train(trial.settings, trial.folder, run.config.is_file())
+        except InputError:
+            raise
+        except MiracleError as error:
+            why = error.what
+        with self.lock:
+            if why or result is None:
+                self._fail(trial.number, why)
+            elif result["status"] == "interrupted":
+                return False
+            else:
+                self.study.tell(trial.number, result["valid"][self.record.metric])
+            self.write()
+        return True
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of trials, in the order in which they were begun."""
+        rows: list[dict[str, Any]] = []
+        best = None
+        for each in self._trials():
+            run = RunFolder(self._path(each.number))
+            result = (run.read_result() or {}) if each.state.name == "COMPLETE" else {}
+            if each.value is not None:
+                best = each.value if best is None else max(best, each.value)
+            failed = run.path / _FAILED
+            rows.append(
+                {
+                    "trial": each.number,
+                    "state": _STATES[each.state.name],
+                    "value": each.value,
+                    "best_so_far": best,
+                    **{name: result.get(name) for name in ("epochs", "best_epoch", "seconds")},
+                    **{name: each.params[name] for name in self.space},
+                    "why": read_json(failed)["why"] if failed.is_file() else None,
+                }
+            )
+        return rows
+
+    def write(self) -> None:
+        """Write the table and the best settings, and make the folders of other trials small."""
+        rows = self.rows()
+        if rows:
+            write_trials(self.folder, rows)
+        best = _best(rows)
+        if best is not None:
+            settings = self._with({name: best[name] for name in self.space})
+            write_text(self.folder / BEST, self._config(settings))
+        for row in rows:
+            if row["state"] != "running":
+                run = RunFolder(self._path(row["trial"]))
+                shutil.rmtree(run.state.parent.parent, ignore_errors=True)
+                if row is not best:
+                    run.weights.unlink(missing_ok=True)
+                    shutil.rmtree(run.data, ignore_errors=True)
+
+    def _config(self, settings: Settings) -> str:
+        """A run with the best settings, as ``miracle train --config`` takes it."""
+        return dump_settings(
+            settings.model_copy(
+                update={
+                    "data": portable(settings.data, self.folder),
+                    "train": settings.train.model_copy(update={"test": self.wanted_test}),
+                }
+            )
+        )
+
+    def summary(self, status: str) -> dict[str, Any]:
+        """The JSON contract of ``miracle tune``."""
+        with self.lock:
+            rows = self.rows()
+        best = _best(rows)
+        if status == "finished" and any(row["state"] == "running" for row in rows):
+            status = "others at work"
+        return {
+            "format": self.record.format,
+            "status": status,
+            "system": self.record.system,
+            "dataset": self.record.dataset,
+            "fingerprint": self.record.fingerprint,
+            "metric": self.record.metric,
+            "searched": list(self.space),
+            "trials": rows,
+            "best": None
+            if best is None
+            else {
+                "trial": best["trial"],
+                "value": best["value"],
+                "settings": {name: best[name] for name in self.space},
+                "run": str(self._path(best["trial"])),
+            },
+            "config": None if best is None else str(self.folder / BEST),
+        }
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The finished trial of the highest value, the first of equal ones."""
+    finished = [row for row in rows if row["state"] == "finished"]
+    return max(finished, key=lambda row: (row["value"], -row["trial"]), default=None)
+
+
+def _check(settings: Settings, fixed: Collection[str]) -> None:
+    if processes().size > 1:
+        raise InputError(
+            "a trial is trained by one process",
+            where="torchrun",
+            remedy="start the same miracle tune several times: they share the study",
+        )
+    if "train.test" in fixed and settings.train.test:
+        raise InputError(
+            "a search never computes the test part",
+            where="train.test",
+            remedy="leave it out; train the best settings afterwards",
+        )
+    for name in ("datasets", "pretrained"):
+        if getattr(settings, name):
+            raise InputError(
+                "only trainings from scratch on one Dataset are searched",
+                where=name,
+                remedy="leave it out",
+            )
+    if not settings.data:
+        raise InputError("no Dataset is named", remedy="name one with --data DIR")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than a study."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is not a folder", where=str(folder), remedy="name another --out")
+    if not folder.is_dir() or (folder / STUDY).is_file():
+        return
+    # A process that is just beginning has made the lock, and nothing else.
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if others:
+        raise InputError(
+            f"already holds something that is no study ({min(others)})",
+            where=str(folder),
+            remedy="name another --out",
+        )

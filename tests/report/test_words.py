@@ -1,0 +1,131 @@
+"""Sentences of a report: each verdict, with the figures of the statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from miracle_core.report.comparison import Comparison
+from miracle_core.report.statistics import Pair
+from miracle_core.report.words import (
+    amount,
+    footing,
+    in_short,
+    metric_name,
+    p_words,
+    sentence,
+    shown,
+)
+from tests.report.support import ranks_near, system_of
+
+
+def compared(hits: dict[str, float], seeds: int = 5, users: int = 3000, **more: Any) -> Comparison:
+    rng = np.random.default_rng(4)
+    luck = rng.random(users)
+    systems = []
+    for name, share in hits.items():
+        noise = rng.normal(0, 0.002, (seeds, users))
+        systems.append(system_of(name, np.where(luck + noise < share, 1, 60)))
+    return Comparison(systems, primary="recall@10", **more)
+
+
+def test_names() -> None:
+    assert metric_name("ndcg@10") == "NDCG@10"
+    assert metric_name("recall@50") == "Recall@50"
+    assert shown(system_of("sasrec", [[1, 2]])) == "SASRec"
+    assert shown(system_of("wide", [[1, 2]], model="sasrec")) == "wide"
+    assert shown(system_of("mine", [[1, 2]])) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("p", "words"), [(0.0004, "p < .001"), (0.0214, "p = .021"), (1.0, "p = 1.000")]
+)
+def test_p_values(p: float, words: str) -> None:
+    assert p_words(p) == words
+
+
+def test_better_and_worse_name_size_and_interval() -> None:
+    found = compared({"miracle": 0.33, "sasrec": 0.3, "gru4rec": 0.36}, proposed="miracle")
+    better, worse = (sentence(found, each) for each in found.against)
+    own = Pair(
+        found.systems[0].values("recall@10"), found.systems[1].values("recall@10")
+    ).difference
+    assert own.relative is not None
+    assert own.relative_interval is not None
+    low, high = own.relative_interval.low * 100, own.relative_interval.high * 100
+    size = f"{own.relative * 100:.1f}" if own.relative < 0.1 else f"{own.relative * 100:.0f}"
+    assert better.startswith(f"MIRACLE is better than SASRec by {size} % (")
+    assert better.endswith("p < .001.")
+    numbers = [float(word.strip("(")) for word in better.split() if word.strip("(")[0].isdigit()]
+    assert numbers[1:3] == pytest.approx([low, high], abs=0.51)
+    # Sizes have no sign where the sentence says the side, and rise.
+    assert worse.startswith("MIRACLE is worse than GRU4Rec by 8.")
+    inside = worse.partition("(")[2].partition(" %")[0].split(" to ")
+    assert 0 < float(inside[0]) < float(inside[1])
+
+
+def test_equal_and_not_told_apart() -> None:
+    rng = np.random.default_rng(1)
+    same = np.where(rng.random(4000) < 0.5, 1, 60)
+    flips = rng.random((10, 4000)) < 0.002
+    runs = np.where(flips, 61 - same, same)
+    systems = [system_of("miracle", runs[:5]), system_of("sasrec", runs[5:])]
+    found = Comparison(systems, primary="recall@10", proposed="miracle")
+    said = sentence(found, found.against[0])
+    assert said.startswith("MIRACLE and SASRec are equal within 2 %: the difference is ")
+    assert said.endswith("p < .001 for being that close.")
+    apart = [
+        system_of("miracle", ranks_near(np.random.default_rng(seed), 0.3, 3, 60)) for seed in (1, 2)
+    ]
+    apart[1] = system_of("sasrec", [run.ranks for run in apart[1].runs])
+    found = Comparison(apart, primary="recall@10", proposed="miracle")
+    said = sentence(found, found.against[0])
+    assert said.startswith("MIRACLE and SASRec cannot be told apart: the difference is ")
+    assert " to +" in said
+    assert "\N{MINUS SIGN}" in said
+    assert "p = " in said
+
+
+def test_without_a_claim_there_is_no_p() -> None:
+    found = compared({"miracle": 0.33, "sasrec": 0.3})
+    said = sentence(found, found.against[0])
+    assert said.startswith("MIRACLE is ")
+    assert " % above SASRec (" in said
+    assert "p " not in said
+    assert "no p-values" in footing(found)
+
+
+def test_one_run_says_so() -> None:
+    found = compared({"miracle": 0.33, "sasrec": 0.3}, seeds=1, proposed="miracle")
+    said = sentence(found, found.against[0])
+    assert said.endswith(
+        "With one run of a system this interval is of users only: no claim is made."
+    )
+    assert "p <" not in said
+    assert "rests on little" in footing(found)
+
+
+def test_where_the_other_is_nothing_the_size_is_the_metric_s_own() -> None:
+    systems = [system_of("miracle", [[1, 1, 60, 1]] * 2), system_of("sasrec", [[60] * 4] * 2)]
+    size = amount(Pair(systems[0].values("recall@10"), systems[1].values("recall@10")).difference)
+    assert size.size == "0.7500"
+    assert "%" not in size.span + size.signed_span
+
+
+def test_the_first_sentence_ranks_by_the_mean() -> None:
+    found = compared({"miracle": 0.2, "sasrec": 0.3, "gru4rec": 0.25})
+    first = in_short(found)[0]
+    value = found.means["sasrec"]["recall@10"].value
+    assert first.startswith(f"Highest mean Recall@10: SASRec {value:.4f} (")
+    assert "then GRU4Rec 0.2" in first
+    assert len(in_short(found)) == 3
+
+
+def test_one_system_is_told_in_users() -> None:
+    alone = compared({"miracle": 0.2}, alone=True)
+    value = alone.means["miracle"]["recall@10"].value
+    said = in_short(alone)[0]
+    assert said.startswith(f"Of {value:.1%} of users (")
+    assert said.endswith("the held-out item is among the first 10.")
