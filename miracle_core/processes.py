@@ -57,8 +57,12 @@ class Processes:
             return batch, Processes(device=self.device), 1 / self.size
         return np.array_split(batch, self.size)[self.rank], self, 1.0
 
-    def fraction(self, n: int) -> float:
-        """N as a part of its sum over the processes."""
+    def fraction(self, n: int | Tensor) -> float | Tensor:
+        """N as a part of its sum over the processes; of a scalar on the device one there."""
+        if self.size == 1:
+            return 1.0
+        if isinstance(n, Tensor):
+            return n / self.sum(n)
         return n / self.sum(torch.tensor(n)).item()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, int]:
@@ -95,6 +99,8 @@ class Processes:
 
     def any(self, *flags: bool) -> list[bool]:
         """Whether each flag is set in any process."""
+        if self.size == 1:
+            return list(flags)
         return [count > 0 for count in self.sum(torch.tensor(flags, dtype=torch.int64)).tolist()]
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:

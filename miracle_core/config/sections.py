@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from miracle_core.registry import Mode
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Layout = Literal["auto", "packed", "padded"]
 Preset = Literal["default", "paper", "reference"]
 Recommendation = Literal["softmax", "bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
 Start = Literal["scratch", "pretrained", "pretraining"]
@@ -111,6 +112,9 @@ class TrainSettings(Section):
         seed: of every random stream.
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).
+        layout: how the histories of a batch lie side by side: ``packed``, without padding, which a
+            processor likes; ``padded`` to one length, in fixed shapes, which a GPU likes; ``auto``
+            takes what the device likes. The results are the same, but for rounding and noise.
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
         test: measure the test part once, when training has ended; false leaves it unread.
     """
@@ -127,6 +131,7 @@ class TrainSettings(Section):
     freeze: bool = False
     seed: int = Field(2023, ge=0, lt=2**63)
     precision: Precision = "fp32"
+    layout: Layout = "auto"
     accumulation: int = Field(1, ge=1)
     test: bool = True
 

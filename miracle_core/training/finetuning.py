@@ -13,7 +13,7 @@ import torch
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.data.examples import Examples, picked
-from miracle_core.data.packed import pack
+from miracle_core.data.packed import Packed, pack, pad
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.paths import as_path
@@ -220,7 +220,7 @@ class Finetuning(Training):
         """Every item of the catalogue is a candidate (eq. 23-24), but for unsold ones."""
         users, positions = self.examples.users[chosen], self.examples.positions[chosen]
         starts = np.asarray(self.dataset.offsets[users])
-        packed = pack(self.dataset.sequences, starts, positions, self.system.max_length)
+        packed = self._histories(starts, positions)
         targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
         batch = Batch(
             packed.to(self.device),
@@ -230,6 +230,13 @@ class Finetuning(Training):
             among=self.among,
         )
         return self.system.objective(self.items, batch, processes)
+
+    def _histories(
+        self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> Packed:
+        if self.padded and self.system.max_length is not None:
+            return pad(self.dataset.sequences, starts, ends, self.system.max_length)
+        return pack(self.dataset.sequences, starts, ends, self.system.max_length)
 
     def validate(self) -> Validation:
         """Full ranking of the validation items."""

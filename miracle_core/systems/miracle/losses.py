@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.data.packed import Packed
 from miracle_core.processes import ALONE, Processes
 from miracle_core.ranking.precision import exact
 
@@ -57,7 +58,9 @@ def orthogonality(base: Tensor, processes: Processes = ALONE) -> Tensor:
     return loss / processes.size
 
 
-def coverage(similarity: Tensor, activated: Tensor, processes: Processes = ALONE) -> Tensor:
+def coverage(
+    similarity: Tensor, activated: Tensor, packed: Packed, processes: Processes = ALONE
+) -> Tensor:
     """l_b = C w.r, smallest (1) where items spread evenly over the capsules (eq. 19-21).
 
     w is the mean softmaxed similarity of the batch's items, r the share of them that activates each
@@ -66,13 +69,14 @@ def coverage(similarity: Tensor, activated: Tensor, processes: Processes = ALONE
     Args:
         similarity: s [tokens, C].
         activated: int64 [tokens], the capsule each item activates.
+        packed: the histories that the items lie in.
         processes: those that share the batch; w and r are of the items of all.
     """
     capsules = similarity.shape[1]
-    counts = processes.sum(torch.bincount(activated, minlength=capsules))
+    counts = processes.sum(packed.count(activated, capsules))
     tokens = counts.sum().to(similarity.dtype)
     # This process's part of w: what the loss is linear in can be summed afterwards.
-    w = similarity.softmax(-1).mean(0) * (activated.numel() / tokens)
+    w = packed.mean(similarity.softmax(-1)) * (packed.n_items() / tokens)
     r = counts.to(w.dtype) / tokens
     with exact(similarity):
         return capsules * (w @ r)

@@ -43,6 +43,7 @@ class Miracle(System):
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
     own: ClassVar[tuple[str, ...]] = ("identity", "mask")
     text_side: ClassVar[tuple[str, ...]] = ("adaptor.", "context.")
+    padded: ClassVar[bool] = True
 
     @classmethod
     def build(cls, settings: Settings, sizes: Sizes) -> Self:
@@ -164,7 +165,7 @@ class Miracle(System):
             tokens, candidates = rows_and_directions(self.inputs(items), packed.items)
         encoded = self.encode(tokens, packed)
         recommendation = self.next_item(encoded.interests, candidates, batch, processes)
-        return self._weighted(encoded.detail, processes, recommendation)
+        return self._weighted(encoded.detail, packed, processes, recommendation)
 
     def pretrain_objective(
         self, items: ItemSide, batch: Batch, processes: Processes = ALONE
@@ -208,7 +209,7 @@ class Miracle(System):
         contrast = None
         if masked is not None:
             contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
-        return self._weighted(encoded.detail, processes, recommendation, contrast)
+        return self._weighted(encoded.detail, packed, processes, recommendation, contrast)
 
     def _contrast(
         self,
@@ -251,6 +252,7 @@ class Miracle(System):
     def _weighted(
         self,
         output: CapsuleOutput,
+        packed: Packed,
         processes: Processes,
         recommendation: Tensor,
         contrast: Tensor | None = None,
@@ -259,7 +261,7 @@ class Miracle(System):
         s = self.settings
         terms = {
             "recommendation": recommendation,
-            "coverage": coverage(output.similarity, output.activated, processes),
+            "coverage": coverage(output.similarity, output.activated, packed, processes),
             "orthogonality": orthogonality(self.capsules.base, processes),
         }
         total = (
@@ -270,5 +272,5 @@ class Miracle(System):
         if contrast is not None:
             terms["contrast"] = contrast
             total = total + s.contrast * contrast
-        activated = torch.bincount(output.activated, minlength=s.capsules)
+        activated = packed.count(output.activated, s.capsules)
         return Objective(total, terms, {"capsules": activated})
