@@ -165,7 +165,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
             total += chunk.loss(d_rows, d_items, first=rows.start == 0)
             if gain is not None:
                 d_gain += chunk.d_gain()
-        n = targets.numel() if counted is None else counted.sum()
+        n = targets.numel() if counted is None else counted.sum(dtype=total.dtype)
         ctx.scale, ctx.users = scale, n
         if d_vectors is not None and d_items is not None:
             # The items' were made with scaled vectors.

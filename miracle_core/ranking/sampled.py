@@ -137,7 +137,7 @@ class _SampledLoss(torch.autograd.Function):
         counted: Tensor | None,
     ) -> Tensor:
         n_candidates = candidates.shape[1]
-        n_users = len(candidates) if counted is None else counted.sum()
+        n_users = len(candidates) if counted is None else counted.sum(dtype=items.dtype)
         n_items, width = items.shape
         total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         d_vectors, d_items = torch.empty_like(vectors), torch.zeros_like(items)

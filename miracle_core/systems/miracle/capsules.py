@@ -123,7 +123,7 @@ class SparseCapsules(nn.Module):
             shape = (count, length)
             valid = None if packed.valid is None else packed.valid.view(shape)
             if scores is None and valid is not None:
-                importance = valid / valid.sum(1, keepdim=True)
+                importance = valid / valid.sum(1, keepdim=True, dtype=H.dtype)
             elif scores is None:
                 importance = H.new_full(shape, 1.0 / length)
             else:
