@@ -286,7 +286,18 @@ def pack(
 
 def pack_lists(histories: Sequence[Sequence[int]], max_length: int) -> Packed:
     """Pack histories given as lists of item indices (oldest first)."""
+    return pack(*_end_to_end(histories), max_length)
+
+
+def pad_lists(histories: Sequence[Sequence[int]], max_length: int) -> Packed:
+    """Pad histories given as lists of item indices (oldest first)."""
+    return pad(*_end_to_end(histories), max_length)
+
+
+def _end_to_end(
+    histories: Sequence[Sequence[int]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     ends = np.cumsum(lengths)
     flat = np.array([item for history in histories for item in history], dtype=np.int64)
-    return pack(flat, ends - lengths, ends, max_length)
+    return flat, ends - lengths, ends

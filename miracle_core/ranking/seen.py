@@ -298,7 +298,7 @@ class SeenTable:
             candidates: int64 [candidates], rising, the items that are scored; None for all. Of
                 equal ones the first counts.
         """
-        return cls._of(*_first_times(packed), gain, candidates)
+        return cls(*_rows_of(*_first_times(packed), candidates), gain)
 
     @classmethod
     def of_every_token(
@@ -311,25 +311,15 @@ class SeenTable:
             gain: what each item's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
         """
-        items, first = _first_times(packed)
+        items, first = _rows_of(*_first_times(packed), candidates)
         length = items.shape[1]
         # An item has been seen if its first time has.
         upto = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_()
-        return cls._of(
+        return cls(
             items.unsqueeze(1).expand(-1, length, -1).reshape(-1, length),
             (first.unsqueeze(1) & upto).view(-1, length),
             gain,
-            candidates,
         )
-
-    @classmethod
-    def _of(
-        cls, items: Tensor, counted: Tensor, gain: Tensor, candidates: Tensor | None
-    ) -> SeenTable:
-        if candidates is None:
-            return cls(items, counted, gain)
-        rows = torch.searchsorted(candidates, items).clamp_max_(len(candidates) - 1)
-        return cls(rows, counted & (candidates[rows] == items), gain)
 
     def with_gain(self, gain: Tensor) -> SeenTable:
         """The same items with another gain."""
@@ -378,6 +368,16 @@ def _first_times(packed: Packed) -> tuple[Tensor, Tensor]:
     earlier = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_(-1)
     same = (items.unsqueeze(2) == items.unsqueeze(1)) & earlier & valid.unsqueeze(1)
     return items, valid & ~same.any(2)
+
+
+def _rows_of(
+    items: Tensor, counted: Tensor, candidates: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The rows of items among rising candidates, and which of those that count are among them."""
+    if candidates is None:
+        return items, counted
+    rows = torch.searchsorted(candidates, items).clamp_max_(len(candidates) - 1)
+    return rows, counted & (candidates[rows] == items)
 
 
 def seen_pairs(

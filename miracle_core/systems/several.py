@@ -66,7 +66,7 @@ class SeveralInterests(System):
         """The interests of histories, before scores take their directions."""
         raise NotImplementedError(f"{type(self).__name__}.interests")
 
-    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None) -> Tensor:
+    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
         """The one vector that a user is in training, given the item that came next.
 
         Args:

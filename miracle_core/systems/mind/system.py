@@ -108,7 +108,7 @@ class Mind(SeveralInterests):
         """The two ReLU layers."""
         return torch.relu(torch.relu(capsules @ self.first.T) @ self.second.T)
 
-    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None) -> Tensor:
+    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
         """Label-aware attention: [n, k, d] and [n, d] to [n, d]."""
         scores = (vectors @ targets.unsqueeze(2)).squeeze(2) / self.temperature
         raised = scores.sign() * scores.abs() ** self.settings.power
