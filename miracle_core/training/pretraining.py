@@ -145,7 +145,7 @@ class Pretraining(Training):
         longest = self.system.max_length
         if longest is None:
             raise ValueError("a system that is pre-trained reads histories of a fixed length")
-        found = self.corpus.batch(chosen, longest)
+        found = self.corpus.batch(chosen, longest, padded=self.padded)
         raw = torch.from_numpy(self.corpus.text(found.items)).to(self.device).float()
         packed = found.packed.to(self.device)
         numbers = torch.from_numpy(chosen)[found.packed.order]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from miracle_core import registry
 from miracle_core.config import make_settings
@@ -211,3 +212,50 @@ def test_auto_is_padded_on_a_gpu_only(stranger):
     assert not system.pads("cuda")
     system.layout = "padded"
     assert system.pads("cpu")
+
+
+class Step(torch.nn.Module):
+    """Losses of a padded batch, by the tensors that differ from one batch to the next."""
+
+    def __init__(self, system: System, like: Packed) -> None:
+        super().__init__()
+        self.system, self.like = system, like
+
+    def forward(self, items: Any, valid: Any, targets: Any, examples: Any) -> Any:
+        packed = replace(self.like, items=items, valid=valid)
+        batch = Batch(packed, targets, examples, (5, 2))
+        return self.system.objective(side(torch.float64), batch, ALONE).total
+
+
+@pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
+def test_a_step_can_be_captured(kind, own):
+    """Traced on one batch, without any value, it gives another batch's losses and gradients.
+
+    That is what a CUDA graph asks: no value is read by the host, and no shape depends on one.
+    """
+    system = system_of(kind, own, torch.float64).train(False)
+    names = [name for name, weight in system.named_parameters() if weight.requires_grad]
+
+    def learn(weights: list[torch.Tensor], *given: torch.Tensor) -> list[torch.Tensor]:
+        called = {f"system.{name}": w for name, w in zip(names, weights, strict=True)}
+        total = torch.func.functional_call(step, called, given)
+        slopes = torch.autograd.grad(total, weights, allow_unused=True)
+        return [total, *(slope for slope in slopes if slope is not None)]
+
+    def tensors(batch: Batch) -> tuple[torch.Tensor, ...]:
+        assert batch.packed.valid is not None
+        return batch.packed.items, batch.packed.valid, batch.targets, batch.examples
+
+    one, other = batches(7)[1], batches(8)[1]
+    step = Step(system, one.packed)
+    weights = [weight.detach().requires_grad_() for weight in system.parameters()]
+    with few_launches():
+        trace = make_fx(learn, tracing_mode="fake", _allow_non_fake_inputs=True)
+        traced = trace(weights, *tensors(one))
+        expected = learn(weights, *tensors(other))
+        with torch.no_grad():
+            found = traced([weight.detach() for weight in weights], *tensors(other))
+    assert len(found) == len(expected) > 3
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.equal(expected[0], learn(weights, *tensors(one))[0])

@@ -17,7 +17,12 @@ from miracle_core.ranking.precision import exact
 ORTHOGONALITY_TEMPERATURE = 0.1
 
 
-def interest_contrast(original: Tensor, masked: Tensor, processes: Processes = ALONE) -> Tensor:
+def interest_contrast(
+    original: Tensor,
+    masked: Tensor,
+    processes: Processes = ALONE,
+    counted: Tensor | None = None,
+) -> Tensor:
     """l_i: each interest is to know itself again among all when items are masked (eq. 15).
 
     Row i of both is the interest of one (user, capsule) that a masked item activates. The mean over
@@ -28,9 +33,17 @@ def interest_contrast(original: Tensor, masked: Tensor, processes: Processes = A
         original: u [rows, d], from the histories as they are.
         masked: u' [rows, d], from the masked copies.
         processes: those that share the batch; the rows of all are what one is to be known among.
+        counted: bool [rows], the rows that there are, in a padded batch; None: all.
     """
     everyone, first = processes.gather(masked)
     own = len(original)
+    if counted is not None:
+        there, _ = processes.gather(counted)
+        with exact(original):
+            logits = (original @ everyone.T).masked_fill(~there, torch.finfo(original.dtype).min)
+            rows = torch.arange(first, first + own, device=original.device)
+            each = F.cross_entropy(logits, rows, reduction="none")
+            return torch.where(counted, each, 0.0).sum() / there.sum().clamp_min(1)
     if not own:
         return original.sum() + everyone[:0].sum()  # no row: 0, and still part of the graph
     rows = torch.arange(first, first + own, device=original.device)

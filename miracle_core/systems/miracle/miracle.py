@@ -19,7 +19,7 @@ from miracle_core.systems.in_batch import next_of_the_batch
 from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
 from miracle_core.systems.miracle.explain import route
 from miracle_core.systems.miracle.losses import coverage, interest_contrast, orthogonality
-from miracle_core.systems.miracle.masking import draw_mask
+from miracle_core.systems.miracle.masking import draw_mask, most_masked
 from miracle_core.systems.miracle.settings import MiracleSettings
 
 if TYPE_CHECKING:
@@ -183,7 +183,10 @@ class Miracle(System):
         masked = None
         if s.contrast:
             masked = draw_mask(batch.packed, s.mask_probability, s.mask_min_length)
-        return self.pretrain_losses(items, batch, masked, processes)
+        most = None
+        if batch.packed.valid is not None:
+            most = most_masked(batch.packed, s.mask_probability)
+        return self.pretrain_losses(items, batch, masked, processes, most)
 
     def pretrain_losses(
         self,
@@ -191,6 +194,7 @@ class Miracle(System):
         batch: Batch,
         masked: Tensor | None,
         processes: Processes = ALONE,
+        most: int | None = None,
     ) -> Objective:
         """:meth:`pretrain_objective` with the items to mask.
 
@@ -200,6 +204,7 @@ class Miracle(System):
             masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
                 out, and with it the second walk through the network.
             processes: those that share the batch.
+            most: of a padded batch, how many can be masked; None: all tokens.
         """
         packed = batch.packed
         x = self.item_vectors(items.required_text())
@@ -208,7 +213,13 @@ class Miracle(System):
         recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
         contrast = None
         if masked is not None:
-            contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+            if packed.valid is None:
+                contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+            else:
+                most = packed.n_tokens if most is None else most
+                contrast = self._padded_contrast(
+                    tokens, packed, masked, encoded.detail, most, processes
+                )
         return self._weighted(encoded.detail, packed, processes, recommendation, contrast)
 
     def _contrast(
@@ -247,6 +258,47 @@ class Miracle(System):
             F.embedding(output.interests.rows_of(users, capsules), output.interests.vectors),
             F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
             processes,
+        )
+
+    def _padded_contrast(
+        self,
+        items: Tensor,
+        packed: Packed,
+        masked: Tensor,
+        output: CapsuleOutput,
+        most: int,
+        processes: Processes,
+    ) -> Tensor:
+        """The same of a padded batch: all histories are walked through, in a fixed number of rows.
+
+        Args:
+            items: [tokens, d], the items' vectors.
+            packed: the histories, padded.
+            masked: bool [tokens], no padding among them.
+            output: what the capsules say of the histories as they are.
+            most: how many tokens can be masked.
+            processes: those that share the batch.
+        """
+        if self.mask is None:
+            raise ValueError("only a model made for pre-training has a [MASK] vector")
+        x = torch.where(masked.unsqueeze(1), self.mask, items)
+        again = self.capsules(self.context(x, packed), packed, output.activated)
+        # The pair (user, capsule) of each masked item as one number, in a row of its own; rows that
+        # no item needs hold a number beyond all.
+        capsules, beyond = self.settings.capsules, packed.n_histories * self.settings.capsules
+        pair = packed.history_of_token() * capsules + output.activated
+        row = torch.where(masked, masked.cumsum(0) - 1, most).clamp_max(most)
+        pairs = pair.new_full((most + 1,), beyond).scatter_(0, row, pair)[:most]
+        pairs = torch.where(torch.arange(most, device=row.device) < masked.sum(), pairs, beyond)
+        pairs = pairs.sort().values
+        counted = (pairs.diff(prepend=pairs.new_full((1,), -1)) > 0) & (pairs < beyond)
+        pairs = torch.where(counted, pairs, 0)
+        rows = output.interests.rows_of(pairs // capsules, pairs % capsules)
+        return interest_contrast(
+            F.embedding(rows, output.interests.vectors),
+            F.embedding(rows, again.interests.vectors),
+            processes,
+            counted,
         )
 
     def _weighted(
