@@ -70,7 +70,8 @@ def finetune(
             another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(as_path(out)), processes()
+    folder = RunFolder(as_path(out))
+    together = processes(settings.train.devices, "train.devices")
     with writing(folder, together):
         return _finetune(
             settings, folder, together, resume, overwrite, listeners, should_stop, examples

@@ -55,7 +55,8 @@ def pretrain(
             ``out`` is taken, or another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(as_path(out)), processes()
+    folder = RunFolder(as_path(out))
+    together = processes(settings.train.devices, "train.devices")
     with writing(folder, together):
         return _pretrain(settings, folder, together, resume, overwrite, listeners, should_stop)
 

@@ -320,8 +320,10 @@ class Training(ABC):
                 found = self.objective(mine, processes)
             self.scaler.scale(found.total * (weight * share)).backward()
         terms = {"loss": found.total, **found.terms}
-        summed = torch.stack([term.detach().double() for term in terms.values()]) * len(part)
-        counted = [counter.double() for counter in found.counters.values()]
+        # An Apple GPU has no float64.
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        summed = torch.stack([term.detach().to(exact) for term in terms.values()]) * len(part)
+        counted = [counter.to(exact) for counter in found.counters.values()]
         lengths = {name: len(counter) for name, counter in found.counters.items()}
         return list(terms), lengths, torch.cat([summed, *counted]) * share
 
