@@ -1,4 +1,4 @@
-"""What one training step dispatches, in each layout: operators, and reads of the device by the host.
+"""What one training step dispatches in each layout: operators, and what the host reads back.
 
     python benchmarks/launches.py [--json] [--system miracle] [--data DATA] [--batch 1024]
 
@@ -33,6 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import harness
+from miracle_core import registry
 from miracle_core.config import make_settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.manifest import EncoderIdentity
@@ -144,17 +145,14 @@ def kernels(training: Finetuning) -> int | None:
 
 def measured(data: Path, system: str, more: Mapping[str, Any]) -> dict[str, dict[str, int] | None]:
     """The counts of each layout; None for a layout that the system can't take."""
-    found: dict[str, dict[str, int] | None] = {}
-    for layout in LAYOUTS:
+    found: dict[str, dict[str, int] | None] = dict.fromkeys(LAYOUTS)
+    takes = registry.system(system, where="--system").system_class().padded
+    for layout in LAYOUTS if takes else LAYOUTS[:1]:
         training = training_of(data, system, layout, more)
         launches = counted(training)
-        found[layout] = {
-            "operators": launches.operators.total(),
-            "syncs": launches.syncs.total(),
-        }
+        counts = {"operators": launches.operators.total(), "syncs": launches.syncs.total()}
         seen = kernels(training)
-        if seen is not None:
-            found[layout]["kernels"] = seen
+        found[layout] = counts if seen is None else {**counts, "kernels": seen}
     return found
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table, shortened
 from miracle_cli.device import Device
+from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table, shortened
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 

@@ -28,7 +28,7 @@ def few_launches(on: bool = True) -> Iterator[None]:
     Args:
         on: without it nothing changes.
     """
-    global _few  # noqa: PLW0603 (layers deep inside a model ask; autograd's backward does too)
+    global _few
     before, _few = _few, _few or on
     try:
         yield

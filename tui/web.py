@@ -101,6 +101,7 @@ def serve(
         host: the address.
         port: the port.
         tell: hears of the addresses to open, with the token, once they can be opened.
+        device: the name of where the model runs.
 
     Raises:
         InputError: the address can't be served on.

@@ -164,7 +164,12 @@ class Packed:
         Returns:
             The batch, histories sorted anew by length (its ``order`` still names the caller's),
             and the places of its items among this batch's, int64 [tokens].
+
+        Raises:
+            ValueError: the batch is padded.
         """
+        if self.valid is not None:
+            raise ValueError("no items can be taken out of a padded batch")
         history = self.history_of_token()
         lengths = torch.bincount(history[kept], minlength=self.n_histories)
         by_length = lengths.argsort(stable=True)
@@ -187,6 +192,18 @@ class Packed:
                 self.order[by_length],
             ),
             tokens,
+        )
+
+    def pinned(self, device: torch.device) -> Packed:
+        """The same batch in memory that a GPU fetches from by itself; as it is for others."""
+        if device.type != "cuda":
+            return self
+        return Packed(
+            self.items.pin_memory(),
+            self.positions.pin_memory(),
+            self.groups,
+            self.order.pin_memory(),
+            None if self.valid is None else self.valid.pin_memory(),
         )
 
     def to(self, device: torch.device | str) -> Packed:

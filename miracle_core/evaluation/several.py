@@ -39,6 +39,7 @@ def evaluate_runs(
         ks: cut-offs of the metrics.
         seen: the seen rule for all; None takes that of their training, which must then be the same.
         keep_top: keep each user's so many best items.
+        device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: told of users done.
 
     Raises:

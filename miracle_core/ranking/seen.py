@@ -370,9 +370,7 @@ def _first_times(packed: Packed) -> tuple[Tensor, Tensor]:
     return items, valid & ~same.any(2)
 
 
-def _rows_of(
-    items: Tensor, counted: Tensor, candidates: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _rows_of(items: Tensor, counted: Tensor, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
     """The rows of items among rising candidates, and which of those that count are among them."""
     if candidates is None:
         return items, counted

@@ -143,6 +143,10 @@ class Training(ABC):
         """
 
     @abstractmethod
+    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
+        """Be told which examples :meth:`objective` will be asked for next."""
+
+    @abstractmethod
     def validate(self) -> Validation:
         """Measure the model on the validation part."""
 
@@ -222,7 +226,10 @@ class Training(ABC):
         first = position.step
         self.system.train()
         while position.step < self.steps_per_epoch:
-            self.step(order[position.step * train.batch_size :][: train.batch_size])
+            here = position.step * train.batch_size
+            for part in self.parts(order[here + train.batch_size :][: train.batch_size]):
+                self.expect(self.processes.share(part)[0])
+            self.step(order[here:][: train.batch_size])
             position.step += 1
             now = time.perf_counter()
             if position.step % REPORT_STEPS == 0 or position.step == self.steps_per_epoch:
@@ -240,6 +247,11 @@ class Training(ABC):
                 return False
         return True
 
+    def parts(self, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """The parts that a step's examples are taken in (``train.accumulation``)."""
+        n = len(chosen)
+        return np.array_split(chosen, min(self.settings.train.accumulation, n)) if n else []
+
     def step(self, chosen: npt.NDArray[np.int64]) -> None:
         """One step of the optimiser on some examples.
 
@@ -247,8 +259,7 @@ class Training(ABC):
         """
         train, n = self.settings.train, len(chosen)
         self.optimiser.zero_grad(set_to_none=True)
-        parts = np.array_split(chosen, min(train.accumulation, n))
-        learned = [self.learn(part, len(part) / n) for part in parts]
+        learned = [self.learn(part, len(part) / n) for part in self.parts(chosen)]
         self.processes.sum_gradients(self.system.parameters())
         names, lengths, _ = learned[0]
         values = self.processes.sum(torch.stack([values for _, _, values in learned]).sum(0))

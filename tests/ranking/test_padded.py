@@ -125,8 +125,7 @@ def test_the_walk_sees_active_interests_only(seed, drawn):
     scores, items = best_items(case.interests, torch.tensor(case.items), N_ITEMS, case.table())
     for user, (own, order) in enumerate(zip(scores, items, strict=True)):
         expected = [
-            eq17_score(case.users[user], case.items[item])
-            + case.gain * (item in case.read[user])
+            eq17_score(case.users[user], case.items[item]) + case.gain * (item in case.read[user])
             for item in order.tolist()
         ]
         np.testing.assert_allclose(own, expected, **TOLERANCE)
@@ -161,9 +160,7 @@ def test_a_table_says_what_pairs_say(histories, chosen, out):
     pairs = Seen.of(interests, packed, gain, candidates)
     table = SeenTable.of(padded, gain, candidates)
     back = packed.order.argsort()
-    assert torch.equal(
-        gains(table, len(histories), n), gains(pairs, len(histories), n)[back]
-    )
+    assert torch.equal(gains(table, len(histories), n), gains(pairs, len(histories), n)[back])
     asked = torch.arange(n).expand(len(histories), -1)
     assert torch.equal(table.holds(asked, n), pairs.holds(asked, n)[back])
     pairs = Seen.of_every_token(packed, gain, candidates)
