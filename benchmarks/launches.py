@@ -105,7 +105,10 @@ def shaped_like_scientific(folder: Path) -> Path:
     )
     width = harness.SCIENTIFIC_TEXT_WIDTH
     vectors = np.random.default_rng(0).standard_normal((n_items, width), dtype=np.float32)
-    write_features(folder, vectors, EncoderIdentity("generated", "0", "none", 0, width))
+    encoder = EncoderIdentity(
+        name="generated", revision="0", pooling="none", max_length=0, width=width
+    )
+    write_features(folder, vectors, encoder)
     return folder
 
 

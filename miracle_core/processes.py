@@ -158,7 +158,7 @@ def processes(device: str = AUTO, where: str = "--device") -> Processes:
     named = device_named(device, where)
     if "WORLD_SIZE" not in os.environ:
         return Processes(device=named)
-    if named.index is not None or named.type == "mps":
+    if ":" in device or named.type == "mps":
         raise InputError(
             f"several processes can't share {device}",
             where=where,

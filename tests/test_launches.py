@@ -12,6 +12,7 @@ import torch
 from benchmarks import launches
 from benchmarks.launches import Launches, counted, measured, training_of
 from miracle_core import registry
+from miracle_core.data.dataset import Dataset
 from tests.support import markov
 from tests.support.runs import tiny_shop
 
@@ -93,3 +94,10 @@ def test_json_has_both_layouts_and_null_for_one_that_a_system_does_not_take(
     assert list(result) == ["packed", "padded"]
     assert set(result["packed"]) == {"operators", "syncs"}
     assert result["padded"] is None
+
+
+def test_data_of_the_right_shape_is_generated(tmp_path: Path) -> None:
+    dataset = Dataset.open(launches.shaped_like_scientific(tmp_path / "data"))
+    assert (dataset.n_users, dataset.n_items) == (8442, 4385)
+    assert dataset.feature_set().encoder.width == 384
+    assert dataset.attributes.height == 4385

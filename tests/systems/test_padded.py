@@ -259,3 +259,28 @@ def test_a_step_can_be_captured(kind, own):
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert not torch.equal(expected[0], learn(weights, *tensors(one))[0])
+
+
+@pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
+def test_in_low_precision(kind, own):
+    """Products in bfloat16, as on a GPU; padding adds nothing to what that changes."""
+    system = system_of(kind, own, torch.float32)
+    _, batch = batches(9)
+    exact, _ = learned(system, batch, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low, slopes = learned(system, batch, torch.float32)
+    torch.testing.assert_close(low.total, exact.total, rtol=0.1, atol=0.1)
+    assert all(slope.isfinite().all() for slope in slopes.values() if slope is not None)
+
+
+@pytest.mark.parametrize("kind", PADDED)
+def test_noise_and_dropout_are_drawn_without_the_host(kind):
+    """In training mode too; another stream, so other losses than those of packed histories."""
+    system = system_of(kind, {}, torch.float32).train()
+    _, batch = batches(10)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        found.append(learned(system, batch, torch.float32)[0].total.detach())
+    assert torch.equal(*found)
+    assert found[0].isfinite()
