@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from miracle_core.launches import at_once
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.pieces import Groups, Piece
-from miracle_core.ranking.precision import add_product, product_type
+from miracle_core.ranking.precision import add_product, in_full, product_type
 from miracle_core.ranking.seen import HadItems
 
 # Scores made by one matrix product: 8 MiB of float32.
@@ -97,8 +97,8 @@ def max_interest_cross_entropy(
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        interests.vectors,
-        items,
+        in_full(interests.vectors),
+        in_full(items),
         targets,
         interests.groups,
         scale,

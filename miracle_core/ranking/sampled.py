@@ -34,7 +34,7 @@ from miracle_core.launches import at_once
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import chunks_of_users
 from miracle_core.ranking.pieces import Groups
-from miracle_core.ranking.precision import exact
+from miracle_core.ranking.precision import exact, in_full
 from miracle_core.ranking.seen import HadItems
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def sampled_loss(
         counted: bool [users], over whom the mean is taken; None for all.
     """
     mean: Tensor = _SampledLoss.apply(  # type: ignore[no-untyped-call]
-        interests.vectors,
-        items,
+        in_full(interests.vectors),
+        in_full(items),
         None if seen is None else seen.gain,
         loss,
         interests.groups,
