@@ -56,7 +56,7 @@ class Launches(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operators: Counter[str] = Counter()
         self.syncs: Counter[str] = Counter()
 
@@ -127,7 +127,8 @@ def counted(training: Finetuning) -> Launches:
     order = training.order(1)
     training.system.train()
     training.step(order[: min(size, 8)])
-    with Launches() as launches:
+    launches = Launches()
+    with launches:
         training.step(order[size : 2 * size])
     return launches
 
@@ -143,7 +144,7 @@ def kernels(training: Finetuning) -> int | None:
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         training.step(order[:size])
         torch.cuda.synchronize()
-    return sum(event.count for event in seen.key_averages())
+    return int(sum(event.count for event in seen.key_averages()))
 
 
 def measured(data: Path, system: str, more: Mapping[str, Any]) -> dict[str, dict[str, int] | None]:

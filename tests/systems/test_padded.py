@@ -269,7 +269,7 @@ def test_in_low_precision(kind, own):
     exact, _ = learned(system, batch, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low, slopes = learned(system, batch, torch.float32)
-    torch.testing.assert_close(low.total, exact.total, rtol=0.1, atol=0.1)
+    torch.testing.assert_close(low.total, exact.total, rtol=0.01, atol=0.01)
     assert all(slope.isfinite().all() for slope in slopes.values() if slope is not None)
 
 
