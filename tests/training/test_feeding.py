@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset
+from miracle_core.errors import MiracleError
+from miracle_core.processes import ALONE
+from miracle_core.runs.folder import RunFolder
 from miracle_core.training import feeding
 from miracle_core.training.feeding import Ahead, Resident, Taken, feed
 from miracle_core.training.finetuning import Finetuning, finetune
@@ -121,9 +125,6 @@ def test_a_training_fed_by_a_thread_ends_with_the_same_bits(
 
 def test_nothing_is_read_back_between_reports(tmp_path: Path) -> None:
     """Sums wait for :meth:`Training.collect`; what they come to is what steps found."""
-    from miracle_core.processes import ALONE
-    from miracle_core.runs.folder import RunFolder
-
     settings = quick_settings(tmp_path / "data", train__layout="padded")
     dataset = Dataset.open(settings.data)
     training = Finetuning(settings, RunFolder(tmp_path / "run"), dataset, None, ALONE)
@@ -140,10 +141,6 @@ def test_nothing_is_read_back_between_reports(tmp_path: Path) -> None:
 
 
 def test_pretraining_takes_padded_batches(tmp_path: Path) -> None:
-    from miracle_core.data.corpus import Corpus
-    from miracle_core.processes import ALONE
-    from miracle_core.runs.folder import RunFolder
-
     settings = pretrain_settings(tmp_path, train__layout="padded")
     corpus = Corpus.open(settings.datasets)
     training = Pretraining(settings, RunFolder(tmp_path / "run"), corpus, ALONE)
@@ -153,3 +150,32 @@ def test_pretraining_takes_padded_batches(tmp_path: Path) -> None:
     training.step(np.arange(5))
     training.collect()
     assert set(training.position.sums) > {"contrast", "loss"}
+
+
+def test_a_padded_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "data", train__layout="padded", train__epochs=2)
+    finetune(settings, tmp_path / "whole")
+    steps = iter(range(100))
+    finetune(settings, tmp_path / "run", should_stop=lambda: next(steps) == 2)
+    result = finetune(settings, tmp_path / "run", resume=True)
+    assert result["status"] == "finished"
+    assert same_tensors(
+        tmp_path / "whole" / "model.safetensors", tmp_path / "run" / "model.safetensors"
+    )
+    one, other = (RunFolder(tmp_path / name).history() for name in ("whole", "run"))
+    assert [each["train"] for each in one] == [each["train"] for each in other]
+
+
+def test_no_checkpoint_is_written_after_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    settings = quick_settings(tmp_path / "data", train__epochs=1)
+    finetune(settings, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    before = folder.state.read_bytes()
+    training = Finetuning(settings, folder, Dataset.open(settings.data), None, ALONE)
+    training.step(np.arange(8))
+    with torch.no_grad():
+        next(iter(training.system.parameters())).fill_(torch.nan)
+    training.step(np.arange(8))
+    with pytest.raises(MiracleError, match="not finite"):
+        training.save()
+    assert folder.state.read_bytes() == before

@@ -73,9 +73,9 @@ class Mind(SeveralInterests):
     def routed(self, tokens: Tensor, packed: Packed) -> list[Routed]:
         """The routing of each run of histories of one length."""
         if packed.valid is not None:
-            (shape,) = packed.groups
-            q = (tokens @ self.bilinear.T).view(shape[1], 1, shape[0], -1)
-            items, active = packed.valid.view(shape[1], -1), self.active(packed.lengths())
+            ((length, n),) = packed.groups
+            q = (tokens @ self.bilinear.T).view(n, 1, length, -1)
+            items, active = packed.valid.view(n, length), self.active(packed.lengths())
             iterations = self.settings.iterations
             return [route(q, self.logits, iterations, items=items, active=active)]
         sent = (tokens @ self.bilinear.T).split(packed.token_counts)
