@@ -52,9 +52,10 @@ def test_mps_is_not_refused_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert device_named("mps") == torch.device("mps")
 
 
-@pytest.mark.parametrize(
-    "name", ["gpu", "", "cuda:", "cuda:x", "cpu:1", "mps:0", "CUDA", "cuda:\u0661"]
-)
+WRONG = ["gpu", "", "cuda:", "cuda:x", "cpu:1", "mps:0", "CUDA", "cuda:\u0661"]
+
+
+@pytest.mark.parametrize("name", WRONG)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="is not a device"):
         device_named(name)

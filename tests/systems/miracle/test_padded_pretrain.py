@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from miracle_core.config import make_settings
 from miracle_core.data.packed import Packed, pad_lists
@@ -111,3 +114,27 @@ def test_rows_that_are_not_there_are_no_negatives():
     assert float(nothing.detach()) == 0.0
     nothing.backward()
     assert not u.grad.any()
+
+
+def test_a_step_can_be_captured():
+    """Traced on one batch, without any value, it gives another batch's losses."""
+    model = model_of("gain", torch.float64)
+    text = torch.randn(N_ITEMS, N_TEXT, dtype=torch.float64)
+    one, other = batches(7)[1], batches(8)[1]
+
+    def losses(items, valid, targets, masked):
+        packed = replace(one.packed, items=items, valid=valid)
+        batch = Batch(packed, targets, one.examples, (5, 2), FREQUENCIES)
+        side = ItemSide(text, 3 * torch.arange(N_ITEMS))
+        found = model.pretrain_losses(side, batch, masked, ALONE, 60)
+        return list(found.terms.values())
+
+    def tensors(batch):
+        packed = batch.packed
+        return packed.items, packed.valid, batch.targets % 9, masked_of(packed, 0.3)
+
+    with few_launches(), torch.no_grad():
+        trace = make_fx(losses, tracing_mode="fake", _allow_non_fake_inputs=True)
+        traced = trace(*tensors(one))
+        for found, expected in zip(traced(*tensors(other)), losses(*tensors(other)), strict=True):
+            torch.testing.assert_close(found, expected)
