@@ -94,6 +94,13 @@ def significance_rows(result: dict[str, Any]) -> Iterator[Row]:
         yield name, f"{rate['ours']:.1%} (users as the only source: {rate['users_only']:.1%})"
 
 
+def launches_rows(result: dict[str, Any]) -> Iterator[Row]:
+    """What a step dispatches in each layout."""
+    for layout, counts in result.items():
+        for name, value in (counts or {}).items():
+            yield f"{name} of a step, {layout}", f"{value:,}"
+
+
 def plain_rows(result: dict[str, Any]) -> Iterator[Row]:
     """Every number at the top of a result."""
     for name, value in result.items():
@@ -122,6 +129,7 @@ BENCHMARKS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
         ours_seconds="{:.2f}",
         dense_seconds="{:.2f}",
     ),
+    "launches": launches_rows,
     "index": index_rows,
     "text": text_rows,
     "scaling": scaling_rows,
@@ -137,6 +145,7 @@ QUICK: dict[str, tuple[str, ...]] = {
     "step": ("--rounds", "1", "--batch", "64"),
     "evaluation": ("--rounds", "1"),
     "index": ("--items", "1500"),
+    "launches": ("--batch", "32"),
     "text": ("--items", "32", "--rounds", "1"),
     "scaling": ("--rounds", "1", "--quick"),
     "catalogue": ("--items", "5000", "10000", "--users", "200"),

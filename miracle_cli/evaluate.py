@@ -66,6 +66,13 @@ def evaluate(
     encoder: Annotated[
         str | None, typer.Option(help="Which text features of --data to read.")
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            help="Where to rank; auto takes a GPU of NVIDIA's if there is one.",
+        ),
+    ] = "auto",
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,6 +153,7 @@ def evaluate(
         encoder=None if encoder is None else feature_name(encoder),
         ks=ks,
         seen=seen_option(seen, exclude_seen),
+        device=device,
         keep_top=max(
             0 if save_top_k is None else top_k,
             0 if save_users is None else TOP,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miracle_cli.device import Device
 from miracle_cli.output import bar, message, plain, print_fields, print_json, print_table, shortened
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
@@ -47,6 +48,7 @@ def inspect(
         ),
     ] = None,
     seen: Seen = None,
+    device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what every capsule stands for, and which capsules users activate.
@@ -60,9 +62,12 @@ def inspect(
 
         check(figure)
     from miracle_cli.progress import RichProgress
+    from miracle_core.devices import device_named
     from miracle_core.recommender import Recommender
 
-    recommender = Recommender.load(run, data=data, seen=seen_option(seen), progress=RichProgress())
+    recommender = Recommender.load(
+        run, data=data, device=device_named(device), seen=seen_option(seen), progress=RichProgress()
+    )
     if not recommender.abilities.capsules:
         if figure is not None:
             raise InputError(

@@ -55,6 +55,7 @@ def pretrain(
     seed: training.Seed = None,
     resume: training.Resume = False,
     overwrite: training.Overwrite = False,
+    device: training.Device = None,
     threads: training.Threads = None,
     as_json: training.AsJson = False,
 ) -> None:
@@ -86,6 +87,7 @@ def pretrain(
         "train.patience": patience,
         "train.metric": metric,
         "train.seed": seed,
+        "train.devices": device,
     }
     training.check_modes(resume, overwrite)
     settings = training.settings_of(given, assignments or [], config, out if resume else None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from miracle_cli.device import Device
 from miracle_cli.output import bar, message, print_fields, print_json, print_table, shortened
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
@@ -84,6 +85,7 @@ def recommend(
             help="Search with the run's approximate index (see miracle index).",
         ),
     ] = False,
+    device: Device = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the interests in a history of items, and recommend items for them.
@@ -109,10 +111,13 @@ def recommend(
             remedy="leave out --index or --held-out",
         )
     from miracle_cli.progress import RichProgress
+    from miracle_core.devices import device_named
     from miracle_core.recommender import Recommender
 
     rule = seen_option(seen, exclude_seen)
-    recommender = Recommender.load(run, data=data, seen=rule, progress=RichProgress())
+    recommender = Recommender.load(
+        run, data=data, device=device_named(device), seen=rule, progress=RichProgress()
+    )
     asked = _asked(recommender, typed, user, held_out)
     found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
     if as_json:

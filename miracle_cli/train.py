@@ -83,6 +83,7 @@ def train(
     ] = None,
     resume: training.Resume = False,
     overwrite: training.Overwrite = False,
+    device: training.Device = None,
     threads: training.Threads = None,
     as_json: training.AsJson = False,
 ) -> None:
@@ -112,6 +113,7 @@ def train(
         "train.patience": patience,
         "train.metric": metric,
         "train.seed": seed,
+        "train.devices": device,
     }
     training.check_modes(resume, overwrite)
     if (stages := recipe_of(recipe, out, resume)) is not None:

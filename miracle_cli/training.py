@@ -63,6 +63,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Number of threads [default: one per physical core].")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Where to train [default: auto, a GPU of NVIDIA's if there is one].",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -166,13 +173,16 @@ def _resumed(run: Path, *asked: Mapping[str, Any]) -> Settings:
     wanted = wanted.model_copy(update=update)
     for name in setting_names(type(own)):
         now, then = _value(wanted, name), _value(own, name)
+        if name == "train.devices":
+            continue  # it is no part of what is learned: another machine may go on
         if now != then and isinstance(now, str | int | float | list):
             raise InputError(
                 f"{name} is {now!r}, but the run was begun with {then!r}",
                 where="--resume",
                 remedy="leave it out: a resumed run keeps its settings; or train another --out",
             )
-    return own
+    train = own.train.model_copy(update={"devices": wanted.train.devices})
+    return own.model_copy(update={"train": train})
 
 
 def _value(settings: Any, name: str) -> object:

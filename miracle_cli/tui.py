@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from miracle_cli.device import Device
 from miracle_cli.output import message
 from miracle_core.errors import InputError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
@@ -26,6 +28,7 @@ def tui(
             help="A Dataset to read in place of the run's own; a pre-trained run needs one."
         ),
     ] = None,
+    device: Device = "cpu",
     web: Annotated[
         bool, typer.Option("--web", help="Serve it to a browser instead of this terminal.")
     ] = False,
@@ -44,6 +47,10 @@ def tui(
             remedy="name a run folder, or none to choose among those found",
         )
     _check_data(run, data)
+    if device != "cpu":
+        from miracle_core.devices import device_named
+
+        device_named(device)
     source = None if run is None else Source(run, data)
     if web:
         from tui.web import serve
@@ -55,15 +62,17 @@ def tui(
                 "Whoever has the address with its token controls the explorer: it reads this "
                 "machine's run folders and writes exports."
             )
-        serve(source, host, port, _tell_addresses)
+        serve(source, host, port, _tell_addresses, device)
         return
     from tui.app import ExplorerApp
+    from tui.engine import load_recommender
     from tui.session import Session, session_file
     from tui.terminal import require_terminal
     from tui.terminal import run as run_in_terminal
 
     require_terminal()
-    explorer = ExplorerApp(source, session=Session.load(session_file()))
+    load = partial(load_recommender, device=device)
+    explorer = ExplorerApp(source, load=load, session=Session.load(session_file()))
     run_in_terminal(explorer)
     if explorer.return_code:
         raise typer.Exit(explorer.return_code)

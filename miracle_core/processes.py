@@ -20,7 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from miracle_core.errors import OtherProcessError
+from miracle_core.devices import AUTO, device_named
+from miracle_core.errors import InputError, OtherProcessError
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,12 @@ class Processes:
             return batch, Processes(device=self.device), 1 / self.size
         return np.array_split(batch, self.size)[self.rank], self, 1.0
 
-    def fraction(self, n: int) -> float:
-        """N as a part of its sum over the processes."""
+    def fraction(self, n: int | Tensor) -> float | Tensor:
+        """N as a part of its sum over the processes; of a scalar on the device one there."""
+        if self.size == 1:
+            return 1.0
+        if isinstance(n, Tensor):
+            return n / self.sum(n)
         return n / self.sum(torch.tensor(n)).item()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, int]:
@@ -95,6 +100,8 @@ class Processes:
 
     def any(self, *flags: bool) -> list[bool]:
         """Whether each flag is set in any process."""
+        if self.size == 1:
+            return list(flags)
         return [count > 0 for count in self.sum(torch.tensor(flags, dtype=torch.int64)).tolist()]
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
@@ -137,22 +144,34 @@ class Processes:
 ALONE = Processes()
 
 
-def processes() -> Processes:
+def processes(device: str = AUTO, where: str = "--device") -> Processes:
     """Those that the launcher started, joined; or this process alone.
 
-    Each takes a GPU of its own where there are any.
+    Args:
+        device: the name of where to compute; ``auto`` takes a GPU if there is one. Of several
+            processes each takes a GPU of its own.
+        where: what to call the place in an error.
+
+    Raises:
+        InputError: there is no such device, or several processes are to share one.
     """
-    cuda = torch.cuda.is_available()
+    named = device_named(device, where)
     if "WORLD_SIZE" not in os.environ:
-        return Processes(device=torch.device("cuda" if cuda else "cpu"))
-    device = torch.device("cpu")
+        return Processes(device=named)
+    if ":" in device or named.type == "mps":
+        raise InputError(
+            f"several processes can't share {device}",
+            where=where,
+            remedy="write cuda, of which each takes one, or cpu",
+        )
+    cuda, named = named.type == "cuda", torch.device("cpu")
     if cuda:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
+        named = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(named)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Processes(dist.get_rank(), dist.get_world_size(), device)
+    return Processes(dist.get_rank(), dist.get_world_size(), named)
 
 
 class _Gather(torch.autograd.Function):

@@ -124,14 +124,19 @@ class Reporter:
         self._loop.call_soon_threadsafe(self._tell, stage)
 
 
-def load_recommender(source: Source, progress: Progress) -> Recommender:
+def load_recommender(source: Source, progress: Progress, device: str = "cpu") -> Recommender:
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
+    from miracle_core.devices import device_named
     from miracle_core.recommender import Recommender
 
     progress.start("reading the run", None, "")
     recommender = Recommender.load(
-        source.run, data=source.data, progress=progress, weights=source.weights
+        source.run,
+        data=source.data,
+        device=device_named(device),
+        progress=progress,
+        weights=source.weights,
     )
     # The first answer makes what later ones find ready.
     recommender.recommend([0], DEPTH)

@@ -88,7 +88,11 @@ class ExplorerServer(Server):
 
 
 def serve(
-    source: Source | None, host: str, port: int, tell: Callable[[Sequence[str]], None]
+    source: Source | None,
+    host: str,
+    port: int,
+    tell: Callable[[Sequence[str]], None],
+    device: str = "cpu",
 ) -> None:
     """Serve the explorer until Ctrl-C.
 
@@ -97,6 +101,7 @@ def serve(
         host: the address.
         port: the port.
         tell: hears of the addresses to open, with the token, once they can be opened.
+        device: the name of where the model runs.
 
     Raises:
         InputError: the address can't be served on.
@@ -106,6 +111,8 @@ def serve(
         words.append(str(source.run.absolute()))
         if source.data is not None:
             words += ["--data", str(source.data.absolute())]
+    if device != "cpu":
+        words += ["--device", device]
     access = Access(host, port)
     try:
         ExplorerServer(shlex.join(words), access).run(lambda: tell(access.addresses))

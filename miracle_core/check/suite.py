@@ -17,6 +17,7 @@ from miracle_core.data.packed import pack
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.files import write_text
+from miracle_core.processes import ALONE
 from miracle_core.ranking.order import tie_order, top_k
 from miracle_core.ranking.seen import Seen
 from miracle_core.recommender.recommender import Recommender
@@ -25,11 +26,14 @@ from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import TrainedRun, build_system, sizes_of
 from miracle_core.runs.tensors import load_tensors
 from miracle_core.systems.base import System
-from miracle_core.training.finetuning import finetune
+from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.tuning.space import check_search
 
 # A history's scores may differ by so much, relative to the largest, from one batch to another.
 TOLERANCE = 1e-4
+# The losses and gradients of so many examples may differ by so much from one layout to the other,
+# relative to the largest.
+PADDED_EXAMPLES, PADDED_TOLERANCE = 256, 1e-5
 
 
 class BrokenContractError(MiracleError):
@@ -244,6 +248,50 @@ def _needs_no_text(shop: Workshop) -> None:
     finetune(shop.asked(data=str(shop.textless)), shop.folder / "without-text")
 
 
+def _padded(shop: Workshop) -> None:
+    if not shop.spec.system_class().padded:
+        _refuses_padding(shop)
+        return
+    run = shop.trained
+    parts, found = [], []
+    for layout in ("packed", "padded"):
+        settings = shop.asked(train={"layout": layout})
+        beside = RunFolder(shop.folder / layout)
+        training = Finetuning(settings, beside, run.dataset, None, ALONE)
+        training.system.load_state_dict(run.system.state_dict())
+        training.system.eval()
+        some = np.arange(min(training.n_examples, PADDED_EXAMPLES))
+        _, _, values = training.learn(some, 1.0)
+        slopes = [(n, p.grad) for n, p in training.system.named_parameters() if p.grad is not None]
+        parts.append((values, slopes))
+        found.append(evaluate(training.system.scorer(training.items), run.dataset, "valid"))
+    (values, slopes), (padded_values, padded_slopes) = parts
+    if not torch.allclose(values, padded_values, rtol=PADDED_TOLERANCE):
+        raise _broken(
+            f"its losses are {values.tolist()} of packed histories and {padded_values.tolist()} of "
+            "padded ones"
+        )
+    largest = max(float(slope.norm()) for _, slope in slopes)
+    for (name, slope), (_, other) in zip(slopes, padded_slopes, strict=True):
+        if float((slope - other).norm()) > PADDED_TOLERANCE * largest:
+            raise _broken(f"the gradient of {name!r} is another where histories are padded")
+    if not np.array_equal(found[0].ranks, found[1].ranks):
+        raise _broken("it ranks otherwise where histories are padded")
+
+
+def _refuses_padding(shop: Workshop) -> None:
+    out = shop.folder / "padded"
+    try:
+        finetune(shop.asked(train={"layout": "padded"}), out)
+    except InputError as error:
+        if "padded" not in error.what:
+            raise _broken(f"refused padded histories for another reason: {error}") from error
+    else:
+        raise _broken("it does not say that it takes padded histories, and trained on them")
+    if out.exists():
+        raise _broken("a refused training left a folder")
+
+
 CHECKS = (
     Check("settings", "Settings survive being written and read.", _settings),
     Check(
@@ -260,6 +308,12 @@ CHECKS = (
         "resumes",
         "A run that was stopped and resumed ends with the same weights.",
         _resumes,
+        lambda spec: "train" in spec.stages,
+    ),
+    Check(
+        "padded",
+        "Padded histories give the losses, gradients and ranks of packed ones, or are refused.",
+        _padded,
         lambda spec: "train" in spec.stages,
     ),
     Check("alone", "A history's scores don't depend on what else is in its batch.", _alone),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from miracle_core.config.search import SearchSpace
 from miracle_core.registry import Mode
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Layout = Literal["auto", "packed", "padded"]
 Preset = Literal["default", "paper", "reference"]
 Recommendation = Literal["softmax", "bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
 Start = Literal["scratch", "pretrained", "pretraining"]
@@ -115,6 +117,12 @@ class TrainSettings(Section):
         seed: of every random stream.
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).
+        devices: where it is trained: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, a GPU of
+            NVIDIA's if there is one. Of several processes each takes one. A run that goes on may do
+            so elsewhere.
+        layout: how the histories of a batch lie side by side: ``packed``, without padding, which a
+            processor likes; ``padded`` to one length, in fixed shapes, which a GPU likes; ``auto``
+            takes what the device likes. The results are the same, but for rounding and noise.
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
         test: measure the test part once, when training has ended; false leaves it unread.
     """
@@ -131,8 +139,17 @@ class TrainSettings(Section):
     freeze: bool = False
     seed: int = Field(2023, ge=0, lt=2**63)
     precision: Precision = "fp32"
+    devices: str = "auto"
+    layout: Layout = "auto"
     accumulation: int = Field(1, ge=1)
     test: bool = True
+
+    @field_validator("devices")
+    @classmethod
+    def _device_name(cls, value: str) -> str:
+        if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|mps", value) is None:
+            raise ValueError("is not a device; write auto, cpu, cuda, cuda:1 or mps")
+        return value
 
     @field_validator("metric")
     @classmethod

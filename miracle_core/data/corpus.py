@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from miracle_core.data.dataset import Dataset, EncoderIdentity, FeatureSet
-from miracle_core.data.packed import Packed, pack
+from miracle_core.data.packed import Packed, pack, pad
 from miracle_core.data.ragged import ragged
 from miracle_core.errors import InputError, command
 
@@ -146,12 +146,13 @@ class Corpus:
             parts.append(taken * (share / size / len(self)))
         return np.concatenate(parts)
 
-    def batch(self, chosen: Integers, max_length: int) -> CorpusBatch:
+    def batch(self, chosen: Integers, max_length: int, *, padded: bool = False) -> CorpusBatch:
         """Gather examples by number, of whatever domains.
 
         Args:
             chosen: int64 [histories], numbers of examples, from 0 to ``len(self)``.
             max_length: N, the newest items kept of a history.
+            padded: histories are padded, not packed.
         """
         histories, lengths, targets = [], [], []
         domains = np.searchsorted(self._first_example, chosen, side="right") - 1
@@ -169,7 +170,8 @@ class Corpus:
         items, places = np.unique(np.concatenate([flat, wanted]), return_inverse=True)
         ends = np.cumsum(np.concatenate(lengths))
         starts = ends - np.concatenate(lengths)
-        packed = pack(places[: len(flat)], starts, ends, max_length)
+        lay_out = pad if padded else pack
+        packed = lay_out(places[: len(flat)], starts, ends, max_length)
         return CorpusBatch(packed, places[len(flat) :][packed.order.numpy()], items)
 
     def text(self, items: Integers) -> npt.NDArray[np.floating[Any]]:

@@ -1,9 +1,15 @@
-"""Histories of a batch with no padding at all.
+"""Histories of a batch, in one of two layouts.
 
-The valid items of all histories lie end to end in one row of tokens, histories of one length next
-to each other. What treats an item alone (a linear layer, a norm) runs once over all tokens; what
-mixes the items of a history (attention, routing) sees each group of equal length as a plain
-``[histories, length, ...]`` view. Padding can't influence a result because there is none.
+**Packed**: no padding at all. The items of all histories lie end to end in one row of tokens,
+histories of one length next to each other. What treats an item alone (a linear layer, a norm) runs
+once over all tokens; what mixes the items of a history (attention, routing) sees each group of
+equal length as a plain ``[histories, length, ...]`` view. Padding can't influence a result because
+there is none. This is what a processor likes.
+
+**Padded**: every history is filled up to N places on its left, so there is one group, and a mask
+says which tokens are items. All shapes are fixed and nothing is counted from the data, which is
+what a GPU likes (docs/decisions/0031). Modules take either: :class:`Packed` has the methods that
+tell items from padding.
 """
 
 from __future__ import annotations
@@ -22,20 +28,24 @@ from miracle_core.data.ragged import ragged
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch of histories, packed.
+    """A batch of histories, packed or padded.
 
     Attributes:
-        items: int64 [tokens], item indices; histories end to end, shortest first.
+        items: int64 [tokens], item indices; histories end to end, shortest first. A padded
+            history begins with places that repeat its newest item and mean nothing.
         positions: int64 [tokens], the place of each item counted so that the newest item of any
             history is at ``max_length - 1``.
-        groups: (length, histories) of each run of equal length, shortest first.
+        groups: (length, histories) of each run of equal length, shortest first; of a padded batch
+            the one run ((N, histories),).
         order: int64 [histories], packed history b is the caller's history ``order[b]``.
+        valid: bool [tokens], which tokens of a padded batch are items; None in a packed one.
     """
 
     items: Tensor
     positions: Tensor
     groups: tuple[tuple[int, int], ...]
     order: Tensor
+    valid: Tensor | None = None
 
     @property
     def n_histories(self) -> int:
@@ -44,7 +54,7 @@ class Packed:
 
     @property
     def n_tokens(self) -> int:
-        """Items in all histories together."""
+        """Tokens of all histories together, padding among them."""
         return self.items.numel()
 
     @property
@@ -54,10 +64,16 @@ class Packed:
 
     def history_of_token(self) -> Tensor:
         """The packed history each token belongs to, int64 [tokens]."""
+        if self.valid is not None:
+            ((length, count),) = self.groups
+            histories = torch.arange(count, device=self.items.device)
+            return histories.unsqueeze(1).expand(-1, length).reshape(-1)
         return torch.repeat_interleave(self.lengths(), output_size=self.n_tokens)
 
     def lengths(self) -> Tensor:
         """Items of each packed history, int64 [histories]."""
+        if self.valid is not None:
+            return self.valid.view(self.n_histories, -1).sum(1)
         device = self.items.device
         return torch.repeat_interleave(
             torch.tensor([length for length, _ in self.groups], device=device),
@@ -66,13 +82,49 @@ class Packed:
 
     def last_tokens(self) -> Tensor:
         """The place of each history's newest item among all tokens, int64 [histories]."""
+        if self.valid is not None:
+            ((length, _),) = self.groups
+            return torch.arange(length - 1, self.n_tokens, length, device=self.items.device)
         return self.lengths().cumsum(0) - 1
 
     def places(self) -> Tensor:
-        """Each item's place in its history, the oldest at 0, int64 [tokens]."""
+        """Each item's place in its history, the oldest at 0, int64 [tokens]; of padding 0."""
+        if self.valid is not None:
+            before = self.valid.view(self.n_histories, -1).cumsum(1) - 1
+            return before.clamp_min_(0).flatten()
         lengths = self.lengths()
         starts = (lengths.cumsum(0) - lengths)[self.history_of_token()]
         return torch.arange(self.n_tokens, device=starts.device) - starts
+
+    # Only the items, not the padding.
+
+    def filled(self, x: Tensor, value: float) -> Tensor:
+        """Numbers of tokens, [tokens] or [tokens, any], with ``value`` in place of padding's."""
+        if self.valid is None:
+            return x
+        return x.masked_fill(self.off(x.dim()), value)
+
+    def off(self, dims: int = 1) -> Tensor:
+        """Which tokens are padding, bool [tokens, 1, ...] of so many dimensions."""
+        if self.valid is None:
+            raise ValueError("a packed batch has no padding")
+        return self.valid.logical_not().view(-1, *[1] * (dims - 1))
+
+    def n_items(self) -> int | Tensor:
+        """How many items there are: of a padded batch a scalar on its device, read by no one."""
+        return self.n_tokens if self.valid is None else self.valid.sum()
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over the items of numbers of tokens: [tokens, any] to [any]."""
+        if self.valid is None:
+            return x.mean(0)
+        return self.filled(x, 0.0).sum(0) / self.valid.sum()
+
+    def count(self, numbers: Tensor, n: int) -> Tensor:
+        """How many items have each number: int64 [tokens], below ``n``, to int64 [n]."""
+        if self.valid is None:
+            return torch.bincount(numbers, minlength=n)
+        return numbers.new_zeros(n).scatter_add_(0, numbers, self.valid.to(numbers.dtype))
 
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
@@ -83,7 +135,13 @@ class Packed:
         Returns:
             The smaller batch (its ``order`` still names the caller's histories), and the places
             of its items among this batch's, int64 [tokens].
+
+        Raises:
+            ValueError: the batch is padded; how many are chosen is not known without waiting for
+                the device. Keep all histories and leave some out of what is summed.
         """
+        if self.valid is not None:
+            raise ValueError("no histories can be taken out of a padded batch")
         tokens = chosen[self.history_of_token()].nonzero().squeeze(1)
         counts = [int(part.sum()) for part in chosen.split([count for _, count in self.groups])]
         kept = zip(self.groups, counts, strict=True)
@@ -106,7 +164,12 @@ class Packed:
         Returns:
             The batch, histories sorted anew by length (its ``order`` still names the caller's),
             and the places of its items among this batch's, int64 [tokens].
+
+        Raises:
+            ValueError: the batch is padded.
         """
+        if self.valid is not None:
+            raise ValueError("no items can be taken out of a padded batch")
         history = self.history_of_token()
         lengths = torch.bincount(history[kept], minlength=self.n_histories)
         by_length = lengths.argsort(stable=True)
@@ -143,6 +206,8 @@ class Packed:
             The longer batch, and where each of its tokens comes from, int64 [tokens + histories]:
             a token of this batch, or ``n_tokens`` + a history for the one that it got.
         """
+        if self.valid is not None:
+            raise ValueError("no item can be added to padded histories")
         last = self.last_tokens()
         histories = torch.arange(self.n_histories, device=last.device)
         own = torch.arange(self.n_tokens, device=last.device)
@@ -159,6 +224,18 @@ class Packed:
             source,
         )
 
+    def pinned(self, device: torch.device) -> Packed:
+        """The same batch in memory that a GPU fetches from by itself; as it is for others."""
+        if device.type != "cuda":
+            return self
+        return Packed(
+            self.items.pin_memory(),
+            self.positions.pin_memory(),
+            self.groups,
+            self.order.pin_memory(),
+            None if self.valid is None else self.valid.pin_memory(),
+        )
+
     def to(self, device: torch.device | str) -> Packed:
         """The same batch on another device."""
         return Packed(
@@ -166,7 +243,55 @@ class Packed:
             self.positions.to(device, non_blocking=True),
             self.groups,
             self.order.to(device, non_blocking=True),
+            None if self.valid is None else self.valid.to(device, non_blocking=True),
         )
+
+
+def gather(sequences: Tensor, starts: Tensor, ends: Tensor, max_length: int) -> Packed:
+    """Gather ``sequences[starts[i]:ends[i]]``, the last ``max_length`` items of each, padded.
+
+    It works where the tensors are, and all its shapes are known beforehand.
+
+    Args:
+        sequences: integer [interactions], item indices.
+        starts: int64 [histories], where each history begins; none is empty.
+        ends: int64 [histories], one past where it ends.
+        max_length: N, the places of each history.
+    """
+    n, device = len(starts), starts.device
+    ends = ends.unsqueeze(1)
+    places = ends + torch.arange(-max_length, 0, device=device)
+    valid = places >= starts.unsqueeze(1)
+    items = sequences[torch.where(valid, places, ends - 1)]
+    return Packed(
+        items.to(torch.int64).flatten(),
+        torch.arange(max_length, device=device).repeat(n),
+        ((max_length, n),),
+        torch.arange(n, device=device),
+        valid.flatten(),
+    )
+
+
+def pad(
+    sequences: npt.NDArray[Any],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    max_length: int,
+) -> Packed:
+    """The same of arrays, which may be memory-mapped; histories stay in the caller's order.
+
+    Raises:
+        ValueError: a history is empty; a user of no item has no interests.
+    """
+    lengths = ends - starts
+    if lengths.size and lengths.min() < 1:
+        raise ValueError(f"history {int(np.argmin(lengths))} of the batch is empty")
+    # What is read of the sequences is all that is copied of them.
+    rows, places = ragged(np.maximum(starts, ends - max_length), np.minimum(lengths, max_length))
+    own = torch.from_numpy(np.asarray(sequences[places], dtype=np.int64))
+    after = torch.from_numpy(np.bincount(rows, minlength=len(starts)).cumsum())
+    before = torch.cat([after.new_zeros(1), after[:-1]])
+    return gather(own, before, after, max_length)
 
 
 def pack(
@@ -208,7 +333,18 @@ def pack(
 
 def pack_lists(histories: Sequence[Sequence[int]], max_length: int) -> Packed:
     """Pack histories given as lists of item indices (oldest first)."""
+    return pack(*_end_to_end(histories), max_length)
+
+
+def pad_lists(histories: Sequence[Sequence[int]], max_length: int) -> Packed:
+    """Pad histories given as lists of item indices (oldest first)."""
+    return pad(*_end_to_end(histories), max_length)
+
+
+def _end_to_end(
+    histories: Sequence[Sequence[int]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
     ends = np.cumsum(lengths)
     flat = np.array([item for history in histories for item in history], dtype=np.int64)
-    return pack(flat, ends - lengths, ends, max_length)
+    return flat, ends - lengths, ends

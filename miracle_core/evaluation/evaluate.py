@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from miracle_core.data.dataset import Dataset, Examples, Split
-from miracle_core.data.packed import pack
+from miracle_core.data.packed import Packed, pack, pad
 from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS, UNRANKED, ranking_metrics
 from miracle_core.processes import ALONE, Processes
@@ -137,7 +137,7 @@ def evaluate(
     top_scores = np.empty((n, keep_top), dtype=np.float32)
     with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
         for batch, starts, ends in _batches(dataset, examples):
-            packed = pack(dataset.sequences, starts, ends, scorer.max_length)
+            packed = _packed(scorer, dataset, starts, ends)
             order = packed.order.numpy()
             seen = None
             if leave_out:
@@ -196,6 +196,15 @@ def by_length(dataset: Dataset, examples: Examples) -> Examples:
     return Examples(examples.users[order], examples.positions[order])
 
 
+def _packed(
+    scorer: Scorer, dataset: Dataset, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> Packed:
+    """A batch in the layout that the scorer likes."""
+    if scorer.padded and scorer.max_length is not None:
+        return pad(dataset.sequences, starts, ends, scorer.max_length)
+    return pack(dataset.sequences, starts, ends, scorer.max_length)
+
+
 def _batches(
     dataset: Dataset, examples: Examples
 ) -> Iterator[tuple[slice, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
@@ -207,7 +216,7 @@ def _batches(
 
 def _adding(counts: npt.NDArray[np.int64], interests: Interests) -> npt.NDArray[np.int64]:
     """Counts of users by the number of an interest, with those of a batch added."""
-    used = np.bincount(interests.which.cpu().numpy(), minlength=len(counts))
+    used = np.bincount(interests.used().cpu().numpy(), minlength=len(counts))
     used[: len(counts)] += counts
     return used
 

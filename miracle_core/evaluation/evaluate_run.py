@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from miracle_core.config import SeenRule, make_settings
 from miracle_core.data.dataset import Dataset, Split
+from miracle_core.devices import AUTO
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.evaluation.metrics import DEFAULT_KS
@@ -82,6 +83,7 @@ def evaluate_run(
     ks: Sequence[int] = DEFAULT_KS,
     seen: SeenRule | None = None,
     keep_top: int = 0,
+    device: str = AUTO,
     progress: Progress = SILENT,
 ) -> RunEvaluation:
     """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
@@ -98,11 +100,13 @@ def evaluate_run(
         seen: what becomes of items that the history holds; None takes the rule that the run was
             trained by.
         keep_top: keep each user's so many best items.
+        device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: told of users done.
 
     Raises:
         InputError: no run, changed data, another catalogue than a transductive run's, text
-            features of another encoder than the run's, or a pre-trained run and no ``data``.
+            features of another encoder than the run's, a pre-trained run and no ``data``, or no
+            such device.
     """
     if data is None and encoder is not None:
         raise InputError(
@@ -111,7 +115,7 @@ def evaluate_run(
             remedy="leave it out, or name a Dataset with --data",
         )
     other = None if data is None else Dataset.open(data)
-    together = processes()
+    together = processes(device)
     trained = load_run(run, other, encoder=encoder).on(together.device)
     dataset = trained.dataset
     rule = seen_rule(trained, seen)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Split
+from miracle_core.devices import AUTO
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.metrics import DEFAULT_KS
@@ -24,6 +25,7 @@ def evaluate_runs(
     ks: Sequence[int] = DEFAULT_KS,
     seen: SeenRule | None = None,
     keep_top: int = 0,
+    device: str = AUTO,
     progress: Progress = SILENT,
 ) -> list[RunEvaluation]:
     """Evaluate runs by :func:`miracle_core.evaluation.evaluate_run.evaluate_run`, in their order.
@@ -37,6 +39,7 @@ def evaluate_runs(
         ks: cut-offs of the metrics.
         seen: the seen rule for all; None takes that of their training, which must then be the same.
         keep_top: keep each user's so many best items.
+        device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: told of users done.
 
     Raises:
@@ -59,6 +62,7 @@ def evaluate_runs(
             ks=ks,
             seen=seen,
             keep_top=keep_top,
+            device=device,
             progress=progress,
         )
         for path in paths

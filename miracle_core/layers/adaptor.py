@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 (the name everybody knows)
 
+from miracle_core.launches import at_once
 from miracle_core.layers.dropout import Mask
 from miracle_core.layers.linear import INIT_STD
 from miracle_core.ranking.precision import add_product, exact, product_type
@@ -141,8 +142,9 @@ class _GatedExperts(torch.autograd.Function):
         kept: list[Tensor] = []
         # All of them first: what stays, taken between what is freed, would leave holes in memory of
         # twenty times its size.
-        masks = [Mask.draw(low_t[rows], share) for rows in _blocks(items)]
-        for rows, mask in zip(_blocks(items), masks, strict=True):
+        blocks = _blocks(items, weight)
+        masks = [Mask.draw(low_t[rows], share) for rows in blocks]
+        for rows, mask in zip(blocks, masks, strict=True):
             outputs = (mask.keep(low_t[rows]) @ low_weight).unflatten(1, (experts, -1))
             # The experts' few weights are scaled in place of the text.
             weights = (g[rows] * mask.scale).to(low).unsqueeze(1)
@@ -175,8 +177,9 @@ class _GatedExperts(torch.autograd.Function):
         torch.mul(bias.T.unsqueeze(2), d_offset, out=d_weight)
         dg = torch.empty_like(g)
         # One buffer for every block: fresh memory costs more than filling it.
-        buffer = t.new_empty(min(BLOCK_ROWS, items), *weight.shape[1:])
-        for number, rows in enumerate(_blocks(items)):
+        blocks = _blocks(items, weight)
+        buffer = t.new_empty(blocks[0].stop if blocks else 0, *weight.shape[1:])
+        for number, rows in enumerate(blocks):
             mask = Mask.saved(masks[number : number + 1], ctx.share)
             text = mask.keep(t[rows])
             low_dx = dx[rows].to(low)
@@ -194,5 +197,9 @@ class _GatedExperts(torch.autograd.Function):
         return None, dg, d_bias, d_weight, d_identity, None
 
 
-def _blocks(items: int) -> list[slice]:
-    return [slice(i, min(i + BLOCK_ROWS, items)) for i in range(0, items, BLOCK_ROWS)]
+def _blocks(items: int, weight: Tensor) -> list[slice]:
+    """Rows that are taken together; where launches count, as many as may be kept."""
+    size = BLOCK_ROWS
+    if at_once(weight):
+        size = max(_GatedExperts.KEEP_ELEMENTS // weight[0].numel(), BLOCK_ROWS)
+    return [slice(i, min(i + size, items)) for i in range(0, items, size)]

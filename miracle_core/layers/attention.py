@@ -1,7 +1,8 @@
-"""Self-attention inside packed histories (the MHA of eq. 6), forward and backward in one place.
+"""Self-attention inside histories (the MHA of eq. 6), forward and backward in one place.
 
 Groups of equally long histories are attended to one after another, straight from the packed
-queries, keys and values and into the packed result: nothing is split, joined again or padded.
+queries, keys and values and into the packed result: nothing is split or joined again. A padded
+batch is one group, in which padding is hidden.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from miracle_core.data.packed import Packed
 from miracle_core.layers.dropout import Mask
 
 Groups = tuple[tuple[int, int], ...]
@@ -21,7 +23,7 @@ Groups = tuple[tuple[int, int], ...]
 
 def packed_attention(
     query_key_value: Tensor,
-    groups: Groups,
+    packed: Packed,
     heads: int,
     dropout: float,
     training: bool,
@@ -32,20 +34,33 @@ def packed_attention(
 
     Args:
         query_key_value: [tokens, 3 d], each token's query, key and value, heads side by side.
-        groups: (length, histories) of each run of equally long histories.
+        packed: the histories that they lie in.
         heads: attention heads.
         dropout: share of attention weights dropped in training.
         training: whether to drop any.
         causal: items see themselves and older ones only, not the whole history.
 
     Returns:
-        [tokens, d].
+        [tokens, d]; of padding something finite that means nothing.
     """
     share = dropout if training else 0.0
+    hidden = None if packed.valid is None else _hidden(packed, packed.valid, causal)
     attended: Tensor = _PackedAttention.apply(  # type: ignore[no-untyped-call]
-        query_key_value, groups, heads, share, causal
+        query_key_value, packed.groups, heads, share, causal, hidden
     )
     return attended
+
+
+def _hidden(packed: Packed, valid: Tensor, causal: bool) -> Tensor:
+    """Which keys each query of a padded history does not see, bool [histories, N, N].
+
+    Each sees itself, padding too: a softmax over nothing would be no number.
+    """
+    ((n, count),) = packed.groups
+    hidden = valid.logical_not().view(count, 1, n).expand(-1, n, -1)
+    if causal:
+        hidden = hidden | torch.ones(n, n, dtype=torch.bool, device=valid.device).triu(1)
+    return hidden & ~torch.eye(n, dtype=torch.bool, device=valid.device)
 
 
 def _walk(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]:
@@ -85,7 +100,13 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, qkv: Tensor, groups: Groups, heads: int, share: float, causal: bool
+        ctx: Any,
+        qkv: Tensor,
+        groups: Groups,
+        heads: int,
+        share: float,
+        causal: bool,
+        hidden: Tensor | None,
     ) -> Tensor:
         tokens, width = qkv.shape[0], qkv.shape[1] // 3
         scores = qkv.new_empty(sum(heads * b * n * n for n, b in groups))
@@ -95,7 +116,9 @@ class _PackedAttention(torch.autograd.Function):
             for head in range(heads):
                 torch.bmm(q_k_v[head], q_k_v[heads + head].transpose(1, 2), out=logits[head])
         scores.mul_(1.0 / math.sqrt(width // heads))
-        if causal:
+        if hidden is not None:
+            scores.view(heads, *hidden.shape).masked_fill_(hidden, -torch.inf)
+        elif causal:
             _hide_later(scores, groups, heads)
         weights = torch.empty_like(scores)
         for n, b, _, places in _walk(groups, heads):
@@ -116,7 +139,7 @@ class _PackedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         qkv, weights, used, *kept = ctx.saved_tensors
         heads = ctx.heads
         d_qkv = torch.empty_like(qkv)
@@ -145,4 +168,4 @@ class _PackedAttention(torch.autograd.Function):
                 q, k = q_k_v[head], q_k_v[heads + head]
                 d_q_k_v[head].copy_(torch.bmm(d_logits[head], k))
                 d_q_k_v[heads + head].copy_(torch.bmm(d_logits[head].transpose(1, 2), q))
-        return d_qkv, None, None, None, None
+        return d_qkv, None, None, None, None, None

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.launches import at_once
+
 # Shorter vectors are divided by this, as torch's normalize does.
 SHORTEST = 1e-12
 ROWS = 512
@@ -61,8 +63,9 @@ def _gradient(v: Tensor, factor: Tensor, slope: Tensor, dy: Tensor) -> Tensor:
     """The gradient factor dy + slope <v, dy> v, factor and slope [rows, 1]."""
     dx = torch.empty_like(dy)
     # Some rows at a time, so that the second and third look find them in the cache.
-    for start in range(0, len(v), ROWS):
-        rows = slice(start, start + ROWS)
+    step = max(len(v), 1) if at_once(v) else ROWS
+    for start in range(0, len(v), step):
+        rows = slice(start, start + step)
         own, given, to = v[rows], dy[rows], dx[rows]
         along = torch.mul(own, given, out=to).sum(1, keepdim=True)
         torch.mul(given, factor[rows], out=to).addcmul_(own, along.mul_(slope[rows]))

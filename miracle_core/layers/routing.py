@@ -17,7 +17,8 @@ class Routed:
     Attributes:
         q: [n, 1 or k, l, d], what each item sends to each interest.
         logits: b of the last iteration, [n, k, l].
-        weights: c of the last iteration, [n, k, l]; over the interests they sum to 1.
+        weights: c of the last iteration, [n, k, l]; over the interests they sum to 1, and are 0 of
+            padding.
         sums: z = sum over items of c q, [n, k, d], before they are squashed.
     """
 
@@ -31,7 +32,14 @@ class Routed:
         return squash(self.sums.flatten(0, 1)).view_as(self.sums)
 
 
-def route(q: Tensor, start: Tensor, iterations: int) -> Routed:
+def route(
+    q: Tensor,
+    start: Tensor,
+    iterations: int,
+    *,
+    items: Tensor | None = None,
+    active: Tensor | None = None,
+) -> Routed:
     """Route the items of histories of one length to interests.
 
         c = softmax over interests of b,  z_j = sum_i c_ij q_ij,  u_j = squash(z_j),
@@ -45,12 +53,19 @@ def route(q: Tensor, start: Tensor, iterations: int) -> Routed:
             to all.
         start: [k, l], the first b.
         iterations: how often weights are made, from 1.
+        items: bool [n, l], what is no padding; None: all is.
+        active: bool [n, k], the interests that each history has, at least one; None: all. The
+            others' sums are 0.
     """
     with torch.no_grad():
         sent = q.detach()
         logits = start.to(q.dtype).expand(len(q), -1, -1)
+        if active is not None:
+            logits = logits.masked_fill(~active.unsqueeze(2), -torch.inf)
         for iteration in range(iterations):
             weights = logits.softmax(1)
+            if items is not None:
+                weights = weights * items.unsqueeze(1)
             if iteration + 1 < iterations:
                 sums = _sums(weights, sent)
                 u = squash(sums.flatten(0, 1)).view_as(sums)

@@ -65,7 +65,7 @@ class TransformerLayer(nn.Module):
     def _attended(self, h: Tensor, packed: Packed) -> Tensor:
         attended = packed_attention(
             self.query_key_value(h),
-            packed.groups,
+            packed,
             self.heads,
             self.dropout,
             self.training,

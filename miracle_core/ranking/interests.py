@@ -18,12 +18,15 @@ class Interests:
             (eq. 8), 0 in a system with one interest a user.
         users: int64 [histories], the packed history that the i-th run of interests belongs to.
         groups: (interests a user, users) of each run, fewest interests first.
+        active: bool [interests], which there are. In a padded batch all users have places for
+            equally many, and what lies in the others means nothing. None: all are there.
     """
 
     vectors: Tensor
     which: Tensor
     users: Tensor
     groups: tuple[tuple[int, int], ...]
+    active: Tensor | None = None
 
     @property
     def n_users(self) -> int:
@@ -46,11 +49,17 @@ class Interests:
 
     def counts(self) -> Tensor:
         """Interests of each of ``users``, int64 [histories]."""
+        if self.active is not None:
+            return self.active.view(self.n_users, -1).sum(1)
         device = self.users.device
         return torch.repeat_interleave(
             torch.tensor([k for k, _ in self.groups], device=device),
             torch.tensor([n for _, n in self.groups], device=device),
         )
+
+    def used(self) -> Tensor:
+        """Which of the system's interests there are, int64 [active interests]."""
+        return self.which if self.active is None else self.which[self.active]
 
     def rows_of(self, users: Tensor, which: Tensor) -> Tensor:
         """Where the interests of some (user, number) pairs lie in ``vectors``.
@@ -62,6 +71,11 @@ class Interests:
         Returns:
             int64 [pairs].
         """
+        if self.active is not None:
+            ((k, n),) = self.groups
+            places = self.which.view(n, k)[users] == which.unsqueeze(1)
+            places = places & self.active.view(n, k)[users]
+            return users * k + places.to(torch.int8).argmax(1)
         width = int(torch.cat([self.which, which]).max()) + 1
         own = torch.repeat_interleave(self.users, self.counts()) * width + self.which
         order = own.argsort()

@@ -8,25 +8,27 @@ depend on the catalogue.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from miracle_core.launches import at_once
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.pieces import Groups, Piece
-from miracle_core.ranking.precision import add_product, product_type
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.precision import add_product, in_full, product_type
+from miracle_core.ranking.seen import HadItems
 
 # Scores made by one matrix product: 8 MiB of float32.
 BLOCK_ELEMENTS = 1 << 21
 # Of these, looked at together: 4 MiB, which two cores' own caches hold through all passes.
 PIECE_ELEMENTS = 1 << 20
 # On a GPU a block is looked at whole, and large, 128 MiB of float32: each look is a few launches,
-# and it is these that a GPU waits for (docs/performance.md).
+# and it is these that a GPU waits for (docs/performance.md). Of padded users most places hold no
+# interest, so that a block of as many users is larger.
 GPU_ELEMENTS = 1 << 25
+PADDED_ELEMENTS = 1 << 27
 # With fewer interests than this in a chunk of users a matrix product reads more than it computes.
 MIN_CHUNK_ROWS = 256
 MAX_CHUNK_ROWS = 4096
@@ -64,7 +66,8 @@ def max_interest_cross_entropy(
     scale: float = 1.0,
     item_bias: Tensor | None = None,
     target_bias: Tensor | None = None,
-    seen: Seen | None = None,
+    seen: HadItems | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
 
@@ -82,6 +85,8 @@ def max_interest_cross_entropy(
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
         seen: the candidates that users have had, whose scores gain by it; the gain gets an
             exact gradient.
+        counted: bool [users], over whom the mean is taken; None for all. The others' interests
+            get a gradient of 0.
 
     Returns:
         The loss, a scalar.
@@ -92,8 +97,8 @@ def max_interest_cross_entropy(
     if target_bias is not None and item_bias is None:
         raise ValueError("target_bias replaces item_bias: give both")
     loss: Tensor = _MaxInterestCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        interests.vectors,
-        items,
+        in_full(interests.vectors),
+        in_full(items),
         targets,
         interests.groups,
         scale,
@@ -101,6 +106,8 @@ def max_interest_cross_entropy(
         target_bias,
         seen,
         None if seen is None else seen.gain,
+        interests.active,
+        counted,
     )
     return loss
 
@@ -121,8 +128,10 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         scale: float,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
-        seen: Seen | None,
+        seen: HadItems | None,
         gain: Tensor | None,
+        active: Tensor | None,
+        counted: Tensor | None,
     ) -> Tensor:
         wanted = any(ctx.needs_input_grad)
         d_vectors = torch.empty_like(vectors) if wanted else None
@@ -130,12 +139,12 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         # One buffer for every block's scores: fresh memory costs more than filling it.
         low = product_type(vectors)
-        block, piece = block_and_piece(vectors.device)
+        block, piece = block_and_piece(vectors, padded=active is not None)
         buffer = vectors.new_empty(min(block, vectors.shape[0] * items.shape[0]), dtype=low)
         # Scaled vectors have scaled scores, which saves a pass over these.
         low_vectors, low_items = (vectors * scale).to(low), items.to(low)
         if seen is not None:
-            seen = replace(seen, gain=seen.gain.detach() * scale)
+            seen = seen.with_gain(seen.gain.detach() * scale)
         for rows, users, part in chunks_of_users(groups, chunk_rows(items.shape[0], block)):
             chunk = _Chunk(
                 low_vectors[rows],
@@ -149,17 +158,20 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
                 block,
                 piece,
                 total.dtype,
+                None if active is None else active[rows],
+                None if counted is None else counted[users],
             )
             d_rows = None if d_vectors is None else d_vectors[rows]
             total += chunk.loss(d_rows, d_items, first=rows.start == 0)
             if gain is not None:
                 d_gain += chunk.d_gain()
-        ctx.scale, ctx.users = scale, targets.numel()
+        n = targets.numel() if counted is None else counted.sum(dtype=total.dtype)
+        ctx.scale, ctx.users = scale, n
         if d_vectors is not None and d_items is not None:
             # The items' were made with scaled vectors.
-            d_items.mul_(1.0 / targets.numel())
+            d_items.mul_(1.0 / n)
             ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
-        return total / targets.numel()
+        return total / n
 
     @staticmethod
     @once_differentiable
@@ -169,13 +181,16 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         d_gain = None if d_gain is None else d_gain * d_scores
         # Mostly the loss counts once, which saves a copy of the catalogue's size; on a GPU it would
         # have to be waited for to see that.
-        once = d_loss.is_cpu and float(d_loss) == 1.0
-        return d_vectors * d_scores, d_items if once else d_items * d_loss, *(None,) * 6, d_gain
+        once = not at_once(d_loss) and float(d_loss) == 1.0
+        d_items = d_items if once else d_items * d_loss
+        return d_vectors * d_scores, d_items, *(None,) * 6, d_gain, None, None
 
 
-def block_and_piece(device: torch.device) -> tuple[int, int]:
+def block_and_piece(vectors: Tensor, *, padded: bool) -> tuple[int, int]:
     """Scores made by one product, and looked at together."""
-    if device.type == "cuda":
+    if at_once(vectors) and padded:
+        return PADDED_ELEMENTS, PADDED_ELEMENTS
+    if at_once(vectors):
         return GPU_ELEMENTS, GPU_ELEMENTS
     return BLOCK_ELEMENTS, PIECE_ELEMENTS
 
@@ -202,11 +217,13 @@ class _Chunk:
         groups: Groups,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
-        seen: Seen | None,
+        seen: HadItems | None,
         buffer: Tensor,
         block: int,
         piece: int,
         exact: torch.dtype,
+        active: Tensor | None,
+        counted: Tensor | None,
     ) -> None:
         self.vectors, self.items, self.buffer = vectors, items, buffer
         width = min(max(block // vectors.shape[0], 1), items.shape[0])
@@ -223,6 +240,8 @@ class _Chunk:
                 None if target_bias is None else target_bias[users].unsqueeze(1),
                 None if seen is None else seen.among(users),
                 exact,
+                None if active is None else active[rows].unsqueeze(1),
+                None if counted is None else counted[users].unsqueeze(1),
             )
             for rows, users, part in chunks_of_users(groups, max(piece // width, 1))
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.seen import HadItems, Places
 
 Groups = tuple[tuple[int, int], ...]
 
@@ -36,7 +36,19 @@ def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None
 
 
 class Piece:
-    """A chunk's users some at a time: what their scores so far say of their losses."""
+    """A chunk's users some at a time: what their scores so far say of their losses.
+
+    Args:
+        rows: their interests among the chunk's.
+        targets: int64 [users, 1].
+        groups: (interests a user, users) of each run.
+        item_bias: [items], or None.
+        target_bias: [users, 1], or None.
+        seen: what they have had, or None.
+        exact: the type of what is summed.
+        active: bool [interests, 1], which of their interests there are; None for all.
+        counted: bool [users, 1], whose losses count; None for all.
+    """
 
     def __init__(
         self,
@@ -45,10 +57,13 @@ class Piece:
         groups: Groups,
         item_bias: Tensor | None,
         target_bias: Tensor | None,
-        seen: Seen | None,
+        seen: HadItems | None,
         exact: torch.dtype,
+        active: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> None:
         self.rows, self.targets, self.groups = rows, targets, groups
+        self.active, self.counted = active, counted
         self.item_bias, self.target_bias, self.seen = item_bias, target_bias, seen
         # The least finite number, not -inf: a whole block may be biased to -inf.
         self.high = torch.full_like(targets, torch.finfo(exact).min, dtype=exact)
@@ -58,8 +73,9 @@ class Piece:
 
     @property
     def loss(self) -> Tensor:
-        """Log-sum-exp minus the target's logit, [users, 1]."""
-        return self.high + self.total.log() - self.own
+        """Log-sum-exp minus the target's logit, [users, 1]; 0 where a user doesn't count."""
+        loss = self.high + self.total.log() - self.own
+        return loss if self.counted is None else torch.where(self.counted, loss, 0.0)
 
     def look_once(self, scores: Tensor, gradient: bool) -> None:
         """Take the scores of the whole catalogue, the one block there is.
@@ -93,6 +109,8 @@ class Piece:
 
     def _see(self, scores: Tensor, block: slice) -> _View:
         part = scores[self.rows]
+        if self.active is not None:
+            part.masked_fill_(self.active.logical_not(), -torch.inf)
         best = max_over_interests(part, self.groups)
         logits = best.to(self.own.dtype)
         if self.item_bias is not None:
@@ -105,20 +123,20 @@ class Piece:
             logits.scatter_(1, column, torch.where(inside, own, logits.gather(1, column)))
         view = _View(part, best, logits, column, inside)
         if self.seen is not None:
-            users, columns = self.seen.within(block)
-            had = best[users, columns]
-            view.pairs = users, columns, had
-            logits[users, columns] = logits[users, columns] + self.seen.gain
+            places = self.seen.within(block)
+            view.places, view.had = places, places.read(best)
+            places.add(logits, self.seen.gain)
         return view
 
     def _spread(self, view: _View, weights: Tensor) -> None:
         """The gradient of the logits, from their softmax, to the interests that won."""
         weights.scatter_add_(1, view.column, -view.inside.to(weights.dtype))
-        if view.pairs is not None:
-            users, columns, had = view.pairs
-            self.d_gain += weights[users, columns].sum()
+        if self.counted is not None:
+            weights.mul_(self.counted)
+        if view.places is not None and view.had is not None:
+            self.d_gain += view.places.total(weights)
             # Winners are told by their own scores, and the logits may lie in the same memory.
-            view.best[users, columns] = had
+            view.places.write(view.best, view.had)
         _to_winners(view.part, view.best, weights, self.groups)
 
 
@@ -133,8 +151,8 @@ class _View:
             nothing or few places.
         column: int64 [users, 1], the targets' columns of the block.
         inside: bool [users, 1], whether they lie in it at all.
-        pairs: users and columns of items they have had, if these gain, and the best scores there
-            without it.
+        places: of items that users have had, if these gain.
+        had: the best scores there without it.
     """
 
     part: Tensor
@@ -142,7 +160,8 @@ class _View:
     logits: Tensor
     column: Tensor
     inside: Tensor
-    pairs: tuple[Tensor, Tensor, Tensor] | None = None
+    places: Places | None = None
+    had: Tensor | None = None
 
 
 def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -> None:

@@ -20,6 +20,11 @@ def product_type(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def in_full(x: Tensor) -> Tensor:
+    """The tensor in float32 where it is of a lower precision: what sums are to be made of it in."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def add_product(total: Tensor, a: Tensor, b: Tensor, *, first: bool = False) -> None:
     """Add the product a b to ``total`` in place; a and b may be of a lower precision.
 

@@ -30,11 +30,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.launches import at_once
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import chunks_of_users
 from miracle_core.ranking.pieces import Groups
-from miracle_core.ranking.precision import exact
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.precision import exact, in_full
+from miracle_core.ranking.seen import HadItems
 
 if TYPE_CHECKING:
     from miracle_core.config.sections import LossSettings
@@ -84,7 +85,8 @@ def sampled_loss(
     negatives: Tensor,
     *,
     scale: float = 1.0,
-    seen: Seen | None = None,
+    seen: HadItems | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Mean over users of a loss of targets and drawn negatives, a scalar.
 
@@ -100,16 +102,19 @@ def sampled_loss(
         negatives: int64 [users, k], the rows it is compared with.
         scale: what scores are multiplied with (1 / temperature).
         seen: the candidates that users have had, whose scores gain by it.
+        counted: bool [users], over whom the mean is taken; None for all.
     """
     mean: Tensor = _SampledLoss.apply(  # type: ignore[no-untyped-call]
-        interests.vectors,
-        items,
+        in_full(interests.vectors),
+        in_full(items),
         None if seen is None else seen.gain,
         loss,
         interests.groups,
         torch.cat([targets.unsqueeze(1), negatives], 1),
         scale,
         seen,
+        interests.active,
+        counted,
     )
     return mean
 
@@ -127,19 +132,23 @@ class _SampledLoss(torch.autograd.Function):
         groups: Groups,
         candidates: Tensor,
         scale: float,
-        seen: Seen | None,
+        seen: HadItems | None,
+        active: Tensor | None,
+        counted: Tensor | None,
     ) -> Tensor:
-        n_users, n_candidates = candidates.shape
+        n_candidates = candidates.shape[1]
+        n_users = len(candidates) if counted is None else counted.sum(dtype=items.dtype)
         n_items, width = items.shape
         total, d_gain = vectors.new_zeros(()), vectors.new_zeros(())
         d_vectors, d_items = torch.empty_like(vectors), torch.zeros_like(items)
-        room = GPU_ELEMENTS if vectors.is_cuda else ELEMENTS
+        room = GPU_ELEMENTS if at_once(vectors) else ELEMENTS
         for rows, users, part in chunks_of_users(groups, max(room // (n_candidates * width), 1)):
             chosen = candidates[users]
             with torch.enable_grad():
                 own = vectors[rows].detach().requires_grad_()
                 taken = F.embedding(chosen, items.detach()).requires_grad_()
-                scores = _scores(own, taken, part).to(vectors.dtype) * scale
+                there = None if active is None else active[rows]
+                scores = _scores(own, taken, part, there).to(vectors.dtype) * scale
                 learned: list[Tensor] = [own, taken]
                 if seen is not None:
                     added = seen.gain.detach().clone().requires_grad_()
@@ -147,7 +156,10 @@ class _SampledLoss(torch.autograd.Function):
                     had = seen.among(users).holds(chosen, n_items)
                     scores = scores + added * scale * had
                 with exact(scores):
-                    part_loss = of_scores(loss, scores, n_items).sum()
+                    each = of_scores(loss, scores, n_items)
+                    if counted is not None:
+                        each = torch.where(counted[users], each, 0.0)
+                    part_loss = each.sum()
                 d_own, d_taken, *d_added = torch.autograd.grad(part_loss, learned)
             total += part_loss.detach()
             d_vectors[rows] = d_own
@@ -164,16 +176,19 @@ class _SampledLoss(torch.autograd.Function):
         d_vectors, d_items, d_gain = ctx.saved_tensors
         by = d_loss / ctx.users
         d_gain = None if d_gain is None else d_gain * by
-        return d_vectors * by, d_items * by, d_gain, *(None,) * 5
+        return d_vectors * by, d_items * by, d_gain, *(None,) * 7
 
 
-def _scores(vectors: Tensor, candidates: Tensor, groups: Groups) -> Tensor:
+def _scores(
+    vectors: Tensor, candidates: Tensor, groups: Groups, active: Tensor | None = None
+) -> Tensor:
     """Max over interests of their products with each user's own candidates.
 
     Args:
         vectors: [interests, d].
         candidates: [users, candidates, d].
         groups: (interests a user, users) of each run.
+        active: bool [interests], which there are; None for all.
 
     Returns:
         [users, candidates].
@@ -183,6 +198,9 @@ def _scores(vectors: Tensor, candidates: Tensor, groups: Groups) -> Tensor:
     for k, n in groups:
         own = vectors[row : row + k * n].view(n, k, -1)
         scores = own @ candidates[user : user + n].transpose(1, 2)
+        if active is not None:
+            away = active[row : row + k * n].view(n, k, 1).logical_not()
+            scores = scores.masked_fill(away, -torch.inf)
         best.append(scores.amax(1) if k > 1 else scores[:, 0])
         row, user = row + k * n, user + n
     return torch.cat(best)

@@ -10,8 +10,9 @@ of each (user, item the user has had). To leave out is to add minus infinity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,111 @@ from miracle_core.data.ragged import ragged
 from miracle_core.ranking.interests import Interests
 
 
+class Places(Protocol):
+    """Places in a [users, candidates] block of scores: of what each user has had."""
+
+    def read(self, scores: Tensor) -> Tensor:
+        """The numbers there."""
+
+    def add(self, scores: Tensor, number: Tensor) -> None:
+        """Add one number to each, in place."""
+
+    def total(self, scores: Tensor) -> Tensor:
+        """The sum of the numbers there, a scalar."""
+
+    def write(self, scores: Tensor, numbers: Tensor) -> None:
+        """Put back what :meth:`read` gave, in place."""
+
+
+@dataclass(frozen=True)
+class PairPlaces:
+    """Places one by one.
+
+    Attributes:
+        users: int64 [pairs].
+        columns: int64 [pairs].
+    """
+
+    users: Tensor
+    columns: Tensor
+
+    def read(self, scores: Tensor) -> Tensor:
+        """The numbers there, [pairs]."""
+        return scores[self.users, self.columns]
+
+    def add(self, scores: Tensor, number: Tensor) -> None:
+        """Add one number to each, in place."""
+        scores[self.users, self.columns] = scores[self.users, self.columns] + number
+
+    def total(self, scores: Tensor) -> Tensor:
+        """The sum of the numbers there, a scalar."""
+        return scores[self.users, self.columns].sum()
+
+    def write(self, scores: Tensor, numbers: Tensor) -> None:
+        """Put back what :meth:`read` gave, in place."""
+        scores[self.users, self.columns] = numbers
+
+
+@dataclass(frozen=True)
+class TablePlaces:
+    """Equally many places of every user, some of which don't count.
+
+    Attributes:
+        columns: int64 [users, n], any column where a place doesn't count.
+        counted: bool [users, n].
+    """
+
+    columns: Tensor
+    counted: Tensor
+
+    def read(self, scores: Tensor) -> Tensor:
+        """The numbers there, [users, n]."""
+        return scores.gather(1, self.columns)
+
+    def add(self, scores: Tensor, number: Tensor) -> None:
+        """Add one number to each that counts, in place."""
+        more = torch.where(self.counted, number.to(scores.dtype), 0.0)
+        scores.scatter_add_(1, self.columns, more)
+
+    def total(self, scores: Tensor) -> Tensor:
+        """The sum of the numbers there, a scalar."""
+        return torch.where(self.counted, self.read(scores), 0.0).sum()
+
+    def write(self, scores: Tensor, numbers: Tensor) -> None:
+        """Put back what :meth:`read` gave, in place."""
+        scores.scatter_(1, self.columns, numbers)
+
+
+class HadItems(Protocol):
+    """Which candidates users have had, and what their scores gain by it: pairs or a table.
+
+    Attributes:
+        gain: a scalar, what the scores gain.
+    """
+
+    @property
+    def gain(self) -> Tensor:
+        """What the score of each item gains that a user has had."""
+
+    def with_gain(self, gain: Tensor) -> HadItems:
+        """The same with another gain."""
+
+    def among(self, users: slice) -> HadItems:
+        """The same of some users, who are then counted from 0."""
+
+    def within(self, block: slice) -> Places:
+        """The places of what users have had in a block of the candidates."""
+
+    def holds(self, items: Tensor, n_items: int) -> Tensor:
+        """Which of some candidates, int64 [users, any], each user has had."""
+
+    def add_to(self, scores: Tensor) -> None:
+        """Add the gain to scores of all candidates, [users, candidates], in place."""
+
+
 @dataclass(frozen=True)
 class Seen:
-    """Which candidates users have had, and what their scores gain by it.
+    """Which candidates users have had, and what their scores gain by it, pair by pair.
 
     Attributes:
         users: int64 [pairs], places of users, rising.
@@ -153,10 +256,14 @@ class Seen:
         own = self.users[first:last] - users.start
         return Seen(own, self.items[first:last], self.gain, before)
 
-    def within(self, block: slice) -> tuple[Tensor, Tensor]:
+    def with_gain(self, gain: Tensor) -> Seen:
+        """The same pairs with another gain."""
+        return replace(self, gain=gain)
+
+    def within(self, block: slice) -> PairPlaces:
         """Users and columns of the pairs whose item lies in a block of the candidates."""
         inside = (self.items >= block.start) & (self.items < block.stop)
-        return self.users[inside], self.items[inside] - block.start
+        return PairPlaces(self.users[inside], self.items[inside] - block.start)
 
     def holds(self, items: Tensor, n_items: int) -> Tensor:
         """Which of some candidates each user has had.
@@ -177,6 +284,111 @@ class Seen:
     def add_to(self, scores: Tensor) -> None:
         """Add the gain to scores of all candidates, [users, candidates], in place."""
         scores[self.users, self.items] += self.gain.to(scores.dtype)
+
+
+@dataclass(frozen=True)
+class SeenTable:
+    """The same for a padded batch: equally many places of every user, no size read from the data.
+
+    Attributes:
+        items: int64 [users, n], candidates' rows; an item may come several times.
+        counted: bool [users, n], which of them count: no item of a user twice, no padding, and
+            candidates only.
+        gain: a scalar.
+    """
+
+    items: Tensor
+    counted: Tensor
+    gain: Tensor
+
+    @classmethod
+    def of(cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None) -> SeenTable:
+        """The items of padded histories, as far as they are candidates.
+
+        Args:
+            packed: the histories, padded.
+            gain: what each item's score gains.
+            candidates: int64 [candidates], rising, the items that are scored; None for all. Of
+                equal ones the first counts.
+        """
+        return cls(*_rows_of(*_first_times(packed), candidates), gain)
+
+    @classmethod
+    def of_every_token(
+        cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None
+    ) -> SeenTable:
+        """What each token of padded histories could see: itself and what came before it.
+
+        Args:
+            packed: the histories, padded; users are places of tokens.
+            gain: what each item's score gains.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        items, first = _rows_of(*_first_times(packed), candidates)
+        length = items.shape[1]
+        # An item has been seen if its first time has.
+        upto = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_()
+        return cls(
+            items.unsqueeze(1).expand(-1, length, -1).reshape(-1, length),
+            (first.unsqueeze(1) & upto).view(-1, length),
+            gain,
+        )
+
+    def with_gain(self, gain: Tensor) -> SeenTable:
+        """The same items with another gain."""
+        return replace(self, gain=gain)
+
+    def among(self, users: slice) -> SeenTable:
+        """The same of some users, who are then counted from 0."""
+        return SeenTable(self.items[users], self.counted[users], self.gain)
+
+    def within(self, block: slice) -> TablePlaces:
+        """The places of the items that lie in a block of the candidates."""
+        columns = self.items - block.start
+        inside = self.counted & (columns >= 0) & (self.items < block.stop)
+        return TablePlaces(columns.clamp_(0, block.stop - block.start - 1), inside)
+
+    def holds(self, items: Tensor, n_items: int) -> Tensor:
+        """Which of some candidates each user has had.
+
+        Args:
+            items: int64 [users, any], candidates of each user.
+            n_items: how many candidates there are.
+
+        Returns:
+            bool [users, any].
+        """
+        # No item has a row of -1.
+        had = torch.where(self.counted, self.items, -1)
+        return (items.unsqueeze(2) == had.unsqueeze(1)).any(2)
+
+    def add_to(self, scores: Tensor) -> None:
+        """Add the gain to scores of all candidates, [users, candidates], in place."""
+        self.within(slice(0, scores.shape[1])).add(scores, self.gain)
+
+
+def _first_times(packed: Packed) -> tuple[Tensor, Tensor]:
+    """The items of padded histories, and which of them had not come before in theirs.
+
+    Returns:
+        int64 [histories, N] and bool [histories, N]; padding is no first time.
+    """
+    if packed.valid is None:
+        raise ValueError("a table is of a padded batch")
+    items, valid = packed.items.view(packed.n_histories, -1), packed.valid
+    valid = valid.view_as(items)
+    length = items.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_(-1)
+    same = (items.unsqueeze(2) == items.unsqueeze(1)) & earlier & valid.unsqueeze(1)
+    return items, valid & ~same.any(2)
+
+
+def _rows_of(items: Tensor, counted: Tensor, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The rows of items among rising candidates, and which of those that count are among them."""
+    if candidates is None:
+        return items, counted
+    rows = torch.searchsorted(candidates, items).clamp_max_(len(candidates) - 1)
+    return rows, counted & (candidates[rows] == items)
 
 
 def seen_pairs(

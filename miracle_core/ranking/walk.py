@@ -18,7 +18,7 @@ from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import BLOCK_ELEMENTS, chunks_of_users
 from miracle_core.ranking.order import tie_order, top_k
 from miracle_core.ranking.pieces import max_over_interests
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.seen import HadItems
 
 # Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
 # which is less than the catalogue itself takes.
@@ -70,7 +70,7 @@ class Scored:
 
 
 def walk(
-    interests: Interests, items: Tensor, *seen: Seen | None, each: bool = False
+    interests: Interests, items: Tensor, *seen: HadItems | None, each: bool = False
 ) -> Iterator[Scored]:
     """Scores (eq. 17) of all items for a chunk of users after another.
 
@@ -102,6 +102,8 @@ def walk(
         for start in range(0, n_items, width):
             block = slice(start, min(start + width, n_items))
             raw = inner_products(vectors[rows], items[block], buffer)
+            if interests.active is not None:
+                raw.masked_fill_(interests.active[rows].logical_not().unsqueeze(1), -torch.inf)
             max_over_interests(raw, groups, out=scores[:, block])
             if each and width == n_items:
                 kept = raw
@@ -125,7 +127,7 @@ def _not_finite(what: str) -> MiracleError:
 
 
 def best_items(
-    interests: Interests, items: Tensor, k: int, *seen: Seen | None, ties: Tensor | None = None
+    interests: Interests, items: Tensor, k: int, *seen: HadItems | None, ties: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The K best items of every user (eq. 17).
 

@@ -31,7 +31,8 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
     """The system that the settings name, with fresh weights.
 
     Raises:
-        InputError: it breaks the contract; what is missing is named.
+        InputError: it breaks the contract, and what is missing is named; or it can't take the
+            layout that the settings ask for.
     """
     spec = settings.spec
     system = spec.system_class().build(settings, sizes)
@@ -41,7 +42,13 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
             where=spec.system,
             remedy="derive it from miracle_core.systems.base.System (docs/systems.md)",
         )
-    system.loss = settings.loss
+    system.loss, system.layout = settings.loss, settings.train.layout
+    if system.layout == "padded" and not (system.padded and system.max_length):
+        raise InputError(
+            f"{spec.name} does not take padded histories",
+            where="train.layout",
+            remedy="leave it at auto, or write packed",
+        )
     return system
 
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from miracle_core.config.sections import LossSettings
+from miracle_core.config.sections import Layout, LossSettings
 from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
 from miracle_core.ranking.draws import others
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.loss import max_interest_cross_entropy
 from miracle_core.ranking.sampled import sampled_loss
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.seen import HadItems, Seen, SeenTable
 from miracle_core.systems.attributes import ItemAttributes
 
 if TYPE_CHECKING:
@@ -139,12 +139,18 @@ class Rows:
         seen: what each row could see, if the gain is learned: never what came after it.
         keys: int64 [rows], what tells each row from all others of the epoch: its negatives are
             drawn by it.
+        counted: bool [rows], the rows that count, in a padded batch; None: all do.
     """
 
     interests: Interests
     targets: Tensor
-    seen: Seen | None
+    seen: HadItems | None
     keys: Tensor
+    counted: Tensor | None = None
+
+    def number(self) -> int | Tensor:
+        """How many rows count: in a padded batch a scalar on its device, read by no one."""
+        return len(self.targets) if self.counted is None else self.counted.sum()
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,7 @@ class System(nn.Module):
         max_length: N, the newest items of a history that are read; None for all of them.
         temperature: what scores are divided by in the loss.
         loss: which loss that is; whoever builds a system of a run's settings sets it.
+        layout: the same of ``train.layout``.
         repeat: the learned gain of items that a history holds, in units of
             :data:`GAIN_SCALE` temperatures; None under another seen rule.
         n_interests: the most interests a user can have.
@@ -185,11 +192,14 @@ class System(nn.Module):
         data_sized: names of buffers whose size follows the data that a system was fitted to.
         text_side: the same of weights that make vectors of text, which ``pretrain.encoder_rate``
             slows down.
+        padded: whether it gives the same for padded histories as for packed ones, which
+            ``miracle check`` tries; without it it is given packed ones on every device.
     """
 
     max_length: int | None = None
     temperature: float = 1.0
     loss: LossSettings = LossSettings()
+    layout: Layout = "auto"
     repeat: nn.Parameter | None
     n_interests: int = 1
     examples: ClassVar[Literal["prefixes", "sequences"]] = "prefixes"
@@ -198,6 +208,7 @@ class System(nn.Module):
     text_side: ClassVar[tuple[str, ...]] = ()
     by_vectors: ClassVar[bool] = True
     data_sized: ClassVar[tuple[str, ...]] = ()
+    padded: ClassVar[bool] = False
 
     @classmethod
     def build(cls, settings: Settings, sizes: Sizes) -> Self:
@@ -212,6 +223,12 @@ class System(nn.Module):
     def __init__(self, *_: Any) -> None:
         super().__init__()
         self.register_parameter("repeat", None)
+
+    def pads(self, device: torch.device | str) -> bool:
+        """Whether it is given padded histories on a device, in training and in evaluation."""
+        if not self.padded or self.max_length is None or self.layout == "packed":
+            return False
+        return self.layout == "padded" or torch.device(device).type != "cpu"
 
     # Items.
 
@@ -301,7 +318,12 @@ class System(nn.Module):
         scale = 1.0 / self.temperature
         if self.loss.recommendation == "softmax":
             loss = max_interest_cross_entropy(
-                rows.interests, candidates, targets, scale=scale, seen=rows.seen
+                rows.interests,
+                candidates,
+                targets,
+                scale=scale,
+                seen=rows.seen,
+                counted=rows.counted,
             )
         else:
             count = self.loss.negatives
@@ -314,8 +336,9 @@ class System(nn.Module):
                 negatives,
                 scale=scale,
                 seen=rows.seen,
+                counted=rows.counted,
             )
-        return loss * processes.fraction(len(targets))
+        return loss * processes.fraction(rows.number())
 
     # The seen rule.
 
@@ -332,7 +355,7 @@ class System(nn.Module):
 
     def seen(
         self, interests: Interests, packed: Packed, candidates: Tensor | None = None
-    ) -> Seen | None:
+    ) -> HadItems | None:
         """The items of histories, with the learned gain; None if none is learned.
 
         Args:
@@ -341,7 +364,29 @@ class System(nn.Module):
             candidates: int64 [candidates], rising, the items that are scored; None for all.
         """
         gain = self.gain()
-        return None if gain is None else Seen.of(interests, packed, gain, candidates)
+        if gain is None:
+            return None
+        if packed.valid is not None:
+            return SeenTable.of(packed, gain, candidates)
+        return Seen.of(interests, packed, gain, candidates)
+
+    def seen_by_every_token(
+        self, packed: Packed, candidates: Tensor | None = None
+    ) -> HadItems | None:
+        """What each token of histories could see, with the learned gain; None if none is learned.
+
+        Itself and what came before it; users are places of tokens.
+
+        Args:
+            packed: the histories.
+            candidates: int64 [candidates], rising, the items that are scored; None for all.
+        """
+        gain = self.gain()
+        if gain is None:
+            return None
+        if packed.valid is not None:
+            return SeenTable.of_every_token(packed, gain, candidates)
+        return Seen.of_every_token(packed, gain, candidates)
 
     # Asking.
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.data.packed import Packed
 from miracle_core.layers.adaptor import MoEAdaptor, scaled
 from miracle_core.layers.context import ContextEncoder
 from miracle_core.layers.linear import INIT_STD
@@ -86,8 +87,10 @@ class ContextualSystem(System):
             tokens, candidates = rows_and_directions(self.inputs(items), packed.items)
         encoded = self.encode(tokens, packed)
         recommendation = self.next_item(encoded.interests, candidates, batch, processes)
-        return self.weighted(encoded, recommendation, processes)
+        return self.weighted(encoded, packed, recommendation, processes)
 
-    def weighted(self, encoded: Encoded, recommendation: Tensor, processes: Processes) -> Objective:
+    def weighted(
+        self, encoded: Encoded, packed: Packed, recommendation: Tensor, processes: Processes
+    ) -> Objective:
         """The loss of the next item, and what else is learned of a batch (eq. 24)."""
         return Objective(recommendation, {"recommendation": recommendation})

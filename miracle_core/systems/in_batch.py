@@ -43,18 +43,28 @@ def next_of_the_batch(
         processes: those that share the batch.
     """
     packed, names = batch.packed, items.rows
-    chosen, own, counts = batch.targets.unique(return_inverse=True, return_counts=True)
-    candidates = system.candidates(F.embedding(chosen, inputs))
-    named = packed
-    if names is not None:
-        named = replace(packed, items=names[packed.items])
-        chosen, candidates, own, counts = joined(names[chosen], candidates, own, counts, processes)
+    named = packed if names is None else replace(packed, items=names[packed.items])
+    once: Tensor | None = None
+    if packed.valid is not None:
+        chosen = batch.targets if names is None else names[batch.targets]
+        candidates = system.candidates(F.embedding(batch.targets, inputs))
+        chosen, candidates, own, counts, once = together(chosen, candidates, processes)
+    else:
+        chosen, own, counts = batch.targets.unique(return_inverse=True, return_counts=True)
+        candidates = system.candidates(F.embedding(chosen, inputs))
+        if names is not None:
+            chosen, candidates, own, counts = joined(
+                names[chosen], candidates, own, counts, processes
+            )
     item_bias = counts.to(candidates.dtype).log()
     if batch.frequencies is not None:
         # Drawn so often for every time expected: the exponentials of the batch's candidates
         # then sum, on average, to those of all items, each once.
-        expected = counts.sum() * batch.frequencies[chosen]
+        drawn = len(counts) if once is not None else counts.sum()
+        expected = drawn * batch.frequencies[chosen]
         item_bias = item_bias - expected.to(candidates.dtype).log()
+    if once is not None:
+        item_bias = item_bias.masked_fill(~once, -torch.inf)
     loss = max_interest_cross_entropy(
         interests,
         candidates,
@@ -65,6 +75,31 @@ def next_of_the_batch(
         seen=system.seen(interests, named, chosen),
     )
     return loss * processes.fraction(packed.n_histories)
+
+
+def together(
+    names: Tensor, vectors: Tensor, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The targets of all processes as candidates, as many as there are: no number is waited for.
+
+    Args:
+        names: int64 [histories], what tells one target from another.
+        vectors: [histories, d], the targets.
+        processes: those that share the batch.
+
+    Returns:
+        Of all processes' targets, names rising: names, vectors, the candidate that each history of
+        this process took, by how many histories each is taken, and which are the first of their
+        name, bool; only these are to count.
+    """
+    everybody, _ = processes.gather(names)
+    vectors, _ = processes.gather(vectors)
+    everybody, order = everybody.sort(stable=True)
+    first = torch.searchsorted(everybody, everybody)
+    counts = torch.searchsorted(everybody, everybody, right=True) - first
+    once = first == torch.arange(len(first), device=first.device)
+    own = torch.searchsorted(everybody, names)
+    return everybody, F.embedding(order, vectors), own, counts, once
 
 
 def joined(

@@ -41,11 +41,13 @@ class Scorer(Protocol):
         max_length: the newest items of a history that are read; None for all.
         n_interests: the most interests a user can have.
         capsules: whether interests mean the same for every user.
+        padded: whether batches of histories are best given padded.
     """
 
     max_length: int | None
     n_interests: int
     capsules: bool
+    padded: bool
 
     def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
         """Scores of all items, for a batch of histories.
@@ -96,6 +98,7 @@ class VectorScorer:
         with torch.inference_mode():
             self.inputs = system.inputs(items) if inputs is None else inputs
             self.items = system.candidates(self.inputs)
+        self.padded = system.pads(self.inputs.device)
 
     @torch.inference_mode()
     def interests(self, packed: Packed) -> Interests:

@@ -11,7 +11,6 @@ from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
 from miracle_core.ranking.draws import keys_within
 from miracle_core.ranking.interests import Interests
-from miracle_core.ranking.seen import Seen
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Rows, System
 
 if TYPE_CHECKING:
@@ -36,10 +35,9 @@ class SequenceSystem(System):
         packed = batch.packed
         inputs = self.inputs(items)
         states = self.hidden(F.embedding(packed.items, inputs), packed)
-        gain = self.gain()
-        seen = None if gain is None else Seen.of_every_token(packed, gain, batch.among)
+        seen = self.seen_by_every_token(packed, batch.among)
         keys = keys_within(batch.examples[packed.history_of_token()], packed.places())
-        rows = Rows(Interests.single(states), batch.following(), seen, keys)
+        rows = Rows(Interests.single(states), batch.following(), seen, keys, packed.valid)
         loss = self.recommendation(rows, self.candidates(inputs), batch, processes)
         return Objective(loss, {"recommendation": loss})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class SeveralInterests(System):
         gain: whether the score of items that the history holds gains a learned number.
     """
 
+    padded: ClassVar[bool] = True
+
     def __init__(
         self, settings: MindSettings | ComiRecSettings, n_items: int, *, gain: bool
     ) -> None:
@@ -64,12 +66,13 @@ class SeveralInterests(System):
         """The interests of histories, before scores take their directions."""
         raise NotImplementedError(f"{type(self).__name__}.interests")
 
-    def chosen(self, vectors: Tensor, targets: Tensor) -> Tensor:
+    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
         """The one vector that a user is in training, given the item that came next.
 
         Args:
             vectors: [n, k, d], interests as scores multiply them.
             targets: [n, d], the items, as scores multiply them.
+            active: bool [n, k], which interests there are; None: all.
 
         Returns:
             [n, d].
@@ -103,7 +106,8 @@ class SeveralInterests(System):
         found, row, user = [], 0, 0
         for k, n in interests.groups:
             vectors = interests.vectors[row : row + k * n].view(n, k, -1)
-            found.append(self.chosen(vectors, targets[user : user + n]))
+            active = None if interests.active is None else interests.active.view(n, k)
+            found.append(self.chosen(vectors, targets[user : user + n], active))
             row, user = row + k * n, user + n
         in_order = torch.empty_like(interests.users)
         in_order[interests.users] = torch.arange(user, device=in_order.device)

@@ -13,7 +13,6 @@ import torch
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.data.examples import Examples, picked
-from miracle_core.data.packed import pack
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import Evaluation, evaluate
 from miracle_core.paths import as_path
@@ -31,6 +30,7 @@ from miracle_core.runs.opening import (
 from miracle_core.runs.tensors import load_tensors, load_weights
 from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, Objective
+from miracle_core.training.feeding import feed
 from miracle_core.training.fitting import fit, read_parts, test_looked_at
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
@@ -71,7 +71,8 @@ def finetune(
             another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(as_path(out)), processes()
+    folder = RunFolder(as_path(out))
+    together = processes(settings.train.devices, "train.devices")
     with writing(folder, together):
         return _finetune(
             settings, folder, together, resume, overwrite, listeners, should_stop, examples
@@ -209,6 +210,9 @@ class Finetuning(Training):
         self.items = item_side(
             self.system, settings.spec, dataset, settings.encoder or None, self.device
         )
+        self.batches = feed(
+            dataset, self.examples, self.system.max_length, self.device, padded=self.padded
+        )
         competing = _competing(dataset)
         self.among = None if competing is None else competing.to(self.device)
         if settings.loss.recommendation != "softmax":
@@ -221,18 +225,19 @@ class Finetuning(Training):
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
         """Every item of the catalogue is a candidate (eq. 23-24), but for unsold ones."""
-        users, positions = self.examples.users[chosen], self.examples.positions[chosen]
-        starts = np.asarray(self.dataset.offsets[users])
-        packed = pack(self.dataset.sequences, starts, positions, self.system.max_length)
-        targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
+        taken = self.batches.take(chosen).to(self.device)
         batch = Batch(
-            packed.to(self.device),
-            torch.from_numpy(targets)[packed.order].to(self.device, non_blocking=True),
-            torch.from_numpy(chosen)[packed.order].to(self.device, non_blocking=True),
+            taken.packed,
+            taken.targets,
+            taken.examples,
             (self.settings.train.seed, self.position.epoch + 1),
             among=self.among,
         )
         return self.system.objective(self.items, batch, processes)
+
+    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
+        """The batch can be made."""
+        self.batches.expect(chosen)
 
     def validate(self) -> Validation:
         """Full ranking of the validation items."""

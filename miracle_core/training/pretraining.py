@@ -23,6 +23,7 @@ from miracle_core.runs.opening import build_system, item_side
 from miracle_core.runs.origin import Origin
 from miracle_core.runs.writing import writing
 from miracle_core.systems.base import Batch, ItemSide, Objective, Sizes
+from miracle_core.training.feeding import Ahead, Taken, pinned, sent
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.self_supervised import SelfSupervised
@@ -60,7 +61,8 @@ def pretrain(
             ``out`` is taken, or another training is writing to it.
         MiracleError: the loss is no longer finite.
     """
-    folder, together = RunFolder(as_path(out)), processes()
+    folder = RunFolder(as_path(out))
+    together = processes(settings.train.devices, "train.devices")
     with writing(folder, together):
         return _pretrain(settings, folder, together, resume, overwrite, listeners, should_stop)
 
@@ -128,6 +130,7 @@ class Pretraining(Training):
             len(corpus),
             processes,
         )
+        self.batches = Ahead(self._made, thread=self.device.type == "cuda")
         self.frequencies: Tensor | None = None
         if settings.pretrain.log_q:
             shares = corpus.target_frequencies(settings.pretrain.mix_temperature)
@@ -149,23 +152,37 @@ class Pretraining(Training):
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
         """The batch's own targets are the candidates (eq. 15-22)."""
-        settings = self.settings
+        taken, numbers, text = self.batches.take(chosen)
+        taken = taken.to(self.device)
+        batch = Batch(
+            taken.packed,
+            taken.targets,
+            taken.examples,
+            (self.settings.train.seed, self.position.epoch + 1),
+            self.frequencies,
+        )
+        raw = sent(text, self.device).float()
+        items = ItemSide(self.system.prepared(raw), sent(numbers, self.device))
+        return self.system.pretrain_objective(items, batch, processes)
+
+    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
+        """The batch can be made, and its text read."""
+        self.batches.expect(chosen)
+
+    def _made(self, chosen: npt.NDArray[np.int64]) -> tuple[Taken, Tensor, Tensor]:
+        """The examples, and of their items the numbers and the text."""
         longest = self.system.max_length
         if longest is None:
             raise ValueError("a system that is pre-trained reads histories of a fixed length")
-        found = self.corpus.batch(chosen, longest)
-        raw = torch.from_numpy(self.corpus.text(found.items)).to(self.device).float()
-        packed = found.packed.to(self.device)
-        numbers = torch.from_numpy(chosen)[found.packed.order]
-        batch = Batch(
-            packed,
-            torch.from_numpy(found.targets).to(self.device),
-            numbers.to(self.device),
-            (settings.train.seed, self.position.epoch + 1),
-            self.frequencies,
+        found = self.corpus.batch(chosen, longest, padded=self.padded)
+        text = torch.from_numpy(self.corpus.text(found.items))
+        taken = Taken(
+            found.packed.pinned(self.device),
+            pinned(torch.from_numpy(found.targets), self.device),
+            pinned(torch.from_numpy(chosen)[found.packed.order], self.device),
         )
-        items = ItemSide(self.system.prepared(raw), torch.from_numpy(found.items).to(self.device))
-        return self.system.pretrain_objective(items, batch, processes)
+        numbers = pinned(torch.from_numpy(found.items), self.device)
+        return taken, numbers, pinned(text, self.device)
 
     def validate(self) -> Validation:
         """Full ranking of each domain's validation items; the mean over domains counts."""

@@ -23,6 +23,7 @@ from torch import Tensor
 from miracle_core.config import Settings
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.metrics import cut_offs
+from miracle_core.launches import few_launches
 from miracle_core.memory import keep_freed_memory
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
@@ -37,6 +38,24 @@ from miracle_core.training.running_mean import RunningMean
 
 CHECKPOINT_SECONDS = 60.0
 REPORT_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a step found, still on its device.
+
+    Attributes:
+        names: of the loss and its terms.
+        lengths: of each counter, by name.
+        values: float64 [names + lengths], each term's sum over the examples of all processes, the
+            loss first, and the counters.
+        examples: of the step.
+    """
+
+    names: list[str]
+    lengths: dict[str, int]
+    values: Tensor
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,8 @@ class Training(ABC):
         self.processes = processes
         self.device = processes.device
         self.system = system.to(self.device)
+        self.padded = system.pads(self.device)
+        self.unread: list[Learned] = []
         train = settings.train
         devices.check_precision(train.precision, self.device)
         if not processes.first:
@@ -121,6 +142,9 @@ class Training(ABC):
             chosen: this process's share.
             processes: those that share the batch.
         """
+
+    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
+        """Be told which examples :meth:`objective` will be asked for next; ignored by default."""
 
     @abstractmethod
     def validate(self) -> Validation:
@@ -202,10 +226,14 @@ class Training(ABC):
         first = position.step
         self.system.train()
         while position.step < self.steps_per_epoch:
-            self.step(order[position.step * train.batch_size :][: train.batch_size])
+            here = position.step * train.batch_size
+            for part in self.parts(order[here + train.batch_size :][: train.batch_size]):
+                self.expect(self.processes.share(part)[0])
+            self.step(order[here:][: train.batch_size])
             position.step += 1
             now = time.perf_counter()
             if position.step % REPORT_STEPS == 0 or position.step == self.steps_per_epoch:
+                self.collect()
                 done = min(position.step * train.batch_size, self.n_examples)
                 speed = (done - first * train.batch_size) / (now - begun)
                 for listener in listeners:
@@ -219,35 +247,50 @@ class Training(ABC):
                 return False
         return True
 
+    def parts(self, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """The parts that a step's examples are taken in (``train.accumulation``)."""
+        n = len(chosen)
+        return np.array_split(chosen, min(self.settings.train.accumulation, n)) if n else []
+
     def step(self, chosen: npt.NDArray[np.int64]) -> None:
         """One step of the optimiser on some examples.
 
-        Raises:
-            MiracleError: the loss is not finite.
+        What it found is read later, by :meth:`collect`: until then nothing waits for the device.
         """
         train, n = self.settings.train, len(chosen)
         self.optimiser.zero_grad(set_to_none=True)
-        parts = np.array_split(chosen, min(train.accumulation, n))
-        learned = [self.learn(part, len(part) / n) for part in parts]
+        learned = [self.learn(part, len(part) / n) for part in self.parts(chosen)]
         self.processes.sum_gradients(self.system.parameters())
         names, lengths, _ = learned[0]
-        values = torch.stack([values for _, _, values in learned]).sum(0)
-        figures = self.processes.sum(values).tolist()
-        if not math.isfinite(figures[0]):
-            raise MiracleError(
-                f"the loss is not finite in epoch {self.position.epoch + 1}",
-                remedy="lower the learning rate; the last checkpoint is whole",
-            )
+        values = self.processes.sum(torch.stack([values for _, _, values in learned]).sum(0))
+        self.unread.append(Learned(names, lengths, values, n))
         self.scaler.unscale_(self.optimiser)
         torch.nn.utils.clip_grad_norm_(self.system.parameters(), train.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.mean.update(self.position.epoch * self.steps_per_epoch + self.position.step + 1)
+
+    def collect(self) -> None:
+        """Add what the steps since the last call found to the sums of the epoch.
+
+        Raises:
+            MiracleError: a loss is not finite. No checkpoint has been written since it was.
+        """
+        if not self.unread:
+            return
+        unread, self.unread = self.unread, []
         sums = self.position.sums
-        for name, value in zip(names, figures, strict=False):
-            sums[name] = sums.get(name, 0.0) + value
-        sums["examples"] = sums.get("examples", 0.0) + n
-        self.count(lengths, figures[len(names) :])
+        figures = torch.stack([step.values for step in unread]).tolist()
+        for step, found in zip(unread, figures, strict=True):
+            if not math.isfinite(found[0]):
+                raise MiracleError(
+                    f"the loss is not finite in epoch {self.position.epoch + 1}",
+                    remedy="lower the learning rate; the last checkpoint is whole",
+                )
+            for name, value in zip(step.names, found, strict=False):
+                sums[name] = sums.get(name, 0.0) + value
+            sums["examples"] = sums.get("examples", 0.0) + step.examples
+            self.count(step.lengths, found[len(step.names) :])
 
     def count(self, lengths: dict[str, int], values: list[float]) -> None:
         """Add a step's counters, end to end in ``values``, to those of the epoch.
@@ -283,12 +326,15 @@ class Training(ABC):
             first, and to each counter.
         """
         mine, processes, share = self.processes.share(part)
-        with devices.autocast(self.settings.train.precision, self.device):
-            found = self.objective(mine, processes)
-        self.scaler.scale(found.total * (weight * share)).backward()
+        with few_launches(self.padded):
+            with devices.autocast(self.settings.train.precision, self.device):
+                found = self.objective(mine, processes)
+            self.scaler.scale(found.total * (weight * share)).backward()
         terms = {"loss": found.total, **found.terms}
-        summed = torch.stack([term.detach().double() for term in terms.values()]) * len(part)
-        counted = [counter.double() for counter in found.counters.values()]
+        # An Apple GPU has no float64.
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        summed = torch.stack([term.detach().to(exact) for term in terms.values()]) * len(part)
+        counted = [counter.to(exact) for counter in found.counters.values()]
         lengths = {name: len(counter) for name, counter in found.counters.items()}
         return list(terms), lengths, torch.cat([summed, *counted]) * share
 
@@ -348,7 +394,12 @@ class Training(ABC):
         }
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Raises:
+            MiracleError: a loss since the last one is not finite.
+        """
+        self.collect()
         self.position.scaler = self.scaler.state_dict()
         save_checkpoint(
             self.folder.state,

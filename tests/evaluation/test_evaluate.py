@@ -62,6 +62,7 @@ class LikeTheHistory:
     max_length = MAX_LENGTH
     n_interests = ITEMS
     capsules = True
+    padded = False
 
     def __init__(self, gain: float | None = None) -> None:
         self.gain = gain

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miracle_core.data.packed import pack, pack_lists
+from miracle_core.data.packed import pack, pack_lists, pad_lists
 from tests.systems.miracle.support import SETTINGS, per_history
 
 HISTORIES = st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=7), min_size=1, max_size=8)
@@ -91,3 +91,53 @@ def test_one_more_item_is_the_newest_and_moves_no_other(histories, max_length):
     for name in ("items", "positions", "order"):
         assert torch.equal(getattr(longer, name), getattr(expected, name)), name
     assert torch.equal(torch.cat([packed.items, more])[source], longer.items)
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8))
+def test_padded_histories_keep_the_newest_items_at_their_places(histories, max_length):
+    padded = pad_lists(histories, max_length)
+    kept = [history[-max_length:] for history in histories]
+    assert padded.valid is not None
+    assert padded.groups == ((max_length, len(histories)),)
+    assert padded.order.tolist() == list(range(len(histories)))
+    rows = padded.items.view(-1, max_length)
+    valid = padded.valid.view_as(rows)
+    for own, there, row in zip(rows, valid, kept, strict=True):
+        missing = max_length - len(row)
+        assert there.tolist() == [False] * missing + [True] * len(row)
+        assert own[missing:].tolist() == row
+        assert set(own[:missing].tolist()) <= {row[-1]}
+    assert padded.positions.tolist() == list(range(max_length)) * len(histories)
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8))
+def test_what_is_asked_of_items_is_the_same_in_both_layouts(histories, max_length):
+    packed, padded = pack_lists(histories, max_length), pad_lists(histories, max_length)
+    back = packed.order.argsort()
+    assert padded.lengths().tolist() == packed.lengths()[back].tolist()
+    newest = packed.items[packed.last_tokens()][back]
+    assert padded.items[padded.last_tokens()].tolist() == newest.tolist()
+    assert int(padded.n_items()) == packed.n_items() == packed.n_tokens
+    assert padded.count(padded.items, 100).tolist() == packed.count(packed.items, 100).tolist()
+    numbers = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        padded.mean(numbers[padded.items]), packed.mean(numbers[packed.items])
+    )
+    for name in ("places", "history_of_token"):
+        found, own = getattr(padded, name)()[padded.valid], getattr(packed, name)()
+        if name == "history_of_token":
+            own = packed.order[own]
+        first = torch.cat([own[packed.history_of_token() == place] for place in back])
+        assert found.tolist() == first.tolist()
+    filled = padded.filled(padded.items.double(), -1.0)
+    assert filled[padded.valid].tolist() == padded.items[padded.valid].tolist()
+    assert (filled == -1.0).sum() == padded.n_tokens - packed.n_tokens
+
+
+def test_an_empty_padded_history_is_refused_and_so_is_taking_some_out():
+    with pytest.raises(ValueError, match="history 1 of the batch is empty"):
+        pad_lists([[1], [], [2]], 5)
+    with pytest.raises(ValueError, match="no histories can be taken out"):
+        pad_lists([[1], [2]], 2).select(torch.tensor([True, False]))

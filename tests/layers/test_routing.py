@@ -38,3 +38,35 @@ def test_one_iteration_has_the_first_weights() -> None:
     start = torch.randn(3, 5)
     routed = route(torch.randn(2, 1, 5, 4), start, 1)
     torch.testing.assert_close(routed.weights, start.softmax(0).expand(2, 3, 5))
+
+
+def test_padding_and_missing_interests_add_nothing() -> None:
+    """What is routed with them is what is routed without, and they get no gradient."""
+    generator = torch.Generator().manual_seed(2)
+    start = torch.randn(3, 5, dtype=torch.float64, generator=generator)
+    q = torch.randn(4, 1, 5, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    items = torch.arange(5) >= torch.tensor([[4], [2], [0], [3]])
+    active = torch.arange(3) < torch.tensor([[1], [2], [3], [1]])
+    routed = route(q, start, 3, items=items, active=active)
+    for row in range(4):
+        length, k = int(items[row].sum()), int(active[row].sum())
+        alone = route(q[row : row + 1, :, 5 - length :], start[:k, 5 - length :], 3)
+        torch.testing.assert_close(routed.squashed()[row, :k], alone.squashed()[0])
+        assert not routed.squashed()[row, k:].any()
+    (slopes,) = torch.autograd.grad(routed.squashed().sum(), q)
+    assert not slopes[:, 0][~items].any()
+
+
+@pytest.mark.parametrize("sent", [1, 3])
+def test_gradcheck_of_padded_routing(sent: int) -> None:
+    """Of one iteration: the weights of later ones are taken as they are."""
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(3, 4, dtype=torch.float64, generator=generator)
+    q = torch.randn(3, sent, 4, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    items = torch.arange(4) >= torch.tensor([[3], [1], [0]])
+    active = torch.arange(3) < torch.tensor([[1], [2], [3]])
+
+    def routed(x: torch.Tensor) -> torch.Tensor:
+        return route(x, start, 1, items=items, active=active).squashed()
+
+    assert torch.autograd.gradcheck(routed, q)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miracle_core.launches import few_launches
 from miracle_core.ranking import loss as scoring
 from miracle_core.ranking.loss import (
     chunks_of_users,
@@ -48,8 +49,14 @@ def set_blocks(monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int, int, int]
 
 
 def test_a_gpu_looks_at_large_blocks_whole():
-    block, piece = scoring.block_and_piece(torch.device("cuda"))
-    assert block == piece > scoring.block_and_piece(torch.device("cpu"))[0]
+    vectors = torch.zeros(1, 1)
+    usual, _ = scoring.block_and_piece(vectors, padded=False)
+    with few_launches():
+        block, piece = scoring.block_and_piece(vectors, padded=False)
+        assert block == piece > usual
+        larger, piece = scoring.block_and_piece(vectors, padded=True)
+        assert larger == piece > block
+    assert scoring.block_and_piece(vectors, padded=False)[0] == usual
 
 
 def case(seed: int, counts: list[int], n_items: int):

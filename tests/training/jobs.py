@@ -38,7 +38,8 @@ torch.set_num_threads(1)
 def every_third(packed: Packed, *_: Any) -> torch.Tensor:
     """A mask that knows nothing of the batch: by the place in the history, never the newest."""
     newest = packed.positions.max()
-    return ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
+    masked = ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
+    return masked if packed.valid is None else masked & packed.valid
 
 
 def unlike(model: System, scale: float = 0.3) -> None:

@@ -137,6 +137,7 @@ def test_parts_of_a_step_add_up_to_its_gradient(tmp_path: Path) -> None:
         unlike(training.system)
         training.system.eval()
         training.step(np.arange(7))
+        training.collect()
         named = training.system.named_parameters()
         found = {n: p.grad.clone() for n, p in named if p.grad is not None}
         gradients.append((found, training.position.sums))

@@ -43,6 +43,11 @@ def written(folder: Path, settings: Settings) -> str:
 
 
 def settings_of(kind: str, folder: Path) -> Settings:
+    usual, _, padded = kind.partition(" ")
+    if padded:
+        settings = settings_of(usual, folder)
+        train = settings.train.model_copy(update={"layout": "padded"})
+        return settings.model_copy(update={"train": train})
     if kind == "pretrain":
         return pretrain_settings(folder)
     if kind == "unisrec":
@@ -60,6 +65,9 @@ def settings_of(kind: str, folder: Path) -> Settings:
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
         )
+    if kind in ("mind", "comirec"):
+        data = quick_settings(folder / "data").data
+        return make_settings({"data": data, "model": {"kind": kind, "width": 8}})
     if kind in ("sasrec", "gru4rec", "bert4rec"):
         data = quick_settings(folder / "data").data
         loss = {"recommendation": "sampled-softmax", "negatives": 5}
@@ -75,16 +83,10 @@ def settings_of(kind: str, folder: Path) -> Settings:
 @pytest.mark.parametrize(
     "kind",
     [
-        "finetune",
-        "cosine",
-        "pretrain",
-        "uncorrected",
-        "unisrec",
-        "gbce",
-        "sasrec",
-        "gru4rec",
-        "bert4rec",
-        "s3rec",
+        *("finetune", "cosine", "pretrain", "uncorrected", "unisrec", "s3rec"),
+        *("gbce", "sasrec", "gru4rec", "bert4rec"),
+        *("finetune padded", "pretrain padded", "gbce padded", "sasrec padded", "gru4rec padded"),
+        "comirec padded",
     ],
 )
 def test_losses_and_gradients_are_those_of_one_process(

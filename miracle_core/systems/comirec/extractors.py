@@ -43,7 +43,8 @@ class DynamicRouting(nn.Module):
             # A product a place: [l, n, d] and [l, d, K d].
             sent = x.view(n, length, d).transpose(0, 1) @ maps[-length:].transpose(1, 2)
             q = sent.view(length, n, k, d).permute(1, 2, 0, 3)
-            found.append(route(q, x.new_zeros(k, length), self.iterations))
+            items = None if packed.valid is None else packed.valid.view(n, length)
+            found.append(route(q, x.new_zeros(k, length), self.iterations, items=items))
         return found
 
     def forward(self, tokens: Tensor, packed: Packed) -> Tensor:
@@ -96,7 +97,7 @@ class SelfAttention(nn.Module):
         counts = packed.token_counts
         parts = zip(
             tokens.split(counts),
-            self.logits(tokens, packed).split(counts),
+            packed.filled(self.logits(tokens, packed), -torch.inf).split(counts),
             packed.groups,
             strict=True,
         )

@@ -59,7 +59,7 @@ class ComiRec(SeveralInterests):
         which = torch.arange(k, device=tokens.device).repeat(n)
         return Interests(self.extractor(tokens, packed), which, users, ((k, n),))
 
-    def chosen(self, vectors: Tensor, targets: Tensor) -> Tensor:
+    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
         """The interest nearest to the target (eq. 9): [n, k, d] and [n, d] to [n, d]."""
         with torch.no_grad():
             nearest = (vectors @ targets.unsqueeze(2)).squeeze(2).argmax(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class GRU4Rec(SequenceSystem):
     - AdamW with a running mean of weights in place of AdaGrad, and the history's gain.
     """
 
+    padded: ClassVar[bool] = True
+
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()
         s = settings.model
@@ -64,6 +66,8 @@ class GRU4Rec(SequenceSystem):
 
     def hidden(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The last layer's state after each item: [tokens, d] to [tokens, d]."""
+        if packed.valid is not None:
+            return self._padded(tokens, packed)
         order, steps = by_step(packed)
         h = F.embedding(order, tokens)
         for layer in self.layers:
@@ -72,6 +76,18 @@ class GRU4Rec(SequenceSystem):
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         states: Tensor = self.output(F.embedding(back, h))
+        return states
+
+    def _padded(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The same for padded histories, of which each step is one product.
+
+        Padding comes first, and of an input of 0 the units, which have no bias, make a state of 0:
+        the first item finds the state that it would find as the first of a packed history.
+        """
+        h = packed.filled(tokens, 0.0).view(packed.n_histories, -1, tokens.shape[1])
+        for layer in self.layers:
+            h = layer(dropout(h, self.dropout, self.training).transpose(0, 1))[0].transpose(0, 1)
+        states: Tensor = self.output(h.flatten(0, 1))
         return states
 
 

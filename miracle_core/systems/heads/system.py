@@ -57,11 +57,15 @@ class Heads(ContextualSystem):
         )
         return Encoded(interests.replace_vectors(self.scored(interests.vectors)), detail)
 
-    def weighted(self, encoded: Encoded, recommendation: Tensor, processes: Processes) -> Objective:
+    def weighted(
+        self, encoded: Encoded, packed: Packed, recommendation: Tensor, processes: Processes
+    ) -> Objective:
         """The loss of the next item; with capsules, and the terms that keep them apart (eq. 24)."""
         if not isinstance(self.head, SparseCapsules):
-            return super().weighted(encoded, recommendation, processes)
-        return regularised(self.settings, self.head, encoded.detail, recommendation, processes)
+            return super().weighted(encoded, packed, recommendation, processes)
+        return regularised(
+            self.settings, self.head, encoded.detail, packed, recommendation, processes
+        )
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
         """One history's score, and what it loses without each item, the same for every head."""

@@ -159,6 +159,7 @@ class NeighbourScorer:
 
     max_length: int | None = None
     n_interests = 1
+    padded = False
     capsules = False
 
     def __init__(self, similarities: Matrix, device: torch.device) -> None:

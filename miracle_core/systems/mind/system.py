@@ -64,8 +64,20 @@ class Mind(SeveralInterests):
         """K'_u of a history of so many items that are read."""
         return max(1, min(self.settings.interests, length.bit_length() - 1))
 
+    def active(self, lengths: Tensor) -> Tensor:
+        """The same of many histories, interest by interest: int64 [n] to bool [n, K]."""
+        least = 2 ** torch.arange(1, self.n_interests + 1, device=lengths.device)
+        least[0] = 1
+        return lengths.unsqueeze(1) >= least
+
     def routed(self, tokens: Tensor, packed: Packed) -> list[Routed]:
         """The routing of each run of histories of one length."""
+        if packed.valid is not None:
+            ((length, n),) = packed.groups
+            q = (tokens @ self.bilinear.T).view(n, 1, length, -1)
+            items, active = packed.valid.view(n, length), self.active(packed.lengths())
+            iterations = self.settings.iterations
+            return [route(q, self.logits, iterations, items=items, active=active)]
         sent = (tokens @ self.bilinear.T).split(packed.token_counts)
         start = self.logits.unbind(0)
         found = []
@@ -77,23 +89,31 @@ class Mind(SeveralInterests):
     def interests(self, tokens: Tensor, packed: Packed) -> Interests:
         """Squashed and through the ReLU layers; longer histories have more."""
         found = self.routed(tokens, packed)
+        users = torch.arange(packed.n_histories, device=tokens.device)
+        if packed.valid is not None:
+            k, n = self.n_interests, packed.n_histories
+            which = torch.arange(k, device=tokens.device).repeat(n)
+            vectors = self._through(found[0].squashed().flatten(0, 1))
+            active = self.active(packed.lengths()).flatten()
+            return Interests(vectors, which, users, ((k, n),), active)
         capsules = torch.cat([each.squashed().flatten(0, 1) for each in found])
         runs = [(self.count(length), n) for length, n in packed.groups]
         # Packed histories are in order of length, and so of the number of their interests.
         groups = tuple((k, sum(n for _, n in run)) for k, run in groupby(runs, lambda run: run[0]))
         device = tokens.device
         which = torch.cat([torch.arange(k, device=device).repeat(n) for k, n in groups])
-        users = torch.arange(packed.n_histories, device=device)
         return Interests(self._through(capsules), which, users, groups)
 
     def _through(self, capsules: Tensor) -> Tensor:
         """The two ReLU layers."""
         return torch.relu(torch.relu(capsules @ self.first.T) @ self.second.T)
 
-    def chosen(self, vectors: Tensor, targets: Tensor) -> Tensor:
+    def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
         """Label-aware attention: [n, k, d] and [n, d] to [n, d]."""
         scores = (vectors @ targets.unsqueeze(2)).squeeze(2) / self.temperature
         raised = scores.sign() * scores.abs() ** self.settings.power
+        if active is not None:
+            raised = raised.masked_fill(~active, -torch.inf)
         return (raised.softmax(1).unsqueeze(1) @ vectors).squeeze(1)
 
     def made(self, tokens: Tensor, packed: Packed) -> Made:

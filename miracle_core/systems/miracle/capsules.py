@@ -134,10 +134,15 @@ class SparseCapsules(nn.Module):
         traces, sums, start = [], [], 0
         sizes = packed.token_counts
         parts = zip(packed.groups, H.split(sizes), q.split(sizes), s.split(sizes), strict=True)
+        if scores is not None:
+            scores = packed.filled(scores, -torch.inf)
         for (length, count), h_g, q_g, s_g in parts:
             tokens = slice(start, start + length * count)
             shape = (count, length)
-            if scores is None:
+            valid = None if packed.valid is None else packed.valid.view(shape)
+            if scores is None and valid is not None:
+                importance = valid / valid.sum(1, keepdim=True, dtype=H.dtype)
+            elif scores is None:
                 importance = H.new_full(shape, 1.0 / length)
             else:
                 importance = scores[tokens].view(shape).softmax(-1)
@@ -148,11 +153,13 @@ class SparseCapsules(nn.Module):
                     s_g.unflatten(0, shape),
                     activated[tokens].view(shape),
                     importance,
+                    valid,
                 )
             traces.append(trace)
             sums.append(z.flatten(0, 1))
             start = tokens.stop
-        interests = _gather_interests(sums, traces)
+        gather = _gather_interests if packed.valid is None else _all_places
+        interests = gather(sums, traces)
         return CapsuleOutput(interests, s, activated, tuple(traces))
 
     def similarity(self, H: Tensor) -> Tensor:
@@ -167,7 +174,13 @@ class SparseCapsules(nn.Module):
         return s
 
     def _route(
-        self, h: Tensor, q: Tensor, s: Tensor, activated: Tensor, o: Tensor
+        self,
+        h: Tensor,
+        q: Tensor,
+        s: Tensor,
+        activated: Tensor,
+        o: Tensor,
+        items: Tensor | None,
     ) -> tuple[GroupTrace, Tensor]:
         """Dynamic routing of one group of equally long histories (eq. 11-14).
 
@@ -179,7 +192,8 @@ class SparseCapsules(nn.Module):
             q: [histories, length, d].
             s: [histories, length, C].
             activated: int64 [histories, length].
-            o: [histories, length].
+            o: [histories, length]; 0 of padding, which so adds nothing to any interest.
+            items: bool [histories, length], what is no padding; None: all is.
 
         Returns:
             The trace, and the last z [histories, k, d] (eq. 11).
@@ -189,7 +203,7 @@ class SparseCapsules(nn.Module):
             only = torch.ones_like(o)
             return GroupTrace(activated, only.bool(), only.unsqueeze(-1), o), q
         if self.sparse:
-            slots, valid = active_capsules(activated)
+            slots, valid = active_capsules(activated, items, s.shape[2])
         else:
             slots = torch.arange(s.shape[2], device=s.device).expand(len(h), -1)
             valid = torch.ones_like(slots, dtype=torch.bool)
@@ -217,15 +231,28 @@ def _squash_scale(squared: Tensor) -> Tensor:
     return squared.sqrt() / (squared + 1)
 
 
-def active_capsules(activated: Tensor) -> tuple[Tensor, Tensor]:
+def active_capsules(
+    activated: Tensor, items: Tensor | None, capsules: int
+) -> tuple[Tensor, Tensor]:
     """The set I_u of each history (eq. 8) as rising slots.
 
     Args:
         activated: int64 [histories, length], the capsule each item activates.
+        items: bool [histories, length], what is no padding; None: all is.
+        capsules: C.
 
     Returns:
-        slots: int64 [histories, k] and valid: bool [histories, k], k the most any history has.
+        slots: int64 [histories, k] and valid: bool [histories, k], k the most any history has. With
+        padding that would have to be waited for: k is then the most that one can have.
     """
+    if items is not None:
+        # The padding's number comes after all others, and so does its slot.
+        ordered = activated.masked_fill(~items, capsules).sort(1).values
+        new = ordered.diff(dim=1, prepend=ordered.new_full((len(ordered), 1), -1)) > 0
+        slot = (new.cumsum(1) - 1).clamp_max_(k := min(activated.shape[1], capsules))
+        slots = activated.new_full((len(ordered), k + 1), capsules).scatter_(1, slot, ordered)
+        slots = slots[:, :k]
+        return slots.clamp_max(capsules - 1), slots < capsules
     ordered = activated.sort(1).values
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -252,6 +279,15 @@ def _gather_interests(sums: list[Tensor], traces: list[GroupTrace]) -> Interests
     groups = tuple(zip(sizes.tolist(), numbers.tolist(), strict=True))
     vectors = squash(F.embedding(rows, torch.cat(sums)))
     return Interests(vectors, capsules, users, groups)
+
+
+def _all_places(sums: list[Tensor], traces: list[GroupTrace]) -> Interests:
+    """All slots of a padded batch, those of no capsule among them: these are vectors of 0."""
+    ((z,), (trace,)) = sums, traces
+    n, k = trace.slots.shape
+    users = torch.arange(n, device=z.device)
+    active = trace.valid.flatten()
+    return Interests(squash(z), trace.slots.flatten(), users, ((k, n),), active)
 
 
 class PositionAttention(nn.Module):

@@ -10,13 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from miracle_core.data.packed import Packed
 from miracle_core.processes import ALONE, Processes
 from miracle_core.ranking.precision import exact
 
 ORTHOGONALITY_TEMPERATURE = 0.1
 
 
-def interest_contrast(original: Tensor, masked: Tensor, processes: Processes = ALONE) -> Tensor:
+def interest_contrast(
+    original: Tensor,
+    masked: Tensor,
+    processes: Processes = ALONE,
+    counted: Tensor | None = None,
+) -> Tensor:
     """l_i: each interest is to know itself again among all when items are masked (eq. 15).
 
     Row i of both is the interest of one (user, capsule) that a masked item activates. The mean over
@@ -27,9 +33,17 @@ def interest_contrast(original: Tensor, masked: Tensor, processes: Processes = A
         original: u [rows, d], from the histories as they are.
         masked: u' [rows, d], from the masked copies.
         processes: those that share the batch; the rows of all are what one is to be known among.
+        counted: bool [rows], the rows that there are, in a padded batch; None: all.
     """
     everyone, first = processes.gather(masked)
     own = len(original)
+    if counted is not None:
+        there, _ = processes.gather(counted)
+        with exact(original):
+            logits = (original @ everyone.T).masked_fill(~there, torch.finfo(original.dtype).min)
+            rows = torch.arange(first, first + own, device=original.device)
+            each = F.cross_entropy(logits, rows, reduction="none")
+            return torch.where(counted, each, 0.0).sum() / there.sum().clamp_min(1)
     if not own:
         return original.sum() + everyone[:0].sum()  # no row: 0, and still part of the graph
     rows = torch.arange(first, first + own, device=original.device)
@@ -57,7 +71,9 @@ def orthogonality(base: Tensor, processes: Processes = ALONE) -> Tensor:
     return loss / processes.size
 
 
-def coverage(similarity: Tensor, activated: Tensor, processes: Processes = ALONE) -> Tensor:
+def coverage(
+    similarity: Tensor, activated: Tensor, packed: Packed, processes: Processes = ALONE
+) -> Tensor:
     """l_b = C w.r, smallest (1) where items spread evenly over the capsules (eq. 19-21).
 
     w is the mean softmaxed similarity of the batch's items, r the share of them that activates each
@@ -66,13 +82,14 @@ def coverage(similarity: Tensor, activated: Tensor, processes: Processes = ALONE
     Args:
         similarity: s [tokens, C].
         activated: int64 [tokens], the capsule each item activates.
+        packed: the histories that the items lie in.
         processes: those that share the batch; w and r are of the items of all.
     """
     capsules = similarity.shape[1]
-    counts = processes.sum(torch.bincount(activated, minlength=capsules))
+    counts = processes.sum(packed.count(activated, capsules))
     tokens = counts.sum().to(similarity.dtype)
     # This process's part of w: what the loss is linear in can be summed afterwards.
-    w = similarity.softmax(-1).mean(0) * (activated.numel() / tokens)
+    w = packed.mean(similarity.softmax(-1)) * (packed.n_items() / tokens)
     r = counts.to(w.dtype) / tokens
     with exact(similarity):
         return capsules * (w @ r)

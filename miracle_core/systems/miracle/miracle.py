@@ -17,7 +17,7 @@ from miracle_core.systems.in_batch import next_of_the_batch
 from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
 from miracle_core.systems.miracle.explain import route
 from miracle_core.systems.miracle.losses import interest_contrast
-from miracle_core.systems.miracle.masking import draw_mask
+from miracle_core.systems.miracle.masking import draw_mask, most_masked
 from miracle_core.systems.miracle.regularised import regularised
 from miracle_core.systems.miracle.settings import MiracleSettings
 
@@ -44,6 +44,7 @@ class Miracle(ContextualSystem):
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
     own: ClassVar[tuple[str, ...]] = ("identity", "mask")
     text_side: ClassVar[tuple[str, ...]] = ("adaptor.", "context.")
+    padded: ClassVar[bool] = True
 
     @classmethod
     def build(cls, settings: Settings, sizes: Sizes) -> Self:
@@ -110,9 +111,13 @@ class Miracle(ContextualSystem):
         """Interests of one history, strongest first, and how they came about (eq. 5-14)."""
         return route(self, tokens, packed, candidates)
 
-    def weighted(self, encoded: Encoded, recommendation: Tensor, processes: Processes) -> Objective:
+    def weighted(
+        self, encoded: Encoded, packed: Packed, recommendation: Tensor, processes: Processes
+    ) -> Objective:
         """The terms of eq. 24, weighted."""
-        return regularised(self.settings, self.capsules, encoded.detail, recommendation, processes)
+        return regularised(
+            self.settings, self.capsules, encoded.detail, packed, recommendation, processes
+        )
 
     def pretrain_objective(
         self, items: ItemSide, batch: Batch, processes: Processes = ALONE
@@ -130,7 +135,10 @@ class Miracle(ContextualSystem):
         masked = None
         if s.contrast:
             masked = draw_mask(batch.packed, s.mask_probability, s.mask_min_length)
-        return self.pretrain_losses(items, batch, masked, processes)
+        most = None
+        if batch.packed.valid is not None:
+            most = most_masked(batch.packed, s.mask_probability)
+        return self.pretrain_losses(items, batch, masked, processes, most)
 
     def pretrain_losses(
         self,
@@ -138,6 +146,7 @@ class Miracle(ContextualSystem):
         batch: Batch,
         masked: Tensor | None,
         processes: Processes = ALONE,
+        most: int | None = None,
     ) -> Objective:
         """:meth:`pretrain_objective` with the items to mask.
 
@@ -147,16 +156,23 @@ class Miracle(ContextualSystem):
             masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
                 out, and with it the second walk through the network.
             processes: those that share the batch.
+            most: of a padded batch, how many can be masked; None: all tokens.
         """
         packed = batch.packed
         x = self.item_vectors(items.required_text())
         tokens = F.embedding(packed.items, x)
         encoded = self.encode(tokens, packed)
         recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
-        objective = self.weighted(encoded, recommendation, processes)
+        objective = self.weighted(encoded, packed, recommendation, processes)
         if masked is None:
             return objective
-        contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+        if packed.valid is None:
+            contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
+        else:
+            most = packed.n_tokens if most is None else most
+            contrast = self._padded_contrast(
+                tokens, packed, masked, encoded.detail, most, processes
+            )
         total = objective.total + self.settings.contrast * contrast
         return Objective(total, {**objective.terms, "contrast": contrast}, objective.counters)
 
@@ -196,4 +212,45 @@ class Miracle(ContextualSystem):
             F.embedding(output.interests.rows_of(users, capsules), output.interests.vectors),
             F.embedding(again.interests.rows_of(in_copy[users], capsules), again.interests.vectors),
             processes,
+        )
+
+    def _padded_contrast(
+        self,
+        items: Tensor,
+        packed: Packed,
+        masked: Tensor,
+        output: CapsuleOutput,
+        most: int,
+        processes: Processes,
+    ) -> Tensor:
+        """The same of a padded batch: all histories are walked through, in a fixed number of rows.
+
+        Args:
+            items: [tokens, d], the items' vectors.
+            packed: the histories, padded.
+            masked: bool [tokens], no padding among them.
+            output: what the capsules say of the histories as they are.
+            most: how many tokens can be masked.
+            processes: those that share the batch.
+        """
+        if self.mask is None:
+            raise ValueError("only a model made for pre-training has a [MASK] vector")
+        x = torch.where(masked.unsqueeze(1), self.mask, items)
+        again = self.capsules(self.context(x, packed), packed, output.activated)
+        # The pair (user, capsule) of each masked item as one number, in a row of its own; rows that
+        # no item needs hold a number beyond all.
+        capsules, beyond = self.settings.capsules, packed.n_histories * self.settings.capsules
+        pair = packed.history_of_token() * capsules + output.activated
+        row = torch.where(masked, masked.cumsum(0) - 1, most).clamp_max(most)
+        pairs = pair.new_full((most + 1,), beyond).scatter_(0, row, pair)[:most]
+        pairs = torch.where(torch.arange(most, device=row.device) < masked.sum(), pairs, beyond)
+        pairs = pairs.sort().values
+        counted = (pairs.diff(prepend=pairs.new_full((1,), -1)) > 0) & (pairs < beyond)
+        pairs = torch.where(counted, pairs, 0)
+        rows = output.interests.rows_of(pairs // capsules, pairs % capsules)
+        return interest_contrast(
+            F.embedding(rows, output.interests.vectors),
+            F.embedding(rows, again.interests.vectors),
+            processes,
+            counted,
         )

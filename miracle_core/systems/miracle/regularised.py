@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from miracle_core.data.packed import Packed
 from miracle_core.processes import Processes
 from miracle_core.systems.base import Objective
 from miracle_core.systems.miracle.capsules import CapsuleOutput, SparseCapsules
@@ -16,6 +16,7 @@ def regularised(
     settings: NetworkSettings,
     capsules: SparseCapsules,
     output: CapsuleOutput,
+    packed: Packed,
     recommendation: Tensor,
     processes: Processes,
 ) -> Objective:
@@ -27,12 +28,13 @@ def regularised(
         settings: whose weights of the terms.
         capsules: the network.
         output: what it says of the batch's histories.
+        packed: the histories.
         recommendation: the loss of the next item.
         processes: those that share the batch.
     """
     terms = {
         "recommendation": recommendation,
-        "coverage": coverage(output.similarity, output.activated, processes),
+        "coverage": coverage(output.similarity, output.activated, packed, processes),
         "orthogonality": orthogonality(capsules.base, processes),
     }
     total = (
@@ -40,5 +42,5 @@ def regularised(
         + settings.coverage * terms["coverage"]
         + settings.orthogonality * terms["orthogonality"]
     )
-    activated = torch.bincount(output.activated, minlength=settings.capsules)
+    activated = packed.count(output.activated, settings.capsules)
     return Objective(total, terms, {"capsules": activated})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class SASRec(SequenceSystem):
     - A sequence longer than n is cut into windows, each item being predicted once; the paper
       trains on the newest n items only.
     """
+
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()

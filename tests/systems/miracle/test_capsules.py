@@ -254,10 +254,26 @@ def test_gradcheck_of_squash():
 @given(st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), min_size=1, max_size=8))
 @SETTINGS
 def test_active_sets(choices):
-    slots, valid = active_capsules(torch.tensor(choices))
+    slots, valid = active_capsules(torch.tensor(choices), None, 7)
     found = [row[keep].tolist() for row, keep in zip(slots, valid, strict=True)]
     assert found == [sorted(set(row)) for row in choices]
     assert slots.shape[1] == max(len(set(row)) for row in choices)
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), min_size=1, max_size=8))
+@SETTINGS
+def test_active_sets_of_padded_histories(choices):
+    """Padding, whatever it holds, activates nothing; there is room for all that could be."""
+    rows = torch.tensor([[3] * (4 - len(row)) + row for row in choices])
+    items = torch.tensor([[False] * (4 - len(row)) + [True] * len(row) for row in choices])
+    for capsules, room in ((7, 4), (9, 4)):
+        slots, valid = active_capsules(rows, items, capsules)
+        found = [row[keep].tolist() for row, keep in zip(slots, valid, strict=True)]
+        assert found == [sorted(set(row)) for row in choices]
+        assert slots.shape == (len(choices), room)
+        assert int(slots.max()) < capsules
+    if rows.max() < 3:
+        assert active_capsules(rows, items, 3)[0].shape[1] == 3
 
 
 def test_float32_stays_close():

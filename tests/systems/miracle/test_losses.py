@@ -10,12 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from miracle_core.data.packed import Packed, pack_lists
 from miracle_core.systems.miracle.losses import coverage, orthogonality
 from tests.reference.capsules import eq8_choice
 from tests.reference.losses import eq18_orthogonality, eq21_balance
 from tests.systems.miracle.support import LENGTHS, SEEDS, SETTINGS
 
 CLOSE = pytest.approx
+
+
+def one_history(items: int) -> Packed:
+    return pack_lists([[0] * items], items)
 
 
 @SETTINGS
@@ -47,20 +52,20 @@ def test_coverage_equals_the_paper(seed, lengths, capsules):
     rng = np.random.default_rng(seed)
     s = [rng.normal(0, 3, size=(length, capsules)) for length in lengths]
     choices = [eq8_choice(rows) for rows in s]
-    found = coverage(
-        torch.from_numpy(np.concatenate(s)), torch.tensor([j for own in choices for j in own])
-    )
+    activated = torch.tensor([j for own in choices for j in own])
+    packed = pack_lists([[0] * length for length in lengths], max(lengths))
+    found = coverage(torch.from_numpy(np.concatenate(s)), activated, packed)
     assert found.item() == CLOSE(eq21_balance(s, choices), rel=1e-10, abs=1e-10)
 
 
 def test_coverage_is_one_when_even_and_c_when_crowded():
     tokens, capsules = 12, 4
     even = 50.0 * torch.eye(capsules, dtype=torch.float64).repeat(tokens // capsules, 1)
-    assert coverage(even, even.argmax(1)).item() == CLOSE(1.0)
+    assert coverage(even, even.argmax(1), one_history(tokens)).item() == CLOSE(1.0)
     one = 50.0 * torch.eye(capsules, dtype=torch.float64)[torch.zeros(tokens, dtype=torch.long)]
-    assert coverage(one, one.argmax(1)).item() == CLOSE(capsules)
+    assert coverage(one, one.argmax(1), one_history(tokens)).item() == CLOSE(capsules)
     level = torch.zeros(tokens, capsules, dtype=torch.float64)
-    assert coverage(level, level.argmax(1)).item() == CLOSE(1.0)
+    assert coverage(level, level.argmax(1), one_history(tokens)).item() == CLOSE(1.0)
 
 
 def test_gradients_are_exact():
@@ -69,17 +74,17 @@ def test_gradients_are_exact():
     assert torch.autograd.gradcheck(orthogonality, (A,))
     s = torch.from_numpy(rng.normal(size=(6, 4))).requires_grad_()
     activated = s.argmax(1)
-    assert torch.autograd.gradcheck(lambda rows: coverage(rows, activated), (s,))
+    assert torch.autograd.gradcheck(lambda rows: coverage(rows, activated, one_history(6)), (s,))
 
 
 def test_coverage_pushes_similarity_away_from_the_crowded_capsule():
     s = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
-    coverage(s, torch.zeros(6, dtype=torch.long)).backward()
+    coverage(s, torch.zeros(6, dtype=torch.long), one_history(6)).backward()
     assert (s.grad[:, 0] > 0).all() and (s.grad[:, 1:] < 0).all()
 
 
 def test_one_capsule():
     s = torch.randn(5, 1, generator=torch.Generator().manual_seed(0))
-    assert coverage(s, s.argmax(1)).item() == CLOSE(1.0)
+    assert coverage(s, s.argmax(1), one_history(5)).item() == CLOSE(1.0)
     assert orthogonality(torch.ones(1, 4)).item() == CLOSE(0.0)
     assert math.isfinite(orthogonality(torch.zeros(1, 4)).item())
