@@ -82,6 +82,9 @@ class SelfSupervised(Training):
         """What the system asks of some training examples."""
         return self._asked(self.examples, chosen, self.position.epoch + 1, processes)
 
+    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
+        """Nothing is made ahead: a batch is a few gathers."""
+
     def _asked(
         self,
         examples: Examples,

@@ -143,8 +143,9 @@ class Training(ABC):
             processes: those that share the batch.
         """
 
+    @abstractmethod
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Be told which examples :meth:`objective` will be asked for next; ignored by default."""
+        """Be told which examples :meth:`objective` will be asked for next."""
 
     @abstractmethod
     def validate(self) -> Validation:
