@@ -14,39 +14,31 @@ from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.evaluation.evaluate_run import seen_rule
-from miracle_core.index.search import Found, Index
-from miracle_core.index.store import open_index, vector_scorer
 from miracle_core.index.vectors import catalogue_vectors
 from miracle_core.progress import SILENT, Progress
 from miracle_core.ranking.order import tie_order
 from miracle_core.recommender import people
+from miracle_core.recommender.answers import Answers
 from miracle_core.recommender.capsule_map import CapsuleMap
 from miracle_core.recommender.catalogue import Catalogue
-from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
+from miracle_core.recommender.given import Given, as_list, check_index
 from miracle_core.recommender.item_vectors import ItemVectors
-from miracle_core.recommender.labels import shortened
 from miracle_core.recommender.new_titles import NewTitles
-from miracle_core.recommender.ranking import Ranking
 from miracle_core.recommender.results import (
     Abilities,
     Activations,
-    ActiveCapsule,
     CapsuleSummary,
     CapsuleUse,
-    HistoryItem,
     Integers,
     Match,
     Neighbour,
     Recommendation,
-    Recommended,
-    Trace,
     UserHistory,
     UserTable,
 )
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.opening import TrainedRun, load_run
 from miracle_core.runs.records import Weights
-from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.scorer import Scorer, VectorScorer
 
 SAMPLE_USERS = 12
@@ -117,6 +109,15 @@ class Recommender:
             interests=self._scorer.n_interests > 1,
             new_titles=titles is not None,
             neighbours=neighbours,
+        )
+        self._answers = Answers(
+            run,
+            self._scorer,
+            self._catalogue,
+            self._vectors,
+            self._ties,
+            self.abilities,
+            self.label,
         )
 
     @classmethod
@@ -278,86 +279,8 @@ class Recommender:
                 ``top_k`` or ``of_each`` below 1, or the encoder for new titles can't be had; with
                 ``approximate``, a target, or no fitting index.
         """
-        history = as_list(history, "the history")
-        if not history:
-            raise InputError("the history is empty", remedy="name at least one item")
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
-        of_each = top_k if of_each is None else of_each
-        if of_each < 1:
-            raise InputError(f"of_each is {of_each}", remedy="ask for at least one item")
-        if target is not None:
-            target = self._catalogue.check(target)
-            if approximate:
-                raise InputError("an index gives no rank of a target", remedy="search exactly")
-        given = [self._place(place, item) for place, item in enumerate(history, start=1)]
-        first = max(len(given) - (self.max_length or len(given)), 0)
-        read = given[first:]
-        explained = self._scorer.explain(
-            [item if isinstance(item, int) else -1 for item in read], self._vectors.new_inputs(read)
-        )
-        rule = self.seen if seen is None else seen_rule(self._trained, seen)
-        had = {item for item in read if isinstance(item, int)}
-        gain = self._trained.system.gain() if rule == "gain" else None
-        left_out = (
-            {item for item in given if isinstance(item, int)} if rule == "leave-out" else set()
-        )
-        found = None
-        if approximate:
-            # Items of the history may be pushed down or left out, or pulled up.
-            found = self._found(explained, top_k + len(had | left_out)).adding(had)
-        named = self.abilities.capsules or self.abilities.interests
-        ranking = Ranking(
-            explained,
-            named,
-            self._ties,
-            had,
-            0.0 if gain is None else float(gain),
-            left_out,
-            self._catalogue,
-            found,
-        )
-        activated: list[int | None] = [None] * len(given)
-        if explained.activated is not None:
-            activated[first:] = explained.activated
-        return Recommendation(
-            history=tuple(map(self._history_item, given, activated)),
-            capsules=self._interests(explained, activated, ranking.of_each_interest(of_each))
-            if named
-            else (),
-            items=ranking.top(top_k),
-            target=None if target is None else ranking.of(target),
-            first=first,
-            trace=None if explained.routing is None else _trace(explained.routing, first),
-            additive=explained.additive,
-        )
-
-    def _interests(
-        self,
-        explained: Explanation,
-        activated: Sequence[int | None],
-        best: Sequence[tuple[Recommended, ...]],
-    ) -> tuple[ActiveCapsule, ...]:
-        """The interests of a history, with the best of the items that each won."""
-        return tuple(
-            ActiveCapsule(
-                capsule=number,
-                strength=strength,
-                label=self.label(number) if self.abilities.capsules else _told_by(number, won),
-                items=tuple(place for place, own in enumerate(activated) if own == number),
-                best=won,
-            )
-            for number, strength, won in zip(
-                explained.which, explained.strengths, best, strict=True
-            )
-        )
-
-    def _found(self, explained: Explanation, k: int) -> Found:
-        """What the run's index finds for one history."""
-        scorer = vector_scorer(self._trained)
-        if explained.vectors is None:
-            raise ValueError("a system that ranks by vectors explains itself by vectors")
-        return self._index.find(explained.vectors, scorer.items, k)
+        rule = self.seen if seen is None else seen
+        return self._answers.recommend(history, top_k, rule, target, approximate, of_each)
 
     def user_history(self, user_id: str, split: Split | None = None) -> UserHistory:
         """A user of the data set.
@@ -437,10 +360,6 @@ class Recommender:
         return people.activations(self._capsules(), self.dataset, users)
 
     @cached_property
-    def _index(self) -> Index:
-        return open_index(self._trained, vector_scorer(self._trained).items.shape[1])[0]
-
-    @cached_property
     def _use(self) -> CapsuleUse:
         return people.capsule_use(self._capsules(), self.dataset, self._progress)
 
@@ -475,31 +394,3 @@ class Recommender:
                 remedy="ask it for recommendations (miracle recommend)",
             )
         return self._scorer
-
-    def _place(self, place: int, item: Given) -> Known:
-        """An item of a history, looked up; an error says which one it is, counted from 1."""
-        try:
-            return self._catalogue.known(item)
-        except InputError as error:
-            where = f"item {place} of the history"
-            raise InputError(error.what, where=where, remedy=error.remedy) from error
-
-    def _history_item(self, item: Known, capsule: int | None) -> HistoryItem:
-        if isinstance(item, NewTitle):
-            return HistoryItem(None, None, item.title, capsule)
-        return HistoryItem(item, self.item_id(item), self.title(item), capsule)
-
-
-def _told_by(number: int, won: Sequence[Recommended]) -> str:
-    """Words for an interest that means something in one history only: its best item's title."""
-    return shortened(won[0].title) if won else f"interest {number}"
-
-
-def _trace(routing: Routing, first: int) -> Trace:
-    return Trace(
-        first=first,
-        similarity=routing.similarity.cpu().numpy(),
-        routing=routing.routing.cpu().numpy(),
-        importance=routing.importance.cpu().numpy(),
-        agreement=routing.agreement.cpu().numpy(),
-    )
