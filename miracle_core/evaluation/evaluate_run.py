@@ -72,6 +72,9 @@ class RunEvaluation:
         rows = [self.found.metrics, *(other.metrics for other in self.references.values())]
         return pd.DataFrame(rows, index=pd.Index(names, name="system"))
 
+    def _repr_html_(self) -> str:
+        return self.frame().to_html()
+
 
 def evaluate_run(
     run: str | Path,

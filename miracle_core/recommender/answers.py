@@ -83,7 +83,7 @@ class Answers:
             target = self._catalogue.check(target)
             if approximate:
                 raise InputError("an index gives no rank of a target", remedy="search exactly")
-        given = [self._place(place, item) for place, item in enumerate(history, start=1)]
+        given = self._catalogue.known_all(history, "")
         first = max(len(given) - (self._scorer.max_length or len(given)), 0)
         read = given[first:]
         explained = self._scorer.explain(
@@ -155,14 +155,6 @@ class Answers:
     @cached_property
     def _index(self) -> Index:
         return open_index(self._run, vector_scorer(self._run).items.shape[1])[0]
-
-    def _place(self, place: int, item: Given) -> Known:
-        """An item of a history, looked up; an error says which one it is, counted from 1."""
-        try:
-            return self._catalogue.known(item)
-        except InputError as error:
-            where = f"item {place} of the history"
-            raise InputError(error.what, where=where, remedy=error.remedy) from error
 
     def _history_item(self, item: Known, capsule: int | None) -> HistoryItem:
         if isinstance(item, NewTitle):
