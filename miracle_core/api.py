@@ -99,7 +99,7 @@ class TrainingResult:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def _repr_html_(self) -> str:
-        return self.frame().to_html()
+        return str(self.frame().to_html())
 
 
 def train(

@@ -73,7 +73,7 @@ class RunEvaluation:
         return pd.DataFrame(rows, index=pd.Index(names, name="system"))
 
     def _repr_html_(self) -> str:
-        return self.frame().to_html()
+        return str(self.frame().to_html())
 
 
 def evaluate_run(

@@ -74,7 +74,7 @@ class Histories:
             ]
             ends.append(len(flat))
         stops = np.array(ends, dtype=np.int64)
-        starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
+        starts = np.concatenate([[0], stops])[:-1].astype(np.int64)
         return cls(np.array(flat, dtype=np.int64), starts, stops, tuple(new), n_items)
 
     def batches(self, size: int) -> Iterable[slice]:

@@ -13,6 +13,7 @@ from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
+from miracle_core.index.key import catalogue_key
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.recommender import people
 from miracle_core.recommender.answers import Answers
@@ -166,7 +167,7 @@ class Recommender(LoadedRun):
                 remedy="leave them out, or ask for each history by itself",
             )
         ids = tuple(map(str, range(len(given))))
-        return self._lists(self._histories(given), ids, top_k, seen)
+        return self.answer(self._histories(given), ids, top_k, seen)
 
     def recommend_users(
         self,
@@ -191,7 +192,7 @@ class Recommender(LoadedRun):
         """
         users = self._users_of(user_ids)
         ids = tuple(self.dataset.users["user_id"].gather(users))
-        return self._lists(Histories.of_users(self.dataset, users), ids, top_k, seen, progress)
+        return self.answer(Histories.of_users(self.dataset, users), ids, top_k, seen, progress)
 
     def _users_of(self, user_ids: Iterable[str] | None) -> Integers:
         if user_ids is None:
@@ -209,14 +210,23 @@ class Recommender(LoadedRun):
             known.append(self._catalogue.known_all(items, f"history {number}, "))
         return Histories.of_lists(known, self.n_items)
 
-    def _lists(
+    def answer(
         self,
         histories: Histories,
         ids: tuple[str, ...],
         top_k: int,
-        seen: SeenRule | None,
+        seen: SeenRule | None = None,
         progress: Progress = SILENT,
     ) -> Recommendations:
+        """Lists for histories that are looked up already (:mod:`miracle_core.batch`).
+
+        Args:
+            histories: any number of them, also none.
+            ids: whose they are.
+            top_k: how many items each.
+            seen: what becomes of items that a history holds; None takes :attr:`seen`.
+            progress: hears of histories done.
+        """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
         rule = seen_rule(self._trained, seen or self.seen)
@@ -241,6 +251,10 @@ class Recommender(LoadedRun):
             return self._scorer
         run, inputs = self._trained, self._scorer.inputs
         return run.system.scorer(run.items, gain=gain, inputs=inputs)
+
+    def key(self) -> str:
+        """A SHA-256 of all that answers depend on: weights, catalogue, users, texts."""
+        return catalogue_key(self._trained)
 
     # Vectors.
 

@@ -202,7 +202,7 @@ class Recommendation:
 
         from miracle_core.recommender.notebook import html_table
 
-        labels = {each.capsule: each.label for each in self.capsules}
+        labels: dict[int | None, str] = {each.capsule: each.label for each in self.capsules}
         rows = [
             (item.rank, item.item_id, item.title, item.score, labels.get(item.capsule))
             for item in self.items

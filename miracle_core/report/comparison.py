@@ -231,7 +231,7 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
     def _repr_html_(self) -> str:
-        return self.frame().to_html() + self.differences().to_html()
+        return str(self.frame().to_html() + self.differences().to_html())
 
     def document(self) -> dict[str, Any]:
         """The JSON contract of ``miracle compare``."""
