@@ -12,6 +12,17 @@ import typer.core
 
 from miracle_cli.output import bar, message, print_fields, print_json, print_table, shortened
 from miracle_cli.recommend_many import Asking, OnError, recommend_many
+from miracle_cli.rules import (
+    Allow,
+    Deny,
+    DiverseBy,
+    Diversity,
+    MinStrength,
+    Mute,
+    Quota,
+    Where,
+    rules_of,
+)
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
@@ -85,6 +96,14 @@ def recommend(
             help="Search with the run's approximate index (see miracle index).",
         ),
     ] = False,
+    allow: Allow = None,
+    deny: Deny = None,
+    where: Where = None,
+    mute: Mute = None,
+    min_strength: MinStrength = None,
+    quota: Quota = None,
+    diversity: Diversity = None,
+    diverse_by: DiverseBy = None,
     users: Annotated[
         str | None,
         typer.Option(
@@ -120,6 +139,7 @@ def recommend(
     in the order typed. With --users or --history lists are written for many at once.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
+    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
     if users is not None or history is not None or out is not None:
         one = {"--title": title, "--item": item, "--user": user}
         flags = {"--held-out": held_out, "--index": index}
@@ -127,6 +147,7 @@ def recommend(
         recommend_many(
             Asking(run, users, history, out, on_error, top_k, data, as_json),
             seen_option(seen, exclude_seen),
+            rules,
         )
         return
     if not typed and user is None:
@@ -149,7 +170,10 @@ def recommend(
     from miracle_core.recommender import Recommender
 
     rule = seen_option(seen, exclude_seen)
-    recommender = Recommender.load(run, data=data, seen=rule, progress=RichProgress())
+    progress = RichProgress()
+    recommender = Recommender.load(run, data=data, seen=rule, progress=progress, rules=rules)
+    for note in recommender.notes:
+        message(note)
     asked = _asked(recommender, typed, user, held_out)
     found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
     if as_json:
@@ -233,6 +257,7 @@ def summary(recommender: Recommender, asked: Asked, found: Recommendation) -> di
         "model": recommender.system.name,
         "dataset": recommender.dataset.name,
         "seen": recommender.seen,
+        **({} if recommender.rules.empty else {"rules": recommender.rules.summary()}),
         "user": asked.user and asked.user.user_id,
         "history": [
             {

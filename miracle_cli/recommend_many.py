@@ -14,6 +14,7 @@ from miracle_core.errors import InputError
 if TYPE_CHECKING:
     from miracle_core.batch import BatchResult, Source
     from miracle_core.config import SeenRule
+    from miracle_core.ranking.rules import Rules
     from miracle_core.recommender import Recommender
 
 # So many bad requests are named; --json and the count tell of all.
@@ -52,7 +53,7 @@ class Asking:
     as_json: bool
 
 
-def recommend_many(asked: Asking, seen: SeenRule | None) -> None:
+def recommend_many(asked: Asking, seen: SeenRule | None, rules: Rules | None) -> None:
     """Write the lists, or print them as JSON lines where no output is named.
 
     Raises:
@@ -85,8 +86,15 @@ def recommend_many(asked: Asking, seen: SeenRule | None) -> None:
         check_out(asked.out)  # before anything slow begins
     progress, together = RichProgress(), processes()
     recommender = Recommender.load(
-        asked.run, data=asked.data, seen=seen, device=together.device, progress=progress
+        asked.run,
+        data=asked.data,
+        seen=seen,
+        device=together.device,
+        progress=progress,
+        rules=rules,
     )
+    for note in recommender.notes:
+        message(note)
     source = _source(asked, recommender)
     if asked.out is None:
         _print(recommender, source, asked)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from miracle_core.config import make_settings
     from miracle_core.data.dataset import Dataset
     from miracle_core.errors import InputError, MiracleError
+    from miracle_core.ranking.rules import Rules
     from miracle_core.recommender import ItemId, NewTitle, Recommender
     from miracle_core.registry import SystemSpec, register
     from miracle_core.version import __version__
@@ -34,6 +35,7 @@ _PLACES = {
     "ItemId": "miracle_core.recommender",
     "NewTitle": "miracle_core.recommender",
     "Recommender": "miracle_core.recommender",
+    "Rules": "miracle_core.ranking.rules",
     "SystemSpec": "miracle_core.registry",
     "register": "miracle_core.registry",
     "__version__": "miracle_core.version",
@@ -46,6 +48,7 @@ __all__ = [
     "MiracleError",
     "NewTitle",
     "Recommender",
+    "Rules",
     "SystemSpec",
     "TrainingResult",
     "__version__",

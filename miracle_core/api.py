@@ -18,6 +18,7 @@ from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.rules import Rules
 from miracle_core.recommender.recommender import Recommender
 from miracle_core.registry import SystemSpec, register
 from miracle_core.report.comparison import Comparison
@@ -171,6 +172,7 @@ def evaluate(
     *,
     ks: Sequence[int] = DEFAULT_KS,
     seen: SeenRule | None = None,
+    rules: Rules | None = None,
     progress: Progress = SILENT,
 ) -> RunEvaluation:
     """Rank all items for every user, as ``miracle evaluate`` does.
@@ -183,13 +185,14 @@ def evaluate(
         split: ``test`` or ``valid``.
         ks: cut-offs of the metrics.
         seen: what becomes of items that a history holds; None takes the run's own rule.
+        rules: those that lists are made by; beside the run then stands the run without them.
         progress: told of users done.
 
     Raises:
         InputError: what :func:`miracle_core.evaluation.evaluate_run.evaluate_run` raises.
     """
     folder = data.folder if isinstance(data, Dataset) else data
-    return evaluate_run(_run(run), folder, split, ks=ks, seen=seen, progress=progress)
+    return evaluate_run(_run(run), folder, split, ks=ks, seen=seen, rules=rules, progress=progress)
 
 
 def compare(

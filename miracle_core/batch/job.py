@@ -104,7 +104,8 @@ def recommend_batch(
     rule = seen or recommender.seen
     key = None
     if source.key is not None:
-        asked = (source.key, recommender.key(), top_k, rule, parts.format, __version__)
+        asked: tuple[object, ...] = (source.key, recommender.key(), top_k, rule, parts.format)
+        asked = (*asked, recommender.rules, __version__)
         key = hashlib.sha256("\n".join(map(str, asked)).encode()).hexdigest()
     with ExitStack() as held:
         resumed = _begin(parts, key, processes, held)

@@ -12,6 +12,7 @@ from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.rules import Rules
 from miracle_core.runs.folder import RunFolder
 
 
@@ -25,6 +26,7 @@ def evaluate_runs(
     seen: SeenRule | None = None,
     keep_top: int = 0,
     progress: Progress = SILENT,
+    rules: Rules | None = None,
 ) -> list[RunEvaluation]:
     """Evaluate runs by :func:`miracle_core.evaluation.evaluate_run.evaluate_run`, in their order.
 
@@ -38,6 +40,7 @@ def evaluate_runs(
         seen: the seen rule for all; None takes that of their training, which must then be the same.
         keep_top: keep each user's so many best items.
         progress: told of users done.
+        rules: those that lists are made by.
 
     Raises:
         InputError: a run is named twice, the runs are of different data or seen rules, or what
@@ -60,6 +63,7 @@ def evaluate_runs(
             seen=seen,
             keep_top=keep_top,
             progress=progress,
+            rules=rules,
         )
         for path in paths
     ]

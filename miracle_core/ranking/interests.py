@@ -18,12 +18,15 @@ class Interests:
             (eq. 8), 0 in a system with one interest a user.
         users: int64 [histories], the packed history that the i-th run of interests belongs to.
         groups: (interests a user, users) of each run, fewest interests first.
+        raw: [interests, d], what ``vectors`` were before they became directions; None where they
+            are as the system made them.
     """
 
     vectors: Tensor
     which: Tensor
     users: Tensor
     groups: tuple[tuple[int, int], ...]
+    raw: Tensor | None = None
 
     @property
     def n_users(self) -> int:
@@ -41,8 +44,12 @@ class Interests:
         return cls(vectors, torch.zeros_like(users), users, ((1, len(vectors)),))
 
     def replace_vectors(self, vectors: Tensor) -> Interests:
-        """The same interests with other vectors [interests, d]."""
-        return replace(self, vectors=vectors)
+        """The same interests with other vectors [interests, d]; ``raw`` are these."""
+        return replace(self, vectors=vectors, raw=self.vectors)
+
+    def strengths(self) -> Tensor:
+        """How long each interest was made, [interests]; of MIRACLE ||u||, below 1 (eq. 13)."""
+        return torch.linalg.vector_norm(self.vectors if self.raw is None else self.raw, dim=-1)
 
     def counts(self) -> Tensor:
         """Interests of each of ``users``, int64 [histories]."""
@@ -51,6 +58,39 @@ class Interests:
             torch.tensor([k for k, _ in self.groups], device=device),
             torch.tensor([n for _, n in self.groups], device=device),
         )
+
+    def only(self, kept: Tensor) -> tuple[Interests, Tensor]:
+        """Some of the interests; a user who has none left is left out.
+
+        Args:
+            kept: bool [interests].
+
+        Returns:
+            The interests, whose users are numbered anew, and which of the packed histories those
+            are, bool [histories].
+        """
+        n = self.n_users
+        owner = torch.repeat_interleave(torch.arange(n, device=kept.device), self.counts())
+        counts = torch.bincount(owner[kept], minlength=n)
+        order = counts.argsort(stable=True)
+        order = order[counts[order] > 0]
+        place = torch.empty(n, dtype=torch.int64, device=kept.device)
+        place[order] = torch.arange(len(order), device=kept.device)
+        rows = kept.nonzero().squeeze(1)
+        rows = rows[place[owner[rows]].argsort(stable=True)]
+        chosen = torch.zeros(n, dtype=torch.bool, device=kept.device)
+        chosen[self.users[order]] = True
+        number = chosen.cumsum(0) - 1
+        sizes, users = torch.unique_consecutive(counts[order], return_counts=True)
+        groups = tuple(zip(sizes.tolist(), users.tolist(), strict=True))
+        found = Interests(
+            self.vectors[rows],
+            self.which[rows],
+            number[self.users[order]],
+            groups,
+            None if self.raw is None else self.raw[rows],
+        )
+        return found, chosen
 
     def rows_of(self, users: Tensor, which: Tensor) -> Tensor:
         """Where the interests of some (user, number) pairs lie in ``vectors``.

@@ -15,6 +15,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.search import Found, Index
 from miracle_core.index.store import open_index, vector_scorer
+from miracle_core.ranking.applied import Applied
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import Given, Known, NewTitle, as_list
 from miracle_core.recommender.item_vectors import ItemVectors
@@ -69,6 +70,7 @@ class Answers:
         target: int | np.integer[Any] | None,
         approximate: bool,
         of_each: int | None,
+        rules: Applied | None,
     ) -> Recommendation:
         """See :meth:`miracle_core.recommender.recommender.Recommender.recommend`."""
         history = as_list(history, "the history")
@@ -83,6 +85,8 @@ class Answers:
             target = self._catalogue.check(target)
             if approximate:
                 raise InputError("an index gives no rank of a target", remedy="search exactly")
+        if approximate and rules is not None:
+            raise InputError("an index does not know of rules", remedy="search exactly")
         given = self._catalogue.known_all(history, "")
         first = max(len(given) - (self._scorer.max_length or len(given)), 0)
         read = given[first:]
@@ -109,6 +113,7 @@ class Answers:
             left_out,
             self._catalogue,
             found,
+            rules,
         )
         activated: list[int | None] = [None] * len(given)
         if explained.activated is not None:

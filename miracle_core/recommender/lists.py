@@ -111,11 +111,13 @@ class UserInterests:
         vectors: float32 [interests, d], as items are multiplied with them.
         interests: int64 [interests], the number of each; of MIRACLE the capsule.
         histories: int64 [interests], whose each is, rising.
+        strengths: float32 [interests], how long each was made; of MIRACLE ||u||, below 1 (eq. 13).
     """
 
     vectors: Floats
     interests: Integers
     histories: Integers
+    strengths: Floats
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,14 @@ class Vectors:
             rows.
         vectors: float32 [rows, d].
         interests: int64 [rows], the number of the interest; None for items.
+        strengths: float32 [rows], how strong each interest is: its length before its vector became
+            a direction; None for items.
     """
 
     ids: tuple[str, ...]
     vectors: Floats
     interests: Integers | None = None
+    strengths: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

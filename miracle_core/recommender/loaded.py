@@ -14,7 +14,9 @@ from miracle_core.errors import MiracleError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.vectors import catalogue_vectors
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.order import tie_order
+from miracle_core.ranking.rules import Rules
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import check_index
 from miracle_core.recommender.item_vectors import ItemVectors
@@ -46,6 +48,7 @@ class LoadedRun:
         epoch: how many epochs it had behind it, or None if the file doesn't say.
         system: which system it is.
         seen: what becomes of items that a history holds.
+        rules: of every list.
         abilities: what can be asked of it.
 
     Args:
@@ -54,6 +57,7 @@ class LoadedRun:
         seen: another rule than the one that the run was trained by.
         progress: hears of the longer computations.
         encoder: the run's text encoder, where it is one of your own.
+        rules: of every list, unless a question brings its own.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class LoadedRun:
         seen: SeenRule | None = None,
         progress: Progress = SILENT,
         encoder: TextEncoder | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.run: Path = run.folder.path
         self.dataset: Dataset = run.dataset
@@ -83,6 +88,8 @@ class LoadedRun:
                 where=str(run.folder.path),
                 remedy="train again with a lower learning rate",
             )
+        self.rules: Rules = Rules() if rules is None else rules
+        self._applied = run.applied(rules, self._scorer)
         self._ties = tie_order(self.dataset.n_items).to(device)
         self._catalogue = Catalogue(run.dataset)
         titles = None
@@ -112,6 +119,7 @@ class LoadedRun:
         progress: Progress = SILENT,
         weights: Weights | None = None,
         encoder: TextEncoder | None = None,
+        rules: Rules | None = None,
     ) -> Self:
         """Load a run folder.
 
@@ -128,15 +136,27 @@ class LoadedRun:
                 where there has been no validation yet.
             encoder: the object that encoded the Dataset, where it is an encoder of your own: new
                 titles need it. Others are found by their name.
+            rules: of every list (:class:`miracle_core.ranking.rules.Rules`), unless a question
+                brings its own.
 
         Raises:
             InputError: no run folder, no such weights in it yet, a damaged one, a Dataset that the
-                run can't read, or a seen rule that it can't rank by.
+                run can't read, a seen rule that it can't rank by, or
+                rules that it can't keep.
             MiracleError: the training diverged.
         """
         other = None if data is None else Dataset.open(data)
         found = load_run(run, other, weights=weights)
-        return cls(found, device=device, seen=seen, progress=progress, encoder=encoder)
+        return cls(found, device=device, seen=seen, progress=progress, encoder=encoder, rules=rules)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should hear of the rules, such as ids that the catalogue doesn't hold."""
+        return () if self._applied is None else self._applied.notes
+
+    def _rules(self, rules: Rules | None) -> Applied | None:
+        """The rules of a question, looked up; None takes :attr:`rules`."""
+        return self._applied if rules is None else self._trained.applied(rules, self._scorer)
 
     @property
     def n_items(self) -> int:

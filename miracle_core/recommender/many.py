@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ from miracle_core.config import SeenRule
 from miracle_core.data.packed import Packed, pack
 from miracle_core.errors import InputError
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.seen import Seen
 from miracle_core.recommender.histories import Histories
 from miracle_core.recommender.item_vectors import ItemVectors
@@ -43,6 +42,7 @@ class ManyHistories:
         top_k: int,
         rule: SeenRule,
         progress: Progress = SILENT,
+        rules: Applied | None = None,
     ) -> RankedLists:
         """The K best items of every history, and the interest that won each.
 
@@ -52,6 +52,7 @@ class ManyHistories:
             top_k: how many items.
             rule: what becomes of items that a history holds.
             progress: is advanced by the number of histories done; the caller has started it.
+            rules: of the lists.
         """
         k = min(top_k, len(self._ties))
         items = np.full((len(histories), k), -1, dtype=np.int64)
@@ -66,7 +67,9 @@ class ManyHistories:
                 leave_out = Seen.left_out(
                     *histories.known_pairs(part, order), device=self._ties.device
                 )
-            for found in lists(scorer, packed, k, self._ties, leave_out=leave_out, new=new):
+            for found in lists(
+                scorer, packed, k, self._ties, leave_out=leave_out, new=new, rules=rules
+            ):
                 rows = part.start + order[found.histories.cpu().numpy()]
                 items[rows] = found.items.cpu().numpy()
                 scores[rows] = found.scores.float().cpu().numpy()
@@ -85,26 +88,18 @@ class ManyHistories:
         """
         by_vectors = self.by_vectors(scorer)
         new = self._new_inputs(histories)
-        found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for part, vectors, which, owners in self._interests(by_vectors, histories, new):
-            order = np.lexsort((which, owners))
-            found.append((vectors[order], which[order], part.start + owners[order]))
-        vectors, which, owners = (np.concatenate(each) for each in zip(*found, strict=True))
-        return UserInterests(vectors, which, owners)
-
-    def _interests(
-        self, scorer: VectorScorer, histories: Histories, new: Tensor | None
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        found: list[tuple[np.ndarray, ...]] = []
         for part in histories.batches(BATCH):
-            packed = self._packed(scorer, histories, part)
-            made = scorer.interests(packed, new)
+            packed = self._packed(by_vectors, histories, part)
+            made = by_vectors.interests(packed, new)
             who = torch.repeat_interleave(made.users, made.counts()).cpu().numpy()
-            yield (
-                part,
-                made.vectors.float().cpu().numpy(),
-                made.which.cpu().numpy(),
-                packed.order.numpy()[who],
-            )
+            owners = part.start + packed.order.numpy()[who]
+            which = made.which.cpu().numpy()
+            order = np.lexsort((which, owners))
+            numbers = (made.vectors.float().cpu().numpy(), made.strengths().float().cpu().numpy())
+            found.append(tuple(each[order] for each in (*numbers, which, owners)))
+        vectors, strengths, which, owners = map(np.concatenate, zip(*found, strict=True))
+        return UserInterests(vectors, which, owners, strengths)
 
     def by_vectors(self, scorer: Scorer) -> VectorScorer:
         """The scorer, of a system that ranks by vectors.

@@ -15,6 +15,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.key import catalogue_key
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.rules import Rules
 from miracle_core.recommender import people
 from miracle_core.recommender.answers import Answers
 from miracle_core.recommender.capsule_map import CapsuleMap
@@ -56,6 +57,7 @@ class Recommender(LoadedRun):
         epoch: how many epochs it had behind it, or None if the file doesn't say.
         system: which system it is.
         seen: what becomes of items that a history holds.
+        rules: of every list.
         abilities: what can be asked of it.
 
     Args:
@@ -64,6 +66,7 @@ class Recommender(LoadedRun):
         seen: another rule than the one that the run was trained by.
         progress: hears of the longer computations.
         encoder: the run's text encoder, where it is one of your own.
+        rules: of every list, unless a question brings its own.
     """
 
     def __init__(
@@ -74,8 +77,11 @@ class Recommender(LoadedRun):
         seen: SeenRule | None = None,
         progress: Progress = SILENT,
         encoder: TextEncoder | None = None,
+        rules: Rules | None = None,
     ) -> None:
-        super().__init__(run, device=device, seen=seen, progress=progress, encoder=encoder)
+        super().__init__(
+            run, device=device, seen=seen, progress=progress, encoder=encoder, rules=rules
+        )
         self._answers = Answers(
             self._trained,
             self._scorer,
@@ -109,6 +115,8 @@ class Recommender(LoadedRun):
         history: Sequence[Sequence[Given]],
         top_k: int = 10,
         seen: SeenRule | None = None,
+        *,
+        rules: Rules | None = None,
     ) -> Recommendations: ...
 
     @overload
@@ -120,6 +128,7 @@ class Recommender(LoadedRun):
         target: int | np.integer[Any] | None = None,
         approximate: bool = False,
         of_each: int | None = None,
+        rules: Rules | None = None,
     ) -> Recommendation: ...
 
     def recommend(
@@ -130,6 +139,7 @@ class Recommender(LoadedRun):
         target: int | np.integer[Any] | None = None,
         approximate: bool = False,
         of_each: int | None = None,
+        rules: Rules | None = None,
     ) -> Recommendation | Recommendations:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
@@ -150,16 +160,20 @@ class Recommender(LoadedRun):
                 interest's best are then those whose rank is certain. Scores are exact all the same.
             of_each: how many of the items that an interest won are named for each; None takes
                 ``top_k``.
+            rules: what may be recommended, and what a list holds; None takes :attr:`rules`. They
+                hold before anything is chosen: a list has the best of what they leave.
 
         Raises:
             InputError: an empty history or title, no such item, an item of another type, a
-                ``top_k`` or ``of_each`` below 1, or the encoder for new titles can't be had; with
-                ``approximate``, a target, or no fitting index.
+                ``top_k`` or ``of_each`` below 1, the encoder for new titles can't be had, or rules
+                that leave nothing; with ``approximate``, a target, rules, or no fitting index.
         """
         given = as_list(history, "the history")
         if not given or not is_history(given[0]):
             rule = self.seen if seen is None else seen
-            return self._answers.recommend(given, top_k, rule, target, approximate, of_each)
+            return self._answers.recommend(
+                given, top_k, rule, target, approximate, of_each, self._rules(rules)
+            )
         if target is not None or approximate or of_each is not None:
             raise InputError(
                 "target, approximate and of_each are of one history",
@@ -167,7 +181,7 @@ class Recommender(LoadedRun):
                 remedy="leave them out, or ask for each history by itself",
             )
         ids = tuple(map(str, range(len(given))))
-        return self.answer(self._histories(given), ids, top_k, seen)
+        return self.answer(self._histories(given), ids, top_k, seen, rules=rules)
 
     def recommend_users(
         self,
@@ -175,6 +189,7 @@ class Recommender(LoadedRun):
         top_k: int = 10,
         seen: SeenRule | None = None,
         progress: Progress = SILENT,
+        rules: Rules | None = None,
     ) -> Recommendations:
         """Lists for users of the data, from their whole histories up to now.
 
@@ -186,13 +201,16 @@ class Recommender(LoadedRun):
             top_k: how many items each.
             seen: what becomes of items that a history holds; None takes :attr:`seen`.
             progress: hears of users done.
+            rules: as :meth:`recommend` takes them.
 
         Raises:
-            InputError: no such user, or a ``top_k`` below 1.
+            InputError: no such user, a ``top_k`` below 1, or rules that leave nothing.
         """
         users = self._users_of(user_ids)
         ids = tuple(self.dataset.users["user_id"].gather(users))
-        return self.answer(Histories.of_users(self.dataset, users), ids, top_k, seen, progress)
+        return self.answer(
+            Histories.of_users(self.dataset, users), ids, top_k, seen, progress, rules
+        )
 
     def _users_of(self, user_ids: Iterable[str] | None) -> Integers:
         if user_ids is None:
@@ -217,6 +235,7 @@ class Recommender(LoadedRun):
         top_k: int,
         seen: SeenRule | None = None,
         progress: Progress = SILENT,
+        rules: Rules | None = None,
     ) -> Recommendations:
         """Lists for histories that are looked up already (:mod:`miracle_core.batch`).
 
@@ -226,12 +245,15 @@ class Recommender(LoadedRun):
             top_k: how many items each.
             seen: what becomes of items that a history holds; None takes :attr:`seen`.
             progress: hears of histories done.
+            rules: as :meth:`recommend` takes them.
         """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
         rule = seen_rule(self._trained, seen or self.seen)
         with stage(progress, "recommend", len(histories), "users"):
-            found = self._many.ranked(self._scorer_of(rule), histories, top_k, rule, progress)
+            found = self._many.ranked(
+                self._scorer_of(rule), histories, top_k, rule, progress, self._rules(rules)
+            )
         labels = None
         if self.abilities.capsules:
             labels = {capsule: self.label(capsule) for capsule in range(self.n_capsules)}
@@ -317,7 +339,7 @@ class Recommender(LoadedRun):
     def _encoded(self, histories: Histories, ids: tuple[str, ...]) -> Vectors:
         found = self._many.interests(self._scorer, histories)
         owners = tuple(ids[place] for place in found.histories)
-        return Vectors(owners, found.vectors, found.interests)
+        return Vectors(owners, found.vectors, found.interests, found.strengths)
 
     def user_history(self, user_id: str, split: Split | None = None) -> UserHistory:
         """A user of the data set.
@@ -403,7 +425,11 @@ class Recommender(LoadedRun):
     @cached_property
     def _users(self) -> UserTable:
         return people.user_table(
-            self._scorer, self.dataset, self._progress, leave_out=self.seen == "leave-out"
+            self._scorer,
+            self.dataset,
+            self._progress,
+            leave_out=self.seen == "leave-out",
+            rules=self._applied,
         )
 
     @cached_property
