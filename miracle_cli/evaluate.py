@@ -135,6 +135,13 @@ def evaluate(
     ):
         if given and (len(run) > 1 or against is not None):
             raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
+    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    if rules is not None and save_users is not None:
+        raise InputError(
+            "user results are compared by miracle compare, which knows of no rules",
+            where=f"--save-users {save_users}",
+            remedy="leave it out, or leave the rules out",
+        )
     if junit is not None and not (fail_under or fail_if_worse):
         raise InputError(
             "holds a test case for each demand, and there is none",
@@ -171,7 +178,7 @@ def evaluate(
             BEYOND_K if beyond else 0,
         ),
         progress=RichProgress(),
-        rules=rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by),
+        rules=rules,
     )
     found = every[0]
     for note in dict.fromkeys(note for each in every for note in each.notes):

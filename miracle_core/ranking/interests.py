@@ -49,7 +49,9 @@ class Interests:
 
     def strengths(self) -> Tensor:
         """How long each interest was made, [interests]; of MIRACLE ||u||, below 1 (eq. 13)."""
-        return torch.linalg.vector_norm(self.vectors if self.raw is None else self.raw, dim=-1)
+        raw = self.vectors if self.raw is None else self.raw
+        lengths: Tensor = torch.linalg.vector_norm(raw, dim=-1)
+        return lengths
 
     def counts(self) -> Tensor:
         """Interests of each of ``users``, int64 [histories]."""
