@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("miracle_cli.check", "Check that a system of your own keeps the contract."),
     "train": ("miracle_cli.train", "Train any system on one Dataset."),
     "finetune": ("miracle_cli.train", "The same command as train."),
+    "update": ("miracle_cli.update", "Go on with a run on new data of the same shop."),
     "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
     "compare": ("miracle_cli.compare", "Compare systems: differences, and how sure they are."),
     "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),

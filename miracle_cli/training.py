@@ -97,7 +97,7 @@ def settings_of(
     from miracle_core.training.transfer import settings_from
 
     given = {name: value for name, value in options.items() if value is not None}
-    asked = nested(_assigned(assignments, given))
+    asked = nested(assigned(assignments, given))
     values = {} if config is None else read_values(config)
     if run is not None:
         return _resumed(run, values, asked)
@@ -116,7 +116,7 @@ def settings_of(
     return make_settings(ground, values, asked, where="options")
 
 
-def _assigned(assignments: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+def assigned(assignments: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options' settings and those of ``--set``: values as in TOML, bare words as text."""
     settings = dict(options)
     for assignment in assignments:
