@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("miracle_cli.evaluate", "Evaluate a run: rank all items for every user."),
     "compare": ("miracle_cli.compare", "Compare systems: differences, and how sure they are."),
     "recommend": ("miracle_cli.recommend", "Recommend items for a history, by its interests."),
+    "export": ("miracle_cli.export", "Write a run as files for other programs."),
     "index": ("miracle_cli.index", "Build an index for approximate search in a run."),
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),
     "tui": ("miracle_cli.tui", "Explore a run interactively in the terminal."),

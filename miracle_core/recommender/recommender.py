@@ -278,6 +278,22 @@ class Recommender(LoadedRun):
         """A SHA-256 of all that answers depend on: weights, catalogue, users, texts."""
         return catalogue_key(self._trained)
 
+    def gain(self) -> float:
+        """What a score gains where the history holds the item, by :attr:`seen`; 0 for nothing."""
+        gain = self._trained.system.gain() if self.seen == "gain" else None
+        return 0.0 if gain is None else float(gain)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The weights by name, and all settings of the run but its paths, for an export."""
+        weights = self._trained.system.state_dict()
+        settings = self._trained.settings.model_dump(
+            mode="json", exclude={"data", "datasets", "pretrained"}
+        )
+        arrays = {
+            name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()
+        }
+        return arrays, settings
+
     # Vectors.
 
     def item_vectors(self) -> Vectors:
