@@ -142,9 +142,7 @@ def _users(recommender: Recommender, folder: Path) -> None:
 
 def _huggingface(recommender: Recommender, items: np.ndarray, folder: Path) -> None:
     weights, settings = recommender.state()
-    save_file(
-        {name: np.ascontiguousarray(w) for name, w in weights.items()}, folder / "model.safetensors"
-    )
+    save_file(weights, folder / "model.safetensors")
     save_file({"items": np.ascontiguousarray(items)}, folder / "items.safetensors")
     system = recommender.system
     config = {

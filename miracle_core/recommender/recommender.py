@@ -281,7 +281,7 @@ class Recommender(LoadedRun):
     def gain(self) -> float:
         """What a score gains where the history holds the item, by :attr:`seen`; 0 for nothing."""
         gain = self._trained.system.gain() if self.seen == "gain" else None
-        return 0.0 if gain is None else float(gain)
+        return 0.0 if gain is None else float(gain.detach())
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The weights by name, and all settings of the run but its paths, for an export."""
