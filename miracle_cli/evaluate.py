@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from miracle_cli.output import message, print_json
+from miracle_cli.rules import (
+    Allow,
+    Deny,
+    DiverseBy,
+    Diversity,
+    MinStrength,
+    Mute,
+    Quota,
+    Where,
+    rules_of,
+)
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
@@ -63,6 +74,14 @@ def evaluate(
         bool,
         typer.Option("--beyond", help="Also coverage, novelty, diversity, popularity, slices."),
     ] = False,
+    allow: Allow = None,
+    deny: Deny = None,
+    where: Where = None,
+    mute: Mute = None,
+    min_strength: MinStrength = None,
+    quota: Quota = None,
+    diversity: Diversity = None,
+    diverse_by: DiverseBy = None,
     encoder: Annotated[
         str | None, typer.Option(help="Which text features of --data to read.")
     ] = None,
@@ -123,6 +142,13 @@ def evaluate(
     ):
         if given and (len(run) > 1 or against is not None):
             raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
+    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    if rules is not None and save_users is not None:
+        raise InputError(
+            "user results are compared by miracle compare, which knows of no rules",
+            where=f"--save-users {save_users}",
+            remedy="leave it out, or leave the rules out",
+        )
     if junit is not None and not (fail_under or fail_if_worse):
         raise InputError(
             "holds a test case for each demand, and there is none",
@@ -160,6 +186,7 @@ def evaluate(
             BEYOND_K if beyond else 0,
         ),
         progress=RichProgress(),
+        rules=rules,
     )
     found = every[0]
     for note in dict.fromkeys(note for each in every for note in each.notes):

@@ -12,6 +12,18 @@ import typer.core
 
 from miracle_cli.device import Device
 from miracle_cli.output import bar, message, print_fields, print_json, print_table, shortened
+from miracle_cli.recommend_many import Asking, OnError, recommend_many
+from miracle_cli.rules import (
+    Allow,
+    Deny,
+    DiverseBy,
+    Diversity,
+    MinStrength,
+    Mute,
+    Quota,
+    Where,
+    rules_of,
+)
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
@@ -86,14 +98,60 @@ def recommend(
         ),
     ] = False,
     device: Device = "cpu",
+    allow: Allow = None,
+    deny: Deny = None,
+    where: Where = None,
+    mute: Mute = None,
+    min_strength: MinStrength = None,
+    quota: Quota = None,
+    diversity: Diversity = None,
+    diverse_by: DiverseBy = None,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|FILE",
+            help="Lists for all users of the data, or those of a file (an id a line), from their "
+            "whole histories up to now. With --out.",
+        ),
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Lists for JSON requests, one a line: "
+            '{"user_id": "ID", "history": ["ID", {"title": "..."}]}. - is standard input.',
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the lists to FILE.parquet, FILE.csv or FILE.jsonl, or to a folder of "
+            "Parquet parts. The same command goes on after a kill; torchrun shares the work."
+        ),
+    ] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(help="At a user or request that can't be answered: stop, or skip and report."),
+    ] = OnError.stop,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the interests in a history of items, and recommend items for them.
 
     The history is made of --user, --title and --item: the user's items come first, then the others
-    in the order typed.
+    in the order typed. With --users or --history lists are written for many at once.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
+    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    if users is not None or history is not None or out is not None:
+        one = {"--title": title, "--item": item, "--user": user}
+        flags = {"--held-out": held_out, "--index": index}
+        _refuse_beside_many([name for name, given in (one | flags).items() if given])
+        recommend_many(
+            Asking(run, users, history, out, on_error, top_k, data, as_json),
+            seen_option(seen, exclude_seen),
+            rules,
+        )
+        return
     if not typed and user is None:
         raise InputError(
             "there is no history",
@@ -115,15 +173,32 @@ def recommend(
     from miracle_core.recommender import Recommender
 
     rule = seen_option(seen, exclude_seen)
+    progress = RichProgress()
     recommender = Recommender.load(
-        run, data=data, device=device_named(device), seen=rule, progress=RichProgress()
+        run,
+        data=data,
+        device=device_named(device),
+        seen=rule,
+        progress=progress,
+        rules=rules,
     )
+    for note in recommender.notes:
+        message(note)
     asked = _asked(recommender, typed, user, held_out)
     found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
     if as_json:
         print_json(summary(recommender, asked, found))
     else:
         show(asked, found, recommender.max_length)
+
+
+def _refuse_beside_many(given: list[str]) -> None:
+    if given:
+        raise InputError(
+            "is of one history",
+            where=given[0],
+            remedy="leave it out, or leave out --users, --history and --out",
+        )
 
 
 @dataclass(frozen=True)
@@ -192,6 +267,7 @@ def summary(recommender: Recommender, asked: Asked, found: Recommendation) -> di
         "model": recommender.system.name,
         "dataset": recommender.dataset.name,
         "seen": recommender.seen,
+        **({} if recommender.rules.empty else {"rules": recommender.rules.summary()}),
         "user": asked.user and asked.user.user_id,
         "history": [
             {

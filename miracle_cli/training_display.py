@@ -51,6 +51,11 @@ class Display(Listener):
             ("frozen", "frozen"),
         ):
             message(f"  {title} ({len(report[key])}): {', '.join(report[key]) or 'none'}")
+        if items := report["items"]:
+            message(
+                f"  items: {items['kept']:,} kept by their ids, {items['new']:,} new, "
+                f"{items['gone']:,} gone"
+            )
         for name, (there, here) in report["settings"].items():
             message(f"  {name}: {there!r} there, {here!r} here")
 

@@ -11,6 +11,17 @@ import typer
 
 from miracle_cli.device import Device
 from miracle_cli.output import message
+from miracle_cli.rules import (
+    Allow,
+    Deny,
+    DiverseBy,
+    Diversity,
+    MinStrength,
+    Mute,
+    Quota,
+    Where,
+    rules_of,
+)
 from miracle_core.errors import InputError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
 
@@ -36,6 +47,14 @@ def tui(
         str, typer.Option(help="The address to serve on; who opens it needs the printed token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to serve on.")] = 8000,
+    allow: Allow = None,
+    deny: Deny = None,
+    where: Where = None,
+    mute: Mute = None,
+    min_strength: MinStrength = None,
+    quota: Quota = None,
+    diversity: Diversity = None,
+    diverse_by: DiverseBy = None,
 ) -> None:
     """Explore a run: type titles and see what they lead to, and why."""
     from tui.on_disk import Source
@@ -51,7 +70,14 @@ def tui(
         from miracle_core.devices import device_named
 
         device_named(device)
-    source = None if run is None else Source(run, data)
+    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    if rules is not None and (run is None or web):
+        raise InputError(
+            "rules are of one run in this terminal",
+            where="miracle tui",
+            remedy="name a RUN and leave --web out",
+        )
+    source = None if run is None else Source(run, data, rules=rules)
     if web:
         from tui.web import serve
         from tui.web_access import is_loopback

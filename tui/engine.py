@@ -128,7 +128,7 @@ def load_recommender(source: Source, progress: Progress, device: str = "cpu") ->
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
     from miracle_core.devices import device_named
-    from miracle_core.recommender import Recommender
+    from miracle_core.recommender import Recommender, Rules
 
     progress.start("reading the run", None, "")
     recommender = Recommender.load(
@@ -137,9 +137,10 @@ def load_recommender(source: Source, progress: Progress, device: str = "cpu") ->
         device=device_named(device),
         progress=progress,
         weights=source.weights,
+        rules=source.rules,
     )
     # The first answer makes what later ones find ready.
-    recommender.recommend([0], DEPTH)
+    recommender.recommend([0], DEPTH, rules=Rules())
     recommender.nearest(0)
     return recommender
 
@@ -246,10 +247,12 @@ class Engine:
         self, history: Sequence[Known], top_k: int, seen: SeenRule | None, target: int | None
     ) -> Recommendation:
         """The answer to a history: ``top_k`` items of each interest, more in all."""
+        # Where places are kept in a list, one of another length is another list.
+        depth = top_k if self.model.rules.of_lists else max(top_k, DEPTH)
         return await self._answers.run(
             self.model.recommend,
             history,
-            max(top_k, DEPTH),
+            depth,
             seen,
             target=target,
             of_each=top_k,

@@ -47,6 +47,7 @@ class Exploration:
         new_titles_fail: why new titles can't be encoded, or "".
         own_rule: the rule that the run ranks by itself.
         takes_new: whether the run can be asked about titles that its catalogue doesn't hold.
+        shop_rules: the names of the rules that lists are made by.
     """
 
     history: History = field(default_factory=History)
@@ -61,10 +62,12 @@ class Exploration:
     new_titles_fail: str = ""
     own_rule: SeenRule = "as-printed"
     takes_new: bool = True
+    shop_rules: tuple[str, ...] = ()
 
     def of_run(self, model: Recommender) -> None:
         """Learn what the run that answers from now on can be asked."""
         self.own_rule, self.takes_new = model.seen, model.abilities.new_titles
+        self.shop_rules = tuple(model.rules.summary())
         if self.seen not in self.rules:
             self.seen = None
 

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from miracle_core.runs.records import CONFIG, WEIGHTS, Weights, kept_epoch
 from miracle_core.runs.summary import MANIFEST, Stamp, stamp_of, summarise
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Rules
 
 RELOAD = "Ctrl+R"
 
@@ -23,11 +27,13 @@ class Source:
         run: the run folder.
         data: the Dataset that it reads; None for the run's own.
         weights: which of its two kept states; None takes the best, if there is one.
+        rules: of every list; None for none.
     """
 
     run: Path
     data: Path | None = None
     weights: Weights | None = None
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from miracle_core.data.dataset import Dataset, Examples, Split
 from miracle_core.data.packed import Packed, pack, pad
@@ -17,9 +18,11 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS, UNRANKED, ranking_metrics
 from miracle_core.processes import ALONE, Processes
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.interests import Interests
-from miracle_core.ranking.order import ranks, tie_order, top_k
+from miracle_core.ranking.order import ranks, tie_order
 from miracle_core.ranking.seen import Seen
+from miracle_core.systems.listing import best, ranked
 from miracle_core.systems.scorer import Scorer
 
 BATCH_USERS = 2048
@@ -99,6 +102,7 @@ def evaluate(
     keep_top: int = 0,
     progress: Progress = SILENT,
     processes: Processes = ALONE,
+    rules: Applied | None = None,
 ) -> Evaluation:
     """Rank every item of the Dataset for every evaluated user.
 
@@ -112,6 +116,9 @@ def evaluate(
         keep_top: keep each user's so many best items.
         progress: told of users done.
         processes: each ranks for a share of the users; all return the whole.
+        rules: those that lists are made by. A held-out item that is no candidate counts as a miss.
+            Where a list is more than the best scores (quotas, diversity), each cut-off K is
+            measured on a list of K, and a rank is the place in the longest list.
 
     Raises:
         InputError: the Dataset has no user in this part.
@@ -130,11 +137,14 @@ def evaluate(
     keep_top = min(keep_top, dataset.n_items)
     n = len(examples)
     target_items = np.asarray(dataset.sequences[examples.positions], dtype=np.int64)
-    found = np.empty(n, dtype=np.int64)
-    active = np.ones(n, dtype=np.int64)
+    # A row for each length of list; one where the whole catalogue is in order.
+    listed = sorted({min(k, dataset.n_items) for k in ks}) if of_lists(rules) else []
+    found = np.full((max(len(listed), 1), n), UNRANKED, dtype=np.int64)
+    # Without rules every user has an interest.
+    active = np.full(n, 1 if rules is None else 0, dtype=np.int64)
     capsule_users = np.zeros(1, dtype=np.int64)
-    top_items = np.empty((n, keep_top), dtype=np.int64)
-    top_scores = np.empty((n, keep_top), dtype=np.float32)
+    top_items = np.zeros((n, keep_top), dtype=np.int64)
+    top_scores = np.full((n, keep_top), -np.inf, dtype=np.float32)
     with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
         for batch, starts, ends in _batches(dataset, examples):
             packed = _packed(scorer, dataset, starts, ends)
@@ -142,30 +152,42 @@ def evaluate(
             seen = None
             if leave_out:
                 seen = Seen.left_out(dataset.sequences, starts[order], ends[order])
-            answer = scorer.scores(packed, seen)
+            answer = ranked(scorer, packed, leave_out=seen, rules=rules)
             if answer.interests is not None:
                 interests = answer.interests
-                who = order[interests.users.cpu().numpy()]
+                users = interests.users if answer.histories is None else answer.histories
+                who = order[users.cpu().numpy()]
                 active[batch.start + who] = interests.counts().cpu().numpy()
                 capsule_users = _adding(capsule_users, interests)
-            for histories, scores in answer.chunks:
-                places = batch.start + order[histories.cpu().numpy()]
+            for part in answer.parts:
+                scores = part.scores
+                places = batch.start + order[part.histories.cpu().numpy()]
+                if answer.interests is None:
+                    active[places] = 1
                 targets = torch.from_numpy(target_items[places]).to(scores.device)
                 ties = tie_order(dataset.n_items).to(scores.device)
-                found[places] = ranks(scores, targets, ties).cpu().numpy()
-                if leave_out:
+                if not listed:
+                    found[0, places] = ranks(scores, targets, ties).cpu().numpy()
+                for row, k in enumerate(listed):
+                    found[row, places] = _places(*best(part, k, ties, rules), targets)
+                if not listed and (leave_out or rules is not None):
                     gone = torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))
-                    found[places[gone.cpu().numpy()]] = UNRANKED
+                    found[0, places[gone.cpu().numpy()]] = UNRANKED
                 if keep_top:
-                    best_scores, best = top_k(scores, keep_top, ties)
-                    top_items[places] = best.cpu().numpy()
+                    best_scores, items = best(part, keep_top, ties, rules)
+                    top_items[places] = items.cpu().numpy()
                     top_scores[places] = best_scores.float().cpu().numpy()
             progress.advance(len(starts))
     joined = processes.gather_array(np.arange(len(everyone))[share])
-    found, active, target_items, top_items, top_scores = (
+    by_length_of_list, active, target_items, top_items, top_scores = (
         processes.gather_array(each)
-        for each in (found, active, target_items, top_items, top_scores)
+        for each in (found.T, active, target_items, top_items, top_scores)
     )
+    found = by_length_of_list[:, -1]
+    metrics = ranking_metrics(found, ks)
+    for column, k in enumerate(listed):
+        own = by_length_of_list[:, column]
+        metrics |= ranking_metrics(own, [each for each in ks if min(each, dataset.n_items) == k])
     examples = Examples(everyone.users[joined], everyone.positions[joined])
     # One process may know of more capsules than another.
     numbers = processes.gather_array(np.arange(len(capsule_users)))
@@ -178,7 +200,7 @@ def evaluate(
         users=examples.users[back],
         targets=target_items[back],
         ranks=found[back],
-        metrics=ranking_metrics(found, ks),
+        metrics=metrics,
         n_items=dataset.n_items,
         active=active[back],
         capsule_users=capsule_users if scorer.capsules else None,
@@ -187,6 +209,18 @@ def evaluate(
         top_scores=top_scores[back] if keep_top else None,
         seconds=time.perf_counter() - started,
     )
+
+
+def of_lists(rules: Applied | None) -> bool:
+    """Whether a list is more than the items with the best scores."""
+    return rules is not None and rules.rules.of_lists
+
+
+def _places(scores: Tensor, items: Tensor, targets: Tensor) -> npt.NDArray[np.int64]:
+    """The place of each user's target in a list, from 1, int64 [users]; ``UNRANKED`` for none."""
+    hit = (items == targets.unsqueeze(1)) & torch.isfinite(scores)
+    places = torch.where(hit.any(1), hit.to(torch.uint8).argmax(1) + 1, UNRANKED)
+    return places.cpu().numpy()
 
 
 def by_length(dataset: Dataset, examples: Examples) -> Examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.evaluation.references import Reference, references
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.applied import Applied
+from miracle_core.ranking.rules import Rules
 from miracle_core.runs.looks import log_look
 from miracle_core.runs.opening import TrainedRun, build_system, item_side, load_run
 from miracle_core.systems.base import Sizes
@@ -37,8 +39,10 @@ class RunEvaluation:
         found: the run's own figures.
         references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
             ``text``, nearness of texts alone with the history left out (the system ``textknn``),
-            which is what is left of a pre-trained model if its pre-training is of no use.
+            which is what is left of a pre-trained model if its pre-training is of no use. Under
+            rules: the run ``without rules``.
         notes: what a person should hear, such as a look at the test part that is not logged.
+        rules: those that lists were made by.
     """
 
     run: TrainedRun
@@ -48,6 +52,7 @@ class RunEvaluation:
     found: Evaluation
     references: dict[str, Reference]
     notes: tuple[str, ...] = ()
+    rules: Rules = field(default_factory=Rules)
 
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle evaluate``."""
@@ -59,6 +64,7 @@ class RunEvaluation:
             "seen": self.seen,
             "trained_seen": self.run.settings.seen,
             "exclude_seen": self.seen == "leave-out",
+            **({} if self.rules.empty else {"rules": self.rules.summary()}),
             "references": {name: other.metrics for name, other in self.references.items()},
         }
 
@@ -73,6 +79,9 @@ class RunEvaluation:
         rows = [self.found.metrics, *(other.metrics for other in self.references.values())]
         return pd.DataFrame(rows, index=pd.Index(names, name="system"))
 
+    def _repr_html_(self) -> str:
+        return str(self.frame().to_html())
+
 
 def evaluate_run(
     run: str | Path,
@@ -85,6 +94,7 @@ def evaluate_run(
     keep_top: int = 0,
     device: str = AUTO,
     progress: Progress = SILENT,
+    rules: Rules | None = None,
 ) -> RunEvaluation:
     """Evaluate a run by full ranking (see :func:`miracle_core.evaluation.evaluate.evaluate`).
 
@@ -102,6 +112,8 @@ def evaluate_run(
         keep_top: keep each user's so many best items.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: told of users done.
+        rules: those that lists are made by. Beside the run then stands the same run without them,
+            in place of popularity and chance: the difference is their price.
 
     Raises:
         InputError: no run, changed data, another catalogue than a transductive run's, text
@@ -122,7 +134,9 @@ def evaluate_run(
     leave_out = rule == "leave-out"
     zero_shot = not trained.origin.knows(dataset)
 
-    def measured(scorer: Scorer, leave_out: bool, told: Progress, keep: int) -> Evaluation:
+    def measured(
+        scorer: Scorer, leave_out: bool, told: Progress, keep: int, under: Applied | None = None
+    ) -> Evaluation:
         return evaluate(
             scorer,
             dataset,
@@ -132,18 +146,25 @@ def evaluate_run(
             keep_top=keep,
             progress=told,
             processes=together,
+            rules=under,
         )
 
     scorer = trained.scorer(gain=rule != "as-printed")
-    found = measured(scorer, leave_out, progress, keep_top)
-    others = references(dataset, split, ks=ks, leave_out=leave_out)
-    if zero_shot and trained.encoder is not None:
+    applied = trained.applied(rules, scorer)
+    found = measured(scorer, leave_out, progress, keep_top, applied)
+    if applied is not None:
+        plain = measured(scorer, leave_out, SILENT, 0)
+        others = {"without rules": Reference(plain.ranks, plain.metrics)}
+    else:
+        others = references(dataset, split, ks=ks, leave_out=leave_out)
+    if applied is None and zero_shot and trained.encoder is not None:
         text = measured(_text_neighbours(trained, scorer.max_length), True, SILENT, 0)
         others = {"text": Reference(text.ranks, text.metrics), **others}
-    notes: list[str] = []
+    notes: list[str] = [] if applied is None else list(applied.notes)
     if split == "test":
         together.on_first(lambda: notes.extend(_logged(trained, rule)))
-    return RunEvaluation(trained, dataset, zero_shot, rule, found, others, tuple(notes))
+    asked = Rules() if rules is None else rules
+    return RunEvaluation(trained, dataset, zero_shot, rule, found, others, tuple(notes), asked)
 
 
 def _logged(run: TrainedRun, rule: SeenRule) -> list[str]:

@@ -13,6 +13,7 @@ from miracle_core.evaluation.evaluate_run import RunEvaluation, evaluate_run
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress
+from miracle_core.ranking.rules import Rules
 from miracle_core.runs.folder import RunFolder
 
 
@@ -27,6 +28,7 @@ def evaluate_runs(
     keep_top: int = 0,
     device: str = AUTO,
     progress: Progress = SILENT,
+    rules: Rules | None = None,
 ) -> list[RunEvaluation]:
     """Evaluate runs by :func:`miracle_core.evaluation.evaluate_run.evaluate_run`, in their order.
 
@@ -41,6 +43,7 @@ def evaluate_runs(
         keep_top: keep each user's so many best items.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: told of users done.
+        rules: those that lists are made by.
 
     Raises:
         InputError: a run is named twice, the runs are of different data or seen rules, or what
@@ -64,6 +67,7 @@ def evaluate_runs(
             keep_top=keep_top,
             device=device,
             progress=progress,
+            rules=rules,
         )
         for path in paths
     ]

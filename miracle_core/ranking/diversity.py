@@ -1,4 +1,4 @@
-"""Controllable aggregation: items that differ in category (Cen et al. 2020, eq. 13-14)."""
+"""Lists whose items differ: in category (Cen et al. 2020, eq. 13-14), or in their texts (MMR)."""
 
 from __future__ import annotations
 
@@ -51,4 +51,52 @@ def diversified(
         places[:, step] = best
         taken[row, best] = True
         others += own != own[row, best].unsqueeze(1)
+    return scores.gather(1, places), items.gather(1, places)
+
+
+def marginal_relevance(
+    scores: Tensor, items: Tensor, directions: Tensor, k: int, weight: float
+) -> tuple[Tensor, Tensor]:
+    """Choose K of each user's candidates by maximal marginal relevance (Carbonell, Goldstein 1998).
+
+    The next item is the one of the largest
+
+        (1 - weight) * f(i) - weight * max over chosen j of cos(i, j)
+
+    and of equals the one that stands first. For the first item the maximum is 0.
+
+    Args:
+        scores: f, [users, n], best first; -inf for what is no candidate, which is chosen last.
+        items: int64 [users, n], the candidates' rows of the catalogue.
+        directions: [items, d], text vectors of length 1 (or 0).
+        k: how many are chosen, at most n.
+        weight: 0 leaves the order as it is, 1 looks at the texts only.
+
+    Returns:
+        The chosen ones' own scores [users, k] and items int64 [users, k], in the order chosen.
+
+    Raises:
+        ValueError: ``k`` is above n or below 1, or the weight is not from 0 to 1.
+    """
+    users, n = scores.shape
+    if not 1 <= k <= n:
+        raise ValueError(f"k is {k}, and there are {n} candidates")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"the weight is {weight}; it is to be from 0 to 1")
+    own = directions[items]
+    candidate = scores > -torch.inf
+    worth = torch.where(candidate, (1 - weight) * scores, -torch.inf)
+    nearest = torch.zeros_like(scores)
+    taken = torch.zeros(users, n, dtype=torch.bool, device=scores.device)
+    row = torch.arange(users, device=scores.device)
+    places = torch.empty(users, k, dtype=torch.int64, device=scores.device)
+    for step in range(k):
+        value = (worth - weight * nearest).masked_fill_(taken, -torch.inf)
+        best = torch.where(
+            value.amax(1) == -torch.inf, (~taken).to(torch.uint8).argmax(1), value.argmax(1)
+        )
+        places[:, step] = best
+        taken[row, best] = True
+        near = torch.bmm(own, own[row, best].unsqueeze(2)).squeeze(2)
+        nearest = near if step == 0 else torch.maximum(nearest, near)
     return scores.gather(1, places), items.gather(1, places)

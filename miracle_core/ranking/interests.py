@@ -20,6 +20,8 @@ class Interests:
         groups: (interests a user, users) of each run, fewest interests first.
         active: bool [interests], which there are. In a padded batch all users have places for
             equally many, and what lies in the others means nothing. None: all are there.
+        raw: [interests, d], what ``vectors`` were before they became directions; None where they
+            are as the system made them.
     """
 
     vectors: Tensor
@@ -27,6 +29,7 @@ class Interests:
     users: Tensor
     groups: tuple[tuple[int, int], ...]
     active: Tensor | None = None
+    raw: Tensor | None = None
 
     @property
     def n_users(self) -> int:
@@ -44,8 +47,14 @@ class Interests:
         return cls(vectors, torch.zeros_like(users), users, ((1, len(vectors)),))
 
     def replace_vectors(self, vectors: Tensor) -> Interests:
-        """The same interests with other vectors [interests, d]."""
-        return replace(self, vectors=vectors)
+        """The same interests with other vectors [interests, d]; ``raw`` are these."""
+        return replace(self, vectors=vectors, raw=self.vectors)
+
+    def strengths(self) -> Tensor:
+        """How long each interest was made, [interests]; of MIRACLE ||u||, below 1 (eq. 13)."""
+        raw = self.vectors if self.raw is None else self.raw
+        lengths: Tensor = torch.linalg.vector_norm(raw, dim=-1)
+        return lengths
 
     def counts(self) -> Tensor:
         """Interests of each of ``users``, int64 [histories]."""
@@ -60,6 +69,44 @@ class Interests:
     def used(self) -> Tensor:
         """Which of the system's interests there are, int64 [active interests]."""
         return self.which if self.active is None else self.which[self.active]
+
+    def only(self, kept: Tensor) -> tuple[Interests, Tensor]:
+        """Some of the interests; a user who has none left is left out.
+
+        Args:
+            kept: bool [interests].
+
+        Returns:
+            The interests, whose users are numbered anew, and which of the packed histories those
+            are, bool [histories].
+        """
+        if self.active is not None:
+            kept = kept & self.active
+        n = self.n_users
+        everyone = torch.arange(n, device=kept.device)
+        # In a padded batch each has as many places, whatever lies in them.
+        places = self.counts() if self.active is None else len(kept) // n
+        owner = torch.repeat_interleave(everyone, places)
+        counts = torch.bincount(owner[kept], minlength=n)
+        order = counts.argsort(stable=True)
+        order = order[counts[order] > 0]
+        place = torch.empty(n, dtype=torch.int64, device=kept.device)
+        place[order] = torch.arange(len(order), device=kept.device)
+        rows = kept.nonzero().squeeze(1)
+        rows = rows[place[owner[rows]].argsort(stable=True)]
+        chosen = torch.zeros(n, dtype=torch.bool, device=kept.device)
+        chosen[self.users[order]] = True
+        number = chosen.cumsum(0) - 1
+        sizes, users = torch.unique_consecutive(counts[order], return_counts=True)
+        groups = tuple(zip(sizes.tolist(), users.tolist(), strict=True))
+        found = Interests(
+            self.vectors[rows],
+            self.which[rows],
+            number[self.users[order]],
+            groups,
+            raw=None if self.raw is None else self.raw[rows],
+        )
+        return found, chosen
 
     def rows_of(self, users: Tensor, which: Tensor) -> Tensor:
         """Where the interests of some (user, number) pairs lie in ``vectors``.

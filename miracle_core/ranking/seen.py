@@ -249,6 +249,17 @@ class Seen:
         order = users.argsort(stable=True)
         return Seen.of_pairs(users[order], self.items[order], self.gain, len(places))
 
+    def of_some(self, chosen: Tensor) -> Seen:
+        """The pairs of some users, who are then counted from 0.
+
+        Args:
+            chosen: bool [users].
+        """
+        number = chosen.cumsum(0) - 1
+        kept = chosen[self.users]
+        users = number[self.users[kept]]
+        return Seen.of_pairs(users, self.items[kept], self.gain, int(chosen.sum()))
+
     def among(self, users: slice) -> Seen:
         """The pairs of some users, who are then counted from 0."""
         first, last = self.before[users.start], self.before[users.stop]

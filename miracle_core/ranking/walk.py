@@ -62,11 +62,13 @@ class Scored:
         scores: [users, items].
         each: [interests, items], the score under each interest, before anything is added, where it
             was asked for.
+        groups: (interests a user, users) of each run of these users.
     """
 
     users: slice
     scores: Tensor
     each: Tensor | None = None
+    groups: tuple[tuple[int, int], ...] = ()
 
 
 def walk(
@@ -116,7 +118,7 @@ def walk(
         for rule in seen:
             if rule is not None:
                 rule.among(users).add_to(scores)
-        yield Scored(users, scores, kept)
+        yield Scored(users, scores, kept, groups)
 
 
 def _not_finite(what: str) -> MiracleError:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from miracle_core.ranking.rules import Rules
 from miracle_core.recommender.given import ItemId, NewTitle
 
 if TYPE_CHECKING:
     from miracle_core.recommender.recommender import Recommender
 
-__all__ = ["ItemId", "NewTitle", "Recommender"]
+__all__ = ["ItemId", "NewTitle", "Recommender", "Rules"]
 
 
 def __getattr__(name: str) -> Any:

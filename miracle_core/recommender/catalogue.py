@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -110,6 +111,25 @@ class Catalogue:
                 "item, or recommender.match(...)[0].given to look it up",
             )
         return check_index(given, "item", self.dataset.n_items)
+
+    def known_all(self, history: Sequence[object], where: str) -> list[Known]:
+        """The items of a history, looked up.
+
+        Args:
+            history: as callers name them.
+            where: what an error says before the item's place, which counts from 1.
+
+        Raises:
+            InputError: as :meth:`known`, and which item it is.
+        """
+        found = []
+        for place, given in enumerate(history, start=1):
+            try:
+                found.append(self.known(given))
+            except InputError as error:
+                told = f"{where}item {place}" if where else f"item {place} of the history"
+                raise InputError(error.what, where=told, remedy=error.remedy) from error
+        return found
 
     def item(self, item_id: str) -> int:
         """The index of an item's id.

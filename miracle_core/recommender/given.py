@@ -105,6 +105,11 @@ def as_list(values: object, what: str) -> list[Any]:
     return list(values)
 
 
+def is_history(value: object) -> bool:
+    """Whether a member of a history is a history itself: several were given."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
 def described(value: object) -> str:
     """A value and its type, short enough for an error."""
     shown = repr(value)

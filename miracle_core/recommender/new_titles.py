@@ -11,7 +11,7 @@ from torch import Tensor
 from miracle_core.data.dataset import FeatureSet
 from miracle_core.errors import InputError
 from miracle_core.progress import SILENT, Progress, stage
-from miracle_core.text import TextEncoder, reload_encoder
+from miracle_core.text import TextEncoder, check_encoder, reload_encoder
 
 # Vectors kept, so that an edited history encodes only what is new in it: 1.5 MB at 384 numbers.
 KEPT = 1024
@@ -23,12 +23,23 @@ class NewTitles:
     Args:
         features: the run's text features and the encoder that made them.
         progress: hears of the loading.
+        encoder: the encoder itself, where it is one of the caller's own; None finds it by name.
+
+    Raises:
+        InputError: ``encoder`` is not the one that made the features.
     """
 
-    def __init__(self, features: FeatureSet, progress: Progress = SILENT) -> None:
+    def __init__(
+        self,
+        features: FeatureSet,
+        progress: Progress = SILENT,
+        encoder: TextEncoder | None = None,
+    ) -> None:
+        if encoder is not None:
+            check_encoder(encoder, features.encoder)
         self._features = features
         self._progress = progress
-        self._encoder: TextEncoder | None = None
+        self._encoder: TextEncoder | None = encoder
         self._kept: dict[str, Tensor] = {}
         self._one_at_a_time = Lock()  # a screen asks from several threads
 

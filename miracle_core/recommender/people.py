@@ -13,6 +13,7 @@ from miracle_core.data.packed import pack
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.applied import Applied
 from miracle_core.recommender.capsule_map import capsules_of
 from miracle_core.recommender.results import Activations, CapsuleUse, UserTable
 from miracle_core.systems.scorer import Scorer, VectorScorer
@@ -70,10 +71,15 @@ def activations(
 
 
 def user_table(
-    scorer: Scorer, dataset: Dataset, progress: Progress = SILENT, *, leave_out: bool = False
+    scorer: Scorer,
+    dataset: Dataset,
+    progress: Progress = SILENT,
+    *,
+    leave_out: bool = False,
+    rules: Applied | None = None,
 ) -> UserTable:
     """Every user's history length, interests and rank of the held-out test item."""
-    found = evaluate(scorer, dataset, "test", leave_out=leave_out, progress=progress)
+    found = evaluate(scorer, dataset, "test", leave_out=leave_out, progress=progress, rules=rules)
     active, held_out, ranks = (np.full(dataset.n_users, fill) for fill in (0, -1, 0))
     active[found.users] = found.active
     held_out[found.users] = found.targets

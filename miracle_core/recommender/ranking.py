@@ -11,7 +11,9 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from miracle_core.errors import InputError
 from miracle_core.index.search import Found
+from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.order import ranks, top_k
 from miracle_core.ranking.seen import Seen
 from miracle_core.recommender.catalogue import Catalogue
@@ -31,6 +33,10 @@ class Ranking:
         seen: items that are left out of the ranking.
         names: ids and titles.
         found: what an index found; None ranks all items.
+        rules: of the list; None with what an index found.
+
+    Raises:
+        InputError: the rules leave no interest, or no item that the history doesn't leave out.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Ranking:
         seen: Collection[int],
         names: Catalogue,
         found: Found | None = None,
+        rules: Applied | None = None,
     ) -> None:
         self._items = None if found is None else found.items
         self._floor = -torch.inf if found is None else found.floor
@@ -50,15 +57,36 @@ class Ranking:
         self._explained, self._named, self._names = explained, named, names
         self._seen = frozenset(seen)
         self._scores = explained.each(self._items)
-        self._best, self._winners = self._scores.max(0)
+        self._rules = rules
+        self._counting = self._scores
+        if rules is not None and rules.rules.of_interests:
+            self._counting = self._scores.masked_fill(
+                ~_that_count(explained, rules).to(self._scores.device), -torch.inf
+            )
+        self._best, self._winners = self._counting.max(0)
         self._gains = torch.zeros_like(self._best)
         self._add(had, gain, self._gains)
         self._best += self._gains
         self._add(self._seen, -torch.inf, self._best)
+        if rules is not None:
+            rules.leave_out(self._best.unsqueeze(0))
 
     def top(self, k: int) -> tuple[Recommended, ...]:
         """The K best items, or all there are, best first."""
-        rows = self._top(self._best.unsqueeze(0), k)[0]
+        best = self._best.unsqueeze(0)
+        if self._rules is None or not self._rules.rules.of_lists:
+            rows = self._top(best, k)[0]
+        else:
+            k = min(k, best.shape[1])
+            groups = ((len(self._counting), 1),)
+            values, items = self._rules.best(best, self._counting, groups, k, self._ties)
+            rows = items[torch.isfinite(values)].tolist()
+        if not rows and self._rules is not None:
+            raise InputError(
+                "the rules leave no item that the history doesn't leave out",
+                where="rules",
+                remedy="loosen them, or say --seen as-printed",
+            )
         return self._described(rows, range(1, len(rows) + 1))
 
     def of_each_interest(self, k: int) -> list[tuple[Recommended, ...]]:
@@ -73,7 +101,8 @@ class Ranking:
 
     def of(self, item: int) -> Recommended:
         """One item with its rank among all, which must be ranked; 0 for one that is left out."""
-        return self._described([item], [0] if item in self._seen else self._ranks([item]))[0]
+        gone = bool(torch.isneginf(self._best[item]))
+        return self._described([item], [0] if gone else self._ranks([item]))[0]
 
     def _add(self, items: Collection[int], gain: float, scores: Tensor) -> None:
         """Add to the scores of some items, [items], in place."""
@@ -126,3 +155,21 @@ class Ranking:
             )
             for rank, item, of_item, winner, adds, gain in table
         )
+
+
+def _that_count(explained: Explanation, rules: Applied) -> Tensor:
+    """Which interests of a history count, bool [interests, 1].
+
+    Raises:
+        InputError: none does.
+    """
+    which, strengths = torch.tensor(explained.which), torch.tensor(explained.strengths)
+    kept = rules.counting(which, strengths)
+    if not kept.any():
+        raise InputError(
+            f"the rules leave none of the history's {len(kept)} interests (the strongest has "
+            f"{float(strengths.max()):.3f})",
+            where="rules: mute, min_strength",
+            remedy="mute fewer, or ask for less strength",
+        )
+    return kept.unsqueeze(1)

@@ -4,55 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 
 from miracle_core.config import SeenRule
-from miracle_core.data.dataset import Dataset, Split
-from miracle_core.errors import InputError, MiracleError
+from miracle_core.data.dataset import Split
+from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
-from miracle_core.index.search import Found, Index
-from miracle_core.index.store import open_index, vector_scorer
-from miracle_core.index.vectors import catalogue_vectors
-from miracle_core.progress import SILENT, Progress
-from miracle_core.ranking.order import tie_order
+from miracle_core.index.key import catalogue_key
+from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.rules import Rules
 from miracle_core.recommender import people
+from miracle_core.recommender.answers import Answers
 from miracle_core.recommender.capsule_map import CapsuleMap
-from miracle_core.recommender.catalogue import Catalogue
-from miracle_core.recommender.given import Given, Known, NewTitle, as_list, check_index
-from miracle_core.recommender.item_vectors import ItemVectors
-from miracle_core.recommender.labels import shortened
-from miracle_core.recommender.new_titles import NewTitles
-from miracle_core.recommender.ranking import Ranking
+from miracle_core.recommender.given import Given, NewTitle, as_list, check_index, is_history
+from miracle_core.recommender.histories import Histories
+from miracle_core.recommender.lists import Recommendations, Vectors
+from miracle_core.recommender.loaded import LoadedRun
+from miracle_core.recommender.many import ManyHistories
 from miracle_core.recommender.results import (
-    Abilities,
     Activations,
-    ActiveCapsule,
     CapsuleSummary,
     CapsuleUse,
-    HistoryItem,
     Integers,
-    Match,
     Neighbour,
     Recommendation,
-    Recommended,
-    Trace,
     UserHistory,
     UserTable,
 )
-from miracle_core.registry import SystemSpec
-from miracle_core.runs.opening import TrainedRun, load_run
-from miracle_core.runs.records import Weights
-from miracle_core.systems.explanation import Explanation, Routing
+from miracle_core.runs.opening import TrainedRun
 from miracle_core.systems.scorer import Scorer, VectorScorer
+
+if TYPE_CHECKING:
+    from miracle_core.text import TextEncoder
 
 SAMPLE_USERS = 12
 
 
-class Recommender:
+class Recommender(LoadedRun):
     """A trained run, loaded to answer.
 
     The catalogue's item vectors are computed once, when it is made. What needs a pass over the
@@ -66,6 +57,7 @@ class Recommender:
         epoch: how many epochs it had behind it, or None if the file doesn't say.
         system: which system it is.
         seen: what becomes of items that a history holds.
+        rules: of every list.
         abilities: what can be asked of it.
 
     Args:
@@ -73,6 +65,8 @@ class Recommender:
         device: where the model runs.
         seen: another rule than the one that the run was trained by.
         progress: hears of the longer computations.
+        encoder: the run's text encoder, where it is one of your own.
+        rules: of every list, unless a question brings its own.
     """
 
     def __init__(
@@ -82,153 +76,22 @@ class Recommender:
         device: torch.device | str = "cpu",
         seen: SeenRule | None = None,
         progress: Progress = SILENT,
+        encoder: TextEncoder | None = None,
+        rules: Rules | None = None,
     ) -> None:
-        self.run: Path = run.folder.path
-        self.dataset: Dataset = run.dataset
-        self.mode = run.settings.train.mode
-        self.weights: Weights = run.weights_from
-        self.epoch: int | None = run.epoch
-        self.system: SystemSpec = run.spec
-        self.seen: SeenRule = seen_rule(run, seen)
-        self._trained = run = run.on(device)
-        self._progress = progress
-        inputs = catalogue_vectors(run)
-        gain = self.seen != "as-printed"
-        self._scorer: Scorer = run.system.scorer(run.items, gain=gain, inputs=inputs)
-        if inputs is not None and not torch.isfinite(inputs).all():
-            raise MiracleError(
-                "the model gives item vectors that are not finite: its training diverged",
-                where=str(run.folder.path),
-                remedy="train again with a lower learning rate",
-            )
-        self._ties = tie_order(self.dataset.n_items).to(device)
-        self._catalogue = Catalogue(run.dataset)
-        titles = None
-        if run.encoder is not None and "inductive" in run.spec.modes:
-            titles = NewTitles(run.dataset.feature_set(run.encoder), progress)
-        self._vectors = ItemVectors(run, self._scorer, titles, self._ties)
-        neighbours: Literal["text", "vectors"] | None = None
-        if run.items.text is not None:
-            neighbours = "text"
-        elif self._vectors.directions is not None:
-            neighbours = "vectors"
-        self.abilities = Abilities(
-            capsules=self._scorer.capsules,
-            interests=self._scorer.n_interests > 1,
-            new_titles=titles is not None,
-            neighbours=neighbours,
+        super().__init__(
+            run, device=device, seen=seen, progress=progress, encoder=encoder, rules=rules
         )
-
-    @classmethod
-    def load(
-        cls,
-        run: str | Path,
-        *,
-        data: str | Path | None = None,
-        device: torch.device | str = "cpu",
-        seen: SeenRule | None = None,
-        progress: Progress = SILENT,
-        weights: Weights | None = None,
-    ) -> Recommender:
-        """Load a run folder.
-
-        Args:
-            run: the folder.
-            data: a Dataset whose catalogue and users are read; None takes the run's own, which a
-                pre-trained run has not.
-            device: where the model runs.
-            seen: what becomes of items that a history holds; None takes the rule that the run was
-                trained by.
-            progress: hears of the longer computations.
-            weights: ``best`` for those of the epoch with the best validation, ``last`` for those of
-                the newest checkpoint (other epochs aren't kept); None takes the best, or the last
-                where there has been no validation yet.
-
-        Raises:
-            InputError: no run folder, no such weights in it yet, a damaged one, a Dataset that the
-                run can't read, or a seen rule that it can't rank by.
-            MiracleError: the training diverged.
-        """
-        other = None if data is None else Dataset.open(data)
-        found = load_run(run, other, weights=weights)
-        return cls(found, device=device, seen=seen, progress=progress)
-
-    @property
-    def n_items(self) -> int:
-        """Items in the catalogue."""
-        return self.dataset.n_items
-
-    @property
-    def n_users(self) -> int:
-        """Users of the data set."""
-        return self.dataset.n_users
-
-    @property
-    def n_capsules(self) -> int:
-        """C; 0 for a system without capsules."""
-        return self._scorer.n_interests if self.abilities.capsules else 0
-
-    @property
-    def max_length(self) -> int | None:
-        """N, how many of a history's newest items are read; None for all."""
-        return self._scorer.max_length
-
-    # Names in and out.
-
-    def title(self, item: int | np.integer[Any]) -> str:
-        """An item's title."""
-        return self._catalogue.titles[self._catalogue.check(item)]
-
-    def item_id(self, item: int | np.integer[Any]) -> str:
-        """An item's id."""
-        return self._catalogue.item_ids[self._catalogue.check(item)]
-
-    def text(self, item: int | np.integer[Any]) -> str:
-        """The text that an item's vector is made of."""
-        return str(self.dataset.items["text"][self._catalogue.check(item)])
-
-    def item(self, item_id: str) -> int:
-        """The index of an item's id.
-
-        Raises:
-            InputError: it is not text, or there is none; the nearest known id is named.
-        """
-        return self._catalogue.item(item_id)
-
-    def user(self, user_id: str) -> int:
-        """The index of a user's id.
-
-        Raises:
-            InputError: it is not text, or there is none; the nearest known id is named.
-        """
-        return self._catalogue.user(user_id)
-
-    def user_id(self, user: int | np.integer[Any]) -> str:
-        """A user's id."""
-        return self._catalogue.user_ids[check_index(user, "user", self.n_users)]
-
-    def match(self, query: str, limit: int = 1) -> list[Match]:
-        """What a typed text means.
-
-        An item whose title it is (but for case, spaces and accents), else whose id it is, else
-        whose title it nearly is, else something new. Of items with equal titles the more popular
-        come first.
-
-        Args:
-            query: a title, or an id.
-            limit: how many matches at most, the best first; there is always one.
-
-        Raises:
-            InputError: it is not text, or is empty.
-        """
-        return self._catalogue.match(query, limit)
-
-    def complete(self, typed: str, limit: int = 8) -> list[int]:
-        """Items whose title a person may be typing, the likeliest first; made for every keystroke.
-
-        The first call builds an index of the titles (2 s for 100,000).
-        """
-        return self._catalogue.index.complete(typed, limit)
+        self._answers = Answers(
+            self._trained,
+            self._scorer,
+            self._catalogue,
+            self._vectors,
+            self._ties,
+            self.abilities,
+            self.label,
+        )
+        self._many = ManyHistories(self._trained, self._vectors, self._ties)
 
     @torch.inference_mode()
     def nearest(self, item: Given, limit: int = 5) -> list[Neighbour]:
@@ -246,7 +109,17 @@ class Recommender:
 
     # Histories.
 
-    @torch.inference_mode()
+    @overload
+    def recommend(
+        self,
+        history: Sequence[Sequence[Given]],
+        top_k: int = 10,
+        seen: SeenRule | None = None,
+        *,
+        rules: Rules | None = None,
+    ) -> Recommendations: ...
+
+    @overload
     def recommend(
         self,
         history: Iterable[Given],
@@ -255,7 +128,19 @@ class Recommender:
         target: int | np.integer[Any] | None = None,
         approximate: bool = False,
         of_each: int | None = None,
-    ) -> Recommendation:
+        rules: Rules | None = None,
+    ) -> Recommendation: ...
+
+    def recommend(
+        self,
+        history: Iterable[Given] | Sequence[Sequence[Given]],
+        top_k: int = 10,
+        seen: SeenRule | None = None,
+        target: int | np.integer[Any] | None = None,
+        approximate: bool = False,
+        of_each: int | None = None,
+        rules: Rules | None = None,
+    ) -> Recommendation | Recommendations:
         """Interests of a history, and the items they lead to (eq. 5-17).
 
         Args:
@@ -265,6 +150,9 @@ class Recommender:
                 (``match(text)[0].given`` looks it up). The newest :attr:`max_length` items are
                 read. A new item of a transductive run has no embedding of its own and enters with
                 its text's vector alone.
+                A list of such histories is answered with lists alone (:class:`Recommendations`),
+                many times as fast as one after another; ``target``, ``approximate`` and
+                ``of_each`` are of one history.
             top_k: how many items to recommend, at most as many as there are.
             seen: what becomes of items that the history holds; None takes :attr:`seen`.
             target: a catalogue item to rank besides, such as the one held out.
@@ -272,92 +160,202 @@ class Recommender:
                 interest's best are then those whose rank is certain. Scores are exact all the same.
             of_each: how many of the items that an interest won are named for each; None takes
                 ``top_k``.
+            rules: what may be recommended, and what a list holds; None takes :attr:`rules`. They
+                hold before anything is chosen: a list has the best of what they leave.
 
         Raises:
             InputError: an empty history or title, no such item, an item of another type, a
-                ``top_k`` or ``of_each`` below 1, or the encoder for new titles can't be had; with
-                ``approximate``, a target, or no fitting index.
+                ``top_k`` or ``of_each`` below 1, the encoder for new titles can't be had, or rules
+                that leave nothing; with ``approximate``, a target, rules, or no fitting index.
         """
-        history = as_list(history, "the history")
-        if not history:
-            raise InputError("the history is empty", remedy="name at least one item")
+        given = as_list(history, "the history")
+        if not given or not is_history(given[0]):
+            rule = self.seen if seen is None else seen
+            return self._answers.recommend(
+                given, top_k, rule, target, approximate, of_each, self._rules(rules)
+            )
+        if target is not None or approximate or of_each is not None:
+            raise InputError(
+                "target, approximate and of_each are of one history",
+                where="recommend",
+                remedy="leave them out, or ask for each history by itself",
+            )
+        ids = tuple(map(str, range(len(given))))
+        return self.answer(self._histories(given), ids, top_k, seen, rules=rules)
+
+    def recommend_users(
+        self,
+        user_ids: Iterable[str] | None = None,
+        top_k: int = 10,
+        seen: SeenRule | None = None,
+        progress: Progress = SILENT,
+        rules: Rules | None = None,
+    ) -> Recommendations:
+        """Lists for users of the data, from their whole histories up to now.
+
+        For millions of users there is ``miracle recommend RUN --users all``, which writes them part
+        by part.
+
+        Args:
+            user_ids: whose; None for all users, in index order.
+            top_k: how many items each.
+            seen: what becomes of items that a history holds; None takes :attr:`seen`.
+            progress: hears of users done.
+            rules: as :meth:`recommend` takes them.
+
+        Raises:
+            InputError: no such user, a ``top_k`` below 1, or rules that leave nothing.
+        """
+        users = self._users_of(user_ids)
+        ids = tuple(self.dataset.users["user_id"].gather(users))
+        return self.answer(
+            Histories.of_users(self.dataset, users), ids, top_k, seen, progress, rules
+        )
+
+    def _users_of(self, user_ids: Iterable[str] | None) -> Integers:
+        if user_ids is None:
+            return np.arange(self.n_users)
+        wanted = as_list(user_ids, "the users")
+        return np.array([self._catalogue.user(user_id) for user_id in wanted], dtype=np.int64)
+
+    def _histories(self, given: Iterable[Any]) -> Histories:
+        """Histories as callers name their items, looked up; an error says which one it is."""
+        known = []
+        for number, history in enumerate(given):
+            items = as_list(history, f"history {number}")
+            if not items:
+                raise InputError(f"history {number} is empty", remedy="name at least one item")
+            known.append(self._catalogue.known_all(items, f"history {number}, "))
+        return Histories.of_lists(known, self.n_items)
+
+    def answer(
+        self,
+        histories: Histories,
+        ids: tuple[str, ...],
+        top_k: int,
+        seen: SeenRule | None = None,
+        progress: Progress = SILENT,
+        rules: Rules | None = None,
+    ) -> Recommendations:
+        """Lists for histories that are looked up already (:mod:`miracle_core.batch`).
+
+        Args:
+            histories: any number of them, also none.
+            ids: whose they are.
+            top_k: how many items each.
+            seen: what becomes of items that a history holds; None takes :attr:`seen`.
+            progress: hears of histories done.
+            rules: as :meth:`recommend` takes them.
+        """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
-        of_each = top_k if of_each is None else of_each
-        if of_each < 1:
-            raise InputError(f"of_each is {of_each}", remedy="ask for at least one item")
-        if target is not None:
-            target = self._catalogue.check(target)
-            if approximate:
-                raise InputError("an index gives no rank of a target", remedy="search exactly")
-        given = [self._place(place, item) for place, item in enumerate(history, start=1)]
-        first = max(len(given) - (self.max_length or len(given)), 0)
-        read = given[first:]
-        explained = self._scorer.explain(
-            [item if isinstance(item, int) else -1 for item in read], self._vectors.new_inputs(read)
-        )
-        rule = self.seen if seen is None else seen_rule(self._trained, seen)
-        had = {item for item in read if isinstance(item, int)}
-        gain = self._trained.system.gain() if rule == "gain" else None
-        left_out = (
-            {item for item in given if isinstance(item, int)} if rule == "leave-out" else set()
-        )
-        found = None
-        if approximate:
-            # Items of the history may be pushed down or left out, or pulled up.
-            found = self._found(explained, top_k + len(had | left_out)).adding(had)
-        named = self.abilities.capsules or self.abilities.interests
-        ranking = Ranking(
-            explained,
-            named,
-            self._ties,
-            had,
-            0.0 if gain is None else float(gain),
-            left_out,
-            self._catalogue,
+        rule = seen_rule(self._trained, seen or self.seen)
+        with stage(progress, "recommend", len(histories), "users"):
+            found = self._many.ranked(
+                self._scorer_of(rule), histories, top_k, rule, progress, self._rules(rules)
+            )
+        labels = None
+        if self.abilities.capsules:
+            labels = {capsule: self.label(capsule) for capsule in range(self.n_capsules)}
+        return Recommendations(
+            ids,
             found,
-        )
-        activated: list[int | None] = [None] * len(given)
-        if explained.activated is not None:
-            activated[first:] = explained.activated
-        return Recommendation(
-            history=tuple(map(self._history_item, given, activated)),
-            capsules=self._interests(explained, activated, ranking.of_each_interest(of_each))
-            if named
-            else (),
-            items=ranking.top(top_k),
-            target=None if target is None else ranking.of(target),
-            first=first,
-            trace=None if explained.routing is None else _trace(explained.routing, first),
-            additive=explained.additive,
+            self._catalogue.item_ids,
+            self._catalogue.titles,
+            labels,
+            self.abilities.interests,
         )
 
-    def _interests(
-        self,
-        explained: Explanation,
-        activated: Sequence[int | None],
-        best: Sequence[tuple[Recommended, ...]],
-    ) -> tuple[ActiveCapsule, ...]:
-        """The interests of a history, with the best of the items that each won."""
-        return tuple(
-            ActiveCapsule(
-                capsule=number,
-                strength=strength,
-                label=self.label(number) if self.abilities.capsules else _told_by(number, won),
-                items=tuple(place for place, own in enumerate(activated) if own == number),
-                best=won,
-            )
-            for number, strength, won in zip(
-                explained.which, explained.strengths, best, strict=True
-            )
-        )
+    def _scorer_of(self, rule: SeenRule) -> Scorer:
+        """What ranks by a rule; leaving out beats a gain, so only as-printed ranks without it."""
+        gain = rule != "as-printed"
+        if (self.seen != "as-printed") == gain or not isinstance(self._scorer, VectorScorer):
+            return self._scorer
+        run, inputs = self._trained, self._scorer.inputs
+        return run.system.scorer(run.items, gain=gain, inputs=inputs)
 
-    def _found(self, explained: Explanation, k: int) -> Found:
-        """What the run's index finds for one history."""
-        scorer = vector_scorer(self._trained)
-        if explained.vectors is None:
-            raise ValueError("a system that ranks by vectors explains itself by vectors")
-        return self._index.find(explained.vectors, scorer.items, k)
+    def key(self) -> str:
+        """A SHA-256 of all that answers depend on: weights, catalogue, users, texts."""
+        return catalogue_key(self._trained)
+
+    def gain(self) -> float:
+        """What a score gains where the history holds the item, by :attr:`seen`; 0 for nothing."""
+        gain = self._trained.system.gain() if self.seen == "gain" else None
+        return 0.0 if gain is None else float(gain.detach())
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The weights by name, and all settings of the run but its paths, for an export."""
+        weights = self._trained.system.state_dict()
+        settings = self._trained.settings.model_dump(
+            mode="json", exclude={"data", "datasets", "pretrained"}
+        )
+        arrays = {
+            name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()
+        }
+        return arrays, settings
+
+    # Vectors.
+
+    def item_vectors(self) -> Vectors:
+        """Every item of the catalogue as scores multiply it, float32 [items, d], with its id.
+
+        Raises:
+            InputError: the system does not rank by vectors.
+        """
+        items = self._many.by_vectors(self._scorer).items
+        return Vectors(tuple(self._catalogue.item_ids), items.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def encode_items(self, titles: Iterable[str]) -> Vectors:
+        """Items that the catalogue doesn't hold, by their titles, as scores multiply them.
+
+        Args:
+            titles: any texts; each is encoded by itself.
+
+        Raises:
+            InputError: the system knows its catalogue's items only, or the encoder can't be had.
+        """
+        wanted = [NewTitle(title) for title in as_list(titles, "the titles")]
+        named = self._catalogue.known_all(wanted, "")
+        self._many.by_vectors(self._scorer)
+        inputs = self._vectors.new_inputs(named)
+        if inputs is None:
+            raise InputError("there are no titles", remedy="name at least one")
+        vectors = self._trained.system.candidates(inputs)
+        ids = tuple(item.title for item in wanted)
+        return Vectors(ids, vectors.float().cpu().numpy())
+
+    def user_interests(self, user_ids: Iterable[str] | None = None) -> Vectors:
+        """Interest vectors of users of the data, from their whole histories, user by user.
+
+        The score of an item is the largest inner product of its vector with one of the user's,
+        plus the learned gain where the rule is the gain and the history holds the item.
+
+        Args:
+            user_ids: whose; None for all users.
+
+        Raises:
+            InputError: no such user, or the system does not rank by vectors.
+        """
+        users = self._users_of(user_ids)
+        ids = tuple(self.dataset.users["user_id"].gather(users))
+        return self._encoded(Histories.of_users(self.dataset, users), ids)
+
+    def encode_histories(self, histories: Sequence[Sequence[Given]]) -> Vectors:
+        """Interest vectors of histories, as :meth:`recommend` takes them.
+
+        The id of a history is its place, from 0.
+
+        Raises:
+            InputError: an empty history, no such item, or the system does not rank by vectors.
+        """
+        given = as_list(histories, "the histories")
+        return self._encoded(self._histories(given), tuple(map(str, range(len(given)))))
+
+    def _encoded(self, histories: Histories, ids: tuple[str, ...]) -> Vectors:
+        found = self._many.interests(self._scorer, histories)
+        owners = tuple(ids[place] for place in found.histories)
+        return Vectors(owners, found.vectors, found.interests, found.strengths)
 
     def user_history(self, user_id: str, split: Split | None = None) -> UserHistory:
         """A user of the data set.
@@ -437,17 +435,17 @@ class Recommender:
         return people.activations(self._capsules(), self.dataset, users)
 
     @cached_property
-    def _index(self) -> Index:
-        return open_index(self._trained, vector_scorer(self._trained).items.shape[1])[0]
-
-    @cached_property
     def _use(self) -> CapsuleUse:
         return people.capsule_use(self._capsules(), self.dataset, self._progress)
 
     @cached_property
     def _users(self) -> UserTable:
         return people.user_table(
-            self._scorer, self.dataset, self._progress, leave_out=self.seen == "leave-out"
+            self._scorer,
+            self.dataset,
+            self._progress,
+            leave_out=self.seen == "leave-out",
+            rules=self._applied,
         )
 
     @cached_property
@@ -475,31 +473,3 @@ class Recommender:
                 remedy="ask it for recommendations (miracle recommend)",
             )
         return self._scorer
-
-    def _place(self, place: int, item: Given) -> Known:
-        """An item of a history, looked up; an error says which one it is, counted from 1."""
-        try:
-            return self._catalogue.known(item)
-        except InputError as error:
-            where = f"item {place} of the history"
-            raise InputError(error.what, where=where, remedy=error.remedy) from error
-
-    def _history_item(self, item: Known, capsule: int | None) -> HistoryItem:
-        if isinstance(item, NewTitle):
-            return HistoryItem(None, None, item.title, capsule)
-        return HistoryItem(item, self.item_id(item), self.title(item), capsule)
-
-
-def _told_by(number: int, won: Sequence[Recommended]) -> str:
-    """Words for an interest that means something in one history only: its best item's title."""
-    return shortened(won[0].title) if won else f"interest {number}"
-
-
-def _trace(routing: Routing, first: int) -> Trace:
-    return Trace(
-        first=first,
-        similarity=routing.similarity.cpu().numpy(),
-        routing=routing.routing.cpu().numpy(),
-        importance=routing.importance.cpu().numpy(),
-        agreement=routing.agreement.cpu().numpy(),
-    )

@@ -197,6 +197,19 @@ class Recommendation:
         columns["capsule"] = pd.array(columns["capsule"], dtype="Int64")
         return pd.DataFrame(columns)
 
+    def _repr_html_(self) -> str:
+        import polars as pl
+
+        from miracle_core.recommender.notebook import html_table
+
+        labels: dict[int | None, str] = {each.capsule: each.label for each in self.capsules}
+        rows = [
+            (item.rank, item.item_id, item.title, item.score, labels.get(item.capsule))
+            for item in self.items
+        ]
+        names = ["rank", "item_id", "title", "score", "interest"]
+        return html_table(pl.DataFrame(rows, schema=names, orient="row"))
+
 
 @dataclass(frozen=True)
 class Neighbour:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from miracle_core.report.statistics import (
     mean,
 )
 from miracle_core.report.systems import SystemRuns, check_comparable, column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 PRIMARY = "ndcg@10"
@@ -203,6 +206,34 @@ class Comparison:
             ]
             for name, numbers in self._numbers().items()
         }
+
+    def frame(self) -> pd.DataFrame:
+        """Each system's mean of each metric: a row a system, the primary metric first."""
+        import pandas as pd
+
+        rows = {
+            name: {metric: each.value for metric, each in found.items()}
+            for name, found in self.means.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def differences(self) -> pd.DataFrame:
+        """The reference minus each other system, by the primary metric, with its interval.
+
+        Columns: ``difference``, ``low`` and ``high`` of its 95 % interval, and the ``verdict``.
+        """
+        import pandas as pd
+
+        rows = {}
+        for found in self.against:
+            own = found.differences[self.primary]
+            bounds = own.interval.low, own.interval.high
+            rows[found.other] = [own.difference, *bounds, found.verdict]
+        columns = ["difference", "low", "high", "verdict"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame().to_html() + self.differences().to_html())
 
     def document(self) -> dict[str, Any]:
         """The JSON contract of ``miracle compare``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from miracle_core.data.attributes import Attributes
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.manifest import ATTRIBUTES
 from miracle_core.errors import InputError, command
+from miracle_core.ranking.applied import Ability, Applied
+from miracle_core.ranking.rules import Rules
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
@@ -188,6 +191,26 @@ class TrainedRun:
             "system": self.system.to(device),
         }
         return TrainedRun(**moved)
+
+    def applied(self, rules: Rules | None, scorer: Scorer) -> Applied | None:
+        """Rules over the run's catalogue; None where nothing is asked.
+
+        Args:
+            rules: what is asked.
+            scorer: what ranks.
+
+        Raises:
+            InputError: see :meth:`Applied.of`.
+        """
+        if rules is None or rules.empty:
+            return None
+        capsules = scorer.n_interests if scorer.capsules else 0
+        text = self.items.text
+        ability = Ability(self.spec.name, capsules, scorer.n_interests > 1, text)
+        weights = chain(self.system.parameters(), self.system.buffers())
+        of = next(weights, text)  # a system may have none
+        device = "cpu" if of is None else of.device
+        return Applied.of(rules, self.dataset, ability, device)
 
     def scorer(self, *, gain: bool = True) -> Scorer:
         """What ranks the Dataset's items."""

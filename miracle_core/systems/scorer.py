@@ -12,7 +12,7 @@ from torch import Tensor
 from miracle_core.data.packed import Packed, pack_lists
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.seen import Seen
-from miracle_core.ranking.walk import walk
+from miracle_core.ranking.walk import Scored, walk
 from miracle_core.systems.base import HasCapsules
 
 if TYPE_CHECKING:
@@ -101,26 +101,51 @@ class VectorScorer:
         self.padded = system.pads(self.inputs.device)
 
     @torch.inference_mode()
-    def interests(self, packed: Packed) -> Interests:
-        """The interests of a batch of histories."""
+    def interests(self, packed: Packed, new: Tensor | None = None) -> Interests:
+        """The interests of a batch of histories.
+
+        Args:
+            packed: the histories.
+            new: [new items, w], the inputs of items that the catalogue doesn't hold. In ``packed``
+                each is its row of these plus the catalogue's size.
+        """
         packed = packed.to(self.inputs.device)
-        return self.system.encode(self.inputs[packed.items], packed).interests
+        inputs = self.inputs if new is None else torch.cat([self.inputs, new.to(self.inputs)])
+        return self.system.encode(inputs[packed.items], packed).interests
 
     def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
         """Scores of all items, for a batch of histories."""
         packed = packed.to(self.inputs.device)
         interests = self.interests(packed)
-        return Scores(interests, self._chunks(packed, interests, leave_out))
+        parts = self.walk(packed, interests, leave_out)
+        return Scores(interests, ((interests.users[part.users], part.scores) for part in parts))
 
-    def _chunks(
-        self, packed: Packed, interests: Interests, leave_out: Seen | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def walk(
+        self,
+        packed: Packed,
+        interests: Interests,
+        leave_out: Seen | None = None,
+        *,
+        new: bool = False,
+        each: bool = False,
+    ) -> Iterator[Scored]:
+        """The walk over the catalogue for interests that are at hand.
+
+        Args:
+            packed: the histories, on the scorer's device.
+            interests: theirs.
+            leave_out: items that are no candidates, users being places in ``packed``.
+            new: whether histories may hold new items, which are no candidates.
+            each: keep the score under each interest.
+        """
         with torch.inference_mode():
-            seen = self.system.seen(interests, packed) if self._gain else None
+            seen = None
+            if self._gain:
+                every = torch.arange(len(self.items), device=packed.items.device) if new else None
+                seen = self.system.seen(interests, packed, every)
             if leave_out is not None:
                 leave_out = leave_out.ordered(interests.users)
-            for part in walk(interests, self.items, seen, leave_out):
-                yield interests.users[part.users], part.scores
+            yield from walk(interests, self.items, seen, leave_out, each=each)
 
     @torch.inference_mode()
     def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:

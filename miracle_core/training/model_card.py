@@ -76,8 +76,12 @@ def write_model_card(
         )
     if "transfer" in result:
         transfer = result["transfer"]
+        items = transfer.get("items")
         lines.append(
-            f"- Start: weights pre-trained on {', '.join(transfer['domains'])}; "
+            f"- Start: an earlier run; {items['kept']:,} of its items are kept, "
+            f"{items['gone']:,} are gone, {items['new']:,} are new."
+            if items
+            else f"- Start: weights pre-trained on {', '.join(transfer['domains'])}; "
             f"{'with' if transfer['frozen'] else 'without'} a frozen sequence encoder."
         )
     lines.append("")

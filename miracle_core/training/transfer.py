@@ -22,6 +22,22 @@ from miracle_core.runs.tensors import load_tensors
 from miracle_core.systems.base import System
 
 
+class ItemsKept(BaseModel):
+    """How many items' rows a run has from another one.
+
+    Attributes:
+        kept: items that both know, by their id.
+        new: items that begin as in a training from scratch.
+        gone: items of the other run that are not there any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kept: int
+    new: int
+    gone: int
+
+
 class Transfer(BaseModel):
     """What a fine-tuning took over.
 
@@ -34,6 +50,7 @@ class Transfer(BaseModel):
         left_out: weights of the run that this model has no place for.
         frozen: weights that stay as they are.
         settings: model settings that differ, each with the run's value and this one's.
+        items: what became of the items, where a run goes on with other data; None otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +63,7 @@ class Transfer(BaseModel):
     left_out: list[str]
     frozen: list[str]
     settings: dict[str, list[Any]]
+    items: ItemsKept | None = None
 
 
 @dataclass(frozen=True)

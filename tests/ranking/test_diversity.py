@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from miracle_core.ranking.diversity import diversified
+from miracle_core.ranking.diversity import diversified, marginal_relevance
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.walk import best_items
 
@@ -97,3 +97,49 @@ def test_what_can_not_be_is_refused(k, weight):
     scores, items = torch.zeros(1, 2), torch.tensor([[0, 1]])
     with pytest.raises(ValueError, match=r"k is|weight is"):
         diversified(scores, items, torch.zeros(2, dtype=torch.int64), k, weight)
+
+
+def relevant(scores: list[float], vectors: np.ndarray, k: int, weight: float) -> list[int]:
+    """Carbonell and Goldstein's choice, one item after another."""
+    chosen: list[int] = []
+    for _ in range(k):
+        best, value = -1, -math.inf
+        for place, score in enumerate(scores):
+            near = max((float(vectors[place] @ vectors[j]) for j in chosen), default=0.0)
+            worth = -math.inf if score == -math.inf else (1 - weight) * score - weight * near
+            if place not in chosen and (best < 0 or worth > value):
+                best, value = place, worth
+        chosen.append(best)
+    return chosen
+
+
+@SETTINGS
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 12),
+    weight=st.sampled_from([0.0, 0.25, 0.75, 1.0]),
+    gone=st.integers(0, 3),
+    data=st.data(),
+)
+def test_marginal_relevance_is_the_greedy_choice(seed, n, weight, gone, data):
+    k = data.draw(st.integers(1, n))
+    rng = np.random.default_rng(seed)
+    scores = -np.sort(-rng.integers(-8, 9, (5, n)) / 4, axis=1)
+    scores[:, n - min(gone, n) :] = -np.inf
+    items = np.stack([rng.permutation(20)[:n] for _ in range(5)])
+    # Directions whose products are exact, so that ties are ties.
+    vectors = np.eye(4)[rng.integers(0, 4, 20)] * rng.choice([-1.0, 0.0, 1.0], (20, 1))
+    found_scores, found = marginal_relevance(
+        torch.from_numpy(scores), torch.from_numpy(items), torch.from_numpy(vectors), k, weight
+    )
+    for user in range(5):
+        places = relevant(scores[user].tolist(), vectors[items[user]], k, weight)
+        assert found[user].tolist() == items[user, places].tolist()
+        assert found_scores[user].tolist() == scores[user, places].tolist()
+
+
+def test_marginal_relevance_refuses_what_makes_no_sense():
+    scores, items, vectors = torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.int64), torch.eye(3)
+    for k, weight in ((0, 0.5), (4, 0.5), (1, -0.1), (1, 1.1), (1, math.nan)):
+        with pytest.raises(ValueError):
+            marginal_relevance(scores, items, vectors, k, weight)

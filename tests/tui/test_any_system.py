@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
-from miracle_core.recommender import Recommender
+from miracle_core.progress import Progress
+from miracle_core.recommender import Recommender, Rules
 from tests.support.runs import FILAMENT, GLOVES, MAX_LENGTH, SCREWS, TITLES
 from tests.support.systems import pretrained, trained
 from tests.tui.support import Driver, explorer
+from tui.engine import load_recommender
 from tui.on_disk import Source
 from tui.screens.capsules import CapsulesScreen
 from tui.screens.compare import CompareScreen, RunPanel
@@ -389,3 +391,21 @@ async def test_a_pretrained_run_is_compared_over_the_data_of_the_open_run(runs: 
         model = Recommender.load(runs / "pretrained", data=runs / "textknn" / "data")
         assert screen._right is not None
         assert screen._right.items == model.recommend([4], 200).items
+
+
+async def test_the_rules_of_a_shop(small_run: Path) -> None:
+    """Lists are those that the Recommender makes by the rules; the screen says which there are."""
+    rules = Rules(deny=("I05",), quota=2)
+    model = Recommender.load(small_run, rules=rules)
+    load = load_recommender
+
+    def by_rules(source: Source, progress: Progress) -> Recommender:
+        return load(replace(source, rules=rules), progress)
+
+    async with explorer(small_run, load=by_rules) as driver:
+        await driver.add(GLOVES[4])
+        answer = driver.exploration.answer
+        assert answer is not None
+        assert answer.items == model.recommend([4], 10).items
+        assert "I05" not in {item.item_id for item in answer.items}
+        assert "rules: deny, quota" in driver.text

@@ -200,7 +200,8 @@ class CompareScreen(ExplorerScreen):
         choice = await self.app.push_screen_wait(ChooseRunScreen(choices))
         if choice is not None:
             data = self._data_for(choice.run, here=choice.here)
-            self.open_other(Source(choice.run.path, data, choice.state.weights))
+            rules = None if open_now is None else open_now.source.rules
+            self.open_other(Source(choice.run.path, data, choice.state.weights, rules))
 
     def _data_for(self, run: RunSummary, *, here: bool) -> Path | None:
         """What another run reads: a pre-trained one, without data of its own, that of the open."""

@@ -106,6 +106,8 @@ def _detail(exploration: Exploration) -> str:
         )
         parts.append(f"only {exploration.capsule} {shown(label, 24)}")
     parts.append(f"seen: {exploration.rule}")
+    if exploration.shop_rules:
+        parts.append(f"rules: {', '.join(exploration.shop_rules)}")
     return " · ".join(parts)
 
 

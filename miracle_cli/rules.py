@@ -1,0 +1,111 @@
+"""The options that make a shop's rules, the same in every command that ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from miracle_core.errors import InputError
+from miracle_core.paths import as_path
+
+if TYPE_CHECKING:
+    from miracle_core.ranking.rules import Rules
+
+Allow = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Only items of this file may be recommended (an id a line)."),
+]
+Deny = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Items of this file may not (an id a line).")
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ATTRIBUTE=VALUE",
+        help="Only items that have this value (repeatable: another value of the attribute is also "
+        "right, another attribute must be right too).",
+    ),
+]
+Mute = Annotated[
+    list[int] | None,
+    typer.Option(metavar="CAPSULE", help="An interest that doesn't count (repeatable)."),
+]
+MinStrength = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Interests that are weaker don't count (0 to 1)."),
+]
+Quota = Annotated[
+    int | None,
+    typer.Option(min=0, help="Places of a list for each interest of a user."),
+]
+Diversity = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="How much it counts that the items of a list differ."),
+]
+DiverseBy = Annotated[
+    str | None,
+    typer.Option(metavar="text|ATTRIBUTE", help="By what they differ, for --diversity."),
+]
+
+
+def rules_of(
+    allow: Path | None,
+    deny: Path | None,
+    where: list[str] | None,
+    mute: list[int] | None,
+    min_strength: float | None,
+    quota: int | None,
+    diversity: float | None,
+    diverse_by: str | None,
+) -> Rules | None:
+    """The rules that were asked for, or None.
+
+    Raises:
+        InputError: a file that can't be read, or rules that make no sense.
+    """
+    given = {
+        "allow": None if allow is None else _ids(allow, "--allow"),
+        "deny": None if deny is None else _ids(deny, "--deny"),
+        "where": _values(where) if where else None,
+        "mute": tuple(mute) if mute else None,
+        "min_strength": min_strength,
+        "quota": quota,
+        "diversity": diversity,
+        "diverse_by": diverse_by,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    if not asked:
+        return None
+    from miracle_core.ranking.rules import Rules
+
+    return Rules.make(**asked)
+
+
+def _ids(path: Path, option: str) -> tuple[str, ...]:
+    path = as_path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        what = f"can't be read: {error.strerror or error}"
+        raise InputError(what, where=f"{option} {path}") from error
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", where=f"{option} {path}") from error
+    ids = tuple(line.strip() for line in lines if line.strip())
+    if not ids:
+        raise InputError("holds no id", where=f"{option} {path}", remedy="write one id a line")
+    return ids
+
+
+def _values(where: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in where:
+        attribute, equals, value = text.partition("=")
+        if not (attribute and equals and value):
+            raise InputError(
+                "names no value", where=f"--where {text}", remedy="write ATTRIBUTE=VALUE"
+            )
+        found[attribute] = (*found.get(attribute, ()), value)
+    return found

@@ -1,0 +1,14 @@
+"""Recommendations for many users, written part by part (docs/recommend.md)."""
+
+from miracle_core.batch.job import BatchResult, check_out, recommend_batch
+from miracle_core.batch.sources import Source, all_users, json_requests, named_users
+
+__all__ = [
+    "BatchResult",
+    "Source",
+    "all_users",
+    "check_out",
+    "json_requests",
+    "named_users",
+    "recommend_batch",
+]

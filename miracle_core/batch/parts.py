@@ -1,0 +1,185 @@
+"""Where a batch is written: parts in a folder beside the output, joined when all are there.
+
+    OUT.parts/batch.json              what the parts are an answer to
+    OUT.parts/part-00000.parquet      the rows of a part (.csv, .jsonl: as OUT)
+    OUT.parts/done/part-00000.json    a part is done: requests, rows, problems
+
+A part is done when its record is there, which is written last. A kill loses the part in hand.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from miracle_core.batch.sources import Problem
+from miracle_core.errors import InputError
+from miracle_core.files import read_json, replacing, sync_folder, write_json
+from miracle_core.paths import as_path
+
+Format = Literal["parquet", "csv", "jsonl"]
+FORMATS: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What is known of a part that is done.
+
+    Attributes:
+        number: which part.
+        requests: how many there were.
+        users: how many of them have a row.
+        rows: rows written.
+        problems: the requests that could not be answered.
+    """
+
+    number: int
+    requests: int
+    users: int
+    rows: int
+    problems: tuple[Problem, ...]
+
+
+class Parts:
+    """The parts of one batch on disk.
+
+    Args:
+        out: the output: a file by its ending, or a folder of Parquet parts.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.folder = out.with_name(f"{out.name}.parts")
+        self.format: Format = FORMATS.get(out.suffix.lower(), "parquet")
+        self.single = out.suffix.lower() in FORMATS
+
+    def begin(self, key: str | None) -> bool:
+        """Get ready to write parts; parts of another batch are removed.
+
+        Args:
+            key: what is asked; None where it can't be asked again.
+
+        Returns:
+            Whether parts of this batch are there already.
+        """
+        record = self.folder / "batch.json"
+        if self.folder.is_dir():
+            if key is not None and record.is_file() and read_json(record) == {"key": key}:
+                return any(self._done.glob("part-*.json"))
+            if not record.is_file() and any(self.folder.iterdir()):
+                raise InputError(
+                    "is where the parts go, and holds something else",
+                    where=str(self.folder),
+                    remedy="move it away, or name another --out",
+                )
+            shutil.rmtree(self.folder)
+        self._done.mkdir(parents=True)
+        write_json(record, {"key": key})
+        return False
+
+    @property
+    def _done(self) -> Path:
+        return self.folder / "done"
+
+    def has(self, number: int) -> bool:
+        """Whether a part is done."""
+        return (self._done / f"part-{number:05}.json").is_file()
+
+    def write(self, table: pl.DataFrame, record: PartRecord) -> None:
+        """Write a part whole, then its record."""
+        with replacing(self._file(record.number)) as beside:
+            write_rows(table, beside, self.format)
+        write_json(self._done / f"part-{record.number:05}.json", asdict(record))
+
+    def records(self) -> list[PartRecord]:
+        """The parts that are done, in order."""
+        found = [read_json(path) for path in sorted(self._done.glob("part-*.json"))]
+        return [
+            PartRecord(**{**each, "problems": tuple(Problem(**p) for p in each["problems"])})
+            for each in found
+        ]
+
+    def finish(self) -> None:
+        """Put the output in its place, and remove the folder of parts."""
+        files = [self._file(record.number) for record in self.records()]
+        if self.single:
+            with replacing(self.out) as beside:
+                _join(files, beside, self.format)
+            shutil.rmtree(self.folder)
+            return
+        shutil.rmtree(self._done)
+        (self.folder / "batch.json").unlink()
+        if self.out.is_dir():
+            shutil.rmtree(self.out)
+        self.folder.rename(self.out)
+        sync_folder(self.out.parent)
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"part-{number:05}.{self.format}"
+
+
+def check_out(out: str | Path) -> Path:
+    """The output's path, if a batch can be written there.
+
+    Raises:
+        InputError: a file of another ending, or a folder that holds something else than parts.
+    """
+    path = as_path(out)
+    if path.suffix and path.suffix.lower() not in FORMATS and not path.is_dir():
+        raise InputError(
+            "its name does not say in which format to write",
+            where=f"--out {out}",
+            remedy=f"end it in {', '.join(FORMATS)}, or name a folder for Parquet parts",
+        )
+    single = path.suffix.lower() in FORMATS
+    if single and path.is_dir():
+        raise InputError("is a folder", where=f"--out {out}", remedy="name a file")
+    if not single and path.exists():
+        others = not path.is_dir() or any(
+            not (each.name.startswith("part-") and each.suffix == ".parquet")
+            for each in path.iterdir()
+        )
+        if others:
+            raise InputError(
+                "holds something else than parts of a batch",
+                where=f"--out {out}",
+                remedy="name another folder",
+            )
+    return path
+
+
+def write_rows(table: pl.DataFrame, target: Any, form: Format, *, header: bool = True) -> None:
+    """Write rows in a format to a path or an open file."""
+    if form == "parquet":
+        arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+        pq.write_table(arrow, target, compression="zstd")
+    elif form == "csv":
+        table.write_csv(target, include_header=header)
+    else:
+        table.write_ndjson(target)
+
+
+def _join(files: list[Path], out: Path, form: Format) -> None:
+    """One file of the parts, in order; one part is in memory at a time."""
+    if form == "parquet":
+        writer: pq.ParquetWriter | None = None
+        try:
+            for file in files:
+                table = pq.read_table(file)
+                writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+        return
+    with out.open("wb") as target:
+        for number, file in enumerate(files):
+            with file.open("rb") as part:
+                if form == "csv" and number:
+                    part.readline()  # the header; no column's name holds a line break
+                shutil.copyfileobj(part, target)

@@ -1,0 +1,95 @@
+"""One JSON request: whose recommendations, or for which history."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from miracle_core.errors import InputError
+from miracle_core.recommender.given import ItemId, Known
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ById(_Strict):
+    """An item of the catalogue."""
+
+    item_id: str
+
+
+class ByTitle(_Strict):
+    """An item by its title: of the catalogue, or new, as ``--title`` takes it."""
+
+    title: str
+
+
+class Request(_Strict):
+    """What is asked.
+
+    Attributes:
+        user_id: goes into the answer. Without a history it is a user of the data.
+        history: oldest first: ids of catalogue items, or ``{"title": ...}``; None takes the user's
+            whole history in the data.
+    """
+
+    user_id: str | None = None
+    history: tuple[str | ById | ByTitle, ...] | None = None
+
+    def history_in(self, recommender: Recommender) -> tuple[Known, ...]:
+        """The history's items, looked up. An unknown id is never taken for a title.
+
+        Raises:
+            InputError: no such user or item, or an empty history.
+        """
+        if self.history is None:
+            if self.user_id is None:
+                raise InputError(
+                    "names neither a user nor a history",
+                    remedy='write {"user_id": "ID"} or {"history": ["ID", {"title": "..."}]}',
+                )
+            return recommender.user_history(self.user_id).items
+        if not self.history:
+            raise InputError("its history is empty", remedy="name at least one item")
+        found = []
+        for place, item in enumerate(self.history, start=1):
+            try:
+                if isinstance(item, ByTitle):
+                    found.append(recommender.match(item.title)[0].given)
+                else:
+                    named = ItemId(item if isinstance(item, str) else item.item_id)
+                    found.append(recommender.item(named.id))
+            except InputError as error:
+                raise InputError(error.what, where=f"item {place}", remedy=error.remedy) from error
+        return tuple(found)
+
+
+def parsed(document: str) -> Request:
+    """A request from its JSON.
+
+    Raises:
+        InputError: it is no JSON, or no request; an unknown name is told with the nearest one.
+    """
+    try:
+        return Request.model_validate_json(document)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = problem["loc"]
+        if problem["type"] == "extra_forbidden" and len(place) == 1:
+            known = list(Request.model_fields)
+            near = difflib.get_close_matches(str(place[0]), known, n=1)
+            raise InputError(
+                f"{place[0]!r} is no part of a request",
+                remedy=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}",
+            ) from error
+        named = f"{place[0]}: " if place else ""
+        raise InputError(
+            f"is no request ({named}{problem['msg']})",
+            remedy='write {"user_id": "ID", "history": ["ID", {"title": "..."}]}',
+        ) from error

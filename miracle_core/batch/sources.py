@@ -1,0 +1,264 @@
+"""Who is to be answered: all users of the data, a file of ids, or JSON requests.
+
+A source gives *parts* of :data:`PART` requests. What lies in a part depends on the source alone, so
+a part's answer is the same whichever process makes it, and after however many interruptions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+import numpy as np
+
+from miracle_core.batch.requests import parsed
+from miracle_core.errors import InputError
+from miracle_core.files import sha256_file
+from miracle_core.paths import as_path
+from miracle_core.recommender.given import Known
+from miracle_core.recommender.histories import Histories
+
+if TYPE_CHECKING:
+    from miracle_core.recommender import Recommender
+
+PART = 4096
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A request that can't be answered.
+
+    Attributes:
+        where: which one it is.
+        what: what is wrong.
+        remedy: how to fix it.
+    """
+
+    where: str
+    what: str
+    remedy: str | None
+
+    @classmethod
+    def of(cls, error: InputError, where: str) -> Problem:
+        """From the error that it raised."""
+        place = f"{where}, {error.where}" if error.where else where
+        return cls(place, error.what, error.remedy)
+
+    def error(self) -> InputError:
+        """The problem as what ends the command."""
+        return InputError(self.what, where=self.where, remedy=self.remedy)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some requests, looked up.
+
+    Attributes:
+        number: from 0.
+        user_ids: of those that can be answered.
+        histories: theirs, in the same order.
+        problems: the others.
+        size: how many requests there are, the bad ones too.
+    """
+
+    number: int
+    user_ids: tuple[str, ...]
+    histories: Histories
+    problems: tuple[Problem, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where requests come from.
+
+    Attributes:
+        key: a name that changes with the requests; None where they can be read once only.
+        total: how many requests there are; None: not known.
+        parts: the parts in order, but for those whose number the caller doesn't want.
+    """
+
+    key: str | None
+    total: int | None
+    parts: Callable[[Callable[[int], bool]], Iterator[Part]]
+
+
+def all_users(recommender: Recommender) -> Source:
+    """Every user of the data with the whole history up to now, in index order."""
+
+    def parts(wanted: Callable[[int], bool]) -> Iterator[Part]:
+        n_users = recommender.n_users
+        for number, start in enumerate(range(0, n_users, PART)):
+            if wanted(number):
+                users = np.arange(start, min(start + PART, n_users))
+                yield _of_users(recommender, number, users, (), len(users))
+
+    return Source("all users", recommender.n_users, parts)
+
+
+def named_users(recommender: Recommender, path: str | Path) -> Source:
+    """The users of a file, one id a line, each with the whole history up to now.
+
+    Raises:
+        InputError: the file can't be read, or holds no id.
+    """
+    path = as_path(path)
+    lines = list(_lines(path, _opened(path)))
+    if not lines:
+        raise InputError("holds no user id", where=str(path), remedy="write one id a line")
+
+    def parts(wanted: Callable[[int], bool]) -> Iterator[Part]:
+        given: set[str] = set()
+        for number, chosen in enumerate(_batched(lines, PART)):
+            users, problems = [], []
+            for place, user_id in chosen:
+                try:
+                    if user_id in given:
+                        raise InputError(f"user {user_id!r} is named twice", remedy="name it once")
+                    given.add(user_id)
+                    if wanted(number):
+                        users.append(recommender.user(user_id))
+                except InputError as error:
+                    problems.append(Problem.of(_without_place(error), f"{path}:{place}"))
+            if wanted(number):
+                found = np.array(users, dtype=np.int64)
+                yield _of_users(recommender, number, found, problems, len(chosen))
+
+    return Source(f"users {sha256_file(path)}", len(lines), parts)
+
+
+def json_requests(
+    recommender: Recommender, path: str | Path | None, stream: TextIO | None = None
+) -> Source:
+    """Requests as JSON, one a line, or as one JSON document (an object, or a list of them).
+
+    Each is ``{"user_id": ..., "history": [...]}`` (:class:`~miracle_core.batch.requests.Request`).
+
+    Args:
+        recommender: whose users and items are named.
+        path: the file; None reads ``stream``.
+        stream: text, read once, line by line.
+
+    Raises:
+        InputError: the file can't be read.
+    """
+    if path is not None:
+        path = as_path(path)
+        _opened(path).close()
+
+    def parts(wanted: Callable[[int], bool]) -> Iterator[Part]:
+        text = stream if path is None or stream is not None else _opened(path)
+        name = "standard input" if path is None else str(path)
+        assert text is not None
+        for number, chosen in enumerate(_batched(_documents(name, text), PART)):
+            if wanted(number):
+                yield _of_requests(recommender, number, chosen)
+
+    key = None if path is None else f"requests {sha256_file(path)}"
+    return Source(key, None, parts)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
+
+
+def _lines(name: object, text: TextIO) -> Iterator[tuple[int, str]]:
+    """The lines that hold something, with their numbers from 1."""
+    try:
+        for place, line in enumerate(text, start=1):
+            if line.strip():
+                yield place, line.strip()
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", where=str(name)) from error
+
+
+def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
+    """Each request's place, its number (a line's, or a place in the list), and its JSON."""
+    lines = _lines(name, text)
+    first = next(lines, None)
+    if first is None:
+        raise InputError("holds no request", where=name, remedy='write {"history": ["ID"]}')
+    every: Iterable[tuple[int, str]] = chain([first], lines)
+    if not _is_json(first[1]) or first[1].startswith("["):
+        every = list(every)
+        try:
+            found = json.loads("\n".join(line for _, line in every))
+        except json.JSONDecodeError:
+            pass  # lines after all, the first of which is damaged: each is told for itself
+        else:
+            several = found if isinstance(found, list) else [found]
+            for place, document in enumerate(several, start=1):
+                yield f"{name}, request {place}", str(place), json.dumps(document)
+            return
+    yield from ((f"{name}:{place}", str(place), line) for place, line in every)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _of_users(
+    recommender: Recommender,
+    number: int,
+    users: np.ndarray,
+    problems: Sequence[Problem],
+    size: int,
+) -> Part:
+    dataset = recommender.dataset
+    ids = dataset.users["user_id"].gather(users)
+    having = dataset.offsets[users + 1] > dataset.offsets[users]
+    empty = [
+        Problem(f"user {user_id!r}", "has no item in the data", None)
+        for user_id in ids.filter(~having)
+    ]
+    return Part(
+        number,
+        tuple(ids.filter(having)),
+        Histories.of_users(dataset, users[having]),
+        (*problems, *empty),
+        size,
+    )
+
+
+def _of_requests(
+    recommender: Recommender, number: int, documents: Iterable[tuple[str, str, str]]
+) -> Part:
+    ids: list[str] = []
+    histories: list[Sequence[Known]] = []
+    problems: list[Problem] = []
+    size = 0
+    for where, place, document in documents:
+        size += 1
+        try:
+            request = parsed(document)
+            histories.append(request.history_in(recommender))
+            ids.append(place if request.user_id is None else request.user_id)
+        except InputError as error:
+            problems.append(Problem.of(_without_place(error), where))
+    found = Histories.of_lists(histories, recommender.n_items)
+    return Part(number, tuple(ids), found, tuple(problems), size)
+
+
+def _without_place(error: InputError) -> InputError:
+    """The same, without the Dataset's folder: the request's own place says more."""
+    inside = error.where is not None and error.where.startswith("item ")
+    return InputError(error.what, where=error.where if inside else None, remedy=error.remedy)
+
+
+def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """So many values at a time; of a generator no more than that is held."""
+    each = iter(values)
+    while chosen := list(islice(each, size)):
+        yield chosen

@@ -1,0 +1,66 @@
+"""The script that each export brings: it uses the folder, and needs nothing of this package."""
+
+from __future__ import annotations
+
+_LOADING = """\
+here = Path(__file__).parent
+words = lambda name: json.loads((here / f"{name}.json").read_text("utf-8"))
+numbers = lambda name: np.load(here / f"{name}.npy")
+about, ids, users = words("export"), words("item_ids"), words("user_ids")
+user = users.index(sys.argv[1]) if len(sys.argv) > 1 else 0
+mine = numbers("interests")[numbers("interest_users") == user]
+had = numbers("history")[slice(*numbers("history_offsets")[user : user + 2])]
+read = had[-about["max_length"] :] if about["max_length"] else had
+"""
+
+NUMPY = f'''\
+"""Ten recommendations for a user: python use.py [USER_ID]. It needs NumPy only."""
+import json, sys
+from pathlib import Path
+import numpy as np
+
+{_LOADING}
+scores = (numbers("items") @ mine.T).max(axis=1)  # an item is as good as its best interest
+scores[np.unique(read)] += about["gain"]
+if about["seen"] == "leave-out":
+    scores[had] = -np.inf
+for item in [i for i in np.argsort(-scores)[:10] if np.isfinite(scores[i])]:
+    print(f"{{ids[item]}}\\t{{scores[item]:.5f}}")
+'''
+
+FAISS = f'''\
+"""Ten recommendations for a user: python use.py [USER_ID]. It needs faiss and NumPy."""
+import json, sys
+from pathlib import Path
+import faiss, numpy as np
+
+{_LOADING}
+index = faiss.read_index(str(here / "items.faiss"))
+# Items of the history may move, so more are looked for: the others keep their order.
+_, found = index.search(mine, min(10 + len(set(had.tolist())), index.ntotal))
+candidates = np.unique(np.concatenate([found.ravel(), had]))
+vectors = np.stack([index.reconstruct(int(item)) for item in candidates])
+scores = (vectors @ mine.T).max(axis=1) + about["gain"] * np.isin(candidates, read)
+if about["seen"] == "leave-out":
+    scores[np.isin(candidates, had)] = -np.inf
+for place in [i for i in np.argsort(-scores)[:10] if np.isfinite(scores[i])]:
+    print(f"{{ids[candidates[place]]}}\\t{{scores[place]:.5f}}")
+'''
+
+HUGGINGFACE = '''\
+"""Items near an item: python use.py [ITEM_ID]. It needs safetensors and NumPy."""
+import json, sys
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import load_file
+
+here = Path(__file__).parent
+config, ids = (json.loads((here / f).read_text("utf-8")) for f in ("config.json", "item_ids.json"))
+weights, items = load_file(here / "model.safetensors"), load_file(here / "items.safetensors")
+print(config["model_type"], "with", sum(w.size for w in weights.values()), "numbers")
+item = ids.index(sys.argv[1]) if len(sys.argv) > 1 else 0
+directions = items["items"] / np.maximum(np.linalg.norm(items["items"], axis=1), 1e-12)[:, None]
+near = directions @ directions[item]
+for other in [i for i in np.argsort(-near) if i != item][:10]:
+    print(f"{ids[other]}\\t{near[other]:.5f}")
+'''

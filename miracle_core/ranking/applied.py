@@ -1,0 +1,263 @@
+"""Rules over one catalogue: ids and attributes looked up, scores and lists changed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError
+from miracle_core.ranking.diversity import diversified, marginal_relevance
+from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.order import top_k
+from miracle_core.ranking.quotas import with_quotas
+from miracle_core.ranking.rules import TEXT, Rules
+
+# Lists that are to differ are chosen among so many times as many best candidates, and at least so
+# many.
+POOL = 10
+LEAST_POOL = 200
+# So many unknown ids are named.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Ability:
+    """What a system has that rules can be about.
+
+    Attributes:
+        name: the system's.
+        capsules: how many interests mean the same for every user; 0 for none.
+        several: whether a user may have several interests.
+        text: [items, d_b], the text vectors it reads, or None.
+    """
+
+    name: str
+    capsules: int
+    several: bool
+    text: Tensor | None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Rules over a catalogue.
+
+    Attributes:
+        rules: what is asked.
+        gone: bool [items], no candidates; None: all are.
+        labels: int64 [items], what diversity by an attribute goes by, or None.
+        directions: [items, d_b], what diversity by text goes by, or None.
+        notes: what a person should hear, such as ids that the catalogue doesn't hold.
+    """
+
+    rules: Rules
+    gone: Tensor | None
+    labels: Tensor | None
+    directions: Tensor | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, rules: Rules, dataset: Dataset, ability: Ability, device: torch.device | str = "cpu"
+    ) -> Applied:
+        """Look the rules up.
+
+        Args:
+            rules: what is asked.
+            dataset: whose items.
+            ability: what the system has.
+            device: where it ranks.
+
+        Raises:
+            InputError: rules that leave no item, an attribute or value that no item has, or a rule
+                of something that the system has not.
+        """
+        _check_ability(rules, ability)
+        notes: list[str] = []
+        gone = _gone(rules, dataset, notes)
+        labels = directions = None
+        if rules.diversity and rules.diverse_by == TEXT:
+            assert ability.text is not None
+            directions = F.normalize(ability.text.to(device), dim=-1)
+        elif rules.diversity:
+            labels = torch.from_numpy(_labels(rules.diverse_by, dataset)).to(device)
+        mask = None if gone is None else torch.from_numpy(gone).to(device)
+        return cls(rules, mask, labels, directions, tuple(notes))
+
+    def counting(self, which: Tensor, strengths: Tensor) -> Tensor:
+        """Which interests count, bool [interests].
+
+        Args:
+            which: int64 [interests], their numbers.
+            strengths: [interests].
+        """
+        kept = strengths >= self.rules.min_strength
+        for muted in self.rules.mute:
+            kept &= which != muted
+        return kept
+
+    def interests(self, interests: Interests) -> tuple[Interests, Tensor | None]:
+        """The interests that count; see :meth:`Interests.only`. None: those of all histories."""
+        if not self.rules.of_interests:
+            return interests, None
+        return interests.only(self.counting(interests.which, interests.strengths()))
+
+    def leave_out(self, scores: Tensor) -> None:
+        """Take items that are no candidates out of scores [users, items], in place."""
+        if self.gone is not None:
+            scores.masked_fill_(self.gone, -torch.inf)
+
+    def best(
+        self,
+        scores: Tensor,
+        each: Tensor | None,
+        groups: tuple[tuple[int, int], ...],
+        k: int,
+        ties: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The list of every user: scores and items int64, [users, K].
+
+        Args:
+            scores: [users, items], after :meth:`leave_out`.
+            each: [interests, items], the score under each interest, where places are kept for
+                each.
+            groups: (interests a user, users) of each run of users.
+            k: at most the number of items.
+            ties: int64 [items], the order of items with equal scores.
+        """
+        if self.rules.quota:
+            if each is None:
+                raise ValueError("quotas need the score under each interest")
+            return with_quotas(scores, each, groups, self.rules.quota, k, ties)
+        if not self.rules.diversity:
+            return top_k(scores, k, ties)
+        pool = min(max(POOL * k, LEAST_POOL), scores.shape[1])
+        values, items = top_k(scores, pool, ties)
+        if self.directions is not None:
+            weight = self.rules.diversity
+            return marginal_relevance(values, items, self.directions, k, weight)
+        assert self.labels is not None
+        return diversified(values, items, self.labels, k, self.rules.diversity)
+
+
+def _check_ability(rules: Rules, ability: Ability) -> None:
+    if rules.of_interests and not ability.capsules:
+        raise InputError(
+            f"interests of {ability.name} mean something within one history only: none can be "
+            "muted, and their strengths can't be compared",
+            where="rules",
+            remedy="leave mute and min_strength out, or take a system with capsules (miracle)",
+        )
+    for muted in rules.mute:
+        if not 0 <= muted < ability.capsules:
+            raise InputError(
+                f"there is no capsule {muted}",
+                where="rules: mute",
+                remedy=f"capsules go from 0 to {ability.capsules - 1} (miracle inspect names them)",
+            )
+    if len(set(rules.mute)) == ability.capsules and rules.mute:
+        raise InputError("every interest is muted", where="rules: mute", remedy="keep some")
+    if rules.quota and not ability.several:
+        raise InputError(
+            f"{ability.name} has one interest a user, so there are no others to keep places for",
+            where="rules: quota",
+            remedy="leave quota out, or take a system with several interests (miracle models)",
+        )
+    if rules.diverse_by == TEXT and ability.text is None:
+        raise InputError(
+            f"{ability.name} reads no text, so texts can't be told apart",
+            where="rules: diverse_by",
+            remedy="name an attribute",
+        )
+
+
+def _gone(rules: Rules, dataset: Dataset, notes: list[str]) -> np.ndarray | None:
+    """Which items are no candidates, bool [items]; None where all are."""
+    if rules.allow is None and not rules.deny and not rules.where:
+        return None
+    gone = np.zeros(dataset.n_items, dtype=bool)
+    if rules.allow is not None:
+        gone |= ~_named(rules.allow, dataset, "allow", notes)
+    if rules.deny:
+        gone |= _named(rules.deny, dataset, "deny", notes)
+    for attribute, values in rules.where.items():
+        gone |= ~_having(attribute, values, dataset)
+    if gone.all():
+        raise InputError(
+            f"the rules leave none of the {dataset.n_items:,} items",
+            where="rules",
+            remedy="loosen one of " + ", ".join(sorted(rules.model_fields_set)),
+        )
+    return gone
+
+
+def _named(ids: Sequence[str], dataset: Dataset, name: str, notes: list[str]) -> np.ndarray:
+    """The items of a list of ids, bool [items]; ids that the catalogue doesn't hold are noted."""
+    asked = pl.Series(ids, dtype=pl.String).unique(maintain_order=True)
+    known = dataset.items["item_id"]
+    lost = asked.filter(~asked.is_in(known.implode()))
+    if len(lost):
+        shown = ", ".join(map(repr, lost.head(NAMED)))
+        more = f" and {len(lost) - NAMED:,} more" if len(lost) > NAMED else ""
+        notes.append(f"{name}: the catalogue has no item {shown}{more}")
+    return known.is_in(asked.implode()).to_numpy()
+
+
+def _attribute(name: str, dataset: Dataset) -> pl.DataFrame:
+    """The rows of an attribute.
+
+    Raises:
+        InputError: no item has it; the nearest name is told.
+    """
+    table = dataset.attributes
+    rows = table.filter(pl.col("attribute") == name)
+    if rows.height:
+        return rows
+    known = table["attribute"].unique().sort().to_list()
+    near = difflib.get_close_matches(name, known, n=1)
+    raise InputError(
+        f"no item has an attribute {name!r}",
+        where=str(dataset.folder),
+        remedy=f"did you mean {near[0]}?"
+        if near
+        else f"there are: {', '.join(known)}"
+        if known
+        else "this Dataset has no attributes: preprocess it with --attribute-column",
+    )
+
+
+def _having(attribute: str, values: Sequence[str], dataset: Dataset) -> np.ndarray:
+    """The items that have one of the values, bool [items]."""
+    rows = _attribute(attribute, dataset)
+    known = rows["value"].unique()
+    for value in values:
+        if value not in known:
+            near = difflib.get_close_matches(value, known.to_list(), n=1)
+            some = ", ".join(map(repr, known.sort().head(NAMED)))
+            raise InputError(
+                f"no item has {attribute} {value!r}",
+                where=str(dataset.folder),
+                remedy=f"did you mean {near[0]!r}?" if near else f"values look like {some}",
+            )
+    having = np.zeros(dataset.n_items, dtype=bool)
+    having[rows.filter(pl.col("value").is_in(list(values)))["item"].to_numpy()] = True
+    return having
+
+
+def _labels(attribute: str, dataset: Dataset) -> np.ndarray:
+    """One label an item, int64 [items]: all its values together; items without one differ from all.
+
+    An item that says nothing of itself is like no other.
+    """
+    rows = _attribute(attribute, dataset)
+    joined = rows.group_by("item").agg(pl.col("value").sort().str.join("\x1f"))
+    labels = np.arange(dataset.n_items, dtype=np.int64) + dataset.n_items
+    labels[joined["item"].to_numpy()] = joined["value"].rank("dense").to_numpy().astype(np.int64)
+    return labels

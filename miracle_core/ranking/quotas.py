@@ -1,0 +1,90 @@
+"""Places for every interest of a user in one list."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from miracle_core.ranking.order import top_k
+
+
+def with_quotas(
+    scores: Tensor,
+    each: Tensor,
+    groups: tuple[tuple[int, int], ...],
+    quota: int,
+    k: int,
+    ties: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The K best items of every user, with ``quota`` places for each interest.
+
+    An item belongs to the interest that gives it its score (eq. 17), of equal ones to the first. In
+    the first round every interest takes the best item that it won, in the second its second best,
+    and so on for ``quota`` rounds; in each round interests whose best item has the higher score
+    come first. An interest that won fewer items has fewer places. When K places are taken it ends,
+    and places that are left go to the best of the other items. The list is then put in the order of
+    scores.
+
+    Args:
+        scores: [users, items], with all that is added to them; -inf for what is no candidate.
+        each: [interests, items], the score under each interest before anything was added; -inf
+            where an interest doesn't count.
+        groups: (interests a user, users) of each run of users.
+        quota: places for each interest.
+        k: places of the list, at most the number of items.
+        ties: int64 [items], the order of items with equal scores.
+
+    Returns:
+        Scores and items int64, both [users, K]; -inf where no candidate is left.
+    """
+    reserved = torch.zeros_like(scores, dtype=torch.bool)
+    row = user = 0
+    for count, n in groups:
+        own = each[row : row + count * n].unflatten(0, (n, count))
+        part = slice(user, user + n)
+        _reserve(scores[part], own, min(quota, k), k, ties, reserved[part])
+        row, user = row + count * n, user + n
+    # What is reserved comes before all else; then the best.
+    _, items = top_k(scores.masked_fill(reserved, torch.inf), k, ties)
+    return _in_order(scores.gather(1, items), items, ties)
+
+
+def _reserve(
+    scores: Tensor, each: Tensor, quota: int, k: int, ties: Tensor, reserved: Tensor
+) -> None:
+    """Mark the places of every interest, in place.
+
+    Args:
+        scores: [users, items].
+        each: [users, interests, items].
+        quota: rounds.
+        k: places.
+        ties: int64 [items].
+        reserved: bool [users, items], to be written to.
+    """
+    users, count, _ = each.shape
+    winner = each.argmax(1)
+    values, items = [], []
+    for interest in range(count):
+        won = scores.masked_fill(winner != interest, -torch.inf)
+        best = top_k(won, quota, ties)
+        values.append(best[0])
+        items.append(best[1])
+    value, item = torch.stack(values, 1), torch.stack(items, 1)  # [users, interests, quota]
+    order = value[:, :, 0].argsort(dim=1, descending=True, stable=True)
+    turn = order.unsqueeze(2).expand_as(value)
+    # Round after round, within one the interests in order: [users, quota * interests].
+    value = value.gather(1, turn).transpose(1, 2).reshape(users, -1)
+    item = item.gather(1, turn).transpose(1, 2).reshape(users, -1)
+    taken = torch.isfinite(value)
+    taken &= taken.cumsum(1) <= k
+    who = torch.arange(users, device=scores.device).unsqueeze(1).expand_as(item)
+    reserved[who[taken], item[taken]] = True
+
+
+def _in_order(scores: Tensor, items: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """By falling score, then by rising tie order."""
+    by_tie = ties[items].argsort(1)
+    scores, items = scores.gather(1, by_tie), items.gather(1, by_tie)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    return scores.gather(1, order), items.gather(1, order)

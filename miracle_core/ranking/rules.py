@@ -1,0 +1,91 @@
+"""Rules of a shop: what may be recommended, and what a list must hold.
+
+Two kinds. *Who competes*: allowed and denied items, values of attributes, muted and weak interests.
+They act on scores before anything is chosen, so a list holds the best of what is left. *What a list
+holds*: places for each interest, or items that differ. They choose among the candidates.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from miracle_core.errors import InputError
+
+TEXT = "text"
+
+
+class Rules(BaseModel):
+    """What a shop asks of every list; the same for a user, a batch, the explorer, an evaluation.
+
+    What becomes of items that a history holds is the seen rule (:mod:`miracle_core.ranking.seen`).
+
+    Attributes:
+        allow: ids of the items that may be recommended; None allows all.
+        deny: ids of items that may not.
+        where: attribute to values: only items that have one of the values, for each attribute.
+        mute: interests that don't count, by the number of their capsule.
+        min_strength: interests that are weaker don't count.
+        quota: each interest of a user gets as many places of a list, as far as it won so many items
+            and there are places; 0 for none.
+        diversity: how much it counts that the items of a list differ; 0 for nothing.
+        diverse_by: by what they differ: an attribute (ComiRec's controllable aggregation, any
+            weight) or ``text`` (maximal marginal relevance, a weight of at most 1).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+    where: dict[str, tuple[str, ...]] = {}
+    mute: tuple[int, ...] = ()
+    min_strength: float = Field(0.0, ge=0, allow_inf_nan=False)
+    quota: int = Field(0, ge=0)
+    diversity: float = Field(0.0, ge=0, allow_inf_nan=False)
+    diverse_by: str = ""
+
+    @classmethod
+    def make(cls, **given: object) -> Self:
+        """Rules from what a person gave.
+
+        Raises:
+            InputError: a value that makes no sense, or two rules that don't go together.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            what = first["msg"].removeprefix("Value error, ")
+            raise InputError(what, where=f"rules: {name}" if name else "rules") from error
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if bool(self.diversity) != bool(self.diverse_by):
+            raise ValueError("diversity needs a weight, and diverse_by says by what items differ")
+        if self.quota and self.diversity:
+            raise ValueError("a list has places for each interest, or items that differ: not both")
+        if self.diverse_by == TEXT and self.diversity > 1:
+            raise ValueError("by text, diversity is a weight from 0 to 1")
+        return self
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is asked."""
+        return self == type(self)()
+
+    @property
+    def of_interests(self) -> bool:
+        """Whether some interests may not count."""
+        return bool(self.mute) or self.min_strength > 0
+
+    @property
+    def of_lists(self) -> bool:
+        """Whether a list is more than the items with the best scores."""
+        return self.quota > 0 or self.diversity > 0
+
+    def summary(self) -> dict[str, object]:
+        """What is asked, for a record; ids of items as their number."""
+        told = self.model_dump(exclude_defaults=True)
+        return told | {name: len(told[name]) for name in ("allow", "deny") if name in told}

@@ -1,0 +1,294 @@
+"""Next week's data: a run goes on, its items kept by their ids.
+
+The new run begins with the old one's weights. A row of a table that has one row an item goes to the
+item of the same id; items that are new begin as in a training from scratch (and with their text,
+where the system reads it). Whether the new run is better than that beginning, which is what the old
+run can say of the new data, is measured on the new validation part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from miracle_core.config import Settings, make_settings
+from miracle_core.data.dataset import Dataset
+from miracle_core.errors import InputError, command
+from miracle_core.evaluation.checks import Check, check_not_worse
+from miracle_core.evaluation.evaluate import Evaluation, evaluate
+from miracle_core.evaluation.evaluate_run import evaluate_run
+from miracle_core.evaluation.metrics import cut_offs
+from miracle_core.exchange import exchange
+from miracle_core.files import write_json
+from miracle_core.locks import one_writer
+from miracle_core.paths import as_path
+from miracle_core.processes import processes
+from miracle_core.progress import SILENT, Progress
+from miracle_core.runs.opening import build_system, item_side, sizes_of
+from miracle_core.systems.base import Sizes, System
+from miracle_core.training.finetuning import finetune, resolved
+from miracle_core.training.transfer import ItemsKept, Pretrained, Transfer
+
+FILE = "update.json"
+Train = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Beginning(Pretrained):
+    """A run to go on from, on other data.
+
+    Attributes:
+        rows: int64 [new items], the old run's row of each item; -1 for a new one.
+        n_items: items of the old run.
+    """
+
+    rows: np.ndarray
+    n_items: int
+
+    @classmethod
+    def of(cls, run: str | Path, dataset: Dataset) -> Self:
+        """Open a run to go on from.
+
+        Raises:
+            InputError: no run with weights, a pre-trained one, one that is fitted at once, or data
+                without a single item of it.
+        """
+        found = Pretrained.open(run)
+        where = str(found.folder.path)
+        if found.settings.datasets:
+            raise InputError(
+                "is a pre-trained run: it has no data to go on from",
+                where=where,
+                remedy="fine-tune it: miracle finetune --from RUN --data DATA --out NEW",
+            )
+        if "fit" in found.settings.spec.stages:
+            raise InputError(
+                f"{found.settings.spec.name} is fitted at once: there is nothing to go on from",
+                where=where,
+                remedy="fit it to the new data: miracle train --model "
+                f"{found.settings.spec.name} --data DATA --out NEW",
+            )
+        old = found.folder.dataset()
+        place = {item_id: row for row, item_id in enumerate(old.items["item_id"])}
+        rows = np.array([place.get(item_id, -1) for item_id in dataset.items["item_id"]])
+        if (rows < 0).all():
+            raise InputError(
+                "holds none of the run's items: their ids are others",
+                where=str(dataset.folder),
+                remedy="name the next data of the same shop, or train a new run on it",
+            )
+        return cls(**vars(found), rows=rows.astype(np.int64), n_items=old.n_items)
+
+    def load_into(self, system: System, settings: Settings) -> Transfer:
+        """Put the weights into a system of the new data, item by item where they are of items.
+
+        Raises:
+            InputError: another system, or weights of other sizes.
+        """
+        mine, tables = system.state_dict(), _tables_of_items(settings, system, len(self.rows))
+        differ = [
+            name
+            for name, value in self.weights.items()
+            if name not in mine or (name not in tables and value.shape != mine[name].shape)
+        ]
+        if differ or mine.keys() - self.weights.keys():
+            other = [*differ, *sorted(mine.keys() - self.weights.keys())][0]
+            raise InputError(
+                f"its weight {other!r} does not fit the new run",
+                where=str(self.folder.path),
+                remedy="update takes the run's own settings: leave those of the model out",
+            )
+        loaded = {
+            name: self._moved(value, mine[name]) if name in tables else value
+            for name, value in self.weights.items()
+        }
+        system.load_state_dict(loaded)
+        kept = int((self.rows >= 0).sum())
+        return Transfer(
+            run=str(self.folder.path.resolve()),
+            sha256=self.sha256,
+            domains=[domain.name for domain in self.origin.domains],
+            loaded=sorted(loaded),
+            new=[],
+            left_out=[],
+            frozen=[],
+            settings={},
+            items=ItemsKept(kept=kept, new=len(self.rows) - kept, gone=self.n_items - kept),
+        )
+
+    def _moved(self, old: Tensor, fresh: Tensor) -> Tensor:
+        """A table of items with the old rows at the items' new places; the tail is of no item."""
+        found = fresh.clone()
+        rows = torch.from_numpy(self.rows)
+        known = rows >= 0
+        found[: len(rows)][known] = old[rows[known]].to(found)
+        found[len(rows) :] = old[self.n_items :].to(found)
+        return found
+
+
+def _tables_of_items(settings: Settings, system: System, n_items: int) -> set[str]:
+    """The names of weights with a row an item: those that one item more makes a row longer."""
+    mine = system.state_dict()
+    text = None
+    if "text" in settings.spec.needs:
+        text = sizes_of(settings, Dataset.open(settings.data, verify=False)).text
+    # What it draws must not change what is drawn after it.
+    with torch.random.fork_rng(devices=[]):
+        longer = build_system(settings, Sizes(n_items + 1, text)).state_dict()
+    return {name for name, value in mine.items() if longer[name].shape != value.shape}
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """How an update ended; ``update.json`` of the new run says the same.
+
+    Attributes:
+        run: the new run.
+        old: the run that it goes on from.
+        items: how many items were kept, are new, and are gone.
+        check: the new run against the old one's weights, on the new validation part; None where
+            the training was interrupted.
+        replaced: whether the new run took the old one's place; the old one then lies in ``run``.
+        result: what the training left in ``result.json``.
+    """
+
+    run: Path
+    old: Path
+    items: ItemsKept
+    check: Check | None
+    replaced: bool
+    result: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """The JSON contract of ``miracle update``."""
+        return {
+            "run": str(self.run),
+            "old": str(self.old),
+            "items": self.items.model_dump(),
+            "check": None if self.check is None else self.check.summary(),
+            "replaced": self.replaced,
+            "valid": self.result.get("valid"),
+        }
+
+
+def update(
+    run: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    changes: dict[str, Any] | None = None,
+    replace_old: bool = False,
+    overwrite: bool = False,
+    train: Train = finetune,
+    progress: Progress = SILENT,
+) -> UpdateResult:
+    """Go on with a run on other data of the same shop.
+
+    Args:
+        run: the run to go on from.
+        data: the new Dataset, with text vectors of the run's encoder where it reads text.
+        out: the new run folder.
+        changes: nested settings of the training that are to be others, such as its epochs.
+        replace_old: let the new run take the old one's place if it is no worse; the old one is then
+            in ``out``.
+        overwrite: replace a run that is in ``out`` already.
+        train: trains, as :func:`finetune` does; the command line shows how it goes.
+        progress: hears of the ranking before and after it.
+
+    Raises:
+        InputError: no run to go on from, data that it can't read (another encoder, no item of it),
+            settings of the model, or ``out`` is taken.
+        MiracleError: the loss is no longer finite.
+    """
+    old, new = as_path(run), as_path(out)
+    if new.resolve() == old.resolve():
+        raise InputError(
+            "is the run itself",
+            where=f"--out {out}",
+            remedy="name another folder; --replace lets the new run take the old one's place",
+        )
+    if replace_old and new.resolve().parent != old.resolve().parent:
+        raise InputError(
+            "lies elsewhere than the run, so they can't change places",
+            where=f"--out {out}",
+            remedy=f"name a folder in {old.resolve().parent}",
+        )
+    dataset = Dataset.open(data)
+    beginning = Beginning.of(old, dataset)
+    settings = _settings(beginning.settings, dataset, changes or {})
+    settings = resolved(settings, dataset, beginning)
+    dataset.require_examples("train", "valid")
+    before, kept = _before(beginning, settings, dataset, progress)
+    result = train(settings, new, start=beginning, overwrite=overwrite)
+    if result["status"] == "interrupted":
+        return UpdateResult(new, old, kept, None, False, result)
+    after = evaluate_run(new, split="valid", ks=cut_offs(settings.metric_k), progress=progress)
+    check = check_not_worse(
+        str(new), after.found, f"{old} before it", before, settings.train.metric
+    )
+    replaced = False
+    if processes().first:
+        replaced = replace_old and not check.failed
+        done = UpdateResult(new, old, kept, check, replaced, result)
+        write_json(new / FILE, done.summary())
+        if replaced:
+            _swap(old, new)
+    return UpdateResult(new, old, kept, check, replaced, result)
+
+
+def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Settings:
+    """The run's settings, on the new data."""
+    if "model" in changes:
+        raise InputError(
+            "the model stays as it is",
+            where="model",
+            remedy="train a new run to change it: miracle train",
+        )
+    known = old.model_dump(mode="json")
+    known["train"]["freeze"] = False
+    ground = known | {"data": str(dataset.folder), "pretrained": ""}
+    return make_settings(ground, changes, where="options")
+
+
+def _before(
+    beginning: Beginning, settings: Settings, dataset: Dataset, progress: Progress
+) -> tuple[Evaluation, ItemsKept]:
+    """What the old run's weights reach on the new validation part."""
+    together = processes()
+    torch.manual_seed(settings.train.seed)  # new items begin as they will in the training
+    system = build_system(settings, sizes_of(settings, dataset))
+    kept = beginning.load_into(system, settings).items
+    assert kept is not None
+    system = system.to(together.device).eval()
+    items = item_side(system, settings.spec, dataset, settings.encoder or None, together.device)
+    found = evaluate(
+        system.scorer(items),
+        dataset,
+        "valid",
+        ks=cut_offs(settings.metric_k),
+        leave_out=settings.seen == "leave-out",
+        progress=progress,
+        processes=together,
+    )
+    return found, kept
+
+
+def _swap(old: Path, new: Path) -> None:
+    """Let two run folders change places.
+
+    Raises:
+        InputError: the file system can't; both stay where they are.
+    """
+    with one_writer(old), one_writer(new):
+        if not exchange(old.resolve(), new.resolve()):
+            raise InputError(
+                "this file system can't let two folders change places",
+                where=str(old),
+                remedy=f"the new run is no worse; move it: {command('mv', new, old)}",
+            )

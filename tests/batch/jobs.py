@@ -1,0 +1,58 @@
+"""What the tests of several processes and of kills do in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import torch
+
+from miracle_core.batch import all_users, parts, recommend_batch, sources
+from miracle_core.errors import InputError
+from miracle_core.processes import processes
+from miracle_core.recommender import Recommender
+
+torch.set_num_threads(1)
+
+
+def batch(run: str, out: str, kill_at: int) -> int:
+    """Lists of all users, five a part, killed before a part is put in its place.
+
+    Args:
+        run: the run folder.
+        out: the output.
+        kill_at: before which of this process's parts; 0 for never.
+
+    Returns:
+        0, or 5 where parts that were there were taken over.
+    """
+    sources.PART = 5
+    written = iter(range(1, 1_000))
+    record = parts.write_json
+
+    def killing(path: object, value: object) -> None:
+        if "part-" in str(path) and next(written) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        record(path, value)  # type: ignore[arg-type]
+
+    parts.write_json = killing  # type: ignore[assignment]
+    recommender = Recommender.load(run)
+    found = recommend_batch(
+        recommender, all_users(recommender), out, top_k=4, processes=processes()
+    )
+    return 5 if found.resumed else 0
+
+
+def refused(run: str, out: str, users: str) -> int:
+    """A user that isn't there, in one process's share: 2 where that is said, 3 in the others."""
+    sources.PART = 2
+    recommender = Recommender.load(run)
+    try:
+        recommend_batch(
+            recommender, sources.named_users(recommender, users), out, processes=processes()
+        )
+    except InputError:
+        return 2
+    except Exception:
+        return 3
+    return 0

@@ -1,0 +1,237 @@
+"""Lists for many users on disk: what is in them, kills, several processes, bad requests."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from miracle_core.batch import all_users, json_requests, named_users, recommend_batch, sources
+from miracle_core.batch.requests import parsed
+from miracle_core.errors import InputError
+from miracle_core.recommender import NewTitle, Recommender
+from tests.support.runs import LENGTHS, TITLES
+from tests.support.warm import Warm
+
+COLUMNS = ["user_id", "rank", "item_id", "title", "score", "interest", "label"]
+
+
+@pytest.fixture(scope="module")
+def recommender(small_run: Path) -> Recommender:
+    return Recommender.load(small_run)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PART", 5)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm("tests.batch.jobs") as process:
+        yield process
+
+
+def test_all_users_in_every_format(
+    recommender: Recommender, small_parts: None, tmp_path: Path
+) -> None:
+    expected = recommender.recommend_users(top_k=4).table()
+    assert expected.columns == COLUMNS
+    for name in ("recs.parquet", "recs.csv", "recs.jsonl", "folder"):
+        found = recommend_batch(recommender, all_users(recommender), tmp_path / name, top_k=4)
+        assert (found.requests, found.users, found.rows) == (13, 13, 52)
+        assert not found.problems and not found.resumed
+    schema = expected.schema
+    tables = {
+        "parquet": pl.read_parquet(tmp_path / "recs.parquet"),
+        "csv": pl.read_csv(tmp_path / "recs.csv", schema_overrides=schema),
+        "jsonl": pl.read_ndjson(tmp_path / "recs.jsonl", schema=schema),
+        "folder": pl.read_parquet(tmp_path / "folder" / "*.parquet"),
+    }
+    for name, table in tables.items():
+        assert_frame_equal(table, expected, rel_tol=1e-4, abs_tol=1e-5), name
+    assert sorted(p.name for p in (tmp_path / "folder").iterdir()) == [
+        f"part-{number:05}.parquet" for number in range(3)
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "folder",
+        "recs.csv",
+        "recs.jsonl",
+        "recs.parquet",
+    ]
+
+
+def test_the_whole_history_counts(recommender: Recommender, tmp_path: Path) -> None:
+    """The newest item is read, and left out of what is recommended."""
+    out = tmp_path / "recs.parquet"
+    recommend_batch(recommender, all_users(recommender), out, top_k=99, seen="leave-out")
+    table = pl.read_parquet(out)
+    for place, length in enumerate(LENGTHS):
+        items = recommender.user_history(f"user-{place}").items
+        assert len(items) == length
+        mine = table.filter(pl.col("user_id") == f"user-{place}")
+        had = {recommender.item_id(item) for item in items}
+        assert set(mine["item_id"]) == {f"I{n:02}" for n in range(len(TITLES))} - had
+
+
+def test_killed_anywhere_and_resumed_it_is_the_same_file(
+    warm: Warm, small_run: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.parquet"
+    assert warm.run("batch", str(small_run), str(whole), 0) == 0
+    for at in (1, 2, 3):
+        out = tmp_path / f"killed-{at}.parquet"
+        assert warm.run("batch", str(small_run), str(out), at) == -signal.SIGKILL
+        assert not out.exists()
+        done = list((tmp_path / f"{out.name}.parts" / "done").glob("*.json"))
+        assert len(done) == at - 1
+        assert warm.run("batch", str(small_run), str(out), 0) == (5 if at > 1 else 0)
+        assert out.read_bytes() == whole.read_bytes()
+        assert not (tmp_path / f"{out.name}.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["recs.parquet", "recs.csv"])
+def test_two_processes_write_the_same_file(
+    warm: Warm, small_run: Path, tmp_path: Path, name: str
+) -> None:
+    one, two = tmp_path / "one" / name, tmp_path / "two" / name
+    assert warm.run("batch", str(small_run), str(one), 0) == 0
+    assert warm.together(2, "batch", str(small_run), str(two), 0) == [0, 0]
+    assert two.read_bytes() == one.read_bytes()
+    users = tmp_path / "users.txt"
+    users.write_text("user-1\nuser-2\nuser-3\nnobody\n")
+    codes = warm.together(2, "refused", str(small_run), str(tmp_path / "bad.csv"), str(users))
+    assert sorted(codes) == [2, 3]
+
+
+def test_another_question_starts_over(
+    recommender: Recommender, small_parts: None, tmp_path: Path
+) -> None:
+    out = tmp_path / "recs.csv"
+
+    class Stopping:
+        def start(self, *_: object) -> None: ...
+        def finish(self) -> None: ...
+        def advance(self, amount: int) -> None:
+            raise KeyboardInterrupt
+
+    source = all_users(recommender)
+    with pytest.raises(KeyboardInterrupt):
+        recommend_batch(recommender, source, out, top_k=4, progress=Stopping())
+    told: list[str] = []
+    again = recommend_batch(recommender, source, out, top_k=3, told=told.append)
+    assert (again.rows, again.resumed, told) == (39, False, [])
+    with pytest.raises(KeyboardInterrupt):
+        recommend_batch(recommender, source, out, top_k=4, progress=Stopping())
+    again = recommend_batch(recommender, source, out, top_k=4, told=told.append)
+    assert (again.rows, again.resumed) == (52, True)
+    assert told == ["going on: 1 parts are there already"]
+
+
+def test_users_of_a_file(recommender: Recommender, tmp_path: Path) -> None:
+    file, out = tmp_path / "users.txt", tmp_path / "recs.parquet"
+    file.write_text("user-7\n\n  user-2 \nuser7\nuser-7\n")
+    with pytest.raises(InputError, match="no user 'user7'") as error:
+        recommend_batch(recommender, named_users(recommender, file), out)
+    assert error.value.where == f"{file}:4" and "user-7" in str(error.value.remedy)
+    assert not out.exists()
+    found = recommend_batch(recommender, named_users(recommender, file), out, on_error="skip")
+    assert (found.requests, found.users) == (4, 2)
+    assert [problem.where for problem in found.problems] == [f"{file}:4", f"{file}:5"]
+    assert "twice" in found.problems[1].what
+    assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == [
+        "user-7",
+        "user-2",
+    ]
+    # Skipped parts don't count as answered for one who wants to stop.
+    file.write_text("")
+    with pytest.raises(InputError, match="holds no user id"):
+        named_users(recommender, file)
+
+
+REQUESTS = """{"user_id": "new customer", "history": ["I03", {"title": "Ceramic mug"}]}
+{"user_id": "user-3"}
+{"history": [{"item_id": "I05"}, {"title": "latex exam glove"}]}
+"""
+BAD = [
+    ('{"user_id": "nobody"}', "no user 'nobody'", ""),
+    ('{"history": ["I3"]}', "no item 'I3'", ", item 1"),
+    ('{"history": []}', "history is empty", ""),
+    ("{}", "neither a user nor a history", ""),
+    ('{"user": "user-3"}', "'user' is no part of a request", ""),
+    ('{"history": ["I01"', "is no request", ""),
+    ('{"history": [{"title": " "}]}', "title is empty", ", item 1"),
+    ('{"history": [3]}', "is no request", ""),
+    ("[1, 2]", "is no request", ""),
+]
+
+
+def test_json_requests(recommender: Recommender, tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    documents = [json.loads(line) for line in REQUESTS.splitlines()]
+    wanted = recommender.recommend(
+        [[3, NewTitle("Ceramic mug")], list(recommender.user_history("user-3").items), [5, 4]], 4
+    ).table()
+    wanted = wanted.with_columns(
+        pl.col("user_id").replace({"0": "new customer", "1": "user-3", "2": "3"})
+    )
+    for text in (REQUESTS, json.dumps(documents, indent=2), f"\n{REQUESTS}\n"):
+        file.write_text(text)
+        out = tmp_path / "recs.parquet"
+        recommend_batch(recommender, json_requests(recommender, file), out, top_k=4)
+        found = pl.read_parquet(out)
+        if text.startswith("\n"):
+            wanted = wanted.with_columns(pl.col("user_id").replace({"3": "4"}))
+        assert_frame_equal(found, wanted, rel_tol=1e-4, abs_tol=1e-5)
+        file.write_text("")
+    (part,) = json_requests(recommender, None, io.StringIO('{"history": ["I01"]}')).parts(
+        lambda number: True
+    )
+    assert part.user_ids == ("1",) and list(part.histories.items) == [1]
+    with pytest.raises(InputError, match="holds no request"):
+        list(json_requests(recommender, None, io.StringIO("\n")).parts(lambda number: True))
+
+
+@pytest.mark.parametrize(("line", "what", "where"), BAD)
+def test_a_bad_request_is_told_and_the_rest_go_on(
+    recommender: Recommender, tmp_path: Path, line: str, what: str, where: str
+) -> None:
+    file, out = tmp_path / "requests.jsonl", tmp_path / "recs.jsonl"
+    good = '{"user_id": "user-3"}'
+    file.write_text(f"{good}\n{line}\n{good}\n")
+    with pytest.raises(InputError, match=what) as error:
+        recommend_batch(recommender, json_requests(recommender, file), out)
+    assert error.value.where == f"{file}:2{where}"
+    source = json_requests(recommender, file)
+    found = recommend_batch(recommender, source, out, on_error="skip", top_k=2)
+    assert (found.requests, found.users, found.rows, len(found.problems)) == (3, 2, 4, 1)
+
+
+def test_a_misspelt_name_is_told_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="no part of a request") as error:
+        parsed('{"histroy": ["I01"]}')
+    assert error.value.remedy == "did you mean history?"
+
+
+def test_where_it_can_not_be_written(recommender: Recommender, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep me")
+    (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "taken.csv.parts").mkdir()
+    (tmp_path / "taken.csv.parts" / "mine").write_text("keep me")
+    for name, what in [
+        ("recs.xlsx", "in which format"),
+        ("full", "something else than parts"),
+        ("dir.csv", "is a folder"),
+        ("taken.csv", "holds something else"),
+    ]:
+        with pytest.raises(InputError, match=what):
+            recommend_batch(recommender, all_users(recommender), tmp_path / name)
+    assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
+    assert (tmp_path / "taken.csv.parts" / "mine").read_text() == "keep me"

@@ -1,0 +1,118 @@
+"""``miracle recommend --users`` and ``--history``, and rules on the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from miracle_cli.main import main
+from miracle_core.recommender import NewTitle, Recommender, Rules
+
+Capture = pytest.CaptureFixture[str]
+
+
+def fails(capsys: Capture, *args: str | Path) -> str:
+    assert main([*map(str, args)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_all_users_to_a_file(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "recs.parquet"
+    words = ["recommend", str(small_run), "--users", "all", "--out", str(out), "--top-k", "3"]
+    assert main([*words, "--seen", "leave-out", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["users"], summary["rows"], summary["problems"]) == (13, 39, [])
+    expected = Recommender.load(small_run).recommend_users(None, 3, "leave-out").table()
+    found = pl.read_parquet(out)
+    assert found["item_id"].to_list() == expected["item_id"].to_list()
+    assert main(words) == 0
+    assert "39" in capsys.readouterr().out
+
+
+def test_requests_from_standard_input(
+    small_run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = '{"user_id": "me", "history": ["I03", {"title": "a glove"}]}\n{"history": ["I99"]}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(asked))
+    words = ["recommend", str(small_run), "--history", "-", "--top-k", "4"]
+    assert main([*words, "--on-error", "skip"]) == 0
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    found = Recommender.load(small_run).recommend([3, NewTitle("a glove")], 4).items
+    assert [row["item_id"] for row in rows] == [item.item_id for item in found]
+    assert {row["user_id"] for row in rows} == {"me"}
+    assert "standard input:2, item 1: there is no item 'I99'" in said.err
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"history": ["I99"]}'))
+    assert "no item 'I99'" in fails(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--users", "all"], "go to a file"),
+        (["--out", "a.csv"], "whose lists?"),
+        (["--users", "all", "--history", "x", "--out", "a.csv"], "two sources"),
+        (["--users", "all", "--out", "a.csv", "--user", "user-1"], "is of one history"),
+        (["--users", "all", "--out", "a.csv", "--index"], "is of one history"),
+        (["--users", "all", "--out", "a.xlsx"], "in which format"),
+        (["--users", "nowhere.txt", "--out", "a.csv"], "can't be read"),
+        (["--history", "-", "--json"], "printed, as JSON lines"),
+        (["--title", "x", "--where", "brand"], "names no value"),
+        (["--title", "x", "--allow", "nowhere.txt"], "can't be read"),
+        (["--title", "x", "--diversity", "1"], "diverse_by says"),
+        (["--title", "x", "--where", "brand=b"], "no item has an attribute"),
+    ],
+)
+def test_what_does_not_go_together(
+    small_run: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    what: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert what in fails(capsys, "recommend", small_run, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rules_are_the_same_everywhere(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
+    deny = tmp_path / "sold-out.txt"
+    deny.write_text("I00\nI01\n\nno-such-item\n")
+    options = ["--deny", str(deny), "--quota", "1", "--mute", "2", "--min-strength", "0.1"]
+    rules = Rules(deny=("I00", "I01"), quota=1, mute=(2,), min_strength=0.1)
+    recommender = Recommender.load(small_run, rules=rules)
+    words = ["recommend", str(small_run), "--user", "user-9", *options]
+    assert main([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert "deny: the catalogue has no item 'no-such-item'" in said.err
+    told = json.loads(said.out)
+    expected = recommender.recommend(recommender.user_history("user-9").items)
+    assert [item["item_id"] for item in told["items"]] == [i.item_id for i in expected.items]
+    assert told["rules"] == {"deny": 3, "quota": 1, "mute": [2], "min_strength": 0.1}
+    out = tmp_path / "recs.jsonl"
+    assert main(["recommend", str(small_run), "--users", "all", "--out", str(out), *options]) == 0
+    table = recommender.recommend_users().table()
+    assert pl.read_ndjson(out)["item_id"].to_list() == table["item_id"].to_list()
+
+
+def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["evaluate", str(small_run), "--split", "valid", "--json"]
+    assert main(words) == 0
+    plain = json.loads(capsys.readouterr().out)
+    deny = tmp_path / "ids.txt"
+    deny.write_text("\n".join(f"I{n:02}" for n in range(0, 30, 2)))
+    assert main([*words, "--deny", str(deny)]) == 0
+    under = json.loads(capsys.readouterr().out)
+    assert under["references"] == {"without rules": plain["metrics"]}
+    assert under["rules"] == {"deny": 15} and under["metrics"] != plain["metrics"]
+    users = tmp_path / "users.parquet"
+    assert "knows of no rules" in fails(
+        capsys, "evaluate", small_run, "--quota", "1", "--save-users", users
+    )

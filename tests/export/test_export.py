@@ -1,0 +1,121 @@
+"""Exports are used without this package, by the script that they bring."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from miracle_cli.main import main
+from miracle_core.errors import InputError
+from miracle_core.export import export
+from miracle_core.recommender import Recommender
+from miracle_core.runs.tensors import load_tensors
+from tests.support.runs import LENGTHS
+from tests.support.systems import trained
+
+# A finder that refuses this package, put before the script is run.
+ALONE = (
+    "import runpy, sys\n"
+    "class No:\n"
+    "    def find_spec(self, name, *_):\n"
+    "        if name.split('.')[0] in ('miracle_core', 'miracle_cli', 'torch', 'polars'):\n"
+    "            raise ImportError(name)\n"
+    "sys.meta_path.insert(0, No())\n"
+    "path, *sys.argv[1:] = sys.argv[1:]\n"
+    "for own in sys.argv[1:] or [None]:\n"
+    "    sys.argv[1:] = [] if own is None else [own]\n"
+    "    print('#', own)\n"
+    "    runpy.run_path(path, run_name='__main__')\n"
+)
+
+
+def used(folder: Path, *arguments: str) -> dict[str, list[tuple[str, float]]]:
+    """What ``use.py`` prints for each argument, in a process that can't have this package."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(folder / "use.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    found: dict[str, list[tuple[str, float]]] = {}
+    name = ""
+    for line in done.stdout.splitlines():
+        if line.startswith("# "):
+            name = line[2:]
+            found[name] = []
+        elif "\t" in line:
+            item, score = line.split("\t")
+            found[name].append((item, float(score)))
+    return found
+
+
+@pytest.mark.parametrize("target", ["numpy", "faiss"])
+@pytest.mark.parametrize("seen", ["gain", "leave-out", "as-printed"])
+def test_the_script_recommends_what_the_recommender_does(
+    small_run: Path, tmp_path: Path, target: str, seen: str
+) -> None:
+    recommender = Recommender.load(small_run, seen=seen)  # type: ignore[arg-type]
+    found = export(recommender, target, tmp_path / "out")  # type: ignore[arg-type]
+    assert (found.items, found.users) == (30, len(LENGTHS))
+    users = [f"user-{place}" for place in range(len(LENGTHS))]
+    told = used(tmp_path / "out", *users)
+    table = recommender.recommend_users().frame()
+    for user in users:
+        mine = table[table["user_id"] == user]
+        assert [item for item, _ in told[user]] == mine["item_id"].tolist()
+        assert np.allclose([s for _, s in told[user]], mine["score"], atol=2e-5)
+
+
+def test_the_layout_of_hugging_face(small_run: Path, tmp_path: Path) -> None:
+    recommender = Recommender.load(small_run)
+    export(recommender, "huggingface", tmp_path / "out")
+    weights, _ = load_tensors(small_run / "model.safetensors")
+    kept = load_file(tmp_path / "out" / "model.safetensors")
+    assert kept.keys() == weights.keys()
+    assert all(np.array_equal(kept[name], weights[name].numpy()) for name in kept)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["model_type"], config["architectures"]) == ("miracle", ["Miracle"])
+    assert config["model"]["width"] == 8 and "data" not in config
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: miracle\n") and "use.py" in card
+    (near,) = used(tmp_path / "out", "I03").values()
+    vectors = recommender.item_vectors().vectors.astype(np.float64)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = [item for item in np.argsort(-(unit @ unit[3])) if item != 3][:10]
+    assert [item for item, _ in near] == [recommender.item_id(int(item)) for item in order]
+
+
+def test_other_systems_and_what_they_lack(tmp_path: Path) -> None:
+    mind = Recommender.load(trained(tmp_path, "mind"))
+    export(mind, "numpy", tmp_path / "mind-out")
+    (told,) = used(tmp_path / "mind-out", "user-9").values()
+    table = mind.recommend_users(["user-9"]).frame()
+    assert [item for item, _ in told] == table["item_id"].tolist()
+    with pytest.raises(InputError, match="itemknn does not rank by vectors"):
+        export(Recommender.load(trained(tmp_path, "itemknn")), "numpy", tmp_path / "knn")
+    assert not (tmp_path / "knn").exists()
+
+
+def test_from_the_shell(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(small_run), "--out", str(tmp_path / "out"), "--to"]
+    assert main([*words, "numpy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["users"] == 13
+    assert main([*words, "numpy"]) == 0  # an export is replaced
+    assert main([*words, "onnx"]) == 2
+    assert "choose one of numpy, faiss, huggingface" in capsys.readouterr().err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("keep me")
+    words[3] = str(tmp_path / "mine")
+    assert main([*words, "numpy"]) == 2
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep me"

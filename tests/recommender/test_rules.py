@@ -1,0 +1,297 @@
+"""Rules against a brute force over every item: one history, many, and an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from miracle_core.data.dataset import Dataset
+from miracle_core.data.writing import write_dataset, write_features
+from miracle_core.errors import InputError
+from miracle_core.evaluation.evaluate import evaluate
+from miracle_core.evaluation.metrics import UNRANKED
+from miracle_core.ranking.order import tie_order
+from miracle_core.ranking.rules import Rules
+from miracle_core.recommender import Recommender
+from tests.support.rules import competing, listed
+from tests.support.runs import (
+    LENGTHS,
+    TITLES,
+    random_model,
+    tiny_settings,
+    tiny_shop,
+    write_run,
+)
+from tests.support.systems import trained
+
+SETTINGS = settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
+IDS = [f"I{place:02}" for place in range(len(TITLES))]
+# Some items have no brand, some have two kinds.
+HAS = {
+    "brand": [set() if n % 7 == 3 else {f"b{n % 3}"} for n in range(len(TITLES))],
+    "kind": [{f"k{n % 4}", f"k{n % 5}"} for n in range(len(TITLES))],
+}
+
+
+def with_attributes(folder: Path) -> Dataset:
+    """The tiny shop, whose items have brands and kinds."""
+    plain = tiny_shop(folder / "plain")
+    rows = [
+        (IDS[item], attribute, value)
+        for item in range(len(TITLES))
+        for attribute in sorted(HAS)
+        for value in sorted(HAS[attribute][item])
+    ]
+    schema = {"item_id": pl.String, "attribute": pl.String, "value": pl.String}
+    write_dataset(
+        folder / "data",
+        name="tiny",
+        items=plain.items,
+        user_ids=plain.users["user_id"],
+        sequences=np.asarray(plain.sequences),
+        offsets=np.asarray(plain.offsets),
+        sources=[],
+        settings={},
+        counts={},
+        attributes=pl.DataFrame(rows, schema=schema, orient="row"),
+    )
+    return write_features(folder / "data", plain.features(), plain.feature_set().encoder)
+
+
+@pytest.fixture(scope="module")
+def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    folder = tmp_path_factory.mktemp("rules")
+    dataset = with_attributes(folder)
+    asked = tiny_settings(data=str(folder / "data"), seen="as-printed")
+    return Recommender.load(write_run(folder / "run", dataset, asked, random_model(asked, dataset)))
+
+
+def subsets(values: list[str], least: int = 0) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(values), min_size=least, unique=True)
+
+
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "allow": subsets(IDS, least=12).map(tuple),
+        "deny": subsets(IDS).map(tuple),
+        "where": st.dictionaries(
+            st.sampled_from(["brand", "kind"]), st.just(None), min_size=1
+        ).flatmap(
+            lambda names: st.fixed_dictionaries(
+                {
+                    name: subsets(["b0", "b1", "b2"] if name == "brand" else ["k0", "k3"], 1).map(
+                        tuple
+                    )
+                    for name in names
+                }
+            )
+        ),
+        "mute": st.lists(st.integers(0, 6), unique=True, max_size=5).map(tuple),
+        "min_strength": st.sampled_from([0.0, 0.3, 0.6]),
+        "quota": st.integers(0, 4),
+    },
+)
+
+
+@SETTINGS
+@given(asked=RULES, k=st.integers(1, 32), leave_out=st.booleans())
+def test_as_brute_force_says(
+    recommender: Recommender, asked: dict[str, object], k: int, leave_out: bool
+) -> None:
+    rules, rule = Rules.make(**asked), "leave-out" if leave_out else "as-printed"
+    catalogue = recommender.item_vectors().vectors
+    interests = recommender.user_interests()
+    assert interests.interests is not None and interests.strengths is not None
+    ties = tie_order(len(TITLES)).tolist()
+    try:
+        found = recommender.recommend_users(None, k, rule, rules=rules).frame()
+    except InputError as error:
+        assert "leave none" in error.what
+        assert not possible(rules)
+        return
+    assert possible(rules)
+    for place in range(len(LENGTHS)):
+        user = f"user-{place}"
+        own = np.array([each == user for each in interests.ids])
+        vectors, which = interests.vectors[own], interests.interests[own]
+        strengths = interests.strengths[own]
+        counting = [
+            number not in rules.mute and strength >= rules.min_strength
+            for number, strength in zip(which.tolist(), strengths.tolist(), strict=True)
+        ]
+        history = recommender.user_history(user).items
+        candidates = candidates_of(rules, set(history) if leave_out else set())
+        items, score, winner = listed(
+            vectors, catalogue, counting, candidates, rules.quota, k, ties
+        )
+        mine = found[found["user_id"] == user]
+        assert mine["item_id"].tolist() == [IDS[item] for item in items]
+        assert mine["rank"].tolist() == list(range(1, len(items) + 1))
+        assert np.allclose(mine["score"], [score[item] for item in items], atol=1e-5)
+        assert mine["interest"].tolist() == [which[winner[item]] for item in items]
+        # One history and many are held against each other above; some of each suffice here.
+        if place % 3:
+            continue
+        if items:
+            alone = recommender.recommend(history, k, rule, rules=rules)
+            assert [item.item for item in alone.items] == items
+        else:
+            with pytest.raises(InputError, match="the rules leave n"):
+                recommender.recommend(history, k, rule, rules=rules)
+
+
+def candidates_of(rules: Rules, had: set[int]) -> set[int]:
+    return competing(
+        len(TITLES),
+        IDS,
+        HAS,
+        None if rules.allow is None else set(rules.allow),
+        set(rules.deny),
+        {name: set(values) for name, values in rules.where.items()},
+        had,
+    )
+
+
+def possible(rules: Rules) -> bool:
+    return bool(candidates_of(rules, set()))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"deny": ("I00", "I07", "I12")},
+        {"where": {"brand": ("b1", "b2")}, "mute": (0, 3)},
+        {"min_strength": 0.6},
+        {"quota": 2},
+        {"quota": 1, "where": {"brand": ("b0",)}, "mute": (2,)},
+        {"diversity": 0.4, "diverse_by": "text"},
+        {"diversity": 0.2, "diverse_by": "brand"},
+    ],
+)
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_an_evaluation_is_of_the_lists_that_are_given(
+    recommender: Recommender, asked: dict[str, object], leave_out: bool
+) -> None:
+    """Recall@K is the share of users whose held-out item is in their list of K."""
+    rules, rule = Rules.make(**asked), "leave-out" if leave_out else "as-printed"
+    scorer = recommender._scorer
+    applied = recommender._rules(rules)
+    ks = (1, 3, 10)
+    found = evaluate(
+        scorer, recommender.dataset, ks=ks, leave_out=leave_out, rules=applied, keep_top=10
+    )
+    places: dict[int, list[int]] = {k: [] for k in ks}
+    for row, user in enumerate(found.users.tolist()):
+        past = recommender.user_history(f"user-{user}", "test")
+        for k in ks:
+            table = recommender.recommend([past.items], k, rule, rules=rules).frame()
+            items = [IDS.index(item) for item in table["item_id"]]
+            place = items.index(past.held_out) + 1 if past.held_out in items else UNRANKED
+            places[k].append(place)
+        assert found.top_items is not None and found.top_scores is not None
+        kept = found.top_items[row][np.isfinite(found.top_scores[row])].tolist()
+        assert kept == items
+    for k in ks:
+        hits = [1 / np.log2(place + 1) if place <= k else 0.0 for place in places[k]]
+        assert found.metrics[f"ndcg@{k}"] == pytest.approx(np.mean(hits))
+        share = np.mean([place <= k for place in places[k]])
+        assert found.metrics[f"recall@{k}"] == pytest.approx(share)
+
+
+def test_every_interest_is_served(recommender: Recommender) -> None:
+    every = recommender.recommend_users(None, 30).frame().groupby("user_id")["interest"]
+    fewer = 0
+    for k in (3, 7):
+        plain = recommender.recommend_users(None, k).frame().groupby("user_id")["interest"]
+        asked = recommender.recommend_users(None, k, rules=Rules(quota=1)).frame()
+        served = asked.groupby("user_id")["interest"]
+        for user, won in every.nunique().items():
+            assert served.nunique()[user] == min(won, k)
+            fewer += plain.nunique()[user] < min(won, k)
+    assert fewer > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "remedy"),
+    [
+        ({"where": {"brnd": ("b0",)}}, "no item has an attribute 'brnd'", "did you mean brand"),
+        ({"where": {"brand": ("b9",)}}, "no item has brand 'b9'", "values look like 'b0'"),
+        (
+            {"diversity": 1.0, "diverse_by": "colour"},
+            "no item has an attribute",
+            "there are: brand",
+        ),
+        ({"allow": ("nothing",)}, "leave none of the 30 items", "loosen"),
+        ({"allow": ("I01",), "deny": ("I01",)}, "leave none of the 30 items", "allow, deny"),
+        ({"mute": (7,)}, "no capsule 7", "0 to 6"),
+        ({"mute": tuple(range(7))}, "every interest is muted", "keep some"),
+    ],
+)
+def test_what_makes_no_sense_here_is_refused(
+    recommender: Recommender, asked: dict[str, object], what: str, remedy: str
+) -> None:
+    with pytest.raises(InputError, match=what) as error:
+        recommender.recommend([0], rules=Rules.make(**asked))
+    assert remedy in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ({"quotas": 1}, "Extra inputs"),
+        ({"quota": -1}, "greater than or equal to 0"),
+        ({"min_strength": float("nan")}, "finite"),
+        ({"diversity": 0.5}, "diverse_by says"),
+        ({"diverse_by": "text"}, "needs a weight"),
+        ({"diversity": 0.5, "diverse_by": "text", "quota": 1}, "not both"),
+        ({"diversity": 2, "diverse_by": "text"}, "from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_anywhere_is_refused(asked: dict[str, object], what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        Rules.make(**asked)
+
+
+def test_unknown_ids_are_told(recommender: Recommender) -> None:
+    rules = Rules(deny=("I00", "a", "b", "c", "d"))
+    loaded = Recommender.load(recommender.run, rules=rules)
+    assert loaded.notes == ("deny: the catalogue has no item 'a', 'b', 'c' and 1 more",)
+    assert "I00" not in {item.item_id for item in loaded.recommend([0], 30).items}
+    # A question's own rules take the place of those.
+    assert "I00" in {item.item_id for item in loaded.recommend([0], 30, rules=Rules()).items}
+    with pytest.raises(InputError, match="does not know of rules"):
+        loaded.recommend([0], approximate=True)
+
+
+def test_systems_without_what_a_rule_is_about_refuse_it(tmp_path: Path) -> None:
+    popularity = Recommender.load(trained(tmp_path, "popularity"))
+    for rules, what in [
+        (Rules(quota=1), "one interest a user"),
+        (Rules(min_strength=0.1), "within one history only"),
+        (Rules(diversity=0.5, diverse_by="text"), "reads no text"),
+    ]:
+        with pytest.raises(InputError, match=what):
+            popularity.recommend([0], rules=rules)
+    for kind in ("popularity", "itemknn"):
+        other = Recommender.load(trained(tmp_path, kind)) if kind != "popularity" else popularity
+        found = other.recommend_users(None, 30, rules=Rules(allow=("I03", "I04"))).frame()
+        assert set(found["item_id"]) == {"I03", "I04"} and len(found) == 2 * len(LENGTHS)
+        found = evaluate(other._scorer, other.dataset, rules=other._rules(Rules(deny=("I03",))))
+        assert (found.ranks[found.targets == 3] == UNRANKED).all()
+        assert (found.ranks[found.targets != 3] <= 29).all() and (found.active == 1).all()
+
+
+def test_the_target_of_one_history_is_left_out_by_rules(recommender: Recommender) -> None:
+    found = recommender.recommend([0, 1], 3, target=5, rules=Rules(deny=("I05",)))
+    assert found.target is not None and found.target.rank == 0

@@ -1,0 +1,71 @@
+"""A shop's rules, one item and one user after another: written from their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def competing(
+    n_items: int,
+    ids: list[str],
+    has: dict[str, list[set[str]]],
+    allow: set[str] | None,
+    deny: set[str],
+    where: dict[str, set[str]],
+    had: set[int],
+) -> set[int]:
+    """The items that may be recommended."""
+    found = set()
+    for item in range(n_items):
+        good = allow is None or ids[item] in allow
+        good = good and ids[item] not in deny and item not in had
+        for attribute, values in where.items():
+            good = good and bool(has[attribute][item] & values)
+        if good:
+            found.add(item)
+    return found
+
+
+def ordered(items: set[int], score: dict[int, float], ties: list[int]) -> list[int]:
+    """Items by falling score, then by their place among equals."""
+    return sorted(items, key=lambda item: (-score[item], ties[item]))
+
+
+def listed(
+    vectors: np.ndarray,
+    catalogue: np.ndarray,
+    counting: list[bool],
+    candidates: set[int],
+    quota: int,
+    k: int,
+    ties: list[int],
+) -> tuple[list[int], dict[int, float], dict[int, int]]:
+    """The list of one user: items, each item's score, and the place of the interest that won it."""
+    each = vectors.astype(np.float64) @ catalogue.astype(np.float64).T
+    score, winner = {}, {}
+    for item in range(len(catalogue)):
+        best = -math.inf
+        for place in range(len(vectors)):
+            if counting[place] and each[place, item] > best:
+                best, winner[item] = each[place, item], place
+        score[item] = best
+    if not any(counting):
+        return [], score, winner
+    chosen: list[int] = []
+    own = {
+        place: ordered({item for item in candidates if winner[item] == place}, score, ties)
+        for place in range(len(vectors))
+        if counting[place]
+    }
+    having = [place for place in own if own[place]]
+    having.sort(key=lambda place: -score[own[place][0]])
+    for turn in range(quota):
+        for place in having:
+            if turn < len(own[place]) and len(chosen) < k:
+                chosen.append(own[place][turn])
+    for item in ordered(candidates - set(chosen), score, ties):
+        if len(chosen) < k:
+            chosen.append(item)
+    return ordered(set(chosen), score, ties), score, winner
