@@ -165,3 +165,18 @@ def test_atomic_files_without_items(tmp_path: Path) -> None:
     dataset = prepare(found, PrepareSettings(k_core=0), tmp_path / "data")
     assert dataset.items["item_id"].to_list() == list(ITEMS)
     assert not dataset.manifest.text
+
+
+def test_a_list_is_several_values_and_one_text(tmp_path: Path) -> None:
+    tags = [["Home, big", "Light;soft"], [], [" ", None, "Home, big"]]
+    frame = pl.DataFrame({"user_id": list("uvw"), "item_id": list("abc"), "tags": tags})
+    path = tmp_path / "t.parquet"
+    frame.with_columns(title=pl.lit("T")).write_parquet(path)
+    found = read("table", [path], ReadOptions(attributes=("tags",), text=("tags",)))
+    assert found.attributes is not None
+    assert found.attributes.rows() == [
+        ("a", "tags", "Home, big"),
+        ("a", "tags", "Light;soft"),
+        ("c", "tags", "Home, big"),
+    ]
+    assert found.items["text"].to_list() == ["T. Home, big Light;soft", "T", "T. Home, big"]

@@ -397,3 +397,17 @@ def test_a_shop_of_which_no_time_can_be_read_tells_why(tmp_path: Path) -> None:
 def test_times_of_a_small_number_type(kind: type[pl.DataType]) -> None:
     times = parse_times(pl.Series("t", [3, 1, None, 2], dtype=kind), lambda row: str(row))
     assert times.to_list() == [3, 1, None, 2]
+
+
+@pytest.mark.parametrize("date", ["0001-01-01", "1900-01-01", "1970-01-01"])
+@pytest.mark.parametrize("typed", [False, True])
+def test_dates_that_stand_for_none_are_told(date: str, typed: bool) -> None:
+    text = pl.Series([date, "2024-01-31", date])
+    notes: list[str] = []
+    times = parse_times(text.str.to_date() if typed else text, "row {}".format, notes=notes)
+    assert times.null_count() == 0
+    assert len(notes) == 1
+    assert f"2 times are {date}" in notes[0]
+    assert "row 0" in notes[0]
+    parse_times(text[:2], "row {}".format, notes=(once := []))
+    assert not once

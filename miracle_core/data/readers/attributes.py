@@ -10,6 +10,8 @@ from miracle_core.data.readers.clean import clean_text
 
 # What stands between several values in one field, where a source says that there are several.
 SEVERAL = r"[|;]|, "
+# And between those of a list, once it is text; cleaning makes a space of it.
+BETWEEN = "\x1f"
 _COLUMNS = ("item_id", "attribute", "value")
 
 
@@ -22,17 +24,19 @@ def attribute_rows(
 
     Args:
         item_ids: one an item.
-        columns: each attribute's raw column, by the attribute's name.
+        columns: each attribute's raw column, by the attribute's name; the values of a list stand
+            between :data:`BETWEEN`.
         several: attributes whose fields hold several values, between ``|``, ``;`` or a comma and a
             space.
     """
     parts = []
     for name, column in columns.items():
+        value = column.cast(pl.String).fill_null("").str.split(BETWEEN)
+        rows = pl.DataFrame({"item_id": item_ids.cast(pl.String), "value": value}).explode("value")
         # Clean before they are split: an entity ends in one of the separators.
-        value = clean_text(column.cast(pl.String).fill_null("").alias("value"))
-        rows = pl.DataFrame({"item_id": item_ids.cast(pl.String), "value": value})
+        rows = rows.with_columns(clean_text(rows["value"]))
         if name in several:
-            split = pl.col("value").str.replace_all(SEVERAL, "\x1f").str.split("\x1f")
+            split = pl.col("value").str.replace_all(SEVERAL, BETWEEN).str.split(BETWEEN)
             rows = rows.with_columns(split).explode("value")
         trimmed = pl.col("value").str.strip_chars()
         rows = rows.with_columns(trimmed, pl.lit(name).alias("attribute"))

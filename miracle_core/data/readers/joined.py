@@ -8,7 +8,7 @@ import polars as pl
 
 from miracle_core.data.dataset import SourceFile
 from miracle_core.data.interactions import Interactions, Place
-from miracle_core.data.readers.attributes import attribute_rows
+from miracle_core.data.readers.attributes import BETWEEN, attribute_rows
 from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
 from miracle_core.data.readers.delimited import listed, require_columns
 from miracle_core.data.readers.ids import ids_as_text, whole_ids
@@ -134,7 +134,8 @@ def as_text(
 def _as_text(values: pl.Series, place: Place) -> pl.Series:
     """A column of text, numbers, dates or lists of text as String."""
     if values.dtype == pl.List(pl.String):
-        return values.list.join(" ", ignore_nulls=True)
+        written = pl.element().filter(pl.element().str.contains(r"\S"))
+        return values.list.eval(written).list.join(BETWEEN)
     if values.dtype.is_nested():
         raise InputError(
             f"the column {values.name!r} holds {values.dtype}, and can't be text",

@@ -33,6 +33,12 @@ _UNIT_NAMES = {
     "": "mere numbers",
 }
 _DIGIT_UNITS = (10**4, 10**8, 10**10)  # a year in yyyymmdd, with HHMM, with HHMMSS
+# What programs write where a date is missing, as microseconds since 1970.
+_MISSING = {
+    "0001-01-01": -62_135_596_800_000_000,
+    "1900-01-01": -2_208_988_800_000_000,
+    "1970-01-01": 0,
+}
 _SAMPLE = 1000  # numbers that are looked at first
 
 
@@ -64,7 +70,9 @@ def parse_times(
     """
     kind = values.dtype
     if kind in (pl.Date, pl.Datetime):
-        return utc(values).cast(pl.Int64)
+        times = utc(values).cast(pl.Int64)
+        _tell_missing(times, place, notes)
+        return times
     if kind.is_temporal():
         raise InputError(
             f"the column {values.name!r} holds {kind}, which is no moment in time",
@@ -175,6 +183,7 @@ def _written(text: pl.Series, place: Place, notes: list[str] | None) -> tuple[pl
             remedy="write all dates in one way, best as 2024-01-31",
         )
     _tell(note, notes)
+    _tell_missing(best, place, notes)
     return best, like
 
 
@@ -307,6 +316,19 @@ def _dates_in_digits(values: pl.Series) -> pl.Series:
     rows = sized.arg_true()
     text = values.gather(rows).cast(pl.Int64, strict=False).cast(pl.String)
     return sized.scatter(rows, digits(text).times.is_not_null()) if len(rows) else sized
+
+
+def _tell_missing(times: pl.Series, place: Place, notes: list[str] | None) -> None:
+    """Tell of dates, in microseconds, that several rows have and that programs write for none."""
+    for date, time in _MISSING.items():
+        found = (times == time).fill_null(False)
+        rows = int(found.sum())
+        if rows > 1:
+            _tell(
+                f"{rows:,} times are {date}, which some programs write where a date is missing "
+                f"(first: {place(int(found.arg_max() or 0))}): they are kept",
+                notes,
+            )
 
 
 def _tell(note: str, notes: list[str] | None) -> None:
