@@ -36,6 +36,8 @@ def test_every_system_is_what_its_line_says() -> None:
         assert settings.spec == spec
         assert settings.train.mode == spec.modes[0]
         check_search(spec)
+        # What is trained can be tuned.
+        assert own.SEARCH or "train" not in spec.stages, spec.name
         for name, among in own.SEARCH.items():
             assert among.holds(flat(settings.model_dump())[name]), (spec.name, name)
         assert issubclass(spec.system_class(), System)

@@ -98,6 +98,15 @@ def _runs(path: Path) -> list[RunFolder]:
                     remedy="name the other folders and this one's file (users-*.parquet)",
                 )
     if not found:
+        # The folder of an experiment, of its runs, or of one Dataset in it.
+        places = ("*/*/seed-*", "*/*/*/seed-*", "runs/*/*/*/seed-*")
+        columns = sorted({each.parent.parent for place in places for each in path.glob(place)})
+        if columns:
+            raise InputError(
+                "holds several tables, as an experiment leaves them",
+                where=str(path),
+                remedy=f"name the folder of a column: {', '.join(map(str, columns))}",
+            )
         raise InputError(
             "is no run, no folder of seed-N runs or of such folders, and no file of user results",
             where=str(path),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from miracle_core.config import ModelSettings
+from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 
 class FDSASettings(ModelSettings):
@@ -42,6 +42,15 @@ class FDSASettings(ModelSettings):
             "loss": {"recommendation": "bce", "negatives": 1},
             "train": {"batch_size": 128, "average": 0.0},
         },
+    }
+
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.width": Choice((32, 64, 128, 256)),
+        "model.layers": Choice((1, 2, 3)),
+        "model.heads": Choice((1, 2, 4)),
+        "model.dropout": Uniform(0.1, 0.7),
     }
 
     @model_validator(mode="after")

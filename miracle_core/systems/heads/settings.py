@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from miracle_core.config import Choice, SearchSpace, Uniform
 from miracle_core.systems.miracle.settings import NetworkSettings
 
 Head = Literal["last", "mean", "attention", "routing", "capsules"]
@@ -29,6 +30,16 @@ class HeadsSettings(NetworkSettings):
     kind: Literal["heads"] = "heads"
     head: Head = "last"
     interests: int = Field(1, ge=1)
+
+    # What every head reads: each has the same space, so that the same trials are the same chance.
+    SEARCH: ClassVar[SearchSpace] = {
+        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
+        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
+        "model.layers": Choice((1, 2, 3)),
+        "model.dropout": Uniform(0.0, 0.6),
+        "model.adaptor_dropout": Uniform(0.0, 0.6),
+        "model.temperature": Uniform(0.03, 0.2, log=True),
+    }
 
     @model_validator(mode="after")
     def _only_some_heads_are_told_how_many(self) -> HeadsSettings:
