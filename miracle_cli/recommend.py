@@ -147,7 +147,7 @@ def recommend(
         flags = {"--held-out": held_out, "--index": index}
         _refuse_beside_many([name for name, given in (one | flags).items() if given])
         recommend_many(
-            Asking(run, users, history, out, on_error, top_k, data, as_json),
+            Asking(run, users, history, out, on_error, top_k, data, device, as_json),
             seen_option(seen, exclude_seen),
             rules,
         )

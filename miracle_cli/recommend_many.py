@@ -40,6 +40,7 @@ class Asking:
         on_error: stop, or skip and report.
         top_k: items a list.
         data: another Dataset.
+        device: the name of where the model runs.
         as_json: print the summary as JSON.
     """
 
@@ -50,6 +51,7 @@ class Asking:
     on_error: OnError
     top_k: int
     data: Path | None
+    device: str
     as_json: bool
 
 
@@ -84,7 +86,7 @@ def recommend_many(asked: Asking, seen: SeenRule | None, rules: Rules | None) ->
 
     if asked.out is not None:
         check_out(asked.out)  # before anything slow begins
-    progress, together = RichProgress(), processes()
+    progress, together = RichProgress(), processes(asked.device, "--device")
     recommender = Recommender.load(
         asked.run,
         data=asked.data,

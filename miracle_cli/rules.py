@@ -87,7 +87,7 @@ def rules_of(
 def _ids(path: Path, option: str) -> tuple[str, ...]:
     path = as_path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins text with a mark
     except OSError as error:
         what = f"can't be read: {error.strerror or error}"
         raise InputError(what, where=f"{option} {path}") from error

@@ -165,7 +165,7 @@ def json_requests(
 
 def _opened(path: Path) -> TextIO:
     try:
-        return path.open(encoding="utf-8")
+        return path.open(encoding="utf-8-sig")  # Windows begins text with a mark
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
 

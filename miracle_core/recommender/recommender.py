@@ -303,7 +303,7 @@ class Recommender(LoadedRun):
             InputError: the system does not rank by vectors.
         """
         items = self._many.by_vectors(self._scorer).items
-        return Vectors(tuple(self._catalogue.item_ids), items.float().cpu().numpy())
+        return Vectors(tuple(self._catalogue.item_ids), items.detach().float().cpu().numpy())
 
     @torch.inference_mode()
     def encode_items(self, titles: Iterable[str]) -> Vectors:
