@@ -114,7 +114,7 @@ def test_a_shells_completion_can_be_shown(capfd: pytest.CaptureFixture[str]) -> 
     ("words", "offered"),
     [
         ("miracle ", [*COMMANDS]),
-        ("miracle re", ["recommend"]),
+        ("miracle rec", ["recommend"]),
         ("miracle data ", ["show", "verify", "export"]),
         ("miracle recommend run --t", ["--title", "--top-k"]),
         ("miracle recommend run --title x --it", ["--item"]),
