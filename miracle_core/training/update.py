@@ -30,7 +30,7 @@ from miracle_core.locks import one_writer
 from miracle_core.paths import as_path
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
-from miracle_core.runs.opening import build_system, item_side, sizes_of
+from miracle_core.runs.opening import build_system, item_side, read_attributes, sizes_of
 from miracle_core.systems.base import Sizes, System
 from miracle_core.training.finetuning import finetune, resolved
 from miracle_core.training.transfer import ItemsKept, Pretrained, Transfer
@@ -56,8 +56,8 @@ class Beginning(Pretrained):
         """Open a run to go on from.
 
         Raises:
-            InputError: no run with weights, a pre-trained one, one that is fitted at once, or data
-                without a single item of it.
+            InputError: no run with weights, a pre-trained one, one that is fitted at once, one that
+                reads attributes, or data without a single item of it.
         """
         found = Pretrained.open(run)
         where = str(found.folder.path)
@@ -75,6 +75,14 @@ class Beginning(Pretrained):
                 f"{found.settings.spec.name} --data DATA --out NEW",
             )
         old = found.folder.dataset()
+        spec = found.settings.spec
+        if any(read_attributes(spec, each) is not None for each in (old, dataset)):
+            # Its weights know values by number, and other data may number them otherwise.
+            raise InputError(
+                f"{spec.name} has learned from attributes, which update can't carry over",
+                where=where,
+                remedy=f"train a new run: miracle train --model {spec.name} --data DATA --out NEW",
+            )
         place = {item_id: row for row, item_id in enumerate(old.items["item_id"])}
         rows = np.array([place.get(item_id, -1) for item_id in dataset.items["item_id"]])
         if (rows < 0).all():

@@ -209,3 +209,15 @@ def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None
     assert np.allclose(text.vectors[0], recommender.item_vectors().vectors[row], atol=1e-5)
     with pytest.raises(InputError, match="is transductive"):
         Recommender.load(learned(tmp_path / "known"), data=data.folder)
+
+
+@pytest.mark.parametrize("kind", ["fdsa", "s3rec"])
+def test_what_attributes_taught_is_not_carried_over(kind: str, tmp_path: Path) -> None:
+    shop = tiny_shop(tmp_path / "shop", attributes=True)
+    small = {"model.kind": kind, "model.width": 8, "model.heads": 1, "train.epochs": 1}
+    settings = make_settings(nested({"data": str(tmp_path / "shop"), **small}))
+    finetune(settings, tmp_path / "run")
+    with pytest.raises(InputError, match="has learned from attributes") as refused:
+        update(tmp_path / "run", shop.folder, tmp_path / "new")
+    assert f"--model {kind}" in refused.value.remedy
+    assert not (tmp_path / "new").exists()
