@@ -116,3 +116,26 @@ def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) ->
     assert "knows of no rules" in fails(
         capsys, "evaluate", small_run, "--quota", "1", "--save-users", users
     )
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(small_run: Path, tmp_path: Path) -> None:
+    users, deny = tmp_path / "users.txt", tmp_path / "deny.txt"
+    users.write_text("user-9\nuser-2\n", encoding="utf-8-sig")
+    expected = Recommender.load(small_run).recommend_users(["user-9", "user-2"]).table()
+    first = expected["item_id"][0]
+    deny.write_text(f"{first}\n", encoding="utf-8-sig")
+    out = tmp_path / "recs.csv"
+    words = ["recommend", str(small_run), "--users", str(users), "--out", str(out)]
+    assert main(words) == 0
+    assert pl.read_csv(out)["item_id"].to_list() == expected["item_id"].to_list()
+    assert main([*words, "--deny", str(deny)]) == 0
+    assert first not in pl.read_csv(out)["item_id"].to_list()
+
+
+def test_many_lists_are_made_on_the_named_device(
+    small_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "recs.csv"
+    words = ["recommend", small_run, "--users", "all", "--out", out, "--device", "cudda"]
+    assert "cudda" in fails(capsys, *words)
+    assert not out.exists()
