@@ -11,6 +11,8 @@ from tests.training.support import pretrain_settings
 
 # Settings that make a system small enough for a test.
 SMALL = {
+    "bert4rec": ["--epochs", "1", "--set", "model.width=16"],
+    "s3rec": ["--epochs", "1", "--set", "model.width=16"],
     "mind": ["--epochs", "2", "--set", "model.width=16", "--set", "model.max_length=6"],
     "unisrec": ["--epochs", "2", "--set", "model.width=16", "--set", "model.experts=2"],
 }
