@@ -113,6 +113,15 @@ def test_shares_are_all_runs_once(shops: Path, tmp_path: Path) -> None:
             check_shard(bad)
 
 
+def test_a_system_that_is_not_there_is_named(shops: Path, tmp_path: Path) -> None:
+    text = TINY + '[[system]]\nname = "Q"\nmodel.kind = "nobody"\n'
+    plan = make_plan(read_experiment(str(tiny(tmp_path, text))), [shops / "workshop"])
+    assert [(left.system, left.why) for left in plan.unavailable] == [
+        ("Q", "this version has no system 'nobody'")
+    ]
+    assert plan.runs and all(run.system != "Q" for run in plan.runs)
+
+
 def test_pre_training_and_what_follows(shops: Path, tmp_path: Path) -> None:
     text = TINY + '[[system]]\nname = "P"\npretrain = "domains"\nmodel.kind = "miracle"\n'
     own = read_experiment(str(tiny(tmp_path, text.replace('["SASRec"]', '["P"]'))))
