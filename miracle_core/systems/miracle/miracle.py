@@ -163,16 +163,18 @@ class Miracle(ContextualSystem):
         tokens = F.embedding(packed.items, x)
         encoded = self.encode(tokens, packed)
         recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
-        objective = self.weighted(encoded, packed, recommendation, processes)
-        if masked is None:
-            return objective
-        if packed.valid is None:
+        # Before the other terms: the order decides in which one gradients are added, and so the bits.
+        contrast = None
+        if masked is not None and packed.valid is None:
             contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
-        else:
+        elif masked is not None:
             most = packed.n_tokens if most is None else most
             contrast = self._padded_contrast(
                 tokens, packed, masked, encoded.detail, most, processes
             )
+        objective = self.weighted(encoded, packed, recommendation, processes)
+        if contrast is None:
+            return objective
         total = objective.total + self.settings.contrast * contrast
         return Objective(total, {**objective.terms, "contrast": contrast}, objective.counters)
 
