@@ -163,7 +163,7 @@ class Miracle(ContextualSystem):
         tokens = F.embedding(packed.items, x)
         encoded = self.encode(tokens, packed)
         recommendation = next_of_the_batch(self, encoded.interests, x, items, batch, processes)
-        # Before the other terms: the order decides in which one gradients are added, and so the bits.
+        # Before the other terms: gradients are added in the order of what made them.
         contrast = None
         if masked is not None and packed.valid is None:
             contrast = self._contrast(tokens, packed, masked, encoded.detail, processes)
