@@ -157,11 +157,12 @@ def write_split(data: Path, folder: Path) -> dict[str, int]:
 class Side:
     """A process that works on one side."""
 
-    def __init__(self, python: str, mode: str, data: Path, model: str) -> None:
+    def __init__(self, python: str, mode: str, data: Path, model: str, room: str) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
         here = Path(__file__).resolve()
         self._process = subprocess.Popen(
             [python, str(here), "--side", mode, str(data), model],
+            cwd=room,
             env={**os.environ, **threads, "PYTHONPATH": str(here.parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -225,8 +226,8 @@ def main() -> None:
         folder.mkdir()
         counts = write_split(asked.data, folder)
         for model in asked.models:
-            ours = Side(sys.executable, "ours", asked.data.resolve(), model)
-            theirs = Side(asked.python, "theirs", folder, model)
+            ours = Side(sys.executable, "ours", asked.data.resolve(), model, room)
+            theirs = Side(asked.python, "theirs", folder, model, room)
             found[model] = {
                 task: compare(ours, theirs, task, counts[part], asked.pairs)
                 for task, part in (("epoch", "train"), ("ranking", "valid"))
