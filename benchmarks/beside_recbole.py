@@ -227,7 +227,7 @@ def main() -> None:
         counts = write_split(asked.data, folder)
         for model in asked.models:
             ours = Side(sys.executable, "ours", asked.data.resolve(), model, room)
-            theirs = Side(asked.python, "theirs", folder, model, room)
+            theirs = Side(str(Path(asked.python).absolute()), "theirs", folder, model, room)
             found[model] = {
                 task: compare(ours, theirs, task, counts[part], asked.pairs)
                 for task, part in (("epoch", "train"), ("ranking", "valid"))
