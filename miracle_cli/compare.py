@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from miracle_cli.claim import Clusters, Primary, Proposed, SplitName, split_named
 from miracle_cli.output import message, print_json, print_table
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
-    from miracle_core.data.dataset import Split
     from miracle_core.report.comparison import Comparison
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -27,24 +27,11 @@ def compare(
             help="Runs, folders of seed-N runs, or files of miracle evaluate --save-users.",
         ),
     ],
-    primary: Annotated[
-        str, typer.Option(metavar="METRIC", help="The metric of the claim.")
-    ] = "ndcg@10",
-    proposed: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The system that is claimed to be better."),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="test|valid", help="What runs are evaluated on.")
-    ] = "test",
+    primary: Primary = "ndcg@10",
+    proposed: Proposed = None,
+    split: SplitName = "test",
     seen: Seen = None,
-    clusters: Annotated[
-        Path | None,
-        typer.Option(
-            help="A CSV or Parquet file (user_id, cluster): users that are not independent, as "
-            "several invoices of one customer."
-        ),
-    ] = None,
+    clusters: Clusters = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
     latex: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
@@ -55,10 +42,7 @@ def compare(
     Runs whose settings differ in the seed only are one system. Users and seeds are both sources of
     variance; with one seed there is an interval for users only, and no claim.
     """
-    if split not in ("test", "valid"):
-        raise InputError(
-            "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
-        )
+    part = split_named(split)
     rule = seen_option(seen)
     files = {"--markdown": markdown, "--latex": latex, "--csv": csv}
     for option, path in files.items():
@@ -72,7 +56,7 @@ def compare(
     from miracle_core.report.gather import gather
     from miracle_core.report.systems import check_comparable, grouped
 
-    sources = gather(paths, cast("Split", split), rule, progress=RichProgress(), told=message)
+    sources = gather(paths, part, rule, progress=RichProgress(), told=message)
     results = [source.results for source in sources]
     check_comparable(results)
     together = None if clusters is None else read_clusters(clusters, results[0].user_ids)

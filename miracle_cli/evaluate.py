@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from miracle_cli.claim import split_named
 from miracle_cli.output import message, print_json
 from miracle_cli.rules import (
     Allow,
@@ -23,7 +24,6 @@ from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
-    from miracle_core.data.dataset import Split
     from miracle_core.evaluation.checks import Bound, Check
     from miracle_core.evaluation.evaluate_run import RunEvaluation
 
@@ -125,10 +125,7 @@ def evaluate(
     Popularity and chance stand beside the run; for a catalogue it never saw also nearness of text
     alone. Several runs come in one table.
     """
-    if split not in ("test", "valid"):
-        raise InputError(
-            "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
-        )
+    part = split_named(split)
     for option, path in (
         ("--save-users", save_users),
         ("--junit", junit),
@@ -175,7 +172,7 @@ def evaluate(
     every = evaluate_runs(
         paths,
         data,
-        cast("Split", split),
+        part,
         encoder=None if encoder is None else feature_name(encoder),
         ks=ks,
         seen=seen_option(seen, exclude_seen),

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from miracle_cli.claim import Clusters, Primary, Proposed, SplitName, split_named
 from miracle_cli.output import message, printing
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
@@ -17,8 +18,9 @@ from miracle_core.errors import InputError
 if TYPE_CHECKING:
     from miracle_core.config import SeenRule
     from miracle_core.data.dataset import Split
+    from miracle_core.report.charts import Study
     from miracle_core.report.comparison import Comparison
-    from miracle_core.report.page import Paper, Study
+    from miracle_core.report.page import Paper
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -58,34 +60,18 @@ def report(
             help="The folder of a miracle tune: best validation against trials (repeatable).",
         ),
     ] = None,
-    primary: Annotated[
-        str, typer.Option(metavar="METRIC", help="The metric of the claim.")
-    ] = "ndcg@10",
-    proposed: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The system that is claimed to be better."),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="test|valid", help="What runs are evaluated on.")
-    ] = "test",
+    primary: Primary = "ndcg@10",
+    proposed: Proposed = None,
+    split: SplitName = "test",
     seen: Seen = None,
-    clusters: Annotated[
-        Path | None,
-        typer.Option(
-            help="A CSV or Parquet file (user_id, cluster): users that are not independent, as "
-            "several invoices of one customer."
-        ),
-    ] = None,
+    clusters: Clusters = None,
 ) -> None:
     """Write a report: who is better, by how much, how sure that is; or one system in depth.
 
     Runs whose settings differ in the seed only are one system, as in miracle compare. Results as
     printed and seen-aware ones become two parts that are never mixed.
     """
-    if split not in ("test", "valid"):
-        raise InputError(
-            "is not a split to evaluate", where=f"--split {split}", remedy="test or valid"
-        )
+    part = split_named(split)
     rule = seen_option(seen)
     if out is not None and out.is_dir():
         raise InputError("is a folder", where=f"--out {out}", remedy="name a file")
@@ -93,7 +79,7 @@ def report(
     if out is None and form is Form.html:
         out = Path("report.html")
     read = [_study(folder) for folder in studies or []]
-    found = _comparisons(paths, cast("Split", split), rule, primary, proposed, clusters)
+    found = _comparisons(paths, part, rule, primary, proposed, clusters)
     content = _content(form, found, paths, read)
     if out is None:
         with printing():
@@ -121,7 +107,7 @@ def _form(out: Path | None, form: Form | None) -> Form:
 
 def _study(folder: Path) -> Study:
     from miracle_core.registry import system
-    from miracle_core.report.page import Study
+    from miracle_core.report.charts import Study
     from miracle_core.tuning.records import read_record, read_trials
 
     about = read_record(folder)

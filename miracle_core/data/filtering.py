@@ -17,7 +17,7 @@ from miracle_core.data.filters import (
     one_of_each_pair,
 )
 from miracle_core.data.interactions import Interactions
-from miracle_core.data.readers.times import unit_of
+from miracle_core.data.readers.units import unit_of
 from miracle_core.data.settings import PrepareSettings, moment
 from miracle_core.data.temporal import (
     TEST_SHARE,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from miracle_core.data.readers.times import check_moment, parse_moment
+from miracle_core.data.readers.moments import check_moment, parse_moment
 from miracle_core.errors import InputError
 
 DEFAULT_K_CORE = 5

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class LoadedRun:
-    """A trained run, loaded: see :class:`~miracle_core.recommender.recommender.Recommender`.
+    """A trained run, loaded: what a ``Recommender`` answers from.
 
     The catalogue's item vectors are computed once, when it is made. What needs a pass over the
     catalogue (labels) or over all users is computed when first asked for and kept.

@@ -34,55 +34,24 @@ from miracle_core.recommender.results import (
     UserHistory,
     UserTable,
 )
-from miracle_core.runs.opening import TrainedRun
 from miracle_core.systems.scorer import Scorer, VectorScorer
 
 if TYPE_CHECKING:
-    from miracle_core.text import TextEncoder
+    pass
 
 SAMPLE_USERS = 12
 
 
 class Recommender(LoadedRun):
-    """A trained run, loaded to answer.
+    """A trained run, loaded to answer; :meth:`load` opens one.
 
-    The catalogue's item vectors are computed once, when it is made. What needs a pass over the
-    catalogue (labels) or over all users is computed when first asked for and kept.
-
-    Attributes:
-        run: the run folder.
-        dataset: the Dataset whose catalogue and users these are.
-        mode: ``transductive`` or ``inductive``.
-        weights: ``best`` or ``last``, which of the run's two kept states this is.
-        epoch: how many epochs it had behind it, or None if the file doesn't say.
-        system: which system it is.
-        seen: what becomes of items that a history holds.
-        rules: of every list.
-        abilities: what can be asked of it.
-
-    Args:
-        run: the trained run.
-        device: where the model runs.
-        seen: another rule than the one that the run was trained by.
-        progress: hears of the longer computations.
-        encoder: the run's text encoder, where it is one of your own.
-        rules: of every list, unless a question brings its own.
+    What it knows of the run and takes to be made stands at :class:`LoadedRun`.
     """
 
-    def __init__(
-        self,
-        run: TrainedRun,
-        *,
-        device: torch.device | str = "cpu",
-        seen: SeenRule | None = None,
-        progress: Progress = SILENT,
-        encoder: TextEncoder | None = None,
-        rules: Rules | None = None,
-    ) -> None:
-        super().__init__(
-            run, device=device, seen=seen, progress=progress, encoder=encoder, rules=rules
-        )
-        self._answers = Answers(
+    @cached_property
+    def _answers(self) -> Answers:
+        """What answers one history."""
+        return Answers(
             self._trained,
             self._scorer,
             self._catalogue,
@@ -91,7 +60,11 @@ class Recommender(LoadedRun):
             self.abilities,
             self.label,
         )
-        self._many = ManyHistories(self._trained, self._vectors, self._ties)
+
+    @cached_property
+    def _many(self) -> ManyHistories:
+        """What answers many at once."""
+        return ManyHistories(self._trained, self._vectors, self._ties)
 
     @torch.inference_mode()
     def nearest(self, item: Given, limit: int = 5) -> list[Neighbour]:

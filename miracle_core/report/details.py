@@ -10,8 +10,8 @@ from miracle_core.data.dataset import Split
 from miracle_core.progress import SILENT, Progress
 from miracle_core.recommender import Recommender
 from miracle_core.report import svg
+from miracle_core.report.charts import legend
 from miracle_core.report.markup import figure, table, text
-from miracle_core.report.page import legend
 from miracle_core.report.words import metric_name
 from miracle_core.runs.folder import RunFolder
 

@@ -11,7 +11,9 @@ import pytest
 
 from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import ReadOptions, read
-from miracle_core.data.readers.times import parse_moment, parse_times, unit_of
+from miracle_core.data.readers.moments import parse_moment
+from miracle_core.data.readers.times import parse_times
+from miracle_core.data.readers.units import unit_of
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 from tests.data.support import META_2023, RETAIL, lines, refused, retail_csv

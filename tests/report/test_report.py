@@ -17,8 +17,9 @@ from miracle_cli.report import _paper
 from miracle_core.data.dataset import Dataset
 from miracle_core.evaluation.slices import groups
 from miracle_core.report import svg
+from miracle_core.report.charts import Study, slice_points
 from miracle_core.report.comparison import Comparison
-from miracle_core.report.page import Paper, Study, page, slice_points
+from miracle_core.report.page import Paper, page
 from miracle_core.report.statistics import mean
 from miracle_core.training.finetuning import finetune
 from tests.report.support import ranks_near, system_of

@@ -6,32 +6,18 @@ column is the column's, and whatever is not written that way is a row that can't
 
 from __future__ import annotations
 
-import contextlib
-import math
-import re
 from typing import cast
 
 import numpy as np
 import polars as pl
 
 from miracle_core.data.interactions import Place
-from miracle_core.data.readers.dates import WAYS, digits, short_digits, shuffled_digits, year_first
+from miracle_core.data.readers.dates import WAYS, digits, short_digits, shuffled_digits
 from miracle_core.data.readers.exact import exactly_whole, lost_digits
+from miracle_core.data.readers.units import LEAST, SIZES, UNIT_NAMES
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
-# Up to where a number counts which unit since 1970; 10^8 seconds are in 1973, and what is below is
-# taken for a mere number, such as a place in a sequence.
-_UNITS = (("", 1e8), ("s", 1e11), ("ms", 1e14), ("us", 1e17))
-# What a number of a unit may be: from 1973 on, to 2286 (seconds: to 5138, they may be counters).
-_SIZES = {"s": (1e8, 1e11), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}
-_UNIT_NAMES = {
-    "s": "seconds since 1970",
-    "ms": "milliseconds since 1970",
-    "us": "microseconds since 1970",
-    "ns": "nanoseconds since 1970",
-    "": "mere numbers",
-}
 _DIGIT_UNITS = (10**4, 10**8, 10**10)  # a year in yyyymmdd, with HHMM, with HHMMSS
 # What programs write where a date is missing, as microseconds since 1970.
 _MISSING = {
@@ -270,16 +256,16 @@ def _of_one_unit(values: pl.Series, place: Place, notes: list[str] | None) -> tu
     """
     sizes = values.abs().cast(pl.Float64)
     least, most = cast(float, sizes.min() or 0), cast(float, sizes.max() or 0)
-    if any(low <= least and most < high for low, high in _SIZES.values()) and not (
+    if any(low <= least and most < high for low, high in SIZES.values()) and not (
         _sized_as_digits(values).any()
     ):
         return values, "numbers"  # of one unit, as mostly
-    large = ((sizes >= _UNITS[0][1]) & sizes.is_finite()).fill_null(False)
+    large = ((sizes >= LEAST) & sizes.is_finite()).fill_null(False)
     if not large.any():
         return values, "numbers"
     within = {
         unit: ((sizes >= least) & (sizes < end)).fill_null(False)
-        for unit, (least, end) in _SIZES.items()
+        for unit, (least, end) in SIZES.items()
     }
     unit, second = sorted(within, key=lambda unit: -int(within[unit].sum()))[:2]
     if 2 * int(within[unit].sum()) > len(values) - values.null_count():
@@ -288,23 +274,23 @@ def _of_one_unit(values: pl.Series, place: Place, notes: list[str] | None) -> tu
         if early.any():
             row = int(early.arg_max() or 0)
             _tell(
-                f"{int(early.sum()):,} times are before 1973 beside {_UNIT_NAMES[unit]}, such as "
+                f"{int(early.sum()):,} times are before 1973 beside {UNIT_NAMES[unit]}, such as "
                 f"{values[row]} ({place(row)}): they are kept, and come first",
                 notes,
             )
-        return values.set(foreign, None), _UNIT_NAMES[unit]
+        return values.set(foreign, None), UNIT_NAMES[unit]
     if bool((within[unit] | ~large).all()):
         row = int(large.arg_max() or 0)
         _tell(
-            f"times are read as mere numbers, though some have the size of {_UNIT_NAMES[unit]}, "
+            f"times are read as mere numbers, though some have the size of {UNIT_NAMES[unit]}, "
             f"such as {values[row]} ({place(row)})",
             notes,
         )
         return values, "numbers"
     row, other = (int(within[name].arg_max() or 0) for name in (unit, second))
     raise InputError(
-        f"some times have the size of {_UNIT_NAMES[unit]} ({values[row]} here), others of "
-        f"{_UNIT_NAMES[second]} ({values[other]}, {place(other)})",
+        f"some times have the size of {UNIT_NAMES[unit]} ({values[row]} here), others of "
+        f"{UNIT_NAMES[second]} ({values[other]}, {place(other)})",
         where=place(row),
         remedy="write all times in one unit",
     )
@@ -363,89 +349,3 @@ def parse_numbers(
             remedy="fix the value, or name the right column",
         )
     return numbers
-
-
-def unit_of(times: pl.Series) -> str:
-    """The unit of times since 1970, by their size: ``s``, ``ms``, ``us`` or ``ns``.
-
-    A unit is told by the largest time: 10^11 seconds would be the year 5138, and 10^11 milliseconds
-    are 1973. Numbers below 10^8 are no times since 1970: their unit is empty.
-    """
-    return _unit(cast(float, times.abs().max() or 0))
-
-
-def _unit(size: float) -> str:
-    return next((unit for unit, end in _UNITS if abs(float(size)) < end), "ns")
-
-
-def check_moment(text: str) -> None:
-    """Refuse what is no moment in any unit.
-
-    Raises:
-        InputError: neither a date nor a number.
-    """
-    if _number(text) is None:
-        _instant(text)
-
-
-def parse_moment(text: str, unit: str) -> int | float:
-    """A moment as a number in a unit of time since 1970.
-
-    Args:
-        text: a date or a date and time in ISO 8601 or in digits (``20240131``), in UTC, or a number
-            in the unit.
-        unit: ``s``, ``ms``, ``us`` or ``ns``; empty for numbers that are no times since 1970.
-
-    Raises:
-        InputError: neither, or one that can't be compared with such numbers.
-    """
-    number = _number(text)
-    if number is not None and (not unit or not _date_in_digits(text)):
-        if _unit(number) != unit:
-            raise InputError(
-                f"{text} can't be compared with the times of the data: they are "
-                f"{_UNIT_NAMES[unit]}, and it is not",
-                remedy="write a date like 2024-01-31, or the number as it stands in the data"
-                if unit
-                else "write a number as it stands in the data",
-            )
-        return number
-    if not unit:
-        _instant(text)
-        raise InputError(
-            f"the date {text} can't be compared with the times of the data, which are mere numbers "
-            "(or the order of the file)",
-            remedy="write a number as it stands in the data, or name the column of times",
-        )
-    micro = _instant(text)
-    return micro * 1000 if unit == "ns" else micro // {"s": 10**6, "ms": 10**3, "us": 1}[unit]
-
-
-def _number(text: str) -> int | float | None:
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            number = kind(text)
-            return number if math.isfinite(number) else None
-    return None
-
-
-def _date_in_digits(text: str) -> bool:
-    text = text.strip()
-    return re.fullmatch(r"\d+", text) is not None and digits(pl.Series([text])).times[0] is not None
-
-
-def _instant(text: str) -> int:
-    """Microseconds since 1970 of a date, or a date and time.
-
-    Raises:
-        InputError: it is none.
-    """
-    written = pl.Series([text.strip()])
-    for way in (digits, year_first):
-        time = way(written).times[0]
-        if time is not None:
-            return cast(int, time)
-    raise InputError(
-        f"{text!r} is neither a date like 2024-01-31 nor a number",
-        remedy="write a date, or the number as it stands in the data",
-    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
+from miracle_core.config import SearchSpace, Uniform
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class Bert4RecSettings(ModelSettings):
+class Bert4RecSettings(AttentionSettings):
     """The network and its masks (Sun et al. 2019, sections 3 and 4.4).
 
     The network is as large as that of ``sasrec`` here, so that the two compare. The preset
@@ -33,9 +34,7 @@ class Bert4RecSettings(ModelSettings):
     """
 
     kind: Literal["bert4rec"] = "bert4rec"
-    width: int = Field(64, ge=1)
     layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
     inner: int = Field(256, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
     max_length: int = Field(20, ge=1)
@@ -59,17 +58,6 @@ class Bert4RecSettings(ModelSettings):
     }
 
     SEARCH: ClassVar[SearchSpace] = {
-        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
-        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
-        "model.width": Choice((32, 64, 128, 256)),
-        "model.layers": Choice((1, 2, 3)),
-        "model.heads": Choice((1, 2, 4)),
-        "model.dropout": Uniform(0.1, 0.7),
+        **AttentionSettings.SEARCH,
         "model.masked": Uniform(0.1, 0.8),
     }
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Bert4RecSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self

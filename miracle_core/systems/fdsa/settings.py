@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class FDSASettings(ModelSettings):
+class FDSASettings(AttentionSettings):
     """The network (Zhang et al. 2019, section 3). The defaults are RecBole's.
 
     Attributes:
@@ -25,9 +25,7 @@ class FDSASettings(ModelSettings):
     """
 
     kind: Literal["fdsa"] = "fdsa"
-    width: int = Field(64, ge=1)
     layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
     inner: int = Field(256, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(20, ge=1)
@@ -43,18 +41,3 @@ class FDSASettings(ModelSettings):
             "train": {"batch_size": 128, "average": 0.0},
         },
     }
-
-    SEARCH: ClassVar[SearchSpace] = {
-        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
-        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
-        "model.width": Choice((32, 64, 128, 256)),
-        "model.layers": Choice((1, 2, 3)),
-        "model.heads": Choice((1, 2, 4)),
-        "model.dropout": Uniform(0.1, 0.7),
-    }
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> FDSASettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self

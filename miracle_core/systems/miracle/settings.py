@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
+from miracle_core.config import Choice, SearchSpace, Uniform
 from miracle_core.config.sections import Start
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class NetworkSettings(ModelSettings):
+class NetworkSettings(AttentionSettings):
     """The network (sections 3.2 and 3.3) and the weights of the losses of eq. 24.
 
     Attributes:
@@ -98,12 +99,6 @@ class NetworkSettings(ModelSettings):
         "model.adaptor_dropout": Uniform(0.0, 0.6),
         "model.temperature": Uniform(0.03, 0.2, log=True),
     }
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
 
 
 class MiracleSettings(NetworkSettings):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 from miracle_core.config.sections import Start
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class S3RecSettings(ModelSettings):
+class S3RecSettings(AttentionSettings):
     """The network and the weights of its objectives (Zhou et al. 2020, sections 4 and 5.1).
 
     Attributes:
@@ -31,9 +31,7 @@ class S3RecSettings(ModelSettings):
     """
 
     kind: Literal["s3rec"] = "s3rec"
-    width: int = Field(64, ge=1)
     layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
     inner: int = Field(256, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(20, ge=2)
@@ -52,15 +50,6 @@ class S3RecSettings(ModelSettings):
         },
     }
 
-    SEARCH: ClassVar[SearchSpace] = {
-        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
-        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
-        "model.width": Choice((32, 64, 128, 256)),
-        "model.layers": Choice((1, 2, 3)),
-        "model.heads": Choice((1, 2, 4)),
-        "model.dropout": Uniform(0.1, 0.7),
-    }
-
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
         """Pre-training is validated by its own loss; the paper's next items have one negative."""
@@ -72,9 +61,3 @@ class S3RecSettings(ModelSettings):
         if preset == "paper":
             return {"train": train, "loss": {"recommendation": "bce", "negatives": 1}}
         return {"train": train}
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> S3RecSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class SASRecSettings(ModelSettings):
+class SASRecSettings(AttentionSettings):
     """The network (Kang and McAuley 2018, section III).
 
     The defaults are RecBole's, but for ``max_length``; the preset ``paper`` has the paper's for
@@ -31,9 +31,7 @@ class SASRecSettings(ModelSettings):
     """
 
     kind: Literal["sasrec"] = "sasrec"
-    width: int = Field(64, ge=1)
     layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
     inner: int = Field(256, ge=1)
     dropout: float = Field(0.5, ge=0, lt=1)
     max_length: int = Field(20, ge=1)
@@ -57,18 +55,3 @@ class SASRecSettings(ModelSettings):
             "train": {"batch_size": 128, "average": 0.0},
         },
     }
-
-    SEARCH: ClassVar[SearchSpace] = {
-        "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
-        "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
-        "model.width": Choice((32, 64, 128, 256)),
-        "model.layers": Choice((1, 2, 3)),
-        "model.heads": Choice((1, 2, 4)),
-        "model.dropout": Uniform(0.1, 0.7),
-    }
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> SASRecSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self

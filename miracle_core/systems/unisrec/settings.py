@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
+from miracle_core.config import Choice, SearchSpace, Uniform
 from miracle_core.config.sections import Start
+from miracle_core.systems.attention_settings import AttentionSettings
 
 
-class UniSRecSettings(ModelSettings):
+class UniSRecSettings(AttentionSettings):
     """The network (Hou et al. 2022, section 2) and the weight of its second contrast.
 
     The defaults are the authors', but for ``max_length`` and ``text_scale``.
@@ -81,9 +82,3 @@ class UniSRecSettings(ModelSettings):
             return {"train": {"mode": "inductive", **size}}
         size = {"batch_size": 2048} if preset == "paper" else {}
         return {"train": {"freeze": start == "pretrained", **size}}
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> UniSRecSettings:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
