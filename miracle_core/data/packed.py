@@ -129,19 +129,16 @@ class Packed:
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
 
+        How many they are is read from the device, which a padded step never waits for: a training
+        keeps all histories, and leaves some out of what is summed.
+
         Args:
             chosen: bool [histories], which of the packed histories are taken; at least one.
 
         Returns:
             The smaller batch (its ``order`` still names the caller's histories), and the places
-            of its items among this batch's, int64 [tokens].
-
-        Raises:
-            ValueError: the batch is padded; how many are chosen is not known without waiting for
-                the device. Keep all histories and leave some out of what is summed.
+            of its tokens among this batch's, int64 [tokens].
         """
-        if self.valid is not None:
-            raise ValueError("no histories can be taken out of a padded batch")
         tokens = chosen[self.history_of_token()].nonzero().squeeze(1)
         counts = [int(part.sum()) for part in chosen.split([count for _, count in self.groups])]
         kept = zip(self.groups, counts, strict=True)
@@ -151,6 +148,7 @@ class Packed:
                 self.positions[tokens],
                 tuple((length, count) for (length, _), count in kept if count),
                 self.order[chosen],
+                None if self.valid is None else self.valid[tokens],
             ),
             tokens,
         )

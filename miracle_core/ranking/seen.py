@@ -324,6 +324,14 @@ class SeenTable:
         """
         return cls(*_rows_of(*_first_times(packed), candidates), gain)
 
+    def ordered(self, places: Tensor) -> SeenTable:
+        """The same with the users in another order.
+
+        Args:
+            places: int64 [users], which of the present users each new place holds.
+        """
+        return SeenTable(self.items[places], self.counted[places], self.gain)
+
     @classmethod
     def of_every_token(
         cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None

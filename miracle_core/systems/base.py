@@ -367,7 +367,7 @@ class System(nn.Module):
         if gain is None:
             return None
         if packed.valid is not None:
-            return SeenTable.of(packed, gain, candidates)
+            return SeenTable.of(packed, gain, candidates).ordered(interests.users)
         return Seen.of(interests, packed, gain, candidates)
 
     def seen_by_every_token(

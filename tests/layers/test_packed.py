@@ -136,8 +136,14 @@ def test_what_is_asked_of_items_is_the_same_in_both_layouts(histories, max_lengt
     assert (filled == -1.0).sum() == padded.n_tokens - packed.n_tokens
 
 
-def test_an_empty_padded_history_is_refused_and_so_is_taking_some_out():
+def test_an_empty_padded_history_is_refused_and_some_can_be_taken_out():
     with pytest.raises(ValueError, match="history 1 of the batch is empty"):
         pad_lists([[1], [], [2]], 5)
-    with pytest.raises(ValueError, match="no histories can be taken out"):
-        pad_lists([[1], [2]], 2).select(torch.tensor([True, False]))
+    padded = pad_lists([[1], [2, 3], [4, 5, 6], [7]], 2)
+    some, tokens = padded.select(torch.tensor([False, True, False, True]))
+    alone = pad_lists([[2, 3], [7]], 2)
+    assert some.groups == alone.groups == ((2, 2),)
+    assert some.order.tolist() == [1, 3]
+    assert tokens.tolist() == [2, 3, 6, 7]
+    for name in ("items", "positions", "valid"):
+        assert torch.equal(getattr(some, name), getattr(alone, name)), name

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,11 +19,13 @@ from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.ranking.order import tie_order
 from miracle_core.ranking.rules import Rules
 from miracle_core.recommender import Recommender
+from miracle_core.runs.opening import load_run
 from tests.support.rules import competing, listed
 from tests.support.runs import (
     LENGTHS,
     TITLES,
     random_model,
+    tiny_run,
     tiny_settings,
     tiny_shop,
     write_run,
@@ -295,3 +298,33 @@ def test_systems_without_what_a_rule_is_about_refuse_it(tmp_path: Path) -> None:
 def test_the_target_of_one_history_is_left_out_by_rules(recommender: Recommender) -> None:
     found = recommender.recommend([0, 1], 3, target=5, rules=Rules(deny=("I05",)))
     assert found.target is not None and found.target.rank == 0
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize(("weaker", "mute"), [(0.2, ()), (0.6, (1,))])
+def test_padded_histories_are_ranked_alike(
+    tmp_path: Path, leave_out: bool, weaker: float, mute: tuple[int, ...]
+) -> None:
+    # The gain belongs to a user, and rules order users anew (0.2) and leave some out (0.6).
+    run = load_run(tiny_run(tmp_path, seen="gain"))
+    with torch.no_grad():
+        assert run.system.repeat is not None
+        run.system.repeat.fill_(0.5)
+    strengths = Recommender(run).user_interests().strengths
+    assert strengths is not None
+    rules = Rules(min_strength=float(np.quantile(strengths, weaker)), mute=mute, deny=("I03",))
+    found = []
+    for layout in ("packed", "padded"):
+        run.system.layout = layout
+        scorer = run.system.scorer(run.items)
+        assert scorer.padded == (layout == "padded")
+        applied = run.applied(rules, scorer)
+        found.append(
+            evaluate(scorer, run.dataset, "test", leave_out=leave_out, keep_top=20, rules=applied)
+        )
+    packed, padded = found
+    assert packed.top_scores is not None
+    answered = np.isfinite(packed.top_scores).any(1)
+    assert answered.any() and answered.all() == (not mute)
+    assert np.array_equal(packed.ranks, padded.ranks)
+    assert np.array_equal(packed.top_items, padded.top_items)
