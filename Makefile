@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# One BLAS/OpenMP thread for each of the two test processes: together they fill two cores, no more.
+# One BLAS/OpenMP thread for each of the three test processes: they wait half of the time, so three fill two cores.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1 RAYON_NUM_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
@@ -25,7 +25,7 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(TEST_ENV) $(BIN)/pytest -n 2
+	$(TEST_ENV) $(BIN)/pytest -n 3
 
 format: install
 	$(BIN)/ruff check --fix .
