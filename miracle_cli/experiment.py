@@ -47,6 +47,14 @@ def experiment(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each system [default: the experiment's].")
     ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of studies of miracle tune, each named like its row or system: their "
+            "best settings are used.",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small systems, one epoch, one seed: a trial.")
     ] = False,
@@ -105,7 +113,8 @@ def experiment(
     if own.kind == "statistics":
         _refuse_for_statistics(
             own, {"--pretrain": pretrain, "--seeds": seeds, "--quick": quick, "--shard": shard,
-                  "--set": assignments, "--dry-run": dry_run, "--encoder": encoder}
+                  "--set": assignments, "--tuned": tuned, "--dry-run": dry_run,
+                  "--encoder": encoder}
         )  # fmt: skip
         _count(own, data, out, as_json)
         return
@@ -117,6 +126,7 @@ def experiment(
         seeds=seeds,
         quick=quick,
         settings=nested(assigned(assignments or [], given)),
+        tuned=tuned,
     )
     if dry_run:
         _dry_run(plan, out, recorded or [], jobs, share, as_json)

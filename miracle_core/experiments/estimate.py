@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from miracle_core.config import Settings
+from miracle_core.config import Settings, flat
 from miracle_core.data.manifest import read_manifest
 from miracle_core.errors import MiracleError
 from miracle_core.experiments.folder import progress
-from miracle_core.experiments.plan import Plan, Run, flat
+from miracle_core.experiments.plan import Plan, Run
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.records import CONFIG
 

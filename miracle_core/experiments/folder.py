@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from miracle_core.config import flat
 from miracle_core.errors import InputError
 from miracle_core.evaluation.user_results import read_user_results
-from miracle_core.experiments.plan import RUNS, Data, Plan, Run, flat
+from miracle_core.experiments.plan import RUNS, Data, Plan, Run
 from miracle_core.files import read_json, sha256_file, write_json
 from miracle_core.locks import one_writer
 from miracle_core.paths import portable

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miracle_core import registry
-from miracle_core.config import SeenRule, Settings, make_settings, merge
+from miracle_core.config import SeenRule, Settings, flat, make_settings, merge
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.experiments.definition import NOT_OWN, Column, Experiment, SystemRow, slug
+from miracle_core.experiments.tuned import Tuned, notes, read_tuned
 from miracle_core.runs.opening import check_needs
 
 Kind = Literal["pretrain", "train", "zero-shot"]
@@ -144,6 +145,7 @@ def make_plan(
     seeds: int | None = None,
     quick: bool = False,
     settings: Values | None = None,
+    tuned: str | Path | None = None,
 ) -> Plan:
     """Expand an experiment; nothing is written.
 
@@ -155,10 +157,14 @@ def make_plan(
         quick: small systems, few epochs.
         settings: nested, of every run, above all others. A ``model`` setting goes to the systems
             that have it.
+        tuned: a folder of studies of ``miracle tune``, see
+            :func:`~miracle_core.experiments.tuned.read_tuned`. What they found lies above the
+            experiment's settings and below a row's own and those of ``quick``.
 
     Raises:
         InputError: Datasets that can't be told apart or lack what every system needs, one that is
-            both pre-trained on and evaluated, settings that are wrong, or no system is left.
+            both pre-trained on and evaluated, settings that are wrong, studies that can't be used,
+            or no system is left.
     """
     settings = settings or {}
     _refuse_not_own(settings)
@@ -180,7 +186,12 @@ def make_plan(
             where=experiment.name,
             remedy="see miracle models",
         )
-    notes = _check_common(merge(experiment.settings, settings), rows)
+    said = _check_common(merge(experiment.settings, settings), rows)
+    studies: dict[str, Tuned] = {}
+    if tuned is not None:
+        studies = read_tuned(tuned, rows)
+        prints = {each.label: each.dataset.manifest.fingerprint for each in opened}
+        said.extend(notes(studies, rows, prints))
     if any(row.pretrain == "domains" for row in rows):
         encoder = settings.get("encoder") or experiment.settings.get("encoder")
         Corpus.open([each.dataset.folder for each in sources], encoder or None)
@@ -193,7 +204,9 @@ def make_plan(
                     if column == experiment.columns[0]:
                         left_out.append(Unavailable(row.name, each.label, why))
                     continue
-                maker = _Maker(experiment, row, column, settings, quick)
+                study = studies.get(row.name)
+                found = {} if study is None else study.values
+                maker = _Maker(experiment, row, column, found, settings, quick)
                 for run in maker.runs(each, sources, seeds):
                     runs[run.name] = run
     return Plan(
@@ -203,7 +216,7 @@ def make_plan(
         quick,
         tuple(runs.values()),
         tuple(left_out),
-        tuple(notes),
+        tuple(said),
     )
 
 
@@ -214,6 +227,7 @@ class _Maker:
     experiment: Experiment
     row: SystemRow
     column: Column
+    tuned: Values
     given: Values
     quick: bool
 
@@ -306,12 +320,13 @@ class _Maker:
         kind = self.row.kind
         layers = [
             _known(self.experiment.settings, kind),
+            self.tuned,
             _known(self.experiment.quick, kind) if self.quick else {},
             self.row.settings,
             _known(self.given, kind),
         ]
         if pretraining:
-            epochs = layers[1].get("train", {}).get("epochs")
+            epochs = layers[2].get("train", {}).get("epochs")
             layers = [{k: v for k, v in each.items() if k != "train"} for each in layers]
             layers.append({} if epochs is None else {"train": {"epochs": epochs}})
         where = f"{self.experiment.name}: {self.row.name}"
@@ -424,14 +439,3 @@ def _check_common(common: Values, rows: Sequence[SystemRow]) -> list[str]:
         elif without:
             notes.append(f"model.{key} is no setting of {', '.join(without)}, which run without it")
     return notes
-
-
-def flat(values: Values, above: str = "") -> dict[str, Any]:
-    """Nested values by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{above}{name}.")
-        else:
-            found[above + name] = value
-    return found
