@@ -12,12 +12,27 @@ from miracle_core.errors import InputError
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Split
 
-Primary = Annotated[str, typer.Option(metavar="METRIC", help="The metric of the claim.")]
+Primary = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METRIC",
+        help="The metric of the claim [default: ndcg@10, or an experiment's own].",
+    ),
+]
 Proposed = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The system that is claimed to be better."),
+    typer.Option(
+        metavar="NAME",
+        help="The system that is claimed to be better [default: an experiment's own, or none].",
+    ),
 ]
-SplitName = Annotated[str, typer.Option(metavar="test|valid", help="What runs are evaluated on.")]
+SplitName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="test|valid",
+        help="What runs are evaluated on [default: test, or an experiment's own].",
+    ),
+]
 Clusters = Annotated[
     Path | None,
     typer.Option(

@@ -24,12 +24,13 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B [C...]",
-            help="Runs, folders of seed-N runs, or files of miracle evaluate --save-users.",
+            help="Runs, folders of seed-N runs, a column of miracle experiment, or files of "
+            "miracle evaluate --save-users.",
         ),
     ],
-    primary: Primary = "ndcg@10",
+    primary: Primary = None,
     proposed: Proposed = None,
-    split: SplitName = "test",
+    split: SplitName = None,
     seen: Seen = None,
     clusters: Clusters = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
@@ -42,25 +43,29 @@ def compare(
     Runs whose settings differ in the seed only are one system. Users and seeds are both sources of
     variance; with one seed there is an interval for users only, and no claim.
     """
-    part = split_named(split)
+    part = None if split is None else split_named(split)
     rule = seen_option(seen)
     files = {"--markdown": markdown, "--latex": latex, "--csv": csv}
     for option, path in files.items():
         if path is not None and path.is_dir():
             raise InputError("is a folder", where=f"{option} {path}", remedy="name a file")
     from miracle_cli.progress import RichProgress
+    from miracle_core.experiments.sources import sources_of
     from miracle_core.files import write_text
     from miracle_core.report import tables
     from miracle_core.report.clusters import read_clusters
-    from miracle_core.report.comparison import Comparison
-    from miracle_core.report.gather import gather
+    from miracle_core.report.comparison import PRIMARY, Comparison
     from miracle_core.report.systems import check_comparable, grouped
 
-    sources = gather(paths, part, rule, progress=RichProgress(), told=message)
-    results = [source.results for source in sources]
+    gathered = sources_of(paths, part, rule, progress=RichProgress(), told=message)
+    results = [source.results for source in gathered.sources]
     check_comparable(results)
     together = None if clusters is None else read_clusters(clusters, results[0].user_ids)
-    found = Comparison(grouped(sources), primary=primary, proposed=proposed, clusters=together)
+    systems = grouped(gathered.sources)
+    there = {each.name for each in systems}
+    claimed = proposed or next((name for name in gathered.proposed if name in there), None)
+    metric = primary or gathered.primary or PRIMARY
+    found = Comparison(systems, primary=metric, proposed=claimed, clusters=together)
     makers = {"--markdown": tables.markdown, "--latex": tables.latex, "--csv": tables.as_csv}
     for option, path in files.items():
         if path is not None:

@@ -40,8 +40,8 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN_OR_USERS...",
-            help="Runs, folders of seed-N runs, or files of miracle evaluate --save-users; one or "
-            "several.",
+            help="Runs, folders of seed-N runs, folders of miracle experiment, or files of miracle "
+            "evaluate --save-users; one or several.",
         ),
     ],
     out: Annotated[
@@ -60,9 +60,9 @@ def report(
             help="The folder of a miracle tune: best validation against trials (repeatable).",
         ),
     ] = None,
-    primary: Primary = "ndcg@10",
+    primary: Primary = None,
     proposed: Proposed = None,
-    split: SplitName = "test",
+    split: SplitName = None,
     seen: Seen = None,
     clusters: Clusters = None,
 ) -> None:
@@ -71,7 +71,7 @@ def report(
     Runs whose settings differ in the seed only are one system, as in miracle compare. Results as
     printed and seen-aware ones become two parts that are never mixed.
     """
-    part = split_named(split)
+    part = None if split is None else split_named(split)
     rule = seen_option(seen)
     if out is not None and out.is_dir():
         raise InputError("is a folder", where=f"--out {out}", remedy="name a file")
@@ -121,22 +121,22 @@ def _study(folder: Path) -> Study:
 
 def _comparisons(
     paths: Sequence[Path],
-    split: Split,
+    split: Split | None,
     rule: SeenRule | None,
-    primary: str,
+    primary: str | None,
     proposed: str | None,
     clusters: Path | None,
 ) -> list[Comparison]:
     """One for each column that there are results of, as printed first."""
     from miracle_cli.progress import RichProgress
+    from miracle_core.experiments.sources import sources_of
     from miracle_core.report.clusters import read_clusters
-    from miracle_core.report.comparison import Comparison
-    from miracle_core.report.gather import gather
+    from miracle_core.report.comparison import PRIMARY, Comparison
     from miracle_core.report.systems import check_comparable, column, grouped
 
-    sources = gather(paths, split, rule, progress=RichProgress(), told=message)
+    gathered = sources_of(paths, split, rule, progress=RichProgress(), told=message)
     columns = [
-        [source for source in sources if column(source.results.about) == kind]
+        [source for source in gathered.sources if column(source.results.about) == kind]
         for kind in ("as printed", "seen-aware")
     ]
     own = [grouped(each) for each in columns if each]
@@ -165,9 +165,12 @@ def _comparisons(
         together = None
         if clusters is not None:
             together = read_clusters(clusters, systems[0].runs[0].user_ids)
-        claimed = proposed if proposed in {each.name for each in systems} else None
+        there = {each.name for each in systems}
+        wanted = gathered.proposed if proposed is None else (proposed,)
+        claimed = next((name for name in wanted if name in there), None)
+        metric = primary or gathered.primary or PRIMARY
         found.append(
-            Comparison(systems, primary=primary, proposed=claimed, clusters=together, alone=True)
+            Comparison(systems, primary=metric, proposed=claimed, clusters=together, alone=True)
         )
     return found
 

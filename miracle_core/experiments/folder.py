@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from miracle_core.config import flat
 from miracle_core.errors import InputError
@@ -66,6 +66,7 @@ class Kept(BaseModel):
         data: the Datasets by label.
         domains: those of pre-trainings by label.
         runs: what makes each run, by name.
+        rows: the systems in the order of the tables; empty in a folder of before they were kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -79,6 +80,7 @@ class Kept(BaseModel):
     data: dict[str, KeptData]
     domains: dict[str, KeptData]
     runs: dict[str, dict[str, Any]]
+    rows: list[str] = Field(default=[])
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ def kept_of(plan: Plan, out: Path) -> Kept:
         data={each.label: kept_data(each, out) for each in plan.data},
         domains={each.label: kept_data(each, out) for each in plan.domains},
         runs={run.name: run.definition() for run in plan.runs},
+        rows=list(dict.fromkeys(run.system for run in plan.runs)),
     )
 
 

@@ -32,10 +32,21 @@ class Source:
     Attributes:
         results: what was found for each user.
         folder: the name of the folder of the runs: a run's own, or that above ``seed-N``.
+        row: what its experiment calls it; empty outside an experiment.
+        experiment: the experiment's folder; empty likewise.
     """
 
     results: UserResults
     folder: str
+    row: str = ""
+    experiment: str = ""
+
+    @property
+    def system(self) -> tuple[object, ...]:
+        """What the runs of one system have in common: its row, or all settings but the seed."""
+        if self.row:
+            return self.experiment, self.row
+        return self.results.about.model, self.results.about.settings
 
 
 def gather(
@@ -52,8 +63,8 @@ def gather(
     time, as long as its weights and data are the same.
 
     Args:
-        paths: run folders, folders that hold ``seed-N`` runs, folders of such folders (a column of
-            an experiment), files of ``--save-users``.
+        paths: run folders, folders that hold ``seed-N`` runs, folders of such folders, files of
+            ``--save-users``.
         split: what runs are evaluated on.
         seen: the seen rule that runs are ranked by; None takes each run's own.
         progress: told of users done.
@@ -88,27 +99,13 @@ def _runs(path: Path) -> list[RunFolder]:
     runs = [RunFolder(each) for each in sorted(path.glob("seed-*"))]
     found = [run for run in runs if run.config.is_file()]
     if not found:
-        # Systems side by side, as an experiment leaves them.
-        found = [RunFolder(each) for each in sorted(path.glob("*/seed-*")) if each.is_dir()]
-        for run in found:
-            if not run.config.is_file():
-                raise InputError(
-                    "is no run: of what was evaluated as pre-trained there are user results only",
-                    where=str(run.path),
-                    remedy="name the other folders and this one's file (users-*.parquet)",
-                )
+        # Systems side by side.
+        found = [RunFolder(each) for each in sorted(path.glob("*/seed-*"))]
+        found = [run for run in found if run.config.is_file()]
     if not found:
-        # The folder of an experiment, of its runs, or of one Dataset in it.
-        places = ("*/*/seed-*", "*/*/*/seed-*", "runs/*/*/*/seed-*")
-        columns = sorted({each.parent.parent for place in places for each in path.glob(place)})
-        if columns:
-            raise InputError(
-                "holds several tables, as an experiment leaves them",
-                where=str(path),
-                remedy=f"name the folder of a column: {', '.join(map(str, columns))}",
-            )
         raise InputError(
-            "is no run, no folder of seed-N runs or of such folders, and no file of user results",
+            "is no run, no folder of seed-N runs or of such folders, no experiment, and no file of "
+            "user results",
             where=str(path),
             remedy="name runs, or files of: miracle evaluate RUN --save-users FILE",
         )

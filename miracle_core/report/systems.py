@@ -57,7 +57,7 @@ _SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
     (
         "Datasets or splits",
         lambda about: (about.dataset, about.fingerprint[:16]),
-        "compare runs on one Dataset folder",
+        "compare runs on one Dataset folder; of an experiment name DIR/runs/DATA",
     ),
     ("splits", lambda about: about.split, "evaluate all on the same: --split"),
     ("candidates", lambda about: about.candidates, "rank the same catalogue with all"),
@@ -101,7 +101,8 @@ def _words(value: Any) -> str:
 def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
     """Runs by their settings but for the seed, systems in the order they are first named.
 
-    A system is called by its kind where no other has the same kind, otherwise by its folder.
+    A system is called like its row in an experiment. Elsewhere it is called by its kind where no
+    other has the same kind, otherwise by its folder.
 
     Raises:
         InputError: one seed of a system is given twice, or a system's runs are ranked by
@@ -109,20 +110,17 @@ def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
     """
     groups: list[list[Source]] = []
     for source in sources:
-        about = source.results.about
-        for group in groups:
-            same = group[0].results.about
-            if (same.model, same.settings) == (about.model, about.settings):
-                group.append(source)
-                break
-        else:
+        own = next((group for group in groups if group[0].system == source.system), None)
+        if own is None:
             groups.append([source])
+        else:
+            own.append(source)
     kinds = Counter(group[0].results.about.model for group in groups)
     names: Counter[str] = Counter()
     systems = []
     for group in groups:
         kind = group[0].results.about.model
-        name = kind if kinds[kind] == 1 else group[0].folder
+        name = group[0].row or (kind if kinds[kind] == 1 else group[0].folder)
         names[name] += 1
         if names[name] > 1:
             name = f"{name}#{names[name]}"

@@ -165,23 +165,21 @@ def test_the_tables(done: Path, capsys: Capture) -> None:
     }  # fmt: skip
 
 
-def test_compare_reads_its_runs(done: Path, capsys: Capture) -> None:
+def test_compare_and_report_read_its_folder(done: Path, tmp_path: Path, capsys: Capture) -> None:
     for table in found_in(done / "out")["tables"]:
         column = done / "out/runs/workshop" / table["column"].replace(" ", "-")
         assert main(["compare", str(column), "--json"]) == 0
         document = json.loads(capsys.readouterr().out)
         means, own = (
-            {s["model"]: s["metrics"]["ndcg@10"] for s in each["systems"]}
+            {s["name"]: s["metrics"]["ndcg@10"] for s in each["systems"]}
             for each in (document, table["comparison"])
         )
         assert means == own
-
-
-def test_compare_names_what_is_no_run(copy: Path, capsys: Capture) -> None:
-    column = copy / "out/runs/workshop/as-printed"
-    (column / "sasrec/seed-2023/config.toml").unlink()
-    (column / "sasrec/seed-2024/config.toml").unlink()
-    assert "user results only" in refused(capsys, ["compare", str(column)])
+    page = tmp_path / "report.html"
+    assert main(["report", str(done / "out"), "--out", str(page)]) == 0
+    for words in ("As printed", "Seen-aware", "SASRec", "GRU4Rec", "Popularity"):
+        assert words in page.read_text()
+    assert "different seen rules" in refused(capsys, ["compare", str(done / "out")])
 
 
 def test_the_family_of_several_datasets(shops: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -200,7 +198,8 @@ def test_the_family_of_several_datasets(shops: Path, tmp_path: Path, capsys: Cap
     for place, row in enumerate(rows):  # Holm (1979), step by step
         highest = max(highest, min(1.0, row["p"] * (4 - place)))
         assert row["adjusted_p"] == pytest.approx(highest)
-    capsys.readouterr()
+    said = refused(capsys, ["compare", str(tmp_path / "out")])
+    assert "different Datasets" in said and "DIR/runs/DATA" in said
     claim["rows"][0]["adjusted_p"] = 0.0123
     (tmp_path / "out" / "experiment.json").write_text(json.dumps(found))
     assert main(["experiment", "verify", str(tmp_path / "out")]) == 1

@@ -221,18 +221,6 @@ class TestCommand:
         # Settings that tell systems of one kind apart.
         assert "model.inner = 12" in words(out.read_text())
 
-    def test_the_folder_of_an_experiment_names_its_columns(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        columns = [tmp_path / "e/runs/shop" / name for name in ("as-printed", "seen-aware")]
-        for column in columns:
-            (column / "sasrec" / "seed-1").mkdir(parents=True)
-        for folder in ("e", "e/runs", "e/runs/shop"):
-            for command in ("report", "compare"):
-                assert main([command, str(tmp_path / folder)]) == 2
-                said = capsys.readouterr().err
-                assert all(str(column) in said for column in columns)
-
     def test_one_run_in_depth(
         self, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
