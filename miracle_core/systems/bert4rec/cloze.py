@@ -29,7 +29,9 @@ def draw_masks(
     """
     history = packed.history_of_token()
     drawn = uniform(stream, keys_within(examples[history], packed.places()), "cloze")
-    # History by history, the smallest numbers first: the place in this order is a rank.
+    # History by history, the smallest numbers first: the place in this order is a rank. Padding
+    # comes before its history's items, as it does among the tokens.
+    drawn = packed.filled(drawn, -1.0)
     order = drawn.argsort()
     order = order[history[order].argsort(stable=True)]
     wanted = (packed.lengths() * share).round().clamp_min(1)
@@ -38,4 +40,5 @@ def draw_masks(
     last = torch.zeros_like(masked)
     last[packed.last_tokens()] = True
     alone = uniform(stream, examples, "last item only") < last_only
-    return torch.where(alone[history], last, masked)
+    masked = torch.where(alone[history], last, masked)
+    return masked if packed.valid is None else masked & packed.valid

@@ -27,7 +27,7 @@ def draw_mask(stream: tuple[int, int], keys: Tensor, whole: Packed, probability:
     """
     masked = uniform(stream, keys, "mask") < probability
     masked[whole.last_tokens()] = True
-    return masked
+    return masked if whole.valid is None else masked & whole.valid
 
 
 def draw_segments(
@@ -53,15 +53,33 @@ def draw_segments(
     lengths = whole.lengths()
     sizes = 1 + (by_length * (lengths // 2)).long()
     starts = (by_start * (lengths - sizes + 1)).long()
-    line = _end_to_end(examples, lengths, whole.items, processes)
-    strange = (by_strange * (len(line) - sizes + 1)).long()
     history = whole.history_of_token()
+    line, n_items = _end_to_end(examples[history], whole, processes)
+    strange = (by_strange * (n_items - sizes + 1)).long()
     within = whole.places() - starts[history]
     inside = (within >= 0) & (within < sizes[history])
+    if whole.valid is not None:
+        inside = inside & whole.valid
     return inside, line[strange[history] + within.where(inside, 0)]
 
 
-def _end_to_end(examples: Tensor, lengths: Tensor, items: Tensor, processes: Processes) -> Tensor:
-    """The items of all processes' sequences, in the order of their examples, int64 [tokens]."""
-    examples, lengths, items = (processes.gather(x)[0] for x in (examples, lengths, items))
-    return items[torch.repeat_interleave(examples, lengths).argsort(stable=True)]
+def _end_to_end(
+    examples: Tensor, whole: Packed, processes: Processes
+) -> tuple[Tensor, int | Tensor]:
+    """The items of all processes' sequences, in the order of their examples.
+
+    Args:
+        examples: int64 [tokens], the number of each token's example.
+        whole: the sequences.
+        processes: those that share the batch.
+
+    Returns:
+        int64 [tokens of all], padding last, and how many items there are: of padded sequences a
+        scalar on their device.
+    """
+    if whole.valid is not None:
+        examples = torch.where(whole.valid, examples, torch.iinfo(examples.dtype).max)
+    (examples, _), (items, _) = processes.gather(examples), processes.gather(whole.items)
+    line = items[examples.argsort(stable=True)]
+    n_items = whole.n_items()
+    return line, processes.sum(n_items) if isinstance(n_items, Tensor) else len(line)
