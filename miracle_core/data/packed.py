@@ -208,7 +208,7 @@ class Packed:
     def _keep_padded(self, kept: Tensor) -> tuple[Packed, Tensor]:
         """What stays moves to the right, in order; in front of it lies what does not."""
         ((length, count),) = self.groups
-        last = kept.view(count, length).to(torch.int8).argsort(1, stable=True)
+        last = kept.view(count, length).to(torch.int8).argsort(dim=1, stable=True)
         starts = torch.arange(0, self.n_tokens, length, device=last.device).unsqueeze(1)
         tokens = (starts + last).flatten()
         return Packed(

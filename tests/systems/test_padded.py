@@ -103,7 +103,7 @@ def histories(seed: int, copies: int = 2) -> tuple[np.ndarray, np.ndarray, np.nd
     return rng.integers(0, 15, ends[-1]), ends - lengths, ends
 
 
-def batches(seed: int, among: bool = False) -> tuple[Batch, Batch]:
+def batches(seed: int, among: bool = False, longest: int = LONGEST) -> tuple[Batch, Batch]:
     """The same examples packed and padded."""
     sequences, starts, ends = histories(seed)
     rng = np.random.default_rng(seed + 1)
@@ -117,7 +117,7 @@ def batches(seed: int, among: bool = False) -> tuple[Batch, Batch]:
         order = packed.order
         return Batch(packed, targets[order], examples[order], (5, 2), among=competing)
 
-    arrays = sequences, starts, ends, LONGEST
+    arrays = sequences, starts, ends, longest
     return batch(pack(*arrays)), batch(pad(*arrays))
 
 

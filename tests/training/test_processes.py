@@ -61,6 +61,14 @@ def settings_of(kind: str, folder: Path) -> Settings:
         tiny_shop(folder / "data", attributes=True)
         model = {"kind": "s3rec", "width": 8, "max_length": 5, "dropout": 0.0}
         return make_settings({"datasets": [str(folder / "data")], "model": model})
+    if kind == "fdsa":
+        tiny_shop(folder / "data", attributes=True)
+        model = {"kind": "fdsa", "width": 8, "max_length": 2, "dropout": 0.0}
+        return make_settings({"data": str(folder / "data"), "model": model})
+    if kind == "heads":
+        data = quick_settings(folder / "data").data
+        model = {"kind": kind, "head": "capsules", "width": 8, "experts": 2, "inner": 8}
+        return make_settings({"data": data, "model": {**model, "capsules": 4, "layers": 1}})
     if kind == "gbce":  # with enough negatives that some are of the history
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
@@ -86,7 +94,8 @@ def settings_of(kind: str, folder: Path) -> Settings:
         *("finetune", "cosine", "pretrain", "uncorrected", "unisrec", "s3rec"),
         *("gbce", "sasrec", "gru4rec", "bert4rec"),
         *("finetune padded", "pretrain padded", "gbce padded", "sasrec padded", "gru4rec padded"),
-        "comirec padded",
+        *("comirec padded", "bert4rec padded", "heads padded", "fdsa padded"),
+        *("s3rec padded", "unisrec padded"),
     ],
 )
 def test_losses_and_gradients_are_those_of_one_process(
@@ -101,11 +110,14 @@ def test_losses_and_gradients_are_those_of_one_process(
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-5, msg=name)
     largest = {name: float(alone[name].abs().max()) for name in alone if ".d." in name}
-    assert min(v for k, v in largest.items() if "score.bias" not in k and k.startswith("0.")) > 1e-5
-    if kind == "s3rec":
+    # What is added to all logits of a softmax changes nothing.
+    shifts = ("score.bias", "logit.bias")
+    slopes = [v for k, v in largest.items() if k.startswith("0.") and not k.endswith(shifts)]
+    assert min(slopes) > 1e-5
+    if kind.startswith("s3rec"):
         names = ("item_attribute", "masked_item", "masked_attribute", "segment")
         assert all(float(alone[f"0.{name}"]) > 0 for name in names)
-    if kind in ("pretrain", "uncorrected", "unisrec"):
+    if kind in ("pretrain", "uncorrected", "unisrec", "unisrec padded"):
         assert all(float(alone[f"{number}.contrast"]) > 0 for number in (0, 1, 5))
 
 
