@@ -211,9 +211,8 @@ class Packed:
         last = kept.view(count, length).to(torch.int8).argsort(dim=1, stable=True)
         starts = torch.arange(0, self.n_tokens, length, device=last.device).unsqueeze(1)
         tokens = (starts + last).flatten()
-        return Packed(
-            self.items[tokens], self.positions, self.groups, self.order, kept[tokens]
-        ), tokens
+        less = Packed(self.items[tokens], self.positions, self.groups, self.order, kept[tokens])
+        return less, tokens
 
     def appended(self, items: Tensor) -> tuple[Packed, Tensor]:
         """The same histories, each with one more item, which becomes its newest.
