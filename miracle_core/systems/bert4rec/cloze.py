@@ -25,7 +25,7 @@ def draw_masks(
         last_only: of the sequences, those that have their last item masked and no other.
 
     Returns:
-        bool [tokens].
+        bool [tokens]; of padding it means nothing.
     """
     history = packed.history_of_token()
     drawn = uniform(stream, keys_within(examples[history], packed.places()), "cloze")
@@ -40,5 +40,4 @@ def draw_masks(
     last = torch.zeros_like(masked)
     last[packed.last_tokens()] = True
     alone = uniform(stream, examples, "last item only") < last_only
-    masked = torch.where(alone[history], last, masked)
-    return masked if packed.valid is None else masked & packed.valid
+    return torch.where(alone[history], last, masked)

@@ -1,6 +1,7 @@
 """What is hidden of sequences in pre-training: items, and segments with strange ones beside them.
 
-All is drawn by (seed, epoch, example), so that several processes draw what one would.
+All is drawn by (seed, epoch, example), so that several processes draw what one would. What is said
+of padding means nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def draw_mask(stream: tuple[int, int], keys: Tensor, whole: Packed, probability:
     """
     masked = uniform(stream, keys, "mask") < probability
     masked[whole.last_tokens()] = True
-    return masked if whole.valid is None else masked & whole.valid
+    return masked
 
 
 def draw_segments(
@@ -58,8 +59,6 @@ def draw_segments(
     strange = (by_strange * (n_items - sizes + 1)).long()
     within = whole.places() - starts[history]
     inside = (within >= 0) & (within < sizes[history])
-    if whole.valid is not None:
-        inside = inside & whole.valid
     return inside, line[strange[history] + within.where(inside, 0)]
 
 
