@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-# Parts of others, and ``pairs``, which needs a second checkout.
-SHARED = {"__main__", "harness", "dense", "pairs"}
+# Parts of others, ``pairs``, which needs a second checkout, and ``low_precision``, which needs
+# runs.
+SHARED = {"__main__", "harness", "dense", "pairs", "low_precision"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:

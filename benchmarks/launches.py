@@ -1,6 +1,6 @@
 """What one training step dispatches in each layout: operators, and what the host reads back.
 
-    python benchmarks/launches.py [--json] [--system miracle] [--data DATA] [--batch 1024]
+    python benchmarks/launches.py [--json] [--model miracle] [--pretrain] [--data DATA] [--batch 32]
 
 A GPU waits for launches, not for arithmetic. How many there are can be counted where no GPU is:
 by a ``TorchDispatchMode`` around one step of a training as it is (batch, forward, backward,
@@ -41,6 +41,8 @@ from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.processes import processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.training.finetuning import Finetuning
+from miracle_core.training.pretraining import begun
+from miracle_core.training.trainer import Training
 
 LAYOUTS = ("packed", "padded")
 HOST_READS = {"aten::_local_scalar_dense", "aten::nonzero"}
@@ -112,16 +114,21 @@ def shaped_like_scientific(folder: Path) -> Path:
     return folder
 
 
-def training_of(data: Path, system: str, layout: str, more: Mapping[str, Any]) -> Finetuning:
-    """A training at the system's default settings."""
+def training_of(
+    data: Path, system: str, layout: str, more: Mapping[str, Any], *, pretrain: bool = False
+) -> Training:
+    """A training, or pre-training, at the system's default settings."""
+    source = {"datasets": [str(data)]} if pretrain else {"data": str(data)}
     settings = make_settings(
-        {"data": str(data), "model": {"kind": system}, "train": {"layout": layout}}, more
+        {**source, "model": {"kind": system}, "train": {"layout": layout}}, more
     )
     beside = RunFolder(Path(tempfile.mkdtemp()) / "run")
+    if pretrain:
+        return begun(settings, beside, processes())
     return Finetuning(settings, beside, Dataset.open(data), None, processes())
 
 
-def counted(training: Finetuning) -> Launches:
+def counted(training: Training) -> Launches:
     """What one step dispatches; one of few examples has made what is made once."""
     size = training.settings.train.batch_size
     order = training.order(1)
@@ -133,7 +140,7 @@ def counted(training: Finetuning) -> Launches:
     return launches
 
 
-def kernels(training: Finetuning) -> int | None:
+def kernels(training: Training) -> int | None:
     """Kernels that a profile of one step saw on a GPU; None without one."""
     if training.device.type != "cuda":
         return None
@@ -147,12 +154,14 @@ def kernels(training: Finetuning) -> int | None:
     return int(sum(event.count for event in seen.key_averages()))
 
 
-def measured(data: Path, system: str, more: Mapping[str, Any]) -> dict[str, dict[str, int] | None]:
+def measured(
+    data: Path, system: str, more: Mapping[str, Any], *, pretrain: bool = False
+) -> dict[str, dict[str, int] | None]:
     """The counts of each layout; None for a layout that the system can't take."""
     found: dict[str, dict[str, int] | None] = dict.fromkeys(LAYOUTS)
-    takes = registry.system(system, where="--system").system_class().padded
+    takes = registry.system(system, where="--model").system_class().padded
     for layout in LAYOUTS if takes else LAYOUTS[:1]:
-        training = training_of(data, system, layout, more)
+        training = training_of(data, system, layout, more, pretrain=pretrain)
         launches = counted(training)
         counts = {"operators": launches.operators.total(), "syncs": launches.syncs.total()}
         seen = kernels(training)
@@ -164,20 +173,25 @@ def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--system", default="miracle")
+    parser.add_argument("--model", "--system", default="miracle", help="which system")
+    parser.add_argument("--pretrain", action="store_true", help="a step of its pre-training")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--batch", type=int, help="examples a step, in place of the default")
     options = parser.parse_args()
+    spec = registry.system(options.model, where="--model")
+    if options.pretrain and "pretrain" not in spec.stages:
+        parser.error(f"{spec.name} is not pre-trained")
     more = {} if options.batch is None else {"train": {"batch_size": options.batch}}
     with tempfile.TemporaryDirectory() as beside:
         data = options.data or shaped_like_scientific(Path(beside) / "data")
-        result = measured(data, options.system, more)
+        result = measured(data, options.model, more, pretrain=options.pretrain)
     rows = [
         (f"{layout}, {name}", f"{value:,}")
         for layout, counts in result.items()
         for name, value in (counts or {}).items()
     ]
-    harness.show(f"A training step of {options.system}", rows, result if options.json else None)
+    step = "pre-training step" if options.pretrain else "training step"
+    harness.show(f"A {step} of {options.model}", rows, result if options.json else None)
 
 
 if __name__ == "__main__":

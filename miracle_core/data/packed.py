@@ -126,6 +126,21 @@ class Packed:
             return torch.bincount(numbers, minlength=n)
         return numbers.new_zeros(n).scatter_add_(0, numbers, self.valid.to(numbers.dtype))
 
+    def some(self, x: Tensor, chosen: Tensor) -> Tensor:
+        """Rows of chosen items; of a padded batch all rows, of which :meth:`counted` says which.
+
+        How many are chosen is read from the device, which a padded step never waits for.
+
+        Args:
+            x: [tokens, ...].
+            chosen: bool [tokens].
+        """
+        return x[chosen] if self.valid is None else x
+
+    def counted(self, chosen: Tensor) -> Tensor | None:
+        """Which rows of :meth:`some` are of chosen items, bool [tokens]; None where all are."""
+        return None if self.valid is None else chosen & self.valid
+
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
 
@@ -157,17 +172,15 @@ class Packed:
         """Some of each history's items as a batch of their own; what is left moves together.
 
         Args:
-            kept: bool [tokens], which items stay; at least one of each history.
+            kept: bool [tokens], which items stay; at least one of each history. Padding never does.
 
         Returns:
-            The batch, histories sorted anew by length (its ``order`` still names the caller's),
-            and the places of its items among this batch's, int64 [tokens].
-
-        Raises:
-            ValueError: the batch is padded.
+            The batch, and where each of its tokens comes from among this batch's, int64 [tokens].
+            Packed histories are sorted anew by length (its ``order`` still names the caller's);
+            padded ones stay where they are, and as wide.
         """
         if self.valid is not None:
-            raise ValueError("no items can be taken out of a padded batch")
+            return self._keep_padded(kept & self.valid)
         history = self.history_of_token()
         lengths = torch.bincount(history[kept], minlength=self.n_histories)
         by_length = lengths.argsort(stable=True)
@@ -192,6 +205,15 @@ class Packed:
             tokens,
         )
 
+    def _keep_padded(self, kept: Tensor) -> tuple[Packed, Tensor]:
+        """What stays moves to the right, in order; in front of it lies what does not."""
+        ((length, count),) = self.groups
+        last = kept.view(count, length).to(torch.int8).argsort(dim=1, stable=True)
+        starts = torch.arange(0, self.n_tokens, length, device=last.device).unsqueeze(1)
+        tokens = (starts + last).flatten()
+        less = Packed(self.items[tokens], self.positions, self.groups, self.order, kept[tokens])
+        return less, tokens
+
     def appended(self, items: Tensor) -> tuple[Packed, Tensor]:
         """The same histories, each with one more item, which becomes its newest.
 
@@ -205,7 +227,7 @@ class Packed:
             a token of this batch, or ``n_tokens`` + a history for the one that it got.
         """
         if self.valid is not None:
-            raise ValueError("no item can be added to padded histories")
+            return self._appended_padded(items, self.valid)
         last = self.last_tokens()
         histories = torch.arange(self.n_histories, device=last.device)
         own = torch.arange(self.n_tokens, device=last.device)
@@ -221,6 +243,23 @@ class Packed:
             ),
             source,
         )
+
+    def _appended_padded(self, items: Tensor, valid: Tensor) -> tuple[Packed, Tensor]:
+        """The same of padded histories: one column more."""
+        ((length, count),) = self.groups
+
+        def beside(own: Tensor, more: Tensor) -> Tensor:
+            return torch.cat([own.view(count, length), more.unsqueeze(1)], 1).flatten()
+
+        own = torch.arange(self.n_tokens + count, device=items.device)
+        longer = Packed(
+            beside(self.items, items),
+            beside(self.positions, self.positions[self.last_tokens()] + 1),
+            ((length + 1, count),),
+            self.order,
+            beside(valid, torch.ones_like(items, dtype=torch.bool)),
+        )
+        return longer, beside(own[: self.n_tokens], own[self.n_tokens :])
 
     def pinned(self, device: torch.device) -> Packed:
         """The same batch in memory that a GPU fetches from by itself; as it is for others."""

@@ -334,7 +334,11 @@ class SeenTable:
 
     @classmethod
     def of_every_token(
-        cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None
+        cls,
+        packed: Packed,
+        gain: Tensor,
+        candidates: Tensor | None = None,
+        masked: Tensor | None = None,
     ) -> SeenTable:
         """What each token of padded histories could see: itself and what came before it.
 
@@ -342,8 +346,9 @@ class SeenTable:
             packed: the histories, padded; users are places of tokens.
             gain: what each item's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
+            masked: bool [tokens], items that nobody could see; None: all could be seen.
         """
-        items, first = _rows_of(*_first_times(packed), candidates)
+        items, first = _rows_of(*_first_times(packed, masked), candidates)
         length = items.shape[1]
         # An item has been seen if its first time has.
         upto = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_()
@@ -386,8 +391,12 @@ class SeenTable:
         self.within(slice(0, scores.shape[1])).add(scores, self.gain)
 
 
-def _first_times(packed: Packed) -> tuple[Tensor, Tensor]:
+def _first_times(packed: Packed, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The items of padded histories, and which of them had not come before in theirs.
+
+    Args:
+        packed: the histories.
+        masked: bool [tokens], items that are passed over, as padding is; None: none.
 
     Returns:
         int64 [histories, N] and bool [histories, N]; padding is no first time.
@@ -395,6 +404,8 @@ def _first_times(packed: Packed) -> tuple[Tensor, Tensor]:
     if packed.valid is None:
         raise ValueError("a table is of a padded batch")
     items, valid = packed.items.view(packed.n_histories, -1), packed.valid
+    if masked is not None:
+        valid = valid & ~masked
     valid = valid.view_as(items)
     length = items.shape[1]
     earlier = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_(-1)

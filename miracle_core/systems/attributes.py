@@ -21,40 +21,55 @@ class ItemAttributes:
         values: int64 [rows], numbers of values. Those of the first attribute come first, then
             those of the next.
         sizes: how many values each attribute has, attributes in the order of their names.
+        kinds: int64 [rows], which attribute each row is of.
+        most: how many values an item has at most. Known here, so that nothing is read back from the
+            device in each step.
     """
 
     items: Tensor
     values: Tensor
     sizes: tuple[int, ...]
+    kinds: Tensor
+    most: int
 
     @classmethod
     def of(cls, attributes: Attributes) -> ItemAttributes:
         """Those of a catalogue, in its order."""
         counts = np.diff(attributes.offsets)
-        return cls(
+        return cls.of_rows(
             torch.from_numpy(np.repeat(np.arange(len(counts)), counts)),
             torch.tensor(attributes.codes),
             sizes_of(attributes),
         )
 
-    def kinds(self) -> Tensor:
-        """Which attribute each row is of, int64 [rows]."""
-        ends = torch.tensor(self.sizes, device=self.values.device).cumsum(0)
-        return torch.searchsorted(ends, self.values, right=True)
+    @classmethod
+    def of_rows(cls, items: Tensor, values: Tensor, sizes: tuple[int, ...]) -> ItemAttributes:
+        """From the rows, on the host: the items and values of each, and each attribute's size."""
+        kinds = torch.searchsorted(torch.tensor(sizes).cumsum(0), values, right=True)
+        return cls(items, values, sizes, kinds, int(items.bincount().max()) if len(items) else 0)
+
+    def counts(self, n_items: int) -> Tensor:
+        """How many values of each attribute each of the items has, int64 [items, attributes]."""
+        shape = (n_items, len(self.sizes))
+        cells = self.items * len(self.sizes) + self.kinds
+        counts = cells.new_zeros(n_items * len(self.sizes))
+        return counts.scatter_add_(0, cells, torch.ones_like(cells)).view(shape)
 
     def table(self, items: Tensor) -> Tensor:
         """Which values some items have: int64 [n], places among the items, to bool [n, values]."""
-        starts = torch.searchsorted(self.items, items)
-        counts = torch.searchsorted(self.items, items, right=True) - starts
-        rows = torch.repeat_interleave(counts)
-        within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        found = torch.zeros(len(items), sum(self.sizes), dtype=torch.bool, device=rows.device)
-        found[rows, self.values[starts[rows] + within]] = True
-        return found
+        first, end = (torch.searchsorted(self.items, items, right=right) for right in (False, True))
+        rows = first.unsqueeze(1) + torch.arange(self.most, device=items.device)
+        values = self.values[rows.clamp_max(len(self.values) - 1)]
+        # What an item lacks of the most values goes into a column that no one sees.
+        n_values = sum(self.sizes)
+        column = torch.where(rows < end.unsqueeze(1), values, n_values)
+        found = torch.zeros(len(items), n_values + 1, dtype=torch.bool, device=items.device)
+        return found.scatter_(1, column, True)[:, :n_values]
 
     def to(self, device: torch.device | str) -> ItemAttributes:
         """The same on another device."""
-        return ItemAttributes(self.items.to(device), self.values.to(device), self.sizes)
+        items, values, kinds = (each.to(device) for each in (self.items, self.values, self.kinds))
+        return ItemAttributes(items, values, self.sizes, kinds, self.most)
 
 
 def sizes_of(attributes: Attributes) -> tuple[int, ...]:

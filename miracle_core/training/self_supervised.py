@@ -17,7 +17,6 @@ from torch import Tensor
 from miracle_core.config import Settings
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.examples import Examples
-from miracle_core.data.packed import pack
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import (
@@ -30,6 +29,7 @@ from miracle_core.runs.opening import (
     sizes_of,
 )
 from miracle_core.systems.base import Batch, Objective
+from miracle_core.training.feeding import Ahead, Resident, Taken, feed
 from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
@@ -72,6 +72,7 @@ class SelfSupervised(Training):
         self.items = item_side(
             self.system, settings.spec, dataset, settings.encoder or None, self.device
         )
+        self.batches = self._fed(self.examples)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Every example once, shuffled."""
@@ -80,28 +81,25 @@ class SelfSupervised(Training):
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
         """What the system asks of some training examples."""
-        return self._asked(self.examples, chosen, self.position.epoch + 1, processes)
+        return self._asked(self.batches, chosen, self.position.epoch + 1, processes)
 
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Nothing is made ahead: a batch is a few gathers."""
+        """The batch can be made."""
+        self.batches.expect(chosen)
+
+    def _fed(self, examples: Examples) -> Resident | Ahead[Taken]:
+        return feed(self.dataset, examples, self.system.max_length, self.device, padded=self.padded)
 
     def _asked(
         self,
-        examples: Examples,
+        batches: Resident | Ahead[Taken],
         chosen: npt.NDArray[np.int64],
         epoch: int,
         processes: Processes,
     ) -> Objective:
-        users, positions = examples.users[chosen], examples.positions[chosen]
-        starts = np.asarray(self.dataset.offsets[users])
-        packed = pack(self.dataset.sequences, starts, positions, self.system.max_length)
-        targets = np.asarray(self.dataset.sequences[positions], dtype=np.int64)
-        batch = Batch(
-            packed.to(self.device),
-            torch.from_numpy(targets)[packed.order].to(self.device),
-            torch.from_numpy(chosen)[packed.order].to(self.device),
-            (self.settings.train.seed, epoch),
-        )
+        taken = batches.take(chosen).to(self.device)
+        stream = self.settings.train.seed, epoch
+        batch = Batch(taken.packed, taken.targets, taken.examples, stream)
         return self.system.pretrain_objective(self.items, batch, processes)
 
     @torch.no_grad()
@@ -109,12 +107,13 @@ class SelfSupervised(Training):
         """The loss of the validation examples and its terms, of the same hidden items each time."""
         self.system.eval()
         examples, size = self.dataset.examples("valid"), self.settings.train.batch_size
+        batches = self._fed(examples)
         names: list[str] = []
         total: Tensor | float = 0.0
         for start in range(0, len(examples), size):
             part = np.arange(start, min(start + size, len(examples)))
             mine, processes, share = self.processes.share(part)
-            found = self._asked(examples, mine, VALIDATION, processes)
+            found = self._asked(batches, mine, VALIDATION, processes)
             terms = {"loss": found.total, **found.terms}
             names = list(terms)
             total = total + torch.stack(list(terms.values())).double() * (len(part) * share)

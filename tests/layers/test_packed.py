@@ -136,6 +136,60 @@ def test_what_is_asked_of_items_is_the_same_in_both_layouts(histories, max_lengt
     assert (filled == -1.0).sum() == padded.n_tokens - packed.n_tokens
 
 
+def of_history(batch, values, caller):
+    """Numbers of one padded history's items, in order."""
+    rows, valid = values.view(batch.n_histories, -1), batch.valid.view(batch.n_histories, -1)
+    return rows[caller][valid[caller]].tolist()
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
+def test_some_items_of_padded_histories_are_those_of_packed_ones(histories, max_length, seed):
+    """Kept, moved together to the right; padding stays out whatever is said of it."""
+    padded = pad_lists(histories, max_length)
+    kept = torch.rand(padded.n_tokens, generator=torch.Generator().manual_seed(seed)) < 0.5
+    kept[padded.last_tokens()] = True
+    less, places = padded.keep(kept)
+    assert (less.groups, less.order.tolist()) == (padded.groups, padded.order.tolist())
+    assert torch.equal(padded.items[places], less.items)
+    assert torch.equal(padded.positions, less.positions)
+    assert torch.equal(padded.history_of_token()[places], less.history_of_token())
+    assert torch.equal(less.valid, (kept & padded.valid)[places])
+    width = max_length
+    for user, history in enumerate(histories):
+        own = history[-max_length:]
+        stays = kept.view(-1, width)[user, width - len(own) :].tolist()
+        rest = [item for item, stay in zip(own, stays, strict=True) if stay]
+        assert of_history(less, less.items, user) == rest
+        assert of_history(less, less.positions, user) == list(range(width - len(rest), width))
+
+
+@SETTINGS
+@given(histories=HISTORIES, max_length=st.integers(1, 8))
+def test_one_more_item_of_padded_histories(histories, max_length):
+    padded = pad_lists(histories, max_length)
+    more = torch.arange(100, 100 + len(histories))
+    longer, source = padded.appended(more)
+    with_it = [[*history[-max_length:], 100 + user] for user, history in enumerate(histories)]
+    expected = pad_lists(with_it, max_length + 1)
+    assert longer.groups == expected.groups
+    for name in ("positions", "order", "valid"):
+        assert torch.equal(getattr(longer, name), getattr(expected, name)), name
+    assert torch.equal(longer.items[longer.valid], expected.items[expected.valid])
+    assert torch.equal(torch.cat([padded.items, more])[source], longer.items)
+
+
+def test_rows_of_chosen_items_are_theirs_alone_or_all_and_which_count():
+    histories = [[1], [2, 3], [4, 5, 6]]
+    packed, padded = pack_lists(histories, 3), pad_lists(histories, 3)
+    odd = packed.items % 2 == 1
+    assert packed.some(packed.items, odd).tolist() == [1, 3, 5]
+    assert packed.counted(odd) is None
+    odd = padded.items % 2 == 1
+    assert padded.some(padded.items, odd) is padded.items
+    assert padded.items[padded.counted(odd)].tolist() == [1, 3, 5]
+
+
 def test_an_empty_padded_history_is_refused_and_some_can_be_taken_out():
     with pytest.raises(ValueError, match="history 1 of the batch is empty"):
         pad_lists([[1], [], [2]], 5)

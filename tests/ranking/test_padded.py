@@ -171,6 +171,35 @@ def test_a_table_says_what_pairs_say(histories, chosen, out):
     assert torch.equal(of_tokens, torch.cat([expected[own == place] for place in back]))
 
 
+@SETTINGS
+@given(
+    histories=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5),
+    chosen=st.none() | st.sets(st.integers(0, 3), min_size=1),
+    seed=SEEDS,
+)
+def test_a_table_of_masked_tokens_says_what_pairs_say(histories, chosen, seed):
+    """Nobody sees a masked item, not even where it comes again."""
+    packed, padded = both(histories)
+    gain = torch.tensor(1.5, dtype=torch.float64)
+    candidates = None if chosen is None else torch.tensor(sorted(chosen))
+    n = 4 if candidates is None else len(candidates)
+    draws = torch.rand(len(histories), LONGEST, generator=torch.Generator().manual_seed(seed))
+    draws[0, -1] = 0.0  # one at least, as of a whole batch
+    one, other = (
+        draws[each.order[each.history_of_token()], each.positions] < 0.5
+        for each in (packed, padded)
+    )
+    pairs = Seen.of_masked_tokens(packed, one, gain, candidates)
+    table = SeenTable.of_every_token(padded, gain, candidates, other)
+    expected = torch.zeros(packed.n_tokens, n, dtype=torch.float64)
+    expected[one] = gains(pairs, int(one.sum()), n)
+    own, back = packed.history_of_token(), packed.order.argsort()
+    expected = torch.cat([expected[own == place] for place in back])
+    found = gains(table, padded.n_tokens, n)[padded.valid]
+    masked = other[padded.valid]
+    assert torch.equal(found[masked], expected[masked])
+
+
 def test_where_interests_lie():
     interests = Interests(
         torch.arange(6.0).view(6, 1),

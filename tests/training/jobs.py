@@ -68,7 +68,9 @@ def gradients(config: str, out: str, batches: list[list[int]]) -> None:
     for number, batch in enumerate(batches):
         training.optimiser.zero_grad(set_to_none=True)
         names, lengths, values = training.learn(np.array(batch), 1.0)
-        assert list(lengths) == (["capsules"] if settings.model.kind == "miracle" else [])
+        assert list(lengths) == (
+            ["capsules"] if settings.model.kind in ("miracle", "heads") else []
+        )
         together.sum_gradients(training.system.parameters())
         values = together.sum(values)
         found |= {f"{number}.{name}": values[i].clone() for i, name in enumerate(names)}

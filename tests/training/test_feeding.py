@@ -17,9 +17,9 @@ from miracle_core.runs.folder import RunFolder
 from miracle_core.training import feeding
 from miracle_core.training.feeding import Ahead, Resident, Taken, feed
 from miracle_core.training.finetuning import Finetuning, finetune
-from miracle_core.training.pretraining import Pretraining
+from miracle_core.training.pretraining import Pretraining, begun, pretrain
 from tests.support.runs import tiny_shop
-from tests.training.support import pretrain_settings, quick_settings, same_tensors
+from tests.training.support import pretrain_settings, quick_settings, same_tensors, settings_of
 
 CPU = torch.device("cpu")
 
@@ -152,18 +152,36 @@ def test_pretraining_takes_padded_batches(tmp_path: Path) -> None:
     assert set(training.position.sums) > {"contrast", "loss"}
 
 
-def test_a_padded_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    settings = quick_settings(tmp_path / "data", train__layout="padded", train__epochs=2)
-    finetune(settings, tmp_path / "whole")
+@pytest.mark.parametrize("kind", ["finetune", "bert4rec", "fdsa", "heads", "s3rec", "unisrec"])
+def test_a_padded_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, kind: str) -> None:
+    settings = settings_of(f"{kind} padded", tmp_path)
+    train = settings.train.model_copy(update={"epochs": 2, "batch_size": 8})
+    settings = settings.model_copy(update={"train": train})
+    start = pretrain if settings.datasets else finetune
+    start(settings, tmp_path / "whole")
     steps = iter(range(100))
-    finetune(settings, tmp_path / "run", should_stop=lambda: next(steps) == 2)
-    result = finetune(settings, tmp_path / "run", resume=True)
+    stopped = start(settings, tmp_path / "run", should_stop=lambda: next(steps) == 2)
+    assert stopped["status"] == "interrupted"
+    result = start(settings, tmp_path / "run", resume=True)
     assert result["status"] == "finished"
     assert same_tensors(
         tmp_path / "whole" / "model.safetensors", tmp_path / "run" / "model.safetensors"
     )
     one, other = (RunFolder(tmp_path / name).history() for name in ("whole", "run"))
     assert [each["train"] for each in one] == [each["train"] for each in other]
+    assert [each["valid"] for each in one] == [each["valid"] for each in other]
+
+
+def test_a_validation_by_its_loss_is_the_same_in_both_layouts(tmp_path: Path) -> None:
+    found = []
+    for kind in ("s3rec", "s3rec padded"):
+        settings = settings_of(kind, tmp_path)
+        training = begun(settings, RunFolder(tmp_path / "run"), ALONE)
+        assert training.padded == (kind == "s3rec padded")
+        found.append(training.validate().metrics)
+    assert found[0].keys() == found[1].keys() > {"loss", "segment"}
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=1e-5), name
 
 
 def test_no_checkpoint_is_written_after_a_loss_that_is_not_finite(tmp_path: Path) -> None:

@@ -16,14 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from miracle_core.config import Settings, dump_settings, make_settings
+from miracle_core.config import Settings, dump_settings
 from miracle_core.processes import Processes
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors
-from tests.support.runs import tiny_shop
 from tests.support.warm import ROOT, Warm
-from tests.training.support import pretrain_settings, quick_settings, same_tensors
+from tests.training.support import quick_settings, same_tensors, settings_of
 
 # Of all sizes: alike shares, one more than the other, fewer than processes, the same example often.
 BATCHES = [list(range(8)), list(range(9)), [3], [5, 7], [4, 4, 4], list(range(6, 13))]
@@ -42,51 +41,14 @@ def written(folder: Path, settings: Settings) -> str:
     return str(path)
 
 
-def settings_of(kind: str, folder: Path) -> Settings:
-    usual, _, padded = kind.partition(" ")
-    if padded:
-        settings = settings_of(usual, folder)
-        train = settings.train.model_copy(update={"layout": "padded"})
-        return settings.model_copy(update={"train": train})
-    if kind == "pretrain":
-        return pretrain_settings(folder)
-    if kind == "unisrec":
-        datasets = pretrain_settings(folder).datasets
-        model = {"kind": kind, "width": 8, "experts": 2, "layers": 1, "inner": 8, "max_length": 6}
-        train = {"batch_size": 8, "learning_rate": 0.01, "epochs": 2}
-        return make_settings({"datasets": datasets, "model": model, "train": train})
-    if kind == "uncorrected":
-        return pretrain_settings(folder, pretrain__log_q=False)
-    if kind == "s3rec":
-        tiny_shop(folder / "data", attributes=True)
-        model = {"kind": "s3rec", "width": 8, "max_length": 5, "dropout": 0.0}
-        return make_settings({"datasets": [str(folder / "data")], "model": model})
-    if kind == "gbce":  # with enough negatives that some are of the history
-        return quick_settings(
-            folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
-        )
-    if kind in ("mind", "comirec"):
-        data = quick_settings(folder / "data").data
-        return make_settings({"data": data, "model": {"kind": kind, "width": 8}})
-    if kind in ("sasrec", "gru4rec", "bert4rec"):
-        data = quick_settings(folder / "data").data
-        loss = {"recommendation": "sampled-softmax", "negatives": 5}
-        model = {"kind": kind, "width": 8, "max_length": 2, "dropout": 0.0}
-        if kind != "gru4rec":
-            loss = {}
-        return make_settings({"data": data, "model": model, "loss": loss})
-    if kind == "cosine":
-        return quick_settings(folder / "data", model__score="cosine", train__mode="inductive")
-    return quick_settings(folder / "data")
-
-
 @pytest.mark.parametrize(
     "kind",
     [
         *("finetune", "cosine", "pretrain", "uncorrected", "unisrec", "s3rec"),
         *("gbce", "sasrec", "gru4rec", "bert4rec"),
         *("finetune padded", "pretrain padded", "gbce padded", "sasrec padded", "gru4rec padded"),
-        "comirec padded",
+        *("comirec padded", "bert4rec padded", "heads padded", "fdsa padded"),
+        *("s3rec padded", "unisrec padded"),
     ],
 )
 def test_losses_and_gradients_are_those_of_one_process(
@@ -101,11 +63,14 @@ def test_losses_and_gradients_are_those_of_one_process(
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-5, msg=name)
     largest = {name: float(alone[name].abs().max()) for name in alone if ".d." in name}
-    assert min(v for k, v in largest.items() if "score.bias" not in k and k.startswith("0.")) > 1e-5
-    if kind == "s3rec":
+    # What is added to all logits of a softmax changes nothing.
+    shifts = ("score.bias", "logit.bias")
+    slopes = [v for k, v in largest.items() if k.startswith("0.") and not k.endswith(shifts)]
+    assert min(slopes) > 1e-5
+    if kind.startswith("s3rec"):
         names = ("item_attribute", "masked_item", "masked_attribute", "segment")
         assert all(float(alone[f"0.{name}"]) > 0 for name in names)
-    if kind in ("pretrain", "uncorrected", "unisrec"):
+    if kind in ("pretrain", "uncorrected", "unisrec", "unisrec padded"):
         assert all(float(alone[f"{number}.contrast"]) > 0 for number in (0, 1, 5))
 
 

@@ -25,11 +25,13 @@ def draw_masks(
         last_only: of the sequences, those that have their last item masked and no other.
 
     Returns:
-        bool [tokens].
+        bool [tokens]; of padding it means nothing.
     """
     history = packed.history_of_token()
     drawn = uniform(stream, keys_within(examples[history], packed.places()), "cloze")
-    # History by history, the smallest numbers first: the place in this order is a rank.
+    # History by history, the smallest numbers first: the place in this order is a rank. Padding
+    # comes before its history's items, as it does among the tokens.
+    drawn = packed.filled(drawn, -1.0)
     order = drawn.argsort()
     order = order[history[order].argsort(stable=True)]
     wanted = (packed.lengths() * share).round().clamp_min(1)

@@ -15,7 +15,7 @@ from miracle_core.layers.transformer import TransformerLayer
 from miracle_core.processes import Processes
 from miracle_core.ranking.draws import keys_within
 from miracle_core.ranking.interests import Interests
-from miracle_core.ranking.seen import Seen
+from miracle_core.ranking.seen import HadItems, Seen, SeenTable
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, Rows, Sizes, System
 from miracle_core.systems.bert4rec.cloze import draw_masks
 from miracle_core.systems.bert4rec.settings import Bert4RecSettings
@@ -61,6 +61,7 @@ class Bert4Rec(System):
     """
 
     examples: ClassVar[Literal["prefixes", "sequences"]] = "sequences"
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()
@@ -118,15 +119,24 @@ class Bert4Rec(System):
         tokens = F.embedding(packed.items, inputs)[:, :-1]
         states = self.hidden(torch.where(masked.unsqueeze(1), self.mask, tokens), packed)
         keys = keys_within(batch.examples[packed.history_of_token()], packed.places())
-        gain = self.gain()
         rows = Rows(
-            Interests.single(self.told(states[masked])),
-            packed.items[masked],
-            None if gain is None else Seen.of_masked_tokens(packed, masked, gain, batch.among),
-            keys[masked],
+            Interests.single(self.told(packed.some(states, masked))),
+            packed.some(packed.items, masked),
+            self._seen(packed, masked, batch.among),
+            packed.some(keys, masked),
+            packed.counted(masked),
         )
         loss = self.recommendation(rows, self.candidates(inputs), batch, processes)
         return Objective(loss, {"recommendation": loss})
+
+    def _seen(self, packed: Packed, masked: Tensor, among: Tensor | None) -> HadItems | None:
+        """What each masked item could see, with the learned gain; None if none is learned."""
+        gain = self.gain()
+        if gain is None:
+            return None
+        if packed.valid is not None:
+            return SeenTable.of_every_token(packed, gain, among, masked)
+        return Seen.of_masked_tokens(packed, masked, gain, among)
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
         """One history's score, and what it loses without each of the history's items."""

@@ -53,10 +53,9 @@ class ItemFeatures(nn.Module):
 
     def _means(self, n_items: int, attributes: ItemAttributes) -> tuple[Tensor, Tensor]:
         """Each attribute's mean embedding [items, attributes, d]; and whether there is a value."""
-        cells = attributes.items * self.n_attributes + attributes.kinds()
-        counts = torch.bincount(cells, minlength=n_items * self.n_attributes)
+        cells = attributes.items * self.n_attributes + attributes.kinds
+        counts = attributes.counts(n_items)
         embedded = F.embedding(attributes.values, self.value)
-        sums = embedded.new_zeros(len(counts), embedded.shape[1]).index_add(0, cells, embedded)
-        means = sums / counts.clamp_min(1).unsqueeze(1)
-        shape = (n_items, self.n_attributes)
-        return means.unflatten(0, shape), counts.view(shape) > 0
+        sums = embedded.new_zeros(counts.numel(), embedded.shape[1]).index_add(0, cells, embedded)
+        means = sums / counts.view(-1, 1).clamp_min(1)
+        return means.unflatten(0, counts.shape), counts > 0

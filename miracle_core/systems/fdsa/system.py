@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class FDSA(SequenceSystem):
     - AdamW with a running mean of weights, the history's gain, and sequences longer than n cut into
       windows, as every sequence system here.
     """
+
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()

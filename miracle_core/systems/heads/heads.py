@@ -64,6 +64,9 @@ class MeanItem(nn.Module):
     def forward(self, H: Tensor, packed: Packed) -> Interests:
         """Contextual items [tokens, d] to one interest a history."""
         q = self.features(H)
+        if packed.valid is not None:
+            sums = packed.filled(q, 0.0).view(packed.n_histories, -1, q.shape[1]).sum(1)
+            return Interests.single(sums / packed.lengths().unsqueeze(1))
         return Interests.single(torch.segment_reduce(q, "mean", lengths=packed.lengths()))
 
 
@@ -115,7 +118,8 @@ class Routing(nn.Module):
         found = []
         for q, (length, n) in zip(sent, packed.groups, strict=True):
             own = self.logits[:, -length:]
-            routed = route(q.view(n, 1, length, -1), own, self.iterations)
+            items = None if packed.valid is None else packed.valid.view(n, length)
+            routed = route(q.view(n, 1, length, -1), own, self.iterations, items=items)
             found.append(routed.squashed().flatten(0, 1))
         return equally_many(torch.cat(found), len(self.logits))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -37,6 +37,8 @@ class Heads(ContextualSystem):
     """
 
     settings: HeadsSettings
+
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         s = settings.model

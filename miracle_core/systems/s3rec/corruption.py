@@ -1,6 +1,7 @@
 """What is hidden of sequences in pre-training: items, and segments with strange ones beside them.
 
-All is drawn by (seed, epoch, example), so that several processes draw what one would.
+All is drawn by (seed, epoch, example), so that several processes draw what one would. What is said
+of padding means nothing.
 """
 
 from __future__ import annotations
@@ -53,15 +54,31 @@ def draw_segments(
     lengths = whole.lengths()
     sizes = 1 + (by_length * (lengths // 2)).long()
     starts = (by_start * (lengths - sizes + 1)).long()
-    line = _end_to_end(examples, lengths, whole.items, processes)
-    strange = (by_strange * (len(line) - sizes + 1)).long()
     history = whole.history_of_token()
+    line, n_items = _end_to_end(examples[history], whole, processes)
+    strange = (by_strange * (n_items - sizes + 1)).long()
     within = whole.places() - starts[history]
     inside = (within >= 0) & (within < sizes[history])
     return inside, line[strange[history] + within.where(inside, 0)]
 
 
-def _end_to_end(examples: Tensor, lengths: Tensor, items: Tensor, processes: Processes) -> Tensor:
-    """The items of all processes' sequences, in the order of their examples, int64 [tokens]."""
-    examples, lengths, items = (processes.gather(x)[0] for x in (examples, lengths, items))
-    return items[torch.repeat_interleave(examples, lengths).argsort(stable=True)]
+def _end_to_end(
+    examples: Tensor, whole: Packed, processes: Processes
+) -> tuple[Tensor, int | Tensor]:
+    """The items of all processes' sequences, in the order of their examples.
+
+    Args:
+        examples: int64 [tokens], the number of each token's example.
+        whole: the sequences.
+        processes: those that share the batch.
+
+    Returns:
+        int64 [tokens of all], padding last, and how many items there are: of padded sequences a
+        scalar on their device.
+    """
+    if whole.valid is not None:
+        examples = torch.where(whole.valid, examples, torch.iinfo(examples.dtype).max)
+    (examples, _), (items, _) = processes.gather(examples), processes.gather(whole.items)
+    line = items[examples.argsort(stable=True)]
+    n_items = whole.n_items()
+    return line, processes.sum(n_items) if isinstance(n_items, Tensor) else len(line)

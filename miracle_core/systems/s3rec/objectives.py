@@ -17,7 +17,8 @@ NAMES = {"item_attribute": True, "masked_item": False, "masked_attribute": True,
 class Objectives(nn.Module):
     """What is told from what: f(x, y) = sigmoid((W x + b) . y), with a W for each objective.
 
-    All values are sums over rows.
+    All values are sums over rows. Where a method takes ``counted``, bool [rows], only these rows
+    count; None: all do.
 
     Args:
         settings: the weights.
@@ -67,33 +68,40 @@ class Objectives(nn.Module):
         """Tokens with the mask in place of some: [tokens, d] and bool [tokens] to [tokens, d]."""
         return torch.where(masked.unsqueeze(1), self.mask, tokens)
 
-    def item_attributes(self, items: Tensor, have: Tensor) -> Tensor:
+    def item_attributes(self, items: Tensor, have: Tensor, counted: Tensor | None = None) -> Tensor:
         """AAP: -sum_a (y_a log f(e_i, a) + (1 - y_a) log(1 - f(e_i, a))).
 
         Args:
             items: [rows, d], embeddings.
             have: bool [rows, values], y: which values each has.
+            counted: bool [rows].
         """
-        return self._told_values("item_attribute", items, have)
+        return self._told_values("item_attribute", items, have, counted)
 
-    def masked_attributes(self, states: Tensor, have: Tensor) -> Tensor:
+    def masked_attributes(
+        self, states: Tensor, have: Tensor, counted: Tensor | None = None
+    ) -> Tensor:
         """MAP: the same of a masked item, from the state in its place.
 
         Args:
             states: [rows, d].
             have: bool [rows, values].
+            counted: bool [rows].
         """
-        return self._told_values("masked_attribute", states, have)
+        return self._told_values("masked_attribute", states, have, counted)
 
-    def masked_items(self, states: Tensor, items: Tensor, others: Tensor) -> Tensor:
+    def masked_items(
+        self, states: Tensor, items: Tensor, others: Tensor, counted: Tensor | None = None
+    ) -> Tensor:
         """MIP: -log sigmoid(f(h, i) - f(h, j)), with j another item.
 
         Args:
             states: [rows, d], h, the state in a masked item's place.
             items: [rows, d], the masked item's embedding.
             others: [rows, d], the other one's.
+            counted: bool [rows].
         """
-        return self._rather("masked_item", states, items, others)
+        return self._rather("masked_item", states, items, others, counted)
 
     def segments(self, around: Tensor, own: Tensor, others: Tensor) -> Tensor:
         """SP: -log sigmoid(f(s, s') - f(s, s'')), with s'' a strange segment.
@@ -103,15 +111,21 @@ class Objectives(nn.Module):
             own: [rows, d], s', that of the segment alone.
             others: [rows, d], that of a strange segment in its place.
         """
-        return self._rather("segment", around, own, others)
+        return self._rather("segment", around, own, others, None)
 
-    def _told_values(self, name: str, rows: Tensor, have: Tensor) -> Tensor:
+    def _told_values(self, name: str, rows: Tensor, have: Tensor, counted: Tensor | None) -> Tensor:
         if self.value is None:
             raise ValueError("without attributes there is nothing to tell")
         logits = self.maps[name](rows) @ self.value.T
-        return F.binary_cross_entropy_with_logits(logits, have.to(logits.dtype), reduction="sum")
+        weight = None if counted is None else counted.to(logits.dtype).unsqueeze(1)
+        return F.binary_cross_entropy_with_logits(
+            logits, have.to(logits.dtype), weight, reduction="sum"
+        )
 
-    def _rather(self, name: str, rows: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    def _rather(
+        self, name: str, rows: Tensor, own: Tensor, others: Tensor, counted: Tensor | None
+    ) -> Tensor:
         mapped = self.maps[name](rows)
         f_own, f_other = ((mapped * each).sum(1).sigmoid() for each in (own, others))
-        return F.softplus(f_other - f_own).sum()
+        each = F.softplus(f_other - f_own)
+        return (each if counted is None else torch.where(counted, each, 0.0)).sum()

@@ -55,6 +55,7 @@ class S3Rec(SequenceSystem):
     """
 
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers")
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()
@@ -122,21 +123,22 @@ class S3Rec(SequenceSystem):
         keys = keys_within(batch.examples[whole.history_of_token()], whole.places())
         masked = draw_mask(batch.stream, keys, whole, self.mask_probability)
         tokens = F.embedding(whole.items, table)
-        states = self.context(objectives.with_masks(tokens, masked), whole)[masked]
+        states = whole.some(self.context(objectives.with_masks(tokens, masked), whole), masked)
+        items, counted = whole.some(whole.items, masked), whole.counted(masked)
         sums: dict[str, Tensor] = {}
         if "masked_item" in weights:
-            hidden = whole.items[masked]
-            drawn = others(batch.stream, keys[masked], hidden, len(table), 1).squeeze(1)
+            drawn = others(batch.stream, whole.some(keys, masked), items, len(table), 1).squeeze(1)
             sums["masked_item"] = objectives.masked_items(
-                states, tokens[masked], F.embedding(drawn, table)
+                states, whole.some(tokens, masked), F.embedding(drawn, table), counted
             )
         if attributes is not None and "item_attribute" in weights:
+            plain = whole.some(whole.items, ~masked)
             sums["item_attribute"] = objectives.item_attributes(
-                tokens[~masked], attributes.table(whole.items[~masked])
+                whole.some(tokens, ~masked), attributes.table(plain), whole.counted(~masked)
             )
         if attributes is not None and "masked_attribute" in weights:
             sums["masked_attribute"] = objectives.masked_attributes(
-                states, attributes.table(whole.items[masked])
+                states, attributes.table(items), counted
             )
         return sums
 

@@ -66,6 +66,7 @@ class UniSRec(System):
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
     own: ClassVar[tuple[str, ...]] = ("identity",)
     text_side: ClassVar[tuple[str, ...]] = ("adaptor.",)
+    padded: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:
         super().__init__()

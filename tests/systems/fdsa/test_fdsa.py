@@ -49,7 +49,7 @@ SIZES = (3, 4)
 def attributes() -> ItemAttributes:
     rows = [(item, value) for item, own in enumerate(VALUES) for value in own]
     items, values = (torch.tensor(column) for column in zip(*rows, strict=True))
-    return ItemAttributes(items, values, SIZES)
+    return ItemAttributes.of_rows(items, values, SIZES)
 
 
 def small(sizes: tuple[int, ...] = SIZES, **changes: object) -> FDSA:
