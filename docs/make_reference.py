@@ -3,11 +3,13 @@
     python docs/make_reference.py FOLDER
 
 ``commands.md`` has every command with every option, ``settings.md`` every setting, ``api.md`` what
-a program imports, with its docstrings. ``docs/make_site.py`` calls this; nobody edits the pages.
+a program imports, with its docstrings, ``messages.md`` every error message. ``docs/make_site.py``
+calls this; nobody edits the pages.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -225,7 +227,7 @@ def _signature(name: str, value: Any) -> list[str]:
         made = str(inspect.signature(_plain(value), eval_str=False))
     except (TypeError, ValueError):
         return []
-    made = re.sub(r"<factory>|<[^<>]* object at 0x[0-9a-f]+>", "...", made).replace("'", "")
+    made = re.sub(r"<factory>|<(?:[^<>]|<\w+>)* at 0x[0-9a-f]+>", "...", made).replace("'", "")
     text = f"{name}{made}"
     if len(text) > 100:
         text = re.sub(r", (?=\w+:|\*)", ",\n    ", text.replace("(", "(\n    ", 1))
@@ -288,10 +290,73 @@ def _part(part: str) -> str:
     return re.sub(r"([\\*_\[\]|{}])", r"\\\1", part)
 
 
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """An error that the program can tell.
+
+    Attributes:
+        module: the file that tells it.
+        what: the sentence; ``...`` stands for what differs.
+        remedy: what to do, in the same way; empty where it is put together elsewhere.
+    """
+
+    module: str
+    what: str
+    remedy: str
+
+
+def told(root: Path) -> list[Message]:
+    """The messages of all errors in the sources, read without running them."""
+    found = []
+    for package in ("miracle_core", "miracle_cli", "tui"):
+        for file in sorted((root / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                name = getattr(node, "func", None)
+                if isinstance(name, ast.Name) and name.id in ("InputError", "MiracleError"):
+                    what = _template(node.args[0]) if node.args else ""
+                    given = {each.arg: each.value for each in node.keywords}
+                    remedy = _template(given["remedy"]) if "remedy" in given else ""
+                    if what:
+                        found.append(Message(file.relative_to(root).as_posix(), what, remedy))
+    return found
+
+
+def _template(node: ast.expr) -> str:
+    """A text with ``...`` for its parts that only a run can know; empty if it has no others."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        parts = [each.value if isinstance(each, ast.Constant) else "..." for each in node.values]
+        return "".join(map(str, parts))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return f"{_template(node.left) or '...'}{_template(node.right) or '...'}"
+    return ""
+
+
+def messages() -> str:
+    """Every error message, by the folder whose code tells it."""
+    lines = ["# Messages", "", NOTE]
+    lines += ["What the program says when it refuses something or fails, and what to do. `...` is"]
+    lines += [
+        "what differs. [troubleshooting.md](../troubleshooting.md) explains some of them.",
+        "",
+    ]
+    folders: dict[str, dict[str, str]] = {}
+    for each in told(Path(__file__).resolve().parent.parent):
+        folder = "/".join(each.module.removesuffix(".py").split("/")[:2])
+        folders.setdefault(folder, {}).setdefault(each.what, each.remedy)
+    for folder, rows in sorted(folders.items()):
+        lines += [f"## `{folder}`", "", "| message | what to do |", "|---|---|"]
+        lines += [f"| {escaped(what)} | {escaped(remedy)} |" for what, remedy in rows.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "settings.md": settings,
     "api.md": api,
+    "messages.md": messages,
 }
 
 

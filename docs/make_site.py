@@ -45,8 +45,19 @@ def lay(folder: Path) -> Path:
         (source / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     make_reference.write(source / REFERENCE)
+    list_decisions(source / "docs" / "decisions")
     shutil.copy(DOCS / CONFIG, folder / CONFIG)
     return source
+
+
+def list_decisions(folder: Path) -> None:
+    """Add a list of all decisions to their first page, so that the site leads to each."""
+    pages = sorted(folder.glob("[0-9]*.md"))
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for page in pages]
+    rows = [f"- [{title}]({page.name})" for title, page in zip(titles, pages, strict=True)]
+    first = folder / "README.md"
+    text = first.read_text(encoding="utf-8")
+    first.write_text("\n".join([text, *rows, ""]), encoding="utf-8")
 
 
 def render(folder: Path) -> Path:
@@ -95,7 +106,10 @@ class _Page(HTMLParser):
 
 
 def problems(site: Path) -> list[str]:
-    """What is wrong with a site: a sentence each, by a reading of the HTML alone."""
+    """What is wrong with a site: a sentence each, by a reading of the HTML alone.
+
+    Zensical's own check does not see pictures, links written as HTML, or what a page loads.
+    """
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     found = []
     for path, page in sorted(pages.items()):
