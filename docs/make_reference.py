@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def _documented(name: str, value: Any) -> list[str]:
     lines = [f"### `{name}`", "", *_signature(name, value), *docstring(value), ""]
     if inspect.isclass(value):
         for below, member in _members(value):
-            kind = "property" if isinstance(member, property) else "method"
+            kind = "property" if isinstance(member, property | cached_property) else "method"
             lines += [f"#### `{name}.{below}`", ""]
             if kind == "method":
                 lines += _signature(below, member)
@@ -211,7 +212,7 @@ def _members(kind: type) -> list[tuple[str, Any]]:
 
 
 def _shown(name: str, value: Any) -> bool:
-    kinds = (property, staticmethod, classmethod)
+    kinds = (property, cached_property, staticmethod, classmethod)
     callable_ = isinstance(value, kinds) or inspect.isfunction(value)
     return not name.startswith("_") and callable_ and bool(inspect.getdoc(_plain(value)))
 

@@ -200,6 +200,11 @@ class Dataset:
         """The catalogue as a pandas DataFrame: item_id, title, text, domain; row = item index."""
         return self.items.to_pandas()
 
+    def _repr_html_(self) -> str:
+        from miracle_core.data.frames import dataset_html
+
+        return dataset_html(self)
+
     def _check_arrays(self) -> None:
         counts = self.manifest.counts
         good = (
