@@ -64,8 +64,9 @@ def test_a_broken_link_ends_the_build(
         make_site.render(tmp_path)
 
 
-def test_pages_that_nobody_would_find_are_named(tmp_path: Path) -> None:
-    source = make_site.lay(tmp_path)
+def test_pages_that_nobody_would_find_are_named(built: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(built.parent / "source", source)
     assert make_site.unlisted(source) == []
     (source / "docs/new.md").write_text("# New\n")
     (source / "docs/shop.md").unlink()
