@@ -32,7 +32,7 @@ class Described:
 
 
 def described(section: type[Section]) -> list[Described]:
-    """The settings of a section in the order of their class, but for ``kind`` and subsections."""
+    """The settings of a section in the order of their class, except ``kind`` and subsections."""
     about = attributes(section)
     return [
         Described(name, field.get_default(call_default_factory=True), _allowed(field), about[name])

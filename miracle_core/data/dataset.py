@@ -159,7 +159,7 @@ class Dataset:
             name: what the Dataset is called; None is ``frame``.
             on_error: ``stop`` at the first row that can't be used, or ``skip`` and count them.
             settings: how it is filtered and split; None is the defaults, a k-core of 5 among them.
-            progress: hears of each step.
+            progress: shows each step.
 
         Raises:
             InputError: no table, a column missing, or a row that can't be used, with its number

@@ -1,4 +1,4 @@
-"""A whole experiment: the folder begun or gone on with, the runs done, the tables written."""
+"""A whole experiment: make or continue its folder, do the runs, write the tables."""
 
 from __future__ import annotations
 

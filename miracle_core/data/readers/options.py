@@ -27,7 +27,7 @@ _FLAGS = {
 
 
 class ReadOptions(BaseModel):
-    """Options of the readers. A format refuses those that it has no use for.
+    """Options of the readers. A format refuses options that it does not use.
 
     Attributes:
         name: what the data set is called; None takes the source's own name.
@@ -73,7 +73,7 @@ class ReadOptions(BaseModel):
     on_error: Literal["stop", "skip"] = "stop"
 
     def refuse_all_but(self, format: str, *known: str) -> None:
-        """Refuse options that a format has no use for.
+        """Refuse options that a format does not use.
 
         Raises:
             InputError: naming those that were given and aren't ``known``.
