@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from miracle_core.config.sections import Section
 
@@ -71,9 +71,9 @@ def _allowed(field: Any) -> str:
         for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
         if getattr(bound, attribute, None) is not None
     ]
-    kind = getattr(field.annotation, "__args__", None)
-    if getattr(field.annotation, "__origin__", None) is list:
-        named = f"list of {kind[0].__name__}"
+    inner = get_args(field.annotation)
+    if get_origin(field.annotation) is list:
+        named = f"list of {inner[0].__name__}"
     else:
-        named = " | ".join(map(str, kind)) if kind else field.annotation.__name__
+        named = " | ".join(map(str, inner)) or field.annotation.__name__
     return ", ".join([named, *bounds])
