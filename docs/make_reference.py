@@ -225,14 +225,33 @@ def _signature(name: str, value: Any) -> list[str]:
     if isinstance(value, type) and not _is_record(value):
         return []
     try:
-        made = str(inspect.signature(_plain(value), eval_str=False))
+        found = inspect.signature(_plain(value))
     except (TypeError, ValueError):
         return []
-    made = re.sub(r"<factory>|<(?:[^<>]|<\w+>)* at 0x[0-9a-f]+>", "...", made).replace("'", "")
-    text = f"{name}{made}"
+    bare = [
+        each.replace(annotation=_unquoted(each.annotation)) for each in found.parameters.values()
+    ]
+    made = found.replace(parameters=bare, return_annotation=_unquoted(found.return_annotation))
+    # The same code gives the same page: no addresses of objects.
+    words = re.sub(r"<factory>|<(?:[^<>]|<\w+>)* at 0x[0-9a-f]+>", "...", str(made))
+    text = f"{name}{words}"
     if len(text) > 100:
         text = re.sub(r", (?=\w+:|\*)", ",\n    ", text.replace("(", "(\n    ", 1))
     return ["```python", text, "```", ""]
+
+
+class _Words:
+    """An annotation that is shown as it is written."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _unquoted(annotation: Any) -> Any:
+    return _Words(annotation) if isinstance(annotation, str) else annotation
 
 
 def _is_record(kind: type) -> bool:
