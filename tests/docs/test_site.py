@@ -7,42 +7,41 @@ from pathlib import Path
 
 import pytest
 
-from docs import make_method, make_site
+from docs import make_method, make_reference, make_site
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_site.build(tmp_path_factory.mktemp("site"))
-
-
-def test_every_page_is_there(built: Path) -> None:
+def test_the_site_of_a_checkout(tmp_path: Path) -> None:
+    """One test, since it is built once: every page, each decision, the search, no problem."""
+    built = make_site.build(tmp_path)
     pages = {path.relative_to(built).as_posix() for path in built.rglob("*.html")}
     assert {"index.html", "docs/index.html", "docs/shop.html", "benchmarks/index.html"} <= pages
-    assert {"docs/reference/commands.html", "docs/reference/api.html"} <= pages
-    decisions = list((make_site.DOCS / "decisions").glob("0*.md"))
+    assert {f"docs/reference/{name[:-3]}.html" for name in make_reference.PAGES} <= pages
     first = (built / "docs/decisions/index.html").read_text()
-    for decision in decisions:
+    for decision in (make_site.DOCS / "decisions").glob("0*.md"):
         assert f"{decision.stem}.html" in first
     assert (built / "search.json").stat().st_size > 100_000
     assert make_site.problems(built) == []
 
 
-def test_what_is_wrong_is_found(built: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    shutil.copytree(built, site)
-    page = site / "docs/shop.html"
-    text = page.read_text()
+def test_what_is_wrong_is_found(tmp_path: Path) -> None:
+    good = '<h1 id="top">x</h1> <a href="data.html#here">x</a> <a href="https://example.org">x</a>'
     wrong = {
         '<a href="nowhere.html">x</a>': "links to nowhere.html, which is not there",
         '<a href="data.html#nothing">x</a>': "links to data.html#nothing, which has no such anchor",
+        '<a href="#nothing">x</a>': "links to #nothing, which has no such anchor",
         '<img src="pictures/no.svg">': "links to pictures/no.svg, which is not there",
         '<img src="https://example.org/x.png">': "loads https://example.org/x.png from the network",
         '<script src="//example.org/x.js"></script>': "loads //example.org/x.js from the network",
+        '<link href="//a.example/x.css">': "loads //a.example/x.css from the network",
         '<pre class="mermaid">x</pre>': "loads the library mermaid from the network",
     }
-    page.write_text(text.replace("</body>", "".join(wrong) + "</body>"))
-    found = make_site.problems(site)
-    assert sorted(found) == sorted(f"docs/shop.html {said}" for said in wrong.values())
+    (tmp_path / "data.html").write_text('<p id="here">x</p> <a href="shop.html#top">x</a>')
+    page = tmp_path / "shop.html"
+    page.write_text(good)
+    assert make_site.problems(tmp_path) == []
+    page.write_text(good + "".join(wrong))
+    found = make_site.problems(tmp_path)
+    assert sorted(found) == sorted(f"shop.html {said}" for said in wrong.values())
 
 
 @pytest.mark.parametrize("wrong", ["[x](nowhere.md)", "[x](data.md#nothing)"])
@@ -64,9 +63,11 @@ def test_a_broken_link_ends_the_build(
         make_site.render(tmp_path)
 
 
-def test_pages_that_nobody_would_find_are_named(built: Path, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    shutil.copytree(built.parent / "source", source)
+def test_pages_that_nobody_would_find_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_reference, "PAGES", dict.fromkeys(make_reference.PAGES, str))
+    source = make_site.lay(tmp_path)
     assert make_site.unlisted(source) == []
     (source / "docs/new.md").write_text("# New\n")
     (source / "docs/shop.md").unlink()
