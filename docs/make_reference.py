@@ -229,7 +229,9 @@ def _signature(name: str, value: Any) -> list[str]:
     except (TypeError, ValueError):
         return []
     bare = [
-        each.replace(annotation=_unquoted(each.annotation)) for each in found.parameters.values()
+        each.replace(annotation=_unquoted(each.annotation))
+        for each in found.parameters.values()
+        if each.name not in ("self", "cls")
     ]
     made = found.replace(parameters=bare, return_annotation=_unquoted(found.return_annotation))
     # The same code gives the same page: no addresses of objects.

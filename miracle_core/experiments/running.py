@@ -88,7 +88,7 @@ def do_all(
         jobs: runs at a time; more than one get a process each.
         threads: of each run; None takes torch's own choice, shared by the jobs.
         should_stop: asked after each step; true saves what is going on, and ends.
-        watcher: told of each run that begins and ends.
+        watcher: called for each run that begins and ends.
 
     Returns:
         What failed, and whether it was stopped before the end.

@@ -60,8 +60,8 @@ def finetune(
             goes on keeps its own.
         resume: go on where the run in ``out`` stopped; its own settings hold.
         overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
-        should_stop: asked after each step; true saves a checkpoint and ends.
+        listeners: called as the training goes on.
+        should_stop: called after each step; true saves a checkpoint and ends the training.
         start: what it starts from, where that is not what ``settings.pretrained`` names
             (:mod:`miracle_core.training.update`).
 

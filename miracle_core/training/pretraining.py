@@ -50,8 +50,8 @@ def pretrain(
         resume: go on where the run in ``out`` stopped; its own settings hold, and the Datasets must
             be where they were.
         overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
-        should_stop: asked after each step; true saves a checkpoint and ends.
+        listeners: called as the training goes on.
+        should_stop: called after each step; true saves a checkpoint and ends the training.
 
     Returns:
         What ``result.json`` holds.

@@ -44,8 +44,8 @@ class ReadOptions(BaseModel):
         no_text: items have ids only; of a ``table`` and of ``atomic`` files.
         rating: the column of ratings of a ``table``; other formats know theirs.
         order: which comes first in a file of ratings without a header, user or item; None looks.
-        separator: what stands between the fields of delimited text, where it is not what files of
-            the kind have: a character, or ``tab``, ``space``. Files whose first line doesn't hold
+        separator: what separates the fields of delimited text, where it is not the usual one of
+            such files: a character, or ``tab``, ``space``. Files whose first line doesn't hold
             it keep the usual one.
         recipe: a named set of filters of the format (:mod:`miracle_core.data.recipes`), or none.
         with_ratings: read the ratings too (a preparation asks for them).
