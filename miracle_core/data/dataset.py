@@ -140,7 +140,7 @@ class Dataset:
         settings: PrepareSettings | None = None,
         progress: Progress = SILENT,
     ) -> Dataset:
-        """Make a Dataset folder from a table with a row an interaction; the checks are the readers'.
+        """Make a Dataset folder from a table with a row an interaction, with the readers' checks.
 
         Equal tables give equal bytes, whether of pandas, polars or pyarrow.
 
