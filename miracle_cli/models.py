@@ -49,10 +49,10 @@ def models(
         }
     )
     print_table(
-        ["setting", "default", "allowed"],
+        ["setting", "default", "allowed", "what it is"],
         [
-            [f"model.{setting['name']}", setting["default"], setting["allowed"]]
-            for setting in _settings(spec)
+            [f"model.{each['name']}", each["default"], each["allowed"], each["about"]]
+            for each in _settings(spec)
         ],
     )
     search = spec.settings_class().SEARCH
@@ -74,22 +74,15 @@ def _described(spec: Any) -> dict[str, Any]:
 
 
 def _settings(spec: Any) -> list[dict[str, Any]]:
-    """The settings of a system's own section: name, default, what is allowed."""
+    """The settings of a system's own section: name, default, what is allowed, what it is."""
+    from miracle_core.config import described
+
     return [
-        {"name": name, "default": field.default, "allowed": _allowed(field)}
-        for name, field in spec.settings_class().model_fields.items()
-        if name != "kind"
+        {
+            "name": setting.name,
+            "default": setting.default,
+            "allowed": setting.allowed,
+            "about": setting.about.replace("``", ""),
+        }
+        for setting in described(spec.settings_class())
     ]
-
-
-def _allowed(field: Any) -> str:
-    """A field's type and bounds in words."""
-    bounds = [
-        f"{sign} {getattr(bound, attribute)}"
-        for bound in field.metadata
-        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-        if getattr(bound, attribute, None) is not None
-    ]
-    kind = getattr(field.annotation, "__args__", None)
-    named = " | ".join(map(str, kind)) if kind else field.annotation.__name__
-    return ", ".join([named, *bounds])

@@ -69,7 +69,7 @@ def preprocess(
         ),
     ] = "auto",
     name: Annotated[
-        str | None, typer.Option(help="What to call the Dataset; default: as the source does.")
+        str | None, typer.Option(help="What to call the Dataset [default: the source's own name].")
     ] = None,
     encoder: Annotated[
         str | None,
@@ -86,22 +86,22 @@ def preprocess(
     order: Annotated[
         Order | None,
         typer.Option(
-            help="amazon2018: the columns of ratings, where looking doesn't tell.",
+            help="amazon2018: which column of ratings comes first, where it can't be seen.",
         ),
     ] = None,
     separator: Annotated[
         str | None,
         typer.Option(
-            help="What stands between the fields of text, where it is not what its kind of file "
-            'has: ";", "|", tab, space. A file whose first line does not hold it is read as usual.',
+            help="What separates the fields, where it is not a comma (.csv) or a tab (.tsv): "
+            '";", "|", tab, space. A file whose first line does not hold it is read as usual.',
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="paper",
-            help="A named set of filters that makes a published data set again (online-retail, "
-            "amazon2018); no other filter can be given beside it.",
+            help="A named set of filters that rebuilds a published data set (online-retail, "
+            "amazon2018). No other filter can be given with it.",
         ),
     ] = None,
     k_core: Annotated[
@@ -114,11 +114,11 @@ def preprocess(
     ] = None,
     user_core: Annotated[
         int | None,
-        typer.Option(min=0, help="Another least for users than --k-core."),
+        typer.Option(min=0, help="The least number for users, where it is not that of --k-core."),
     ] = None,
     item_core: Annotated[
         int | None,
-        typer.Option(min=0, help="Another least for items than --k-core."),
+        typer.Option(min=0, help="The least number for items, where it is not that of --k-core."),
     ] = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Leave out what was rated lower than this.")
@@ -138,7 +138,7 @@ def preprocess(
         Duplicates,
         typer.Option(
             help="Keep or drop exact duplicates: interactions of equal user, item and time. "
-            "Buying again later is none."
+            "Buying again later is no duplicate."
         ),
     ] = Duplicates.keep,
     keep_unsold: Annotated[
@@ -150,10 +150,10 @@ def preprocess(
         ),
     ] = False,
     min_length: Annotated[
-        int | None, typer.Option(min=1, help="Leave out users with fewer, before the k-core.")
+        int | None, typer.Option(min=1, help="Leave out users with fewer items, before the k-core.")
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Keep a user's latest so many, before the k-core.")
+        int | None, typer.Option(min=1, help="Keep only so many of a user's latest items.")
     ] = None,
     split: Annotated[
         Splitting,

@@ -25,7 +25,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def tune(
     data: Annotated[Path, typer.Option(help="The Dataset to search on.")],
-    trials: Annotated[int, typer.Option(min=1, help="How many trials the study has in the end.")],
+    trials: Annotated[int, typer.Option(min=1, help="How many trials the study is to have.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of the study.")],
     model: training.Model = None,
     encoder: training.Encoder = None,

@@ -154,7 +154,7 @@ def demo(
         n_items: items of the shop.
         n_users: users of the shop.
         listeners: told how the training goes.
-        progress: hears of the other steps.
+        progress: shows the other steps.
 
     Raises:
         InputError: a negative seed, sizes no shop can have, or ``out`` holds something else.

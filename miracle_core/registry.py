@@ -25,7 +25,7 @@ DEFAULT = "miracle"
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """One system, as the rest of the house knows it.
+    """One system, as the rest of the program knows it.
 
     Attributes:
         name: what ``model.kind`` says.
@@ -34,13 +34,13 @@ class SystemSpec:
         settings: ``module:Class`` of its settings, a ``ModelSettings``.
         system: ``module:Class`` of the system, a ``System``.
         needs: what a Dataset must have: ``text`` vectors, ``attributes``.
-        reads: the same that is read where a Dataset has it.
+        reads: what it reads as well, where a Dataset has it.
         stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
             ``pretrain`` where it can: on several Datasets, or on its own one if it knows items
             one by one (:attr:`zero_shot`).
         modes: which ``train.mode`` it can have, its default first: ``transductive`` knows items by
             an embedding or a count each, ``inductive`` by their text alone.
-        seeded: whether another seed gives another result. Where it does not, one run says all.
+        seeded: whether another seed gives another result. Where it does not, one run is enough.
     """
 
     name: str
@@ -58,7 +58,7 @@ class SystemSpec:
     def zero_shot(self) -> bool:
         """Whether a pre-training ranks catalogues it was not trained on: it knows items by text.
 
-        Without it a pre-training is on the one catalogue that is then fine-tuned on.
+        Otherwise it is pre-trained on the one catalogue that it is then fine-tuned on.
         """
         return "pretrain" in self.stages and "inductive" in self.modes
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from miracle_cli.main import main
 from miracle_core import registry
 from miracle_core.config import ModelSettings, flat, make_settings, settings_class
 from miracle_core.errors import InputError
@@ -110,3 +111,16 @@ def test_a_system_of_one_s_own_comes_and_goes() -> None:
         registry.unregister("markov")
     with pytest.raises(InputError, match="there is no system 'markov'"):
         registry.system("markov")
+
+
+def test_models_says_what_each_setting_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for spec in registry.systems():
+        assert main(["models", spec.name, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)["settings"]
+        fields = spec.settings_class().model_fields
+        assert [each["name"] for each in told] == [name for name in fields if name != "kind"]
+        for each in told:
+            assert each["about"] and "``" not in each["about"], (spec.name, each)
+            assert each["default"] == fields[each["name"]].default
+    assert main(["models", "mind"]) == 0
+    assert "what it is" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Every setting, typed and validated in one place."""
 
+from miracle_core.config.described import Described, attributes, described
 from miracle_core.config.problems import setting_names
 from miracle_core.config.search import Choice, Range, SearchSpace, Uniform
 from miracle_core.config.sections import (
@@ -29,6 +30,7 @@ from miracle_core.registry import Mode
 __all__ = [
     "METRIC_NAMES",
     "Choice",
+    "Described",
     "LossSettings",
     "Mode",
     "ModelSettings",
@@ -42,6 +44,8 @@ __all__ = [
     "Settings",
     "TrainSettings",
     "Uniform",
+    "attributes",
+    "described",
     "dump_settings",
     "flat",
     "load_settings",

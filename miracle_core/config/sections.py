@@ -1,4 +1,4 @@
-"""The sections of a run's settings that every system shares, and the ground of its own."""
+"""The sections of a run's settings that every system shares, and the base class of its own."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ModelSettings(Section):
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
-        """What lies beneath a preset: settings of a whole run, by how it starts.
+        """Settings of a whole run that a preset is laid upon, by how the run starts.
 
         Args:
             preset: which preset.
@@ -77,7 +77,7 @@ class LossSettings(Section):
 
 
 class PretrainSettings(Section):
-    """What only pre-training over several Datasets asks.
+    """Settings of pre-training over several Datasets.
 
     Attributes:
         mix_temperature: an epoch draws from each Dataset in proportion to (its training
@@ -122,7 +122,7 @@ class TrainSettings(Section):
             so elsewhere.
         layout: how the histories of a batch lie side by side: ``packed``, without padding, which a
             processor likes; ``padded`` to one length, in fixed shapes, which a GPU likes; ``auto``
-            takes what the device likes. The results are the same, but for rounding and noise.
+            takes what the device likes. The results are the same, except for rounding and noise.
         accumulation: parts that a step's examples are taken in, one after another, to save memory.
         test: measure the test part once, when training has ended; false leaves it unread.
     """

@@ -90,7 +90,7 @@ class Dataset:
 
         Args:
             folder: the folder that ``miracle preprocess`` wrote.
-            verify: compare every file but the features with its hash in the manifest.
+            verify: compare every file except the features with its hash in the manifest.
 
         Raises:
             InputError: no such folder, no Dataset in it, or a file that is not what was written.
@@ -140,9 +140,9 @@ class Dataset:
         settings: PrepareSettings | None = None,
         progress: Progress = SILENT,
     ) -> Dataset:
-        """Make a Dataset folder of a table with a row an interaction, by the readers' own checks.
+        """Make a Dataset folder from a table with a row an interaction, with the readers' checks.
 
-        Equal tables give equal bytes, whichever of the three kinds they are of.
+        Equal tables give equal bytes, whether of pandas, polars or pyarrow.
 
         Args:
             frame: a pandas or polars DataFrame, or a pyarrow Table.
@@ -158,8 +158,8 @@ class Dataset:
             no_text: items have ids only, for systems that read no text.
             name: what the Dataset is called; None is ``frame``.
             on_error: ``stop`` at the first row that can't be used, or ``skip`` and count them.
-            settings: how it is filtered and split; None is the defaults, a k-core of 5 among them.
-            progress: hears of each step.
+            settings: how it is filtered and split; None takes the defaults, with a k-core of 5.
+            progress: shows each step.
 
         Raises:
             InputError: no table, a column missing, or a row that can't be used, with its number
@@ -199,6 +199,11 @@ class Dataset:
     def items_frame(self) -> pd.DataFrame:
         """The catalogue as a pandas DataFrame: item_id, title, text, domain; row = item index."""
         return self.items.to_pandas()
+
+    def _repr_html_(self) -> str:
+        from miracle_core.data.frames import dataset_html
+
+        return dataset_html(self)
 
     def _check_arrays(self) -> None:
         counts = self.manifest.counts

@@ -109,7 +109,7 @@ def download(data: PublicData, out: str | Path, progress: Progress = SILENT) -> 
     Args:
         data: what to load.
         out: the folder.
-        progress: hears of the bytes of each file.
+        progress: shows the bytes of each file.
 
     Returns:
         The files.

@@ -98,7 +98,7 @@ def windows(offsets: Positions, cuts: Positions, length: int | None) -> Examples
 
 
 def split_examples(offsets: Positions, cuts: Positions, split: Split) -> Examples:
-    """The examples of one part: of validation and test the first item, of training all but it.
+    """The examples of one part: the first item of validation and test, the others of training.
 
     Args:
         offsets: int64 [users + 1].

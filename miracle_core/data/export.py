@@ -39,7 +39,7 @@ def export_atomic(
         dataset: what to write.
         out: the folder; it must not exist, or be empty.
         cap: the longest history, in items.
-        progress: hears of each file.
+        progress: shows each file.
 
     Returns:
         The files.

@@ -1,10 +1,11 @@
-"""A Dataset from a table of a program, and a Dataset as pandas tables.
+"""A Dataset from a table of a program, as pandas tables, and as a notebook shows it.
 
 pandas is imported only when a table is asked for.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,3 +92,22 @@ def interactions_frame(dataset: Dataset) -> pd.DataFrame:
         columns["time"] = np.array(dataset.times())
     columns["split"] = np.array(SPLITS, dtype=object)[part]
     return pd.DataFrame(columns)
+
+
+def dataset_html(dataset: Dataset) -> str:
+    """A Dataset for a notebook: its figures and its first items; text from data is escaped."""
+    attributes = sorted(set(dataset.attributes["attribute"]))
+    rows = {
+        "folder": str(dataset.folder),
+        "users": f"{dataset.n_users:,}",
+        "items": f"{dataset.n_items:,}",
+        "interactions": f"{dataset.n_interactions:,}",
+        "split": dataset.manifest.split,
+        "text vectors": ", ".join(dataset.manifest.features) or "none",
+        "attributes": ", ".join(attributes) or "none",
+        "first items": "; ".join(title[:60] for title in dataset.items["title"].head(3)),
+    }
+    cells = "".join(
+        f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items()
+    )
+    return f"<table><caption>Dataset {html.escape(dataset.name)}</caption>{cells}</table>"

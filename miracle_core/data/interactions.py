@@ -252,7 +252,7 @@ def count_step(step: str, events: pl.DataFrame, keep: str = "") -> dict[str, Any
 
 
 def _n_ids(values: pl.Series) -> int:
-    """How many ids there are; what is blank is none."""
+    """How many ids there are, without blank ones."""
     return int((values.unique().cast(pl.String).fill_null("") != "").sum())
 
 

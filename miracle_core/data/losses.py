@@ -34,7 +34,7 @@ _LOSSES = TypeAdapter(tuple[Loss, ...])
 
 
 def losses(dataset: Dataset) -> tuple[Loss, ...]:
-    """What each step left out; nothing of a Dataset from before this was noted.
+    """What each step left out; empty for a Dataset that was written before this was noted.
 
     Raises:
         InputError: the manifest says something else there.
@@ -50,7 +50,7 @@ def losses(dataset: Dataset) -> tuple[Loss, ...]:
 
 
 def left_out(dataset: Dataset, kind: Literal["user", "item"]) -> str:
-    """A hint for who looks for a user or an item that isn't there: the filters took some.
+    """A hint where a user or an item isn't found: filters may have left it out.
 
     The Dataset doesn't keep the ids of what was left out, so this can't say whether it was this
     one.

@@ -50,7 +50,7 @@ class EncoderIdentity(_Strict):
     width: int
 
     def same_vectors(self, other: EncoderIdentity) -> bool:
-        """Whether both give a text the same vector: one model may be had under two names."""
+        """Whether both give a text the same vector: one model may have two names."""
         return self.model_dump(exclude={"name"}) == other.model_dump(exclude={"name"})
 
     def describe(self) -> str:

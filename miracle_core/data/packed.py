@@ -99,7 +99,7 @@ class Packed:
     # Only the items, not the padding.
 
     def filled(self, x: Tensor, value: float) -> Tensor:
-        """Numbers of tokens, [tokens] or [tokens, any], with ``value`` in place of padding's."""
+        """Values of tokens, [tokens] or [tokens, any], with ``value`` in the places of padding."""
         if self.valid is None:
             return x
         return x.masked_fill(self.off(x.dim()), value)
@@ -111,11 +111,11 @@ class Packed:
         return self.valid.logical_not().view(-1, *[1] * (dims - 1))
 
     def n_items(self) -> int | Tensor:
-        """How many items there are: of a padded batch a scalar on its device, read by no one."""
+        """How many items there are; if padded, a scalar on its device that the host never reads."""
         return self.n_tokens if self.valid is None else self.valid.sum()
 
     def mean(self, x: Tensor) -> Tensor:
-        """The mean over the items of numbers of tokens: [tokens, any] to [any]."""
+        """The mean of the tokens' values over the items: [tokens, any] to [any]."""
         if self.valid is None:
             return x.mean(0)
         return self.filled(x, 0.0).sum(0) / self.valid.sum()
@@ -169,7 +169,7 @@ class Packed:
         )
 
     def keep(self, kept: Tensor) -> tuple[Packed, Tensor]:
-        """Some of each history's items as a batch of their own; what is left moves together.
+        """Some of each history's items as a batch of their own, without gaps.
 
         Args:
             kept: bool [tokens], which items stay; at least one of each history. Padding never does.
@@ -262,7 +262,7 @@ class Packed:
         return longer, beside(own[: self.n_tokens], own[self.n_tokens :])
 
     def pinned(self, device: torch.device) -> Packed:
-        """The same batch in memory that a GPU fetches from by itself; as it is for others."""
+        """The same batch in pinned memory, from which a GPU copies by itself."""
         if device.type != "cuda":
             return self
         return Packed(
@@ -315,7 +315,7 @@ def pad(
     ends: npt.NDArray[np.int64],
     max_length: int,
 ) -> Packed:
-    """The same of arrays, which may be memory-mapped; histories stay in the caller's order.
+    """Pad histories from arrays, which may be memory-mapped; they stay in the caller's order.
 
     Raises:
         ValueError: a history is empty; a user of no item has no interests.
@@ -323,7 +323,7 @@ def pad(
     lengths = ends - starts
     if lengths.size and lengths.min() < 1:
         raise ValueError(f"history {int(np.argmin(lengths))} of the batch is empty")
-    # What is read of the sequences is all that is copied of them.
+    # Only the items that are read are copied.
     rows, places = ragged(np.maximum(starts, ends - max_length), np.minimum(lengths, max_length))
     own = torch.from_numpy(np.asarray(sequences[places], dtype=np.int64))
     after = torch.from_numpy(np.bincount(rows, minlength=len(starts)).cumsum())

@@ -70,7 +70,7 @@ def prepare(
         interactions: the raw data.
         settings: how to filter and split it.
         out: the folder to write; a Dataset there is replaced.
-        progress: hears of each step.
+        progress: shows each step.
 
     Raises:
         InputError: nothing is left after filtering, ``out`` holds something else, or settings that

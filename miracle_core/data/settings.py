@@ -22,8 +22,8 @@ class PrepareSettings(BaseModel):
         k_core: users and items with fewer interactions than this are removed, over and over until
             nothing changes; 0 keeps all. None is 5, but keeps a published benchmark split, which
             was filtered before it was split and capped, as it is.
-        user_core: the least for users, where it is another one than ``k_core``.
-        item_core: the least for items, where it is another one than ``k_core``.
+        user_core: the least number for users, where it differs from ``k_core``.
+        item_core: the least number for items, where it differs from ``k_core``.
         min_rating: interactions rated lower are left out.
         since: interactions before this moment are left out: a date (ISO 8601 or digits, UTC) or a
             number in the unit of the data.
@@ -31,11 +31,11 @@ class PrepareSettings(BaseModel):
         repeats: whether a user's repeated interactions with an item are kept, or only the
             ``first`` or ``last`` of them.
         duplicates: whether exact duplicates, interactions of equal user, item and time, are kept,
-            or only the first of them. A repurchase at another time is none.
-        keep_unsold: items that no interaction is left of stay in the catalogue, if they have text:
+            or only the first of them. A repurchase at another time is no duplicate.
+        keep_unsold: items without any interaction stay in the catalogue, if they have text:
             they are candidates like any other, but nothing was learned from their interactions.
         min_length: users with fewer interactions than this are left out, once, before the k-core.
-        max_length: only a user's latest so many interactions are kept, before the k-core.
+        max_length: only so many of a user's latest interactions are kept, before the k-core.
         split: ``leave-one-out``, or ``temporal``: see :mod:`miracle_core.data.temporal`. With it
             the lengths and the k-core are those of the training part.
         valid_from: when the validation part of a temporal split begins, as ``since``; None: after
@@ -66,7 +66,7 @@ def check_settings(settings: PrepareSettings) -> None:
     """Refuse settings that fit no data, before any is read.
 
     Raises:
-        InputError: a moment that is none, or settings that don't fit each other.
+        InputError: something that is no moment, or settings that don't fit each other.
     """
     temporal = settings.split == "temporal"
     for text, option in (

@@ -28,7 +28,7 @@ def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
 
     Args:
         folder: a Dataset folder.
-        progress: hears of each check.
+        progress: shows each check.
 
     Returns:
         What was found good, a line each.

@@ -1,4 +1,4 @@
-"""What lists are like besides being right: coverage, concentration, novelty, diversity, popularity.
+"""Qualities of lists beyond accuracy: coverage, concentration, novelty, diversity, popularity.
 
 All figures are of each user's best ``k`` items. Popularity is how often an item occurs in the
 training part. What a figure can't be computed for is left out of the mean, and a figure that has

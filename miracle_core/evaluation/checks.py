@@ -1,4 +1,4 @@
-"""What a pipeline asks of a run: a metric of at least so much, or one no worse than another run's.
+"""Checks for a pipeline: a metric has a least value, or is no worse than another run's.
 
 A run is *worse* than a base in a metric where the 95 % interval of the mean paired difference, run
 minus base, lies wholly below zero. Users are the pairs, and the interval is Student's:

@@ -84,7 +84,7 @@ class Evaluation:
         return {"interests": {"mean": mean}} if self.several else {}
 
     def figures(self) -> dict[str, float]:
-        """What is worth a curve besides the metrics, by name; one interest a user is not."""
+        """Figures for curves besides the metrics, by name; none with one interest a user."""
         mean = float(self.active.mean())
         if self.capsule_users is not None:
             in_use = int((self.capsule_users > 0).sum())
@@ -114,7 +114,7 @@ def evaluate(
         leave_out: leave the items of a user's whole history out of the candidates (the paper does
             not). A held-out item that the user had before is then never found.
         keep_top: keep each user's so many best items.
-        progress: told of users done.
+        progress: shows the users done.
         processes: each ranks for a share of the users; all return the whole.
         rules: those that lists are made by. A held-out item that is no candidate counts as a miss.
             Where a list is more than the best scores (quotas, diversity), each cut-off K is
@@ -131,7 +131,7 @@ def evaluate(
             "of three interactions)",
             where=str(dataset.folder),
         )
-    # In turn, so that all processes get histories as long.
+    # Users are dealt out in turn, so that all processes get histories of similar length.
     share = slice(processes.rank, None, processes.size)
     everyone, examples = examples, Examples(examples.users[share], examples.positions[share])
     keep_top = min(keep_top, dataset.n_items)
@@ -189,7 +189,7 @@ def evaluate(
         own = by_length_of_list[:, column]
         metrics |= ranking_metrics(own, [each for each in ks if min(each, dataset.n_items) == k])
     examples = Examples(everyone.users[joined], everyone.positions[joined])
-    # One process may know of more capsules than another.
+    # One process may have seen more capsules than another.
     numbers = processes.gather_array(np.arange(len(capsule_users)))
     counts = processes.gather_array(capsule_users)
     capsule_users = np.bincount(numbers, weights=counts).astype(np.int64)
@@ -212,7 +212,7 @@ def evaluate(
 
 
 def of_lists(rules: Applied | None) -> bool:
-    """Whether a list is more than the items with the best scores."""
+    """Whether rules choose lists otherwise than by the best scores."""
     return rules is not None and rules.rules.of_lists
 
 
@@ -249,7 +249,7 @@ def _batches(
 
 
 def _adding(counts: npt.NDArray[np.int64], interests: Interests) -> npt.NDArray[np.int64]:
-    """Counts of users by the number of an interest, with those of a batch added."""
+    """The counts of users an interest, with those of a batch added."""
     used = np.bincount(interests.used().cpu().numpy(), minlength=len(counts))
     used[: len(counts)] += counts
     return used

@@ -1,4 +1,4 @@
-"""A run measured: on its own data, or on a catalogue it never saw (zero-shot)."""
+"""Evaluation of a run, on its own data or on a catalogue that it never saw (zero-shot)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """What a run reaches, beside what needs no learning.
+    """The metrics of a run, beside those of popularity and chance.
 
     Attributes:
         run: the run.
@@ -111,7 +111,7 @@ def evaluate_run(
             trained by.
         keep_top: keep each user's so many best items.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
-        progress: told of users done.
+        progress: shows the users done.
         rules: those that lists are made by. Beside the run then stands the same run without them,
             in place of popularity and chance: the difference is their price.
 
@@ -168,7 +168,7 @@ def evaluate_run(
 
 
 def _logged(run: TrainedRun, rule: SeenRule) -> list[str]:
-    """Log a look at the test part; what is to be told of it."""
+    """Log a look at the test part, and return what to tell about it."""
     problem = log_look(run.folder.path, "evaluate", rule, run.dataset)
     return [] if problem is None else [problem]
 

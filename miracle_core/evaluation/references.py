@@ -1,4 +1,4 @@
-"""What needs no learning: popularity and chance, to stand beside a model."""
+"""Popularity and chance, which need no learning, to compare a model with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from miracle_core.ranking.seen import seen_pairs
 
 @dataclass(frozen=True)
 class Reference:
-    """What a scorer that knows nothing of the users reaches.
+    """The metrics of a scorer that has the same scores for every user.
 
     Attributes:
         ranks: int64 [users], the held-out items' ranks, as in ``Evaluation``.

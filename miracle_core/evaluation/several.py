@@ -42,7 +42,7 @@ def evaluate_runs(
         seen: the seen rule for all; None takes that of their training, which must then be the same.
         keep_top: keep each user's so many best items.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
-        progress: told of users done.
+        progress: shows the users done.
         rules: those that lists are made by.
 
     Raises:

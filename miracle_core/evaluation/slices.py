@@ -1,4 +1,4 @@
-"""Users in groups of about equal size, by a number that each of them has."""
+"""Users in groups of about equal size, by a number of each user."""
 
 from __future__ import annotations
 

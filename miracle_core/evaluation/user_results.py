@@ -46,7 +46,7 @@ _REMEDY = "make it again: miracle evaluate RUN --save-users FILE"
 
 
 class About(BaseModel):
-    """What a file of user results is of.
+    """Where a file of user results comes from.
 
     Attributes:
         format: version of the file's form.
@@ -59,7 +59,7 @@ class About(BaseModel):
         seeded: whether another seed gives another result.
         run: the run folder's name.
         seed: of the training.
-        settings: the run's settings but for its seed and where its data lie, by dotted name.
+        settings: the run's settings except its seed and where its data lie, by dotted name.
         candidates: items that were ranked.
         users: rows of the file.
         weights: ``best`` or ``last``.
@@ -151,7 +151,7 @@ def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
 
 
 def about_of(evaluation: RunEvaluation) -> About:
-    """What a file of an evaluation's user results says of itself."""
+    """The description that a file of an evaluation's user results has."""
     run, found = evaluation.run, evaluation.found
     return About(
         dataset=found.dataset,
@@ -182,7 +182,7 @@ def weights_hash(folder: RunFolder, weights: Weights) -> str:
 
 
 def read_about(path: str | Path) -> About:
-    """What a file of user results says of itself.
+    """The description in a file of user results.
 
     Raises:
         InputError: it is missing, cut off, no Parquet, or not a file of user results.

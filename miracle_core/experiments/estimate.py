@@ -65,7 +65,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What one recorded run tells of others like it."""
+    """The measured speed and length of one recorded run, for others like it."""
 
     fingerprint: str
     settings: dict[str, Any]

@@ -314,7 +314,7 @@ class _Maker:
         Args:
             ours: what the plan says, above all.
             beneath: what is taken over from a pre-training.
-            pretraining: settings of ``train`` are those of the training that follows, but for the
+            pretraining: settings of ``train`` are those of the training that follows, except the
                 epochs of a quick trial.
         """
         kind = self.row.kind

@@ -36,7 +36,7 @@ _POLL = 0.1  # seconds between looks at the processes
 
 
 class Watcher:
-    """Hears how an experiment goes. Each method does nothing here; override what matters."""
+    """Is called while an experiment runs. Each method does nothing; override those you need."""
 
     def begins(self, run: Run) -> None:
         """A run begins, or goes on."""
@@ -88,7 +88,7 @@ def do_all(
         jobs: runs at a time; more than one get a process each.
         threads: of each run; None takes torch's own choice, shared by the jobs.
         should_stop: asked after each step; true saves what is going on, and ends.
-        watcher: told of each run that begins and ends.
+        watcher: called for each run that begins and ends.
 
     Returns:
         What failed, and whether it was stopped before the end.
@@ -162,7 +162,7 @@ def _words(error: Exception) -> str:
 
 
 def _not_to_be_had(run: Run, failures: Sequence[Failure]) -> Failure | None:
-    """The failure of a run whose start has failed."""
+    """The failure of a run because the run that it starts from has failed."""
     if run.needs in {failure.run for failure in failures}:
         return Failure(run.name, f"it starts from {run.needs}, which failed")
     return None
@@ -290,7 +290,7 @@ class _Pool:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Let a process be born with Ctrl-C held back, until it can take it as a wish to stop."""
+    """Start a process with Ctrl-C held back, until it handles Ctrl-C as a request to stop."""
     resource_tracker.ensure_running()  # its own first start would let Ctrl-C through again
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:

@@ -1,4 +1,4 @@
-"""A whole experiment: the folder begun or gone on with, the runs done, the tables written."""
+"""A whole experiment: make or continue its folder, do the runs, write the tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def conduct(
         threads: of each run.
         share: which share of the runs, from 1, and of how many.
         should_stop: asked after each step of a training.
-        watcher: told of each run that begins and ends.
+        watcher: called for each run that begins and ends.
 
     Raises:
         InputError: the folder is of something else (see

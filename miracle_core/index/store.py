@@ -1,4 +1,4 @@
-"""An index in a run folder: built and measured, opened again, refused when it is not the run's.
+"""An index in a run folder: build and measure it, open it again, refuse one that is not the run's.
 
     RUN/index.faiss     the index, as faiss writes it
     RUN/index.json      what it was built from, how good it is, and the index file's SHA-256
@@ -81,7 +81,7 @@ def build_index(
     Args:
         run: a run, loaded.
         kind: of the index; None: the one that suits the catalogue.
-        progress: hears of the steps.
+        progress: shows the steps.
 
     Raises:
         InputError: faiss is not installed, or another process is writing to the run.

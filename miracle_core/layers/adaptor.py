@@ -79,8 +79,8 @@ class MoEAdaptor(nn.Module):
             if self.gate_bias is None:
                 return (t @ self.gate_weight).softmax(-1)
             return torch.addmm(self.gate_bias, t, self.gate_weight).softmax(-1)
-        # So narrow a product takes no longer with twice the columns, and its gradient less this way
-        # round.
+        # A product this narrow takes no longer with twice the columns, and its gradient is
+        # faster this way round.
         both = F.linear(t, torch.cat([self.gate_weight, self.noise_weight], 1).T)
         logits, spread = both.tensor_split(2, 1)
         if self.gate_bias is not None:
@@ -140,8 +140,8 @@ class _GatedExperts(torch.autograd.Function):
         keep = ctx.needs_input_grad[1] and items * weight[0].numel() <= _GatedExperts.KEEP_ELEMENTS
         low_t, low_weight = t.to(low), weight.to(low).flatten(1)
         kept: list[Tensor] = []
-        # All of them first: what stays, taken between what is freed, would leave holes in memory of
-        # twenty times its size.
+        # What stays is allocated first. Between buffers that are freed later it would leave holes
+        # in memory of twenty times its size.
         blocks = _blocks(items, weight)
         masks = [Mask.draw(low_t[rows], share) for rows in blocks]
         for rows, mask in zip(blocks, masks, strict=True):

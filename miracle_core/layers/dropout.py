@@ -101,8 +101,8 @@ def _drawn_by_numpy(like: Tensor, least: int) -> Tensor:
     n = like.numel()
     source = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
     kept = np.empty(n, dtype=bool)
-    # Some at a time, so that numbers are compared while they are in the cache; and by numpy, which
-    # has the processor's wide registers for it where torch has not.
+    # In blocks, so that numbers are compared while they are in the cache. By numpy, which uses the
+    # processor's wide registers for this where torch does not.
     for start in range(0, n, PART):
         part = kept[start : start + PART]
         bits = source.random_raw(-(-len(part) // 4)).view(np.int16)[: len(part)]

@@ -62,7 +62,7 @@ def _lengths(x: Tensor) -> Tensor:
 def _gradient(v: Tensor, factor: Tensor, slope: Tensor, dy: Tensor) -> Tensor:
     """The gradient factor dy + slope <v, dy> v, factor and slope [rows, 1]."""
     dx = torch.empty_like(dy)
-    # Some rows at a time, so that the second and third look find them in the cache.
+    # In blocks of rows, so that the second and third pass find them in the cache.
     step = max(len(v), 1) if at_once(v) else ROWS
     for start in range(0, len(v), step):
         rows = slice(start, start + step)
@@ -80,7 +80,7 @@ def _directions(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     length = _lengths(x)
     factor = length.clamp_min(SHORTEST).reciprocal_()
-    # What is too short is only multiplied.
+    # Rows that are too short for a division are only multiplied.
     return x * factor, factor, torch.where(length < SHORTEST, 0.0, -factor)
 
 
@@ -110,7 +110,7 @@ class _Squash(_Radial):
         length = _lengths(z)
         square = length * length
         factor = length / (square + 1)
-        # Of a length of 0 the gradient is 0 whatever it is divided by.
+        # At a length of 0 the gradient is 0, whatever the divisor.
         slope = (1 - square) / (square + 1) ** 2 / length.clamp_min(torch.finfo(z.dtype).tiny)
         ctx.save_for_backward(z, factor, slope)
         return z * factor
@@ -128,7 +128,7 @@ class _RowsAndDirections(torch.autograd.Function):
     def backward(ctx: Any, d_taken: Tensor, dy: Tensor) -> tuple[Tensor, None]:
         y, factor, slope, rows = ctx.saved_tensors
         dx = _gradient(y, factor, slope, dy)
-        # Each in the form that adds up in a fixed order on its device.
+        # Each device gets the form whose sums have a fixed order there.
         if dx.is_cpu:
             dx.index_add_(0, rows, d_taken)
         else:

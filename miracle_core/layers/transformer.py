@@ -54,7 +54,7 @@ class TransformerLayer(nn.Module):
         self.inner_norm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, h: Tensor, packed: Packed) -> Tensor:
-        """[tokens, d] to [tokens, d]; items of one history see each other and no one else."""
+        """[tokens, d] to [tokens, d]; an item sees the items of its own history only."""
         if self.pre_norm:
             h = self._add(h, self._attended(self.attention_norm(h), packed))
             return self._add(h, self._fed(self.inner_norm(h)))

@@ -295,7 +295,7 @@ class Comparison:
 
 
 def verdict(found: Difference, adjusted_p: float | None) -> str:
-    """What a claim comes to, at 5 %.
+    """The verdict on a claim, at 5 %.
 
     Args:
         found: the difference, proposed - other.

@@ -1,4 +1,4 @@
-"""What only runs at hand can tell of a system: curves, capsules, figure 6, examples of users."""
+"""Parts of a report that need the run folders: curves, capsules, figure 6, examples of users."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _TITLE = 90  # characters of an item's title
 
 
 def details(runs: Sequence[Path], split: Split, seen: SeenRule, progress: Progress = SILENT) -> str:
-    """HTML about the runs of one system; what needs a model is of the first one.
+    """HTML about the runs of one system; parts that need a model show the first run.
 
     Args:
         runs: run folders that differ in their seed only.
         split: whose held-out items the examples show.
         seen: the rule that examples are ranked by.
-        progress: hears of passes over the catalogue and the users.
+        progress: shows passes over the catalogue and the users.
 
     Raises:
         InputError: a run that can't be opened.

@@ -67,7 +67,7 @@ def gather(
             ``--save-users``.
         split: what runs are evaluated on.
         seen: the seen rule that runs are ranked by; None takes each run's own.
-        progress: told of users done.
+        progress: shows the users done.
         told: told in words what is evaluated.
 
     Raises:
@@ -118,7 +118,7 @@ def kept_file(run: RunFolder, split: Split, seen: SeenRule) -> Path:
 
 
 def _at_hand(run: RunFolder, split: Split, seen: SeenRule | None) -> Path | None:
-    """The file that a run keeps, if it is of the weights and the data that are there now."""
+    """The file that a run keeps, if it belongs to the present weights and data."""
     rule = seen or run.settings().seen
     file = kept_file(run, split, rule)
     if not file.is_file():

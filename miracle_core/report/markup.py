@@ -10,7 +10,7 @@ from html import escape
 def text(value: object) -> str:
     """Any text as HTML shows it: escaped, and without characters that turn others around.
 
-    Control characters become spaces; invisible ones vanish, but for those that join letters.
+    Control characters become spaces; invisible ones vanish, except those that join letters.
     """
     shown = []
     for character in str(value):

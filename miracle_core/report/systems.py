@@ -19,7 +19,7 @@ from miracle_core.report.gather import Source
 
 @dataclass(frozen=True)
 class SystemRuns:
-    """The runs of one system: settings equal but for the seed.
+    """The runs of one system: settings equal except the seed.
 
     Attributes:
         name: what the table calls it.
@@ -99,7 +99,7 @@ def _words(value: Any) -> str:
 
 
 def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
-    """Runs by their settings but for the seed, systems in the order they are first named.
+    """Runs by their settings except the seed, systems in the order they are first named.
 
     A system is called like its row in an experiment. Elsewhere it is called by its kind where no
     other has the same kind, otherwise by its folder.

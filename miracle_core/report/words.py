@@ -1,4 +1,4 @@
-"""What a comparison comes to, in sentences that somebody can act on. Plain text, not HTML."""
+"""The result of a comparison in sentences. Plain text, not HTML."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def sentence(comparison: Comparison, found: Against) -> str:
 
 
 def in_short(comparison: Comparison) -> list[str]:
-    """The sentences of the beginning: who is first, and against whom how sure."""
+    """The first sentences of a report: who is first, and how sure that is."""
     primary, metric = comparison.primary, metric_name(comparison.primary)
     ranked = sorted(comparison.systems, key=lambda own: -comparison.means[own.name][primary].value)
 

@@ -1,4 +1,4 @@
-"""A run opened: the system that its settings name, with its weights, over a Dataset."""
+"""Opening a run: the system that its settings name, with its weights, over a Dataset."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
 
 
 def sizes_of(settings: Settings, dataset: Dataset) -> Sizes:
-    """How large a system is that is trained on a Dataset."""
+    """The sizes of a system that is trained on a Dataset."""
     spec, width = settings.spec, None
     if "text" in spec.needs:
         width = dataset.feature_set(settings.encoder or None).encoder.width

@@ -37,7 +37,7 @@ class Metrics:
 
 
 def rising(metric: str, value: float) -> float:
-    """A validation metric's value as a figure that rises when the model gets better."""
+    """A validation metric's value, its sign turned where lower is better."""
     return -value if metric == "loss" else value
 
 
@@ -102,7 +102,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def epoch_of(metadata: Mapping[str, str]) -> int | None:
-    """How many epochs the weights in a file of a run had behind them, or None if it doesn't say."""
+    """After how many epochs the weights in a file were saved, or None if it doesn't say."""
     try:
         if "position" in metadata:
             return int(orjson.loads(metadata["position"])["epoch"])

@@ -33,7 +33,7 @@ MANIFEST = "data/manifest.json"
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells a file from the one that it replaced.
+    """What distinguishes a file from the one that it replaced.
 
     Attributes:
         inode: its number in the file system.

@@ -13,7 +13,7 @@ from miracle_core.runs.folder import RunFolder
 
 @contextmanager
 def writing(folder: RunFolder, processes: Processes) -> Iterator[None]:
-    """Be the only training that writes to a run folder; of several processes the first holds it.
+    """Be the only training that writes to a run folder; the first process holds the lock.
 
     Raises:
         InputError: another training is at work there; which one.

@@ -1,8 +1,8 @@
-"""What a system is: the contract that training, evaluation, recommending and screens know.
+"""What a system is: the contract with training, evaluation, recommending and the explorer.
 
-A system says how items and histories become vectors, and what it learns from a batch. Everything
-else, the loss over the catalogue, the epochs, the run folder, the ranking, belongs to the house.
-docs/systems.md writes one in thirty lines.
+A system says how items and histories become vectors, and what it learns from a batch. The rest is
+provided: the loss over the catalogue, the epochs, the run folder, the ranking. docs/systems.md
+writes a system in thirty lines.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from miracle_core.systems.explanation import Explanation
     from miracle_core.systems.scorer import Scorer
 
-# A score gains so many temperatures times its weight where the history holds the item: the
-# optimiser moves all weights by steps of one size, and with this one the gain gets where it belongs
-# within an epoch or two.
+# Where the history holds an item, its score gains the learned weight times this many temperatures.
+# The optimiser moves all weights by steps of about one size. With this factor the gain reaches its
+# value within an epoch or two.
 GAIN_SCALE = 50.0
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the things are that a system is built for.
+    """The sizes that a system is built for.
 
     Attributes:
-        items: items of the catalogue; None where none is known by itself (pre-training).
+        items: items of the catalogue; None where no item has weights of its own (pre-training).
         text: d_b, the text vectors' width; None where no text is read.
         attributes: how many values each attribute of the catalogue has, attributes in the order of
             their names; empty where there are none, or none are read.
@@ -54,7 +54,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ItemSide:
-    """What is known of some items: by default of all items of the catalogue, in order.
+    """What a system reads of some items: by default of all items of the catalogue, in order.
 
     Attributes:
         text: [items, d_b], their text vectors as ``System.prepared`` gives them, or None.
@@ -91,7 +91,7 @@ class Encoded:
 
     Attributes:
         interests: one to many vectors a history, as candidates multiply them.
-        detail: whatever else the system's own objective reads.
+        detail: anything else that the system's own objective needs.
     """
 
     interests: Interests
@@ -105,14 +105,14 @@ class Batch:
     Attributes:
         packed: the histories, item indices into the items at hand.
         targets: int64 [histories], the item each took next, in packed order.
-        examples: int64 [histories], the examples' numbers, in packed order. With ``stream`` they
-            decide every random choice made of an example (masks, negatives), so that several
-            processes choose as one would.
+        examples: int64 [histories], the examples' numbers, in packed order. Every random choice
+            about an example (masks, negatives) follows from its number and ``stream``, so that
+            several processes choose as one would.
         stream: the run's seed and the epoch.
         frequencies: [all items, by number], how often an item is the target of an example that is
             drawn; None where candidates are not corrected for it.
-        among: int64 [candidates], rising, the items at hand that compete to be the next one, all
-            targets among them; None: all. Unsold items don't (docs/decisions/0013).
+        among: int64 [candidates], rising, the items that compete to be the next one; all targets
+            are among them. None: all. Unsold items don't compete (docs/decisions/0013).
     """
 
     packed: Packed
@@ -131,14 +131,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is to be predicted from what: a row a history, or a row an item of one.
+    """Predictions to learn from: a row for each history, or for each item of a history.
 
     Attributes:
         interests: of each row.
         targets: int64 [rows], the item to predict, in the order of ``interests.users``.
-        seen: what each row could see, if the gain is learned: never what came after it.
-        keys: int64 [rows], what tells each row from all others of the epoch: its negatives are
-            drawn by it.
+        seen: the items before each row, if the gain is learned; never those after it.
+        keys: int64 [rows], unique in the epoch: a row's negatives are drawn by its key.
         counted: bool [rows], the rows that count, in a padded batch; None: all do.
     """
 
@@ -149,7 +148,7 @@ class Rows:
     counted: Tensor | None = None
 
     def number(self) -> int | Tensor:
-        """How many rows count: in a padded batch a scalar on its device, read by no one."""
+        """How many rows count; if padded, a scalar on its device that the host never reads."""
         return len(self.targets) if self.counted is None else self.counted.sum()
 
 
@@ -157,8 +156,8 @@ class Rows:
 class Objective:
     """The terms of a training loss and their weighted sum, scalars.
 
-    Where several processes share a batch, these are one's contributions: they, and their gradients,
-    sum over the processes to the losses of the whole batch.
+    Where several processes share a batch, these are the contributions of one process. Summed over
+    the processes, they and their gradients are those of the whole batch.
 
     Attributes:
         total: what is minimised.
@@ -177,23 +176,23 @@ class System(nn.Module):
     Attributes:
         max_length: N, the newest items of a history that are read; None for all of them.
         temperature: what scores are divided by in the loss.
-        loss: which loss that is; whoever builds a system of a run's settings sets it.
-        layout: the same of ``train.layout``.
+        loss: the settings of that loss; set when a system is built from a run's settings.
+        layout: ``train.layout``, set in the same way.
         repeat: the learned gain of items that a history holds, in units of
             :data:`GAIN_SCALE` temperatures; None under another seen rule.
         n_interests: the most interests a user can have.
         examples: what an example of training is: a history and the item that came next, for every
             ``prefixes`` of a training sequence; or whole ``sequences``, whose every item is a
             target.
-        frozen: what the names of weights begin with that ``train.freeze`` keeps as pre-trained.
-        own: the same of weights that are of one catalogue, or of pre-training only: they are not
+        frozen: prefixes of the names of weights that ``train.freeze`` keeps as pre-trained.
+        own: prefixes of weights that belong to one catalogue, or to pre-training only. They are not
             taken over into another run.
         by_vectors: whether scores are inner products of vectors, and :meth:`inputs` gives them.
-        data_sized: names of buffers whose size follows the data that a system was fitted to.
-        text_side: the same of weights that make vectors of text, which ``pretrain.encoder_rate``
-            slows down.
-        padded: whether it gives the same for padded histories as for packed ones, which
-            ``miracle check`` tries; without it it is given packed ones on every device.
+        data_sized: names of buffers whose size depends on the data that a system was fitted to.
+        text_side: prefixes of weights that make vectors of text; ``pretrain.encoder_rate`` slows
+            their learning down.
+        padded: whether it gives the same results for padded histories as for packed ones, which
+            ``miracle check`` tries. Without it, histories are packed on every device.
     """
 
     max_length: int | None = None
@@ -237,7 +236,7 @@ class System(nn.Module):
         return text
 
     def inputs(self, items: ItemSide) -> Tensor:
-        """Items as the tokens of a history take them: [items, w], w being the system's affair."""
+        """Items as the tokens of a history: [items, w]; the system chooses w."""
         raise NotImplementedError(f"{type(self).__name__}.inputs")
 
     def candidates(self, inputs: Tensor) -> Tensor:
@@ -344,11 +343,13 @@ class System(nn.Module):
 
     def learn_gain(self) -> None:
         """Add the weight of the learned gain; a system calls it while it is built."""
-        del self.repeat  # it stands among the weights where it is added, as in older files
+        del (
+            self.repeat
+        )  # added anew, so that it has the same place among the weights as in older files
         self.repeat = nn.Parameter(torch.zeros(()))
 
     def gain(self) -> Tensor | None:
-        """What a score gains where the history holds the item, a scalar; None: not learned."""
+        """The number that a score gains where the history holds the item; None: not learned."""
         if self.repeat is None:
             return None
         return self.repeat * (GAIN_SCALE * self.temperature)
@@ -373,9 +374,9 @@ class System(nn.Module):
     def seen_by_every_token(
         self, packed: Packed, candidates: Tensor | None = None
     ) -> HadItems | None:
-        """What each token of histories could see, with the learned gain; None if none is learned.
+        """The items that each token of histories could see; None if no gain is learned.
 
-        Itself and what came before it; users are places of tokens.
+        These are the token's own item and those before it. Users are places of tokens.
 
         Args:
             packed: the histories.
@@ -396,7 +397,7 @@ class System(nn.Module):
         Args:
             items: the catalogue.
             gain: add the learned gain, if there is one.
-            inputs: [items, w], what :meth:`inputs` gives, where it is at hand already.
+            inputs: [items, w], the result of :meth:`inputs`, if it has been computed already.
         """
         from miracle_core.systems.scorer import VectorScorer
 
@@ -432,4 +433,4 @@ class HasCapsules(Protocol):
         """
 
     def capsule_vectors(self) -> Tensor:
-        """What tells capsules apart, [C, d]."""
+        """The capsules' base vectors, [C, d]."""

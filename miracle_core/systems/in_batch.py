@@ -1,4 +1,4 @@
-"""Pre-training's loss of the next item: a batch's own targets are the candidates.
+"""The loss of the next item in pre-training: the targets of the batch are the candidates.
 
 The items of several catalogues are too many to score them all, so the targets of the other
 histories are the negatives, of whatever domain: MIRACLE's eq. 16, UniSRec's first contrast.
@@ -80,7 +80,7 @@ def next_of_the_batch(
 def together(
     names: Tensor, vectors: Tensor, processes: Processes
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The targets of all processes as candidates, as many as there are: no number is waited for.
+    """The targets of all processes as candidates, one each: nothing waits for a count.
 
     Args:
         names: int64 [histories], what tells one target from another.

@@ -1,4 +1,4 @@
-"""Systems with several vectors a user, which learn from the one that the target makes of them."""
+"""Systems with several vectors a user; in training the target makes one vector of them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SeveralInterests(System):
         raise NotImplementedError(f"{type(self).__name__}.interests")
 
     def chosen(self, vectors: Tensor, targets: Tensor, active: Tensor | None = None) -> Tensor:
-        """The one vector that a user is in training, given the item that came next.
+        """The one vector of a user in training, given the item that came next.
 
         Args:
             vectors: [n, k, d], interests as scores multiply them.

@@ -51,7 +51,7 @@ class ChunkCache:
         self._folder = cache_folder() / "text" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def read(self, texts: Sequence[str]) -> npt.NDArray[np.float16] | None:
-        """The vectors of a chunk, float16 [texts, width], or None when they are not (whole) there.
+        """The vectors of a chunk, float16 [texts, width]; None if the file is missing or damaged.
 
         Raises:
             MiracleError: the file is there but may not be read.

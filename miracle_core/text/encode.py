@@ -32,7 +32,7 @@ def encode_dataset(
     Args:
         folder: the Dataset's folder.
         encoder: the encoder, or its name as :func:`miracle_core.text.load.load_encoder` takes it.
-        progress: hears of the texts encoded.
+        progress: shows the texts encoded.
 
     Returns:
         The Dataset, opened again.

@@ -132,7 +132,7 @@ class TransformerEncoder:
 
 @contextmanager
 def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that compute alone; torch's own number of threads is afterwards as it was before."""
+    """Set torch to one thread within the block, and back to its own number afterwards."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -282,7 +282,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' own bars and reports off the screen: progress is the caller's to show."""
+    """Silence the libraries' own bars and reports: the caller shows the progress."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

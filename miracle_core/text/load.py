@@ -30,7 +30,7 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
             extra ``minilm``), a local folder, or an id on the Hugging Face Hub. ``:cls`` or
             ``:mean`` after any of the last three sets the pooling; without it the model's own
             sentence-transformers modules decide, or it is [CLS] where there are none.
-        progress: hears of a download.
+        progress: shows a download.
 
     Raises:
         InputError: no such encoder, or a model that can't be had or loaded; names ``minilm`` and
@@ -84,7 +84,7 @@ def reload_encoder(identity: EncoderIdentity, progress: Progress = SILENT) -> Te
 
     Args:
         identity: what the Dataset's manifest says of it.
-        progress: hears of a download.
+        progress: shows a download.
 
     Raises:
         InputError: it can't be had, or what bears its name now is another: the vectors of new

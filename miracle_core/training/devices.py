@@ -1,4 +1,4 @@
-"""What a training asks of its device: products in low precision."""
+"""Products in low precision, and which device can make them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 
 def grad_scaler(precision: Precision, device: torch.device) -> GradScaler:
-    """What keeps small gradients within the range of fp16; it does nothing in another precision."""
+    """Keeps small gradients within the range of fp16; inactive in other precisions."""
     return GradScaler(device.type, init_scale=FIRST_SCALE, enabled=precision == "fp16")
 
 

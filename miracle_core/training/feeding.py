@@ -51,12 +51,12 @@ class Taken:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host's on a device, without waiting for it to arrive."""
+    """Copy a tensor of the host to a device without waiting for it."""
     return pinned(tensor, device).to(device, non_blocking=True)
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor in memory that a GPU fetches from by itself; as it is for other devices."""
+    """The tensor in pinned memory, from which a GPU copies by itself; unchanged elsewhere."""
     return tensor.pin_memory() if device.type == "cuda" and tensor.is_cpu else tensor
 
 
@@ -92,11 +92,11 @@ class Resident:
         return Taken(packed, self.sequences[ends].to(torch.int64), numbers)
 
     def expect(self, chosen: Chosen) -> None:
-        """Nothing is to be made beforehand."""
+        """Do nothing: there is nothing to prepare."""
 
 
 class Ahead(Generic[Batch]):
-    """Batches made on the host, the next ones by a thread if that is wanted.
+    """Batches made on the host, optionally by a thread ahead of the step.
 
     What is made depends on the examples alone, so it is the same whether it was expected or not.
 

@@ -60,8 +60,8 @@ def finetune(
             goes on keeps its own.
         resume: go on where the run in ``out`` stopped; its own settings hold.
         overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
-        should_stop: asked after each step; true saves a checkpoint and ends.
+        listeners: called as the training goes on.
+        should_stop: called after each step; true saves a checkpoint and ends the training.
         start: what it starts from, where that is not what ``settings.pretrained`` names
             (:mod:`miracle_core.training.update`).
 
@@ -235,7 +235,7 @@ class Finetuning(Training):
         return rng.permutation(len(self.examples))
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
-        """Every item of the catalogue is a candidate (eq. 23-24), but for unsold ones."""
+        """Every item of the catalogue is a candidate (eq. 23-24), except unsold ones."""
         taken = self.batches.take(chosen).to(self.device)
         batch = Batch(
             taken.packed,
@@ -247,7 +247,7 @@ class Finetuning(Training):
         return self.system.objective(self.items, batch, processes)
 
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """The batch can be made."""
+        """Have the batch made ahead of the step."""
         self.batches.expect(chosen)
 
     def validate(self) -> Validation:
@@ -278,13 +278,13 @@ class Finetuning(Training):
         }
 
     def _part(self) -> dict[str, Any]:
-        """How many of the training examples were learned from, where some were named."""
+        """How many training examples were learned from, where only some were named."""
         if not self.part:
             return {}
         return {"few_examples": {"learned": len(self.examples), "of": self.n_every}}
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Test the best weights, if that is wanted."""
+        """Test the best weights, if ``train.test`` says so."""
         if not self.settings.train.test:
             records = self.folder.history()
             best = [each for each in records if each["epoch"] == self.position.best_epoch]
@@ -306,7 +306,7 @@ class Finetuning(Training):
 
 
 def _check_negatives(negatives: int, dataset: Dataset, competing: torch.Tensor | None) -> None:
-    """Refuse to draw more items than are not the target."""
+    """Refuse to draw more negatives than there are other items."""
     most = (dataset.n_items if competing is None else len(competing)) - 1
     if negatives > most:
         raise InputError(

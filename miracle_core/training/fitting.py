@@ -28,7 +28,7 @@ from miracle_core.training.model_card import write_model_card
 
 
 def read_parts(settings: Settings) -> tuple[Split, ...]:
-    """The parts of a split that a training reads: without ``train.test`` not the test part."""
+    """The parts of a split that a training reads; the test part only with ``train.test``."""
     return SPLITS if settings.train.test else SPLITS[:-1]
 
 

@@ -1,4 +1,4 @@
-"""Who hears how a training goes: a progress display, TensorBoard, a test."""
+"""Listeners of a training: a progress display, TensorBoard, a test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Listener:
-    """Hears of a training's events. Each method does nothing here; override what matters."""
+    """Is called at a training's events. Each method does nothing here; override those you need."""
 
     def transferred(self, report: dict[str, Any]) -> None:
         """Weights were taken over from another run; ``report`` is its ``transfer.json``."""
@@ -49,7 +49,7 @@ class TensorBoard(Listener):
         self.folder = folder
 
     def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
-        """Open an event file; not before, for only now is there a run folder."""
+        """Open an event file. Before this call there is no run folder to put it in."""
         # Imported here: TensorBoard takes about a second to import.
         from torch.utils.tensorboard import SummaryWriter
 

@@ -50,8 +50,8 @@ def pretrain(
         resume: go on where the run in ``out`` stopped; its own settings hold, and the Datasets must
             be where they were.
         overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
-        should_stop: asked after each step; true saves a checkpoint and ends.
+        listeners: called as the training goes on.
+        should_stop: called after each step; true saves a checkpoint and ends the training.
 
     Returns:
         What ``result.json`` holds.
@@ -137,7 +137,7 @@ class Pretraining(Training):
             self.frequencies = torch.from_numpy(shares).to(self.device)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What makes vectors of text learns at a rate of its own."""
+        """Weights that make vectors of text have a learning rate of their own."""
         train, pretrain = self.settings.train, self.settings.pretrain
         named = list(self.system.named_parameters())
         slow = [p for name, p in named if name.startswith(self.system.text_side)]
@@ -166,7 +166,7 @@ class Pretraining(Training):
         return self.system.pretrain_objective(items, batch, processes)
 
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """The batch can be made, and its text read."""
+        """Have the batch made ahead of the step, its text read."""
         self.batches.expect(chosen)
 
     def _made(self, chosen: npt.NDArray[np.int64]) -> tuple[Taken, Tensor, Tensor]:
@@ -218,7 +218,7 @@ class Pretraining(Training):
         }
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Nothing: test items are for what comes after."""
+        """Add nothing: the test items belong to the fine-tuning."""
 
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""

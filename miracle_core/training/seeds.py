@@ -46,7 +46,7 @@ def finetune_seeds(
         settings: the whole run.
         out: the folder of the runs.
         seeds: how many, at least two.
-        resume: go on: runs that are done stay, one that was stopped goes on, others are begun.
+        resume: go on: finished runs stay, a stopped one goes on, the others begin.
         overwrite: replace the runs that are in ``out`` already.
         train: trains one run; None trains silently.
 

@@ -84,7 +84,7 @@ class SelfSupervised(Training):
         return self._asked(self.batches, chosen, self.position.epoch + 1, processes)
 
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """The batch can be made."""
+        """Have the batch made ahead of the step."""
         self.batches.expect(chosen)
 
     def _fed(self, examples: Examples) -> Resident | Ahead[Taken]:
@@ -134,7 +134,7 @@ class SelfSupervised(Training):
         }
 
     def conclude(self, result: dict[str, Any], listeners: Sequence[Listener]) -> None:
-        """Nothing: test items are for what comes after."""
+        """Add nothing: the test items belong to the fine-tuning."""
 
     def write_card(self, result: dict[str, Any]) -> None:
         """Write the model card."""

@@ -69,9 +69,9 @@ def run_recipe(
         resume: go on: stages that are done stay, one that was cut off goes on, others begin.
         overwrite: replace an earlier recipe's folder.
         train: trains one stage; None trains silently.
-        begins: told of each stage that is done now (not of those that stay).
-        note: told what a person should hear of an evaluation.
-        progress: told of an evaluation's users.
+        begins: called with each stage that is done now, not with those that stay.
+        note: called with what a person should read about an evaluation.
+        progress: shows an evaluation's users.
 
     Returns:
         What ``result.json`` holds; where a stage was interrupted, with the stages so far.
@@ -237,7 +237,7 @@ def _check_data(recipe: Recipe, out: Path, *, resume: bool) -> None:
 
 
 def _check_start(settings: Settings, dataset: Dataset, recipe: Recipe, own: list[Path]) -> None:
-    """Refuse a run that can't be started from, or one to come that will not know the catalogue."""
+    """Refuse a run that can't be started from, or a coming one that will not know the catalogue."""
     start = Path(settings.pretrained).resolve()
     made = {folder.resolve(): stage for folder, stage in zip(own, recipe.stages, strict=True)}
     if start not in made:
@@ -250,7 +250,7 @@ def _check_start(settings: Settings, dataset: Dataset, recipe: Recipe, own: list
 
 
 def _check_outside(stage: Stage, out: Path, own: list[Path]) -> None:
-    """Refuse to read from the folder that the recipe writes, but what its own stages leave."""
+    """Refuse to read from the recipe's own folder, except what its stages leave there."""
     named = [stage.evaluation.data] if stage.evaluation is not None else []
     if stage.settings is not None:
         named += [stage.settings.data, *stage.settings.datasets, stage.settings.pretrained]

@@ -189,7 +189,7 @@ class Training(ABC):
         self.processes.on_first(lambda: self.folder.write_history(done))
 
     def run(self, listeners: Sequence[Listener], should_stop: Callable[[], bool]) -> dict[str, Any]:
-        """Train until the epochs are done, validation stops rising, or ``should_stop``."""
+        """Train until the epochs are done, validation stops rising, or ``should_stop`` says so."""
         keep_freed_memory()
         train, position = self.settings.train, self.position
         if not self.processes.first:

@@ -131,7 +131,7 @@ class Beginning(Pretrained):
         )
 
     def _moved(self, old: Tensor, fresh: Tensor) -> Tensor:
-        """A table of items with the old rows at the items' new places; the tail is of no item."""
+        """A table of items, old rows at their new places; rows after the items are the old ones."""
         found = fresh.clone()
         rows = torch.from_numpy(self.rows)
         known = rows >= 0
@@ -141,7 +141,7 @@ class Beginning(Pretrained):
 
 
 def _tables_of_items(settings: Settings, system: System, n_items: int) -> set[str]:
-    """The names of weights with a row an item: those that one item more makes a row longer."""
+    """The names of weights with a row an item, found by building a system with one item more."""
     mine = system.state_dict()
     text = None
     if "text" in settings.spec.needs:
@@ -207,7 +207,7 @@ def update(
             in ``out``.
         overwrite: replace a run that is in ``out`` already.
         train: trains, as :func:`finetune` does; the command line shows how it goes.
-        progress: hears of the ranking before and after it.
+        progress: shows the ranking before and after it.
 
     Raises:
         InputError: no run to go on from, data that it can't read (another encoder, no item of it),

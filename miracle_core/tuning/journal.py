@@ -1,4 +1,4 @@
-"""The file that an Optuna study is kept in: one that several processes and kills leave whole."""
+"""The file of an Optuna study, which stays whole under several processes and kills."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class JournalLock:
 
 
 def remove_torn_end(path: Path) -> None:
-    """Cut a file of lines behind its last whole line."""
+    """Cut a file of lines after its last whole line."""
     if not path.is_file():
         return
     with path.open("rb+") as file:

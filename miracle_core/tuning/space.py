@@ -1,4 +1,4 @@
-"""What a study searches: a system's own space less what the person has fixed."""
+"""What a study searches: the system's space without the settings that were fixed."""
 
 from __future__ import annotations
 

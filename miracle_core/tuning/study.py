@@ -83,10 +83,10 @@ def tune(
     Args:
         settings: where the search begins: its values are the first trial's.
         out: the study's folder.
-        trials: how many the study has in the end, those of before and of other processes included.
+        trials: how many the study is to have, with earlier ones and those of other processes.
         fixed: settings that are not searched, by dotted name.
         train: trains one run; None trains silently.
-        begins: hears of each trial of this process, and how many there are to be.
+        begins: called with each trial of this process, and how many there are to be.
 
     Returns:
         What ``miracle tune --json`` prints: ``status`` is ``finished``, ``interrupted``, or

@@ -293,3 +293,24 @@ def test_pandas_is_imported_when_a_table_is_asked_for() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "False\n"
+
+
+def test_a_notebook_shows_a_dataset_as_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user_id": ["a"] * 3, "item_id": ["x", "y", "x"]})
+    frame["title"] = ["<script>alert(1)</script> Glove <b>", "Tape & Co < 3", ""]
+    frame.loc[2, "title"] = frame.loc[0, "title"]
+    frame["shelf"] = "red"
+    dataset = Dataset.from_frame(
+        frame,
+        tmp_path / "data",
+        title="title",
+        attributes="shelf",
+        name="<img src=x>",
+        settings=PrepareSettings(k_core=0),
+    )
+    shown = dataset._repr_html_()
+    assert "<script" not in shown and "<img" not in shown and "<b>" not in shown
+    assert "&lt;img src=x&gt;" in shown and "Tape &amp; Co" in shown
+    for row in ("<th>users</th><td>1<", "<th>items</th><td>2<", "<td>leave-one-out<"):
+        assert row in shown
+    assert "<th>text vectors</th><td>none<" in shown and "<th>attributes</th><td>shelf<" in shown

@@ -43,7 +43,7 @@ def read(
         format: a key of :data:`FORMATS`, or ``auto``: told by looking into the files.
         paths: the files, or a folder where the format allows one.
         options: how to read them; None takes the defaults.
-        progress: hears of each file.
+        progress: shows each file.
 
     Raises:
         InputError: an unknown format, or anything in the files that can't be read, with its place.

@@ -162,7 +162,7 @@ def typed_rows(
         required: columns that must be there.
         optional: columns to keep where they are there.
         skips: counts broken rows, if these may be left out.
-        progress: hears of the rows.
+        progress: shows the rows.
         separator: what stands between fields, where it is not a tab.
 
     Raises:
@@ -176,7 +176,7 @@ def typed_rows(
 
 
 def _require(types: Mapping[str, str], required: Sequence[str], place: str) -> None:
-    """Refuse a header without a column; it is looked at with its types, as it was written."""
+    """Refuse a header that lacks a column; the message shows its types, as written."""
     for name in required:
         if name not in types:
             written = [f"{column}:{kind}" if kind else column for column, kind in types.items()]

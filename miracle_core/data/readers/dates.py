@@ -1,4 +1,4 @@
-"""Ways to write a date or a time; each reads a whole column, and what is not of its kind is null.
+"""Ways to write a date or a time. Each reads a whole column; values of another kind become null.
 
 A column has one way. Within it a date may stand beside a date with a time, and times of several
 zones beside each other: all become microseconds since 1970 in UTC. A time without a zone is UTC.

@@ -165,7 +165,7 @@ def read_rows(
             bytes that are not UTF-8), if these may be left out.
         coded: columns of ids that come many times: as Enum, which takes a tenth of the memory.
         whole: columns of whole numbers: as Int64 if all of them are, else as text like the others.
-        progress: hears of the rows, block by block.
+        progress: shows the rows, block by block.
 
     Raises:
         InputError: no rows, or one that can't be read, with the line.

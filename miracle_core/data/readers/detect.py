@@ -1,4 +1,4 @@
-"""Which format files are in, told by what is in them."""
+"""Which format files are in, found by looking into them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def detect(paths: Sequence[Path], options: ReadOptions) -> str:
 
 
 def _one(raw: RawFile, options: ReadOptions) -> str | None:
-    """The format of one file; None where nothing tells.
+    """The format of one file; None where it can't be told.
 
     Raises:
         InputError: a file of text that can't be read as what it seems to be.

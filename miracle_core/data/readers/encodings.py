@@ -1,4 +1,4 @@
-"""Which files are not the text we read, told by their beginning."""
+"""Files that are not UTF-8 text, recognised by their first bytes."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _texts(names: Sequence[Any], options: ReadOptions, place: str) -> list[str]:
 def _table(
     frame: Any, place: str, wanted: Sequence[str], ids: Sequence[str], typed: str | None
 ) -> Table:
-    """The wanted columns, as text but for a ``typed`` one.
+    """The wanted columns, as text except a ``typed`` one.
 
     Raises:
         InputError: a column that can't be read, or no rows.

@@ -1,4 +1,4 @@
-"""Ids as they are written: whole numbers that became floats, and ids that are all but equal."""
+"""Ids as they are written: whole numbers that became floats, and ids that are nearly equal."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _refuse_both(
 
 
 def alike_notes(kind: str, ids: pl.Series) -> list[str]:
-    """What to tell of ids that look like another: but for case or spaces, or as a number.
+    """Notes on ids that differ from another one in case, spaces or as written numbers only.
 
     Args:
         kind: ``user`` or ``item``.

@@ -1,4 +1,4 @@
-"""What a file of JSON lines holds, told by its first lines, and why there is none to tell by."""
+"""What a file of JSON lines holds, found in its first lines, or why they hold no object."""
 
 from __future__ import annotations
 

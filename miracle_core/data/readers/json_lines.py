@@ -69,7 +69,7 @@ def read_json_lines(
             or ``texts`` (a text, a list of texts or a list of these), joined by spaces. A field
             that is missing or null is null.
         skips: whether broken lines may be left out, and the count of those that were.
-        progress: hears of each line.
+        progress: shows each line.
 
     Raises:
         InputError: a line that is not an object, or a field of the wrong kind, with

@@ -148,7 +148,7 @@ DAMAGE = (
 
 
 class _Guarded(io.RawIOBase):
-    """An unpacking stream whose troubles are InputErrors, and that has an end.
+    """An unpacking stream that raises InputErrors and is read no further than its limit.
 
     Args:
         raw: the file, for messages.

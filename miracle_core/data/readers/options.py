@@ -27,7 +27,7 @@ _FLAGS = {
 
 
 class ReadOptions(BaseModel):
-    """Options of the readers. A format refuses those that it has no use for.
+    """Options of the readers. A format refuses options that it does not use.
 
     Attributes:
         name: what the data set is called; None takes the source's own name.
@@ -44,8 +44,8 @@ class ReadOptions(BaseModel):
         no_text: items have ids only; of a ``table`` and of ``atomic`` files.
         rating: the column of ratings of a ``table``; other formats know theirs.
         order: which comes first in a file of ratings without a header, user or item; None looks.
-        separator: what stands between the fields of delimited text, where it is not what files of
-            the kind have: a character, or ``tab``, ``space``. Files whose first line doesn't hold
+        separator: what separates the fields of delimited text, where it is not the usual one of
+            such files: a character, or ``tab``, ``space``. Files whose first line doesn't hold
             it keep the usual one.
         recipe: a named set of filters of the format (:mod:`miracle_core.data.recipes`), or none.
         with_ratings: read the ratings too (a preparation asks for them).
@@ -73,7 +73,7 @@ class ReadOptions(BaseModel):
     on_error: Literal["stop", "skip"] = "stop"
 
     def refuse_all_but(self, format: str, *known: str) -> None:
-        """Refuse options that a format has no use for.
+        """Refuse options that a format does not use.
 
         Raises:
             InputError: naming those that were given and aren't ``known``.

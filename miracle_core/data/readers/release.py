@@ -45,7 +45,7 @@ class Form:
     kinds: Mapping[str, Kind]
 
     def match(self, objects: Sequence[Mapping[str, Any]]) -> str | None:
-        """``events`` or ``items``, whichever some objects of a file are; None for neither.
+        """``events`` or ``items``, by the objects of a file; None if they are neither.
 
         One object may lack a field (a title, mostly), so all of them are looked at.
         """
@@ -223,7 +223,7 @@ def _timed(events: pl.DataFrame, found: Sorted, skips: Skips) -> pl.DataFrame:
 
 
 def _merged(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, list[dict[str, Any]]]:
-    """Of equal ratings the first, in which rows they were, and what that step left."""
+    """The first of equal ratings, the rows of those kept, and the counts after this step."""
     rows = pl.int_range(events.height, dtype=pl.Int64, eager=True).alias("row")
     first = events.select(
         pl.struct("user_id", "item_id", "rating", "time").is_first_distinct()
@@ -237,6 +237,6 @@ def _merged(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, list[dict[st
 
 
 def name_of(files: Sequence[RawFile]) -> str:
-    """What a release's own files call it: their name less what says they are reviews or items."""
+    """The release's name: that of its files, without the part that says reviews or items."""
     name = files[0].name.split(".")[0]
     return re.sub(r"^(meta|ratings|reviews)_|(_\d+|_reviews|-ratings)$", "", name) or name

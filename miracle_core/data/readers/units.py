@@ -1,4 +1,4 @@
-"""The units in which times count since 1970, told by their size."""
+"""The units in which times count since 1970, found by the size of the numbers."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class SelfAttention(nn.Module):
         self.heads = nn.Parameter(torch.randn(interests, inner) / math.sqrt(inner))
 
     def logits(self, tokens: Tensor, packed: Packed) -> Tensor:
-        """What the softmax over a history's items is of, [tokens, K]."""
+        """The logits of the softmax over a history's items, [tokens, K]."""
         placed = tokens + F.embedding(packed.positions, self.position)
         return torch.tanh(placed @ self.hidden.T) @ self.heads.T
 

@@ -45,7 +45,7 @@ class GroupTrace:
 
 @dataclass(frozen=True)
 class CapsuleOutput:
-    """What the capsule network says of a batch.
+    """The capsule network's result for a batch.
 
     Attributes:
         interests: the active interests.
@@ -282,7 +282,7 @@ def _gather_interests(sums: list[Tensor], traces: list[GroupTrace]) -> Interests
 
 
 def _all_places(sums: list[Tensor], traces: list[GroupTrace]) -> Interests:
-    """All slots of a padded batch, those of no capsule among them: these are vectors of 0."""
+    """All slots of a padded batch; slots without a capsule are vectors of 0."""
     ((z,), (trace,)) = sums, traces
     n, k = trace.slots.shape
     users = torch.arange(n, device=z.device)

@@ -23,7 +23,7 @@ def interest_contrast(
     processes: Processes = ALONE,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """l_i: each interest is to know itself again among all when items are masked (eq. 15).
+    """l_i: each interest is to be found again among all when items are masked (eq. 15).
 
     Row i of both is the interest of one (user, capsule) that a masked item activates. The mean over
     the rows, so that its weight means the same in every batch; exactly 0 for one row, and 0 for

@@ -1,4 +1,4 @@
-"""Systems that say the same to every user: popularity, and a random order."""
+"""Systems with the same list for every user: popularity, and a random order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the text encoder knows by itself: an item is as good as its text is near to one had."""
+"""Nearness of text, without learning: the cosine with the nearest item of the history."""
 
 from __future__ import annotations
 

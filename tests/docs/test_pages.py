@@ -1,0 +1,169 @@
+"""What pages quote, name and tell a reader to type is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import threading
+import urllib.request
+from http.server import HTTPServer
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+
+from docs import make_reference
+from miracle_cli.main import main
+from miracle_core.data.writing import write_dataset
+from miracle_core.experiments.definition import library
+from tests.docs.pages import DOCS, blocks
+from tests.support.runs import other_shop, tiny_run, tiny_shop
+
+ROOT = DOCS.parent
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def quoted(text: str) -> list[str]:
+    """Messages that the page of troubleshooting explains: its headings in code."""
+    return re.findall(r"^### `(.+)`$", text, re.MULTILINE)
+
+
+def told() -> list[str]:
+    """Messages of the sources, errors and others that say what is wrong."""
+    own = [each.what for each in make_reference.told(ROOT)]
+    main_file = (ROOT / "miracle_cli" / "main.py").read_text(encoding="utf-8")
+    return own + [re.sub(r"\{[^}]+\}", "...", text) for text in re.findall(r'f"(.+?)"', main_file)]
+
+
+def test_messages_are_those_of_the_code() -> None:
+    text = page("troubleshooting.md")
+    known = told()
+    messages = quoted(text)
+    assert len(messages) > 25
+    for message in [*messages, "a bug: ..."]:
+        assert any(message in each for each in known), message
+    assert not any("this message is nowhere" in each for each in known)
+
+
+def test_options_that_pages_name_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", make_reference.commands()))
+    others = {"--nproc-per-node", "--index-url", "--logdir", "--install-completion"}
+    known |= others | {"--show-completion", "--version", "--debug", "--help"}
+    for name in (
+        "quickstart",
+        "shop",
+        "research",
+        "paper",
+        "serving",
+        "troubleshooting",
+        "devices",
+    ):
+        for option in set(re.findall(r"--[a-z][a-z-]+", page(f"{name}.md"))):
+            assert option in known, f"{name}.md names {option}"
+
+
+def test_code_that_the_method_names_is_there() -> None:
+    text = page("method.md")
+    paths = re.findall(r"`((?:miracle_core|tests)/[\w/.]+)`", text)
+    assert len(paths) > 8
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    sources = "".join(file.read_text() for file in (ROOT / "miracle_core").rglob("*.py"))
+    for name in re.findall(r"`([A-Z]\w+|[a-z]+_[a-z_]+)`", text):
+        assert re.search(rf"\b(class|def) {name}\b", sources), name
+
+
+def test_each_table_of_the_paper_has_a_command_that_plans_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_shop(tmp_path / "data/scientific")
+    for size, name in enumerate(("online-retail", "food", "home"), 18):
+        other_shop(tmp_path / "data" / name, items=size, name=name)
+    commands = re.findall(r"`(miracle experiment .+)` \|$", page("paper.md"), re.MULTILINE)
+    named = [shlex.split(command)[2] for command in commands]
+    assert set(named) == set(library()) - {"heads"}
+    for command in commands:
+        extra = [] if "table1" in command else ["--dry-run", "--json"]
+        capsys.readouterr()
+        assert main([*shlex.split(command)[1:], *extra]) == 0, command
+        if extra:
+            plan = json.loads(capsys.readouterr().out)
+            assert plan["runs"], command
+
+
+def test_the_service_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run(tmp_path)
+    (code,) = [block.text for block in blocks("serving.md") if block.title == "serve.py"]
+    monkeypatch.setattr(sys, "argv", ["serve.py", str(run), "0"])
+    names: dict[str, object] = {"__name__": "served"}
+    exec(compile(code, "serve.py", "exec"), names)
+    server = HTTPServer(("127.0.0.1", 0), names["Handler"])  # type: ignore[arg-type]
+    monkeypatch.setattr(names["Handler"], "log_message", lambda *_: None)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        good = {"history": ["I03", {"title": "Vinyl Glove"}], "top_k": 4}
+        with urllib.request.urlopen(address, json.dumps(good).encode(), timeout=60) as answer:
+            items = json.load(answer)["items"]
+        assert len(items) == 4 and {"item_id", "score", "interest"} == set(items[0])
+        for bad in ({"history": ["nobody"]}, {}, {"history": 3}, []):
+            with pytest.raises(HTTPError) as refused:
+                urllib.request.urlopen(address, json.dumps(bad).encode(), timeout=60)
+            assert refused.value.code == 400
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_weekly_script_stops_where_the_run_is_worse(tmp_path: Path) -> None:
+    """Run by a shell, with a program in place of miracle that notes its words."""
+    (script,) = [block.text for block in blocks("serving.md") if block.title == "weekly.sh"]
+    (tmp_path / "weekly.sh").write_text(script)
+    program = tmp_path / "bin/miracle"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$*" >> called\n[ "$1" != "$FAILS" ]\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    called = tmp_path / "called"
+    path = f"{program.parent}:{os.environ['PATH']}"
+
+    def weekly(fails: str) -> tuple[int, list[list[str]]]:
+        called.unlink(missing_ok=True)
+        done = subprocess.run(
+            ["bash", "weekly.sh"], cwd=tmp_path, env={"PATH": path, "FAILS": fails}, check=False
+        )
+        return done.returncode, [line.split() for line in called.read_text().splitlines()]
+
+    code, lines = weekly("nothing")
+    assert (code, [words[0] for words in lines]) == (
+        0,
+        ["preprocess", "data", "update", "recommend"],
+    )
+    code, lines = weekly("update")
+    assert code == 1 and lines[-1][0] == "update"
+    known = set(re.findall(r"--[a-z][a-z-]+", make_reference.commands()))
+    assert {word for words in lines for word in words if word.startswith("--")} <= known
+
+
+def test_the_files_of_a_dataset_are_those_of_the_page(tmp_path: Path) -> None:
+    part = page("files.md").partition("## A Dataset folder")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w.]+\.(?:npy|parquet|json))`", part))
+    source = Path(write_dataset.__code__.co_filename).read_text(encoding="utf-8")
+    tiny_shop(tmp_path / "data", attributes=True)
+    left = {
+        re.sub(r"features\..+\.npy", "features.NAME.npy", f.name)
+        for f in (tmp_path / "data").iterdir()
+    }
+    assert left - named == set()
+    assert named - left == {"times.npy", "cuts.npy"}
+    assert '"times.npy"' in source and '"cuts.npy"' in source
