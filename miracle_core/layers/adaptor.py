@@ -199,6 +199,8 @@ class _GatedExperts(torch.autograd.Function):
 
 def _blocks(items: int, weight: Tensor) -> list[slice]:
     """Rows that are taken together; where launches count, as many as may be kept."""
+    if isinstance(items, torch.SymInt):
+        return [slice(0, items)]  # an export: how many there will be is not known
     size = BLOCK_ROWS
     if at_once(weight):
         size = max(_GatedExperts.KEEP_ELEMENTS // weight[0].numel(), BLOCK_ROWS)

@@ -43,8 +43,8 @@ class Interests:
         Args:
             vectors: [users, d], in the order of the packed histories.
         """
-        users = torch.arange(len(vectors), device=vectors.device)
-        return cls(vectors, torch.zeros_like(users), users, ((1, len(vectors)),))
+        users = torch.arange(vectors.shape[0], device=vectors.device)
+        return cls(vectors, torch.zeros_like(users), users, ((1, vectors.shape[0]),))
 
     def replace_vectors(self, vectors: Tensor) -> Interests:
         """The same interests with other vectors [interests, d]; ``raw`` are these."""
