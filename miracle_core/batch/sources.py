@@ -259,11 +259,11 @@ def _once(document: tuple[str, str, str], given: set[str]) -> _Asked:
         return _Asked(where, place, error)
     user_id = place if request.user_id is None else request.user_id
     if user_id in given:
-        error = InputError(
+        twice = InputError(
             f"user {user_id!r} is named twice",
             remedy="name it once; two histories of one user need two names",
         )
-        return _Asked(where, user_id, error)
+        return _Asked(where, user_id, twice)
     given.add(user_id)
     return _Asked(where, user_id, request)
 

@@ -183,7 +183,8 @@ def _write(
         )
     assert program is not None
     # Each node says where in the code it comes from, with this machine's paths.
-    for graph in (program.model.graph, *program.model.functions.values()):
+    graphs: list[Any] = [program.model.graph, *program.model.functions.values()]
+    for graph in graphs:
         for node in graph.all_nodes():
             node.metadata_props.clear()
     program.save(str(path))
