@@ -129,7 +129,7 @@ def write_history(scorer: VectorScorer, max_length: int, path: Path) -> float:
         The largest difference to the run's interests over histories of every length.
 
     Raises:
-        MiracleError: it is more than :data:`TOLERANCE`.
+        MiracleError: it is more than :data:`TOLERANCE`, or the system can't be traced.
     """
     inputs = scorer.inputs.detach().float().cpu().clone()
     model = History(scorer.system, inputs, max_length)
@@ -169,18 +169,25 @@ def _write(
     free: dict[int, str],
     path: Path,
 ) -> None:
-    """Trace a network and write it; ``free`` are the axes of any size."""
+    """Trace a network and write it; ``free`` are the axes of any size.
+
+    Raises:
+        MiracleError: it can't be traced, or with a fixed size alone.
+    """
     sizes = {axis: torch.export.Dim(name) for axis, name in free.items()}
     with _quietly(), few_launches():
-        program = torch.onnx.export(
-            model.eval(),
-            (example,),
-            dynamo=True,
-            dynamic_shapes={given: sizes},
-            input_names=[given],
-            output_names=names,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                model.eval(),
+                (example,),
+                dynamo=True,
+                dynamic_shapes={given: sizes},
+                input_names=[given],
+                output_names=names,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise _refused(path, str(error).strip().splitlines()[0]) from error
     assert program is not None
     # Each node says where in the code it comes from, with this machine's paths.
     graphs: list[Any] = [program.model.graph, *program.model.functions.values()]
@@ -188,6 +195,20 @@ def _write(
         for node in graph.all_nodes():
             node.metadata_props.clear()
     program.save(str(path))
+    # Where a size can't be free, the exporter takes the example's without a word.
+    shape = _session(path).get_inputs()[0].shape
+    fixed = [name for axis, name in free.items() if isinstance(shape[axis], int)]
+    if fixed:
+        path.unlink()
+        raise _refused(path, f"its form fixes the {fixed[0]} (sizes are to come from shape)")
+
+
+def _refused(path: Path, why: str) -> MiracleError:
+    return MiracleError(
+        f"{path.name} can't be made of this system: {why}",
+        where="--to onnx",
+        remedy="export its vectors: --to numpy or faiss",
+    )
 
 
 @contextmanager

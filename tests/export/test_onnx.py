@@ -131,3 +131,19 @@ def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
     assert len(told) == 10
     done = run(tmp_path / "out", "together", "I03", "nothing")
     assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 1
+
+
+def test_a_form_that_fixes_the_number_of_histories_is_refused(tmp_path: Path) -> None:
+    """``len`` of a tensor is a number and not a size: the batch would be the example's for ever."""
+    system = system_of("sasrec", {}, torch.float32)
+    scorer = system.scorer(side(torch.float32))
+    encode = type(system).encode
+
+    class Fixed(type(system)):  # type: ignore[misc]
+        def encode(self, tokens: torch.Tensor, packed: Any) -> Any:
+            return encode(self, tokens, packed) if len(packed.order) else None
+
+    system.__class__ = Fixed
+    with pytest.raises(MiracleError, match="made of this system: its form fixes the batch"):
+        onnx.write_history(scorer, LONGEST, tmp_path / "history.onnx")
+    assert not list(tmp_path.iterdir())
