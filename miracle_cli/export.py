@@ -23,9 +23,9 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            metavar="numpy|faiss|huggingface",
-            help="Vectors and histories as arrays; an index of faiss beside them; or weights, "
-            "config.json and a card.",
+            metavar="numpy|faiss|onnx|huggingface",
+            help="Vectors and histories as arrays; an index of faiss beside them; networks that "
+            "onnxruntime runs; or weights, config.json and a card.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; an export there is replaced.")],
@@ -36,7 +36,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a run as files that need nothing of this package, with a script that uses them."""
-    targets = ("numpy", "faiss", "huggingface")
+    targets = ("numpy", "faiss", "onnx", "huggingface")
     if to not in targets:
         raise InputError(
             "is nothing to export to",

@@ -15,6 +15,7 @@ from miracle_cli.output import bar, message, print_fields, print_json, print_tab
 from miracle_cli.recommend_many import Asking, OnError, recommend_many
 from miracle_cli.rules import (
     Allow,
+    Boost,
     Deny,
     DiverseBy,
     Diversity,
@@ -102,6 +103,7 @@ def recommend(
     deny: Deny = None,
     where: Where = None,
     mute: Mute = None,
+    boost: Boost = None,
     min_strength: MinStrength = None,
     quota: Quota = None,
     diversity: Diversity = None,
@@ -141,7 +143,7 @@ def recommend(
     in the order typed. With --users or --history lists are written for many at once.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
-    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
+    rules = rules_of(allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
     if users is not None or history is not None or out is not None:
         one = {"--title": title, "--item": item, "--user": user}
         flags = {"--held-out": held_out, "--index": index}
@@ -297,6 +299,7 @@ def _recommended(item: Recommended, named: bool) -> dict[str, Any]:
         **winner,
         "contributions": list(item.contributions),
         "repeat": item.repeat,
+        "boost": item.boost,
     }
 
 

@@ -33,6 +33,13 @@ Mute = Annotated[
     list[int] | None,
     typer.Option(metavar="CAPSULE", help="An interest that doesn't count (repeatable)."),
 ]
+Boost = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CAPSULE=NUMBER",
+        help="Add this to the scores that an interest gives; below 0 it counts less (repeatable).",
+    ),
+]
 MinStrength = Annotated[
     float | None,
     typer.Option(min=0.0, help="Interests that are weaker don't count (0 to 1)."),
@@ -56,6 +63,7 @@ def rules_of(
     deny: Path | None,
     where: list[str] | None,
     mute: list[int] | None,
+    boost: list[str] | None,
     min_strength: float | None,
     quota: int | None,
     diversity: float | None,
@@ -71,6 +79,7 @@ def rules_of(
         "deny": None if deny is None else _ids(deny, "--deny"),
         "where": _values(where) if where else None,
         "mute": tuple(mute) if mute else None,
+        "boost": _boosts(boost) if boost else None,
         "min_strength": min_strength,
         "quota": quota,
         "diversity": diversity,
@@ -82,6 +91,31 @@ def rules_of(
     from miracle_core.ranking.rules import Rules
 
     return Rules.make(**asked)
+
+
+def words_of(
+    allow: Path | None,
+    deny: Path | None,
+    where: list[str] | None,
+    mute: list[int] | None,
+    boost: list[str] | None,
+    min_strength: float | None,
+    quota: int | None,
+    diversity: float | None,
+    diverse_by: str | None,
+) -> list[str]:
+    """The options as another command of the same takes them, wherever it runs."""
+    several = {"--where": where, "--mute": mute, "--boost": boost}
+    single = {
+        "--allow": None if allow is None else as_path(allow).absolute(),
+        "--deny": None if deny is None else as_path(deny).absolute(),
+        "--min-strength": min_strength,
+        "--quota": quota,
+        "--diversity": diversity,
+        "--diverse-by": diverse_by,
+    }
+    words = [f"{option}={value}" for option, given in several.items() for value in given or ()]
+    return words + [f"{option}={value}" for option, value in single.items() if value is not None]
 
 
 def _ids(path: Path, option: str) -> tuple[str, ...]:
@@ -97,6 +131,21 @@ def _ids(path: Path, option: str) -> tuple[str, ...]:
     if not ids:
         raise InputError("holds no id", where=f"{option} {path}", remedy="write one id a line")
     return ids
+
+
+def _boosts(boost: Iterable[str]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for text in boost:
+        capsule, _, number = text.partition("=")
+        try:
+            found[int(capsule)] = float(number)
+        except ValueError as error:
+            raise InputError(
+                "is no capsule and number",
+                where=f"--boost {text}",
+                remedy="write CAPSULE=NUMBER, such as 7=0.1",
+            ) from error
+    return found
 
 
 def _values(where: Iterable[str]) -> dict[str, tuple[str, ...]]:

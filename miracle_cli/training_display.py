@@ -56,6 +56,11 @@ class Display(Listener):
                 f"  items: {items['kept']:,} kept by their ids, {items['new']:,} new, "
                 f"{items['gone']:,} gone"
             )
+        if values := report.get("values"):
+            message(
+                f"  values of attributes: {values['kept']:,} kept, {values['new']:,} new, "
+                f"{values['gone']:,} gone"
+            )
         for name, (there, here) in report["settings"].items():
             message(f"  {name}: {there!r} there, {here!r} here")
 

@@ -13,6 +13,7 @@ from miracle_cli.device import Device
 from miracle_cli.output import message
 from miracle_cli.rules import (
     Allow,
+    Boost,
     Deny,
     DiverseBy,
     Diversity,
@@ -21,6 +22,7 @@ from miracle_cli.rules import (
     Quota,
     Where,
     rules_of,
+    words_of,
 )
 from miracle_core.errors import InputError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
@@ -51,6 +53,7 @@ def tui(
     deny: Deny = None,
     where: Where = None,
     mute: Mute = None,
+    boost: Boost = None,
     min_strength: MinStrength = None,
     quota: Quota = None,
     diversity: Diversity = None,
@@ -70,13 +73,10 @@ def tui(
         from miracle_core.devices import device_named
 
         device_named(device)
-    rules = rules_of(allow, deny, where, mute, min_strength, quota, diversity, diverse_by)
-    if rules is not None and (run is None or web):
-        raise InputError(
-            "rules are of one run in this terminal",
-            where="miracle tui",
-            remedy="name a RUN and leave --web out",
-        )
+    asked = (allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
+    rules = rules_of(*asked)
+    if rules is not None and run is None:
+        raise InputError("rules are of one run", where="miracle tui", remedy="name a RUN")
     source = None if run is None else Source(run, data, rules=rules)
     if web:
         from tui.web import serve
@@ -88,7 +88,7 @@ def tui(
                 "Whoever has the address with its token controls the explorer: it reads this "
                 "machine's run folders and writes exports."
             )
-        serve(source, host, port, _tell_addresses, device)
+        serve(source, host, port, _tell_addresses, device, words_of(*asked))
         return
     from tui.app import ExplorerApp
     from tui.engine import load_recommender

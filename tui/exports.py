@@ -48,6 +48,7 @@ def exploration_json(exploration: Exploration) -> dict[str, Any]:
                 **({"capsule": item.capsule, "scores": item.scores} if named else {}),
                 "contributions": item.contributions,
                 "repeat": item.repeat,
+                "boost": item.boost,
             }
             for item in exploration.listed
         ],

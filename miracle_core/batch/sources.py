@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import numpy as np
 
-from miracle_core.batch.requests import parsed
+from miracle_core.batch.requests import Request, parsed
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
 from miracle_core.paths import as_path
@@ -155,9 +155,12 @@ def json_requests(
         text = stream if path is None or stream is not None else _opened(path)
         name = "standard input" if path is None else str(path)
         assert text is not None
+        given: set[str] = set()
         for number, chosen in enumerate(_batched(_documents(name, text), PART)):
+            # Another process's part names users, too.
+            requests = [_once(document, given) for document in chosen]
             if wanted(number):
-                yield _of_requests(recommender, number, chosen)
+                yield _of_requests(recommender, number, requests)
 
     key = None if path is None else f"requests {sha256_file(path)}"
     return Source(key, None, parts)
@@ -232,23 +235,53 @@ def _of_users(
     )
 
 
-def _of_requests(
-    recommender: Recommender, number: int, documents: Iterable[tuple[str, str, str]]
-) -> Part:
+@dataclass(frozen=True)
+class _Asked:
+    """A request that was read.
+
+    Attributes:
+        where: its place.
+        user_id: whose list it is.
+        request: what it says, or what is wrong with it.
+    """
+
+    where: str
+    user_id: str
+    request: Request | InputError
+
+
+def _once(document: tuple[str, str, str], given: set[str]) -> _Asked:
+    """Read a request; its user is added to those who have one, and has none yet."""
+    where, place, text = document
+    try:
+        request = parsed(text)
+    except InputError as error:
+        return _Asked(where, place, error)
+    user_id = place if request.user_id is None else request.user_id
+    if user_id in given:
+        twice = InputError(
+            f"user {user_id!r} is named twice",
+            remedy="name it once; two histories of one user need two names",
+        )
+        return _Asked(where, user_id, twice)
+    given.add(user_id)
+    return _Asked(where, user_id, request)
+
+
+def _of_requests(recommender: Recommender, number: int, requests: Sequence[_Asked]) -> Part:
     ids: list[str] = []
     histories: list[Sequence[Known]] = []
     problems: list[Problem] = []
-    size = 0
-    for where, place, document in documents:
-        size += 1
+    for asked in requests:
         try:
-            request = parsed(document)
-            histories.append(request.history_in(recommender))
-            ids.append(place if request.user_id is None else request.user_id)
+            if isinstance(asked.request, InputError):
+                raise asked.request
+            histories.append(asked.request.history_in(recommender))
+            ids.append(asked.user_id)
         except InputError as error:
-            problems.append(Problem.of(_without_place(error), where))
+            problems.append(Problem.of(_without_place(error), asked.where))
     found = Histories.of_lists(histories, recommender.n_items)
-    return Part(number, tuple(ids), found, tuple(problems), size)
+    return Part(number, tuple(ids), found, tuple(problems), len(requests))
 
 
 def _without_place(error: InputError) -> InputError:

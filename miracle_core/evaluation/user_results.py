@@ -24,6 +24,7 @@ from miracle_core.evaluation.evaluate_run import RunEvaluation
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.files import replacing, sha256_file
 from miracle_core.paths import as_path
+from miracle_core.ranking.rules import Rules
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.records import Weights
 
@@ -65,6 +66,7 @@ class About(BaseModel):
         weights: ``best`` or ``last``.
         weights_sha256: hash of the weights' file.
         epoch: epochs that the weights had behind them; None where their file doesn't say.
+        rules: those that the lists were made by (``Rules.record``); None for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -85,6 +87,11 @@ class About(BaseModel):
     weights: Weights
     weights_sha256: str
     epoch: int | None
+    rules: dict[str, Any] | None = None
+
+    def document(self) -> str:
+        """As JSON. Without rules it is what it was before there were any."""
+        return self.model_dump_json(exclude=None if self.rules else {"rules"})
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,32 @@ class UserResults:
     target_counts: npt.NDArray[np.int64]
 
 
+def check_one_rank(rules: Rules, path: str | Path) -> None:
+    """Refuse rules by which a user has a rank for each length of list.
+
+    Raises:
+        InputError: quotas or diversity are asked for.
+    """
+    if rules.of_lists:
+        raise InputError(
+            "with quota or diversity an item's rank follows from the length of the list, and a "
+            "file of user results holds one rank a user",
+            where=f"--save-users {path}",
+            remedy="leave it out (miracle evaluate says what the rules cost), or leave these out",
+        )
+
+
 def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
     """Write what an evaluation found for each user, whole or not at all.
 
     Args:
         path: where to; a file there is replaced.
         evaluation: with at least ``TOP`` best items kept, or all there are.
+
+    Raises:
+        InputError: the lists were made by quotas or for diversity: a user then has no one rank.
     """
+    check_one_rank(evaluation.rules, path)
     found, dataset = evaluation.found, evaluation.dataset
     if found.top_items is None or found.top_items.shape[1] < min(TOP, found.n_items):
         raise ValueError(f"this evaluation kept fewer than {TOP} items a user")
@@ -129,7 +155,7 @@ def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
     lengths = np.empty(dataset.n_users, dtype=np.int32)
     examples = dataset.examples(found.split)
     lengths[examples.users] = examples.positions - dataset.offsets[examples.users]
-    about = about_of(evaluation).model_dump_json().encode()
+    about = about_of(evaluation).document().encode()
     schema = _SCHEMA.with_metadata({_KEY: about})
     with replacing(path) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as writer:
         for start in range(0, len(found.users), _ROWS):
@@ -173,6 +199,7 @@ def about_of(evaluation: RunEvaluation) -> About:
         weights=run.weights_from,
         weights_sha256=weights_hash(run.folder, run.weights_from),
         epoch=run.epoch,
+        rules=None if evaluation.rules.empty else evaluation.rules.record(),
     )
 
 

@@ -1,4 +1,4 @@
-"""A run to a folder of plain files: NumPy, FAISS, or the layout of Hugging Face.
+"""A run to a folder of plain files: NumPy, FAISS, ONNX, or the layout of Hugging Face.
 
 export.json            what this is: system, Dataset, seen rule, gain, max_length
 item_ids.json          of the catalogue; a row's place is an item's number
@@ -9,6 +9,8 @@ interests.npy             float32 [interests, d], a user's adjacent
 interest_users.npy        int64 [interests], whose each is: a place in user_ids.json
 interest_numbers.npy      int64 [interests]; of MIRACLE the capsule
 user_ids.json, history.npy int32, history_offsets.npy int64 [users + 1]
+onnx:
+history.onnx, items.onnx  :mod:`miracle_core.export.onnx`; items.npy as above
 huggingface:
 model.safetensors, config.json, items.safetensors
 """
@@ -24,15 +26,16 @@ import orjson
 from safetensors.numpy import save_file
 
 from miracle_core.errors import InputError
-from miracle_core.export import scripts
+from miracle_core.export import onnx, scripts
+from miracle_core.export.onnx import PADDING, check_exportable
 from miracle_core.files import replacing_folder, write_json, write_text
 from miracle_core.index.search import faiss_library
 from miracle_core.paths import as_path
 from miracle_core.recommender import Recommender
 from miracle_core.version import __version__
 
-Target = Literal["numpy", "faiss", "huggingface"]
-TARGETS: tuple[Target, ...] = ("numpy", "faiss", "huggingface")
+Target = Literal["numpy", "faiss", "onnx", "huggingface"]
+TARGETS: tuple[Target, ...] = ("numpy", "faiss", "onnx", "huggingface")
 FORMAT = 1
 
 
@@ -64,12 +67,13 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
 
     Args:
         recommender: the run, with the seen rule that is exported.
-        target: ``numpy``, ``faiss`` or ``huggingface``.
+        target: ``numpy``, ``faiss``, ``onnx`` or ``huggingface``.
         out: the folder; an export there is replaced.
 
     Raises:
-        InputError: no such target, a system that does not rank by vectors, faiss is not installed,
-            or ``out`` holds something else.
+        InputError: no such target, a system that does not rank by vectors or that ONNX can't hold,
+            a library is not installed, or ``out`` holds something else.
+        MiracleError: what was written as ONNX gives other numbers than the run.
     """
     if target not in TARGETS:
         raise InputError(
@@ -80,17 +84,22 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
     items = recommender.item_vectors()  # refused before anything is written
     if target == "faiss":
         faiss_library()
+    if target == "onnx":
+        check_exportable(recommender.system.name, recommender.vector_scorer().system)
     with replacing_folder(path) as folder:
         about = _about(recommender, target)
-        write_json(folder / "export.json", about)
         _write_ids(folder / "item_ids.json", items.ids)
         users = 0
         if target == "huggingface":
             _huggingface(recommender, items.vectors, folder)
+        elif target == "onnx":
+            np.save(folder / "items.npy", items.vectors)
+            about |= _networks(recommender, folder)
         else:
             users = recommender.n_users
             _catalogue(items.vectors, target, folder)
             _users(recommender, folder)
+        write_json(folder / "export.json", about)
         script = getattr(scripts, target.upper())
         write_text(folder / "use.py", script)
         write_text(folder / "README.md", _card(recommender, about, script))
@@ -155,6 +164,22 @@ def _huggingface(recommender: Recommender, items: np.ndarray, folder: Path) -> N
     write_json(folder / "config.json", config)
 
 
+def _networks(recommender: Recommender, folder: Path) -> dict[str, Any]:
+    """Write the networks; what export.json says of them."""
+    scorer = recommender.vector_scorer()
+    max_length = check_exportable(recommender.system.name, scorer.system)
+    difference = {"history.onnx": onnx.write_history(scorer, max_length, folder / "history.onnx")}
+    encoder = recommender.text_encoder()
+    if encoder is not None:
+        path = folder / "items.onnx"
+        difference["items.onnx"] = onnx.write_items(scorer.system, encoder.width, path)
+    return {
+        "padding": PADDING,
+        "encoder": None if encoder is None else encoder.model_dump(),
+        "largest_difference": difference,
+    }
+
+
 def _write_ids(path: Path, ids: Any) -> None:
     path.write_bytes(orjson.dumps(list(ids)))
 
@@ -178,6 +203,29 @@ _SEEN = {
 }
 
 
+_UP_TO_NOW = ["- Interests are of whole histories up to the day of the export."]
+_OF_TARGET: dict[Target, list[str]] = {
+    "numpy": _UP_TO_NOW,
+    "faiss": _UP_TO_NOW,
+    "huggingface": [],
+    "onnx": [
+        "- `history.onnx` takes `history`, int64 [batch, length]: items by their place in "
+        f"`item_ids.json`, oldest first, and {PADDING} before the first item of a shorter history. "
+        "Batch and length may be any; the newest `max_length` items are read.",
+        "- It gives `interests`, float32 [batch, k, d], `active`, bool [batch, k], and `numbers`, "
+        "int64 [batch, k]. Only active interests mean something; of MIRACLE a number is a capsule.",
+        "- The network doesn't know the seen rule: apply it to the scores, as `use.py` does.",
+        "- The weights and the catalogue are in it, and nothing of any user.",
+    ],
+}
+_TEXT = [
+    "- `items.onnx` takes `text`, float32 [items, d_b]: texts as `encoder` in `export.json` "
+    "encodes them. It gives `vectors`, float32 [items, d], of items that the catalogue doesn't "
+    "hold: put them below `items.npy`, and they are recommended. Histories can't hold them until "
+    "the next export.",
+]
+
+
 def _card(recommender: Recommender, about: dict[str, Any], script: str) -> str:
     """The folder's README, with the front matter that model hubs read."""
     title = f"{recommender.system.title} on {recommender.dataset.name}"
@@ -199,13 +247,12 @@ def _card(recommender: Recommender, about: dict[str, Any], script: str) -> str:
         "- The score of an item is the largest inner product of its vector with one of the user's "
         "interests. Items of equal score may stand in another order than Miracle's.",
         f"- {_SEEN[recommender.seen]} (`seen` in `export.json`: {recommender.seen})",
-        "- Interests are of whole histories up to the day of the export.",
+        *_OF_TARGET[about["target"]],
+        *(_TEXT if about.get("encoder") else []),
         "",
         "Use it without Miracle (`use.py`):",
         "",
         *(f"    {line}".rstrip() for line in script.splitlines()),
         "",
     ]
-    if about["target"] == "huggingface":
-        lines = [line for line in lines if not line.startswith("- Interests are of")]
     return "\n".join(lines)

@@ -7,7 +7,10 @@ here = Path(__file__).parent
 words = lambda name: json.loads((here / f"{name}.json").read_text("utf-8"))
 numbers = lambda name: np.load(here / f"{name}.npy")
 about, ids, users = words("export"), words("item_ids"), words("user_ids")
-user = users.index(sys.argv[1]) if len(sys.argv) > 1 else 0
+wanted = (sys.argv[1:] or users)[0]
+if wanted not in users:
+    sys.exit(f"{wanted!r} is no user of this export")
+user = users.index(wanted)
 mine = numbers("interests")[numbers("interest_users") == user]
 had = numbers("history")[slice(*numbers("history_offsets")[user : user + 2])]
 read = had[-about["max_length"] :] if about["max_length"] else had
@@ -47,6 +50,28 @@ for place in [i for i in np.argsort(-scores)[:10] if np.isfinite(scores[i])]:
     print(f"{{ids[candidates[place]]}}\\t{{scores[place]:.5f}}")
 '''
 
+ONNX = '''\
+"""Ten recommendations for a history: python use.py ITEM_ID ... (onnxruntime and NumPy)."""
+import json, sys
+from pathlib import Path
+import numpy as np, onnxruntime
+
+here = Path(__file__).parent
+about, ids = (json.loads((here / f"{f}.json").read_text("utf-8")) for f in ("export", "item_ids"))
+wanted = sys.argv[1:] or ids[:1]
+for unknown in sorted(set(wanted) - set(ids)):
+    sys.exit(f"{unknown!r} is no item of this export")
+had = np.array([ids.index(item_id) for item_id in wanted])
+network = onnxruntime.InferenceSession(str(here / "history.onnx"))
+interests, active, _ = network.run(None, {"history": had[np.newaxis]})
+scores = (np.load(here / "items.npy") @ interests[0][active[0]].T).max(axis=1)
+scores[np.unique(had[-about["max_length"] :])] += about["gain"]
+if about["seen"] == "leave-out":
+    scores[had] = -np.inf
+for item in [i for i in np.argsort(-scores)[:10] if np.isfinite(scores[i])]:
+    print(f"{ids[item]}\\t{scores[item]:.5f}")
+'''
+
 HUGGINGFACE = '''\
 """Items near an item: python use.py [ITEM_ID]. It needs safetensors and NumPy."""
 import json, sys
@@ -58,7 +83,10 @@ here = Path(__file__).parent
 config, ids = (json.loads((here / f).read_text("utf-8")) for f in ("config.json", "item_ids.json"))
 weights, items = load_file(here / "model.safetensors"), load_file(here / "items.safetensors")
 print(config["model_type"], "with", sum(w.size for w in weights.values()), "numbers")
-item = ids.index(sys.argv[1]) if len(sys.argv) > 1 else 0
+wanted = (sys.argv[1:] or ids)[0]
+if wanted not in ids:
+    sys.exit(f"{wanted!r} is no item of this export")
+item = ids.index(wanted)
 directions = items["items"] / np.maximum(np.linalg.norm(items["items"], axis=1), 1e-12)[:, None]
 near = directions @ directions[item]
 for other in [i for i in np.argsort(-near) if i != item][:10]:

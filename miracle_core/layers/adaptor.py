@@ -197,8 +197,10 @@ class _GatedExperts(torch.autograd.Function):
         return None, dg, d_bias, d_weight, d_identity, None
 
 
-def _blocks(items: int, weight: Tensor) -> list[slice]:
+def _blocks(items: int | torch.SymInt, weight: Tensor) -> list[slice]:
     """Rows that are taken together; where launches count, as many as may be kept."""
+    if isinstance(items, torch.SymInt):
+        return [slice(0, items)]  # an export: how many there will be is not known
     size = BLOCK_ROWS
     if at_once(weight):
         size = max(_GatedExperts.KEEP_ELEMENTS // weight[0].numel(), BLOCK_ROWS)

@@ -59,7 +59,7 @@ def route(
     """
     with torch.no_grad():
         sent = q.detach()
-        logits = start.to(q.dtype).expand(len(q), -1, -1)
+        logits = start.to(q.dtype).expand(q.shape[0], -1, -1)
         if active is not None:
             logits = logits.masked_fill(~active.unsqueeze(2), -torch.inf)
         for iteration in range(iterations):

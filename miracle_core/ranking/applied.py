@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -103,8 +103,21 @@ class Applied:
             kept &= which != muted
         return kept
 
+    def boosts(self, which: Tensor) -> Tensor:
+        """What is added to the scores that each interest gives, [interests].
+
+        Args:
+            which: int64 [interests], their numbers.
+        """
+        added = torch.zeros(which.shape, device=which.device)
+        for capsule, boost in self.rules.boost.items():
+            added[which == capsule] = boost
+        return added
+
     def interests(self, interests: Interests) -> tuple[Interests, Tensor | None]:
-        """The interests that count; see :meth:`Interests.only`. None: those of all histories."""
+        """The interests that count, boosted; see :meth:`Interests.only`. None: all histories'."""
+        if self.rules.boost:
+            interests = replace(interests, added=self.boosts(interests.which))
         if not self.rules.of_interests:
             return interests, None
         return interests.only(self.counting(interests.which, interests.strengths()))
@@ -126,8 +139,8 @@ class Applied:
 
         Args:
             scores: [users, items], after :meth:`leave_out`.
-            each: [interests, items], the score under each interest, where places are kept for
-                each.
+            each: [interests, items], the score under each interest with its boost, where places are
+                kept for each.
             groups: (interests a user, users) of each run of users.
             k: at most the number of items.
             ties: int64 [items], the order of items with equal scores.
@@ -148,20 +161,23 @@ class Applied:
 
 
 def _check_ability(rules: Rules, ability: Ability) -> None:
-    if rules.of_interests and not ability.capsules:
+    if rules.of_capsules and not ability.capsules:
         raise InputError(
             f"interests of {ability.name} mean something within one history only: none can be "
-            "muted, and their strengths can't be compared",
+            "muted or boosted, and their strengths can't be compared",
             where="rules",
-            remedy="leave mute and min_strength out, or take a system with capsules (miracle)",
+            remedy="leave mute, boost and min_strength out, or take a system with capsules "
+            "(miracle)",
         )
-    for muted in rules.mute:
-        if not 0 <= muted < ability.capsules:
-            raise InputError(
-                f"there is no capsule {muted}",
-                where="rules: mute",
-                remedy=f"capsules go from 0 to {ability.capsules - 1} (miracle inspect names them)",
-            )
+    for name, capsules in (("mute", rules.mute), ("boost", rules.boost)):
+        for capsule in capsules:
+            if not 0 <= capsule < ability.capsules:
+                raise InputError(
+                    f"there is no capsule {capsule}",
+                    where=f"rules: {name}",
+                    remedy=f"capsules go from 0 to {ability.capsules - 1} (miracle inspect names "
+                    "them)",
+                )
     if len(set(rules.mute)) == ability.capsules and rules.mute:
         raise InputError("every interest is muted", where="rules: mute", remedy="keep some")
     if rules.quota and not ability.several:

@@ -20,6 +20,8 @@ class Interests:
         groups: (interests a user, users) of each run, fewest interests first.
         active: bool [interests], which there are. In a padded batch all users have places for
             equally many, and what lies in the others means nothing. None: all are there.
+        added: [interests], what is added to the scores that each gives (a shop's boost); None for
+            nothing.
         raw: [interests, d], what ``vectors`` were before they became directions; None where they
             are as the system made them.
     """
@@ -30,6 +32,7 @@ class Interests:
     groups: tuple[tuple[int, int], ...]
     active: Tensor | None = None
     raw: Tensor | None = None
+    added: Tensor | None = None
 
     @property
     def n_users(self) -> int:
@@ -43,8 +46,8 @@ class Interests:
         Args:
             vectors: [users, d], in the order of the packed histories.
         """
-        users = torch.arange(len(vectors), device=vectors.device)
-        return cls(vectors, torch.zeros_like(users), users, ((1, len(vectors)),))
+        users = torch.arange(vectors.shape[0], device=vectors.device)
+        return cls(vectors, torch.zeros_like(users), users, ((1, vectors.shape[0]),))
 
     def replace_vectors(self, vectors: Tensor) -> Interests:
         """The same interests with other vectors [interests, d]; ``raw`` are these."""
@@ -105,6 +108,7 @@ class Interests:
             number[self.users[order]],
             groups,
             raw=None if self.raw is None else self.raw[rows],
+            added=None if self.added is None else self.added[rows],
         )
         return found, chosen
 

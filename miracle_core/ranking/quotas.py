@@ -27,7 +27,7 @@ def with_quotas(
 
     Args:
         scores: [users, items], with all that is added to them; -inf for what is no candidate.
-        each: [interests, items], the score under each interest before anything was added; -inf
+        each: [interests, items], the score under each interest before the gain was added; -inf
             where an interest doesn't count.
         groups: (interests a user, users) of each run of users.
         quota: places for each interest.

@@ -1,13 +1,15 @@
 """Rules of a shop: what may be recommended, and what a list must hold.
 
-Two kinds. *Who competes*: allowed and denied items, values of attributes, muted and weak interests.
-They act on scores before anything is chosen, so a list holds the best of what is left. *What a list
-holds*: places for each interest, or items that differ. They choose among the candidates.
+Two kinds. *Who competes*: allowed and denied items, values of attributes, muted, weak and boosted
+interests. They act on scores before anything is chosen, so a list holds the best of what is left.
+*What a list holds*: places for each interest, or items that differ. They choose among the
+candidates.
 """
 
 from __future__ import annotations
 
-from typing import Self
+import hashlib
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,6 +28,8 @@ class Rules(BaseModel):
         deny: ids of items that may not.
         where: attribute to values: only items that have one of the values, for each attribute.
         mute: interests that don't count, by the number of their capsule.
+        boost: number of a capsule to what is added to the scores that its interest gives, before an
+            item takes the best of its scores; below 0 it counts less.
         min_strength: interests that are weaker don't count.
         quota: each interest of a user gets as many places of a list, as far as it won so many items
             and there are places; 0 for none.
@@ -40,6 +44,7 @@ class Rules(BaseModel):
     deny: tuple[str, ...] = ()
     where: dict[str, tuple[str, ...]] = {}
     mute: tuple[int, ...] = ()
+    boost: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = {}
     min_strength: float = Field(0.0, ge=0, allow_inf_nan=False)
     quota: int = Field(0, ge=0)
     diversity: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -64,6 +69,9 @@ class Rules(BaseModel):
     def _go_together(self) -> Self:
         if bool(self.diversity) != bool(self.diverse_by):
             raise ValueError("diversity needs a weight, and diverse_by says by what items differ")
+        both = sorted(set(self.mute) & set(self.boost))
+        if both:
+            raise ValueError(f"capsule {both[0]} is muted and boosted: choose one")
         if self.quota and self.diversity:
             raise ValueError("a list has places for each interest, or items that differ: not both")
         if self.diverse_by == TEXT and self.diversity > 1:
@@ -81,11 +89,23 @@ class Rules(BaseModel):
         return bool(self.mute) or self.min_strength > 0
 
     @property
+    def of_capsules(self) -> bool:
+        """Whether they are about interests that must mean the same for every user."""
+        return self.of_interests or bool(self.boost)
+
+    @property
     def of_lists(self) -> bool:
         """Whether a list is more than the items with the best scores."""
         return self.quota > 0 or self.diversity > 0
 
+    def record(self) -> dict[str, object]:
+        """:meth:`summary`, and a hash by which equal rules are known: it counts every id."""
+        whole = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return self.summary() | {"sha256": whole}
+
     def summary(self) -> dict[str, object]:
         """What is asked, for a record; ids of items as their number."""
         told = self.model_dump(exclude_defaults=True)
+        if self.boost:
+            told["boost"] = {str(capsule): added for capsule, added in self.boost.items()}
         return told | {name: len(told[name]) for name in ("allow", "deny") if name in told}

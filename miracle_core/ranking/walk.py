@@ -60,7 +60,7 @@ class Scored:
     Attributes:
         users: which of ``Interests.users`` these are.
         scores: [users, items].
-        each: [interests, items], the score under each interest, before anything is added, where it
+        each: [interests, items], the score under each interest, before the gain is added, where it
             was asked for.
         groups: (interests a user, users) of each run of these users.
     """
@@ -104,6 +104,8 @@ def walk(
         for start in range(0, n_items, width):
             block = slice(start, min(start + width, n_items))
             raw = inner_products(vectors[rows], items[block], buffer)
+            if interests.added is not None:
+                raw += interests.added[rows].unsqueeze(1)
             if interests.active is not None:
                 raw.masked_fill_(interests.active[rows].logical_not().unsqueeze(1), -torch.inf)
             max_over_interests(raw, groups, out=scores[:, block])

@@ -58,9 +58,13 @@ class Ranking:
         self._seen = frozenset(seen)
         self._scores = explained.each(self._items)
         self._rules = rules
+        self._boosts = torch.zeros(len(self._scores), device=self._scores.device)
         self._counting = self._scores
+        if rules is not None and rules.rules.boost:
+            self._boosts = rules.boosts(torch.tensor(explained.which)).to(self._scores.device)
+            self._counting = self._scores + self._boosts.unsqueeze(1)
         if rules is not None and rules.rules.of_interests:
-            self._counting = self._scores.masked_fill(
+            self._counting = self._counting.masked_fill(
                 ~_that_count(explained, rules).to(self._scores.device), -torch.inf
             )
         self._best, self._winners = self._counting.max(0)
@@ -139,6 +143,7 @@ class Ranking:
             winners.tolist(),
             brought,
             self._gains[chosen].tolist(),
+            self._boosts[winners].tolist(),
             strict=True,
         )
         return tuple(
@@ -147,13 +152,14 @@ class Ranking:
                 item=item,
                 item_id=self._names.item_ids[item],
                 title=self._names.titles[item],
-                score=of_item[winner] + gain,
+                score=of_item[winner] + gain + boost,
                 capsule=self._explained.which[winner] if self._named else None,
                 scores=tuple(of_item) if self._named else (),
                 contributions=adds,
                 repeat=gain,
+                boost=boost,
             )
-            for rank, item, of_item, winner, adds, gain in table
+            for rank, item, of_item, winner, adds, gain, boost in table
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from miracle_core.config import SeenRule
-from miracle_core.data.dataset import Split
+from miracle_core.data.dataset import EncoderIdentity, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.key import catalogue_key
@@ -267,6 +267,20 @@ class Recommender(LoadedRun):
         }
         return arrays, settings
 
+    def vector_scorer(self) -> VectorScorer:
+        """What ranks the catalogue by vectors, for an export.
+
+        Raises:
+            InputError: the system does not rank by vectors.
+        """
+        return self._many.by_vectors(self._scorer)
+
+    def text_encoder(self) -> EncoderIdentity | None:
+        """Who makes vectors of new items' texts; None: it knows its catalogue's items only."""
+        if not self.abilities.new_titles:
+            return None
+        return self.dataset.feature_set(self._trained.encoder).encoder
+
     # Vectors.
 
     def item_vectors(self) -> Vectors:
@@ -275,7 +289,7 @@ class Recommender(LoadedRun):
         Raises:
             InputError: the system does not rank by vectors.
         """
-        items = self._many.by_vectors(self._scorer).items
+        items = self.vector_scorer().items
         return Vectors(tuple(self._catalogue.item_ids), items.detach().float().cpu().numpy())
 
     @torch.inference_mode()
@@ -290,7 +304,7 @@ class Recommender(LoadedRun):
         """
         wanted = [NewTitle(title) for title in as_list(titles, "the titles")]
         named = self._catalogue.known_all(wanted, "")
-        self._many.by_vectors(self._scorer)
+        self.vector_scorer()
         inputs = self._vectors.new_inputs(named)
         if inputs is None:
             raise InputError("there are no titles", remedy="name at least one")

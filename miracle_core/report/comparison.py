@@ -282,6 +282,7 @@ class Comparison:
             "model": about.model,
             "seen": about.seen,
             "trained_seen": about.trained_seen,
+            **({} if about.rules is None else {"rules": about.rules}),
             "seeded": about.seeded,
             "seeds": system.seeds,
             "epochs": [run.about.epoch for run in system.runs],

@@ -133,7 +133,7 @@ def _at_hand(run: RunFolder, split: Split, seen: SeenRule | None) -> Path | None
         and manifest.is_file()
         and about.fingerprint == read_manifest(manifest).fingerprint
         and about.weights_sha256 == weights_hash(run, about.weights)
-        and (about.split, about.seen) == (split, rule)
+        and (about.split, about.seen, about.rules) == (split, rule, None)
     )
     return file if fresh else None
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from miracle_core.evaluation.user_results import About
 from miracle_core.report.charts import Study, bars, forest, searches, sliced
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.markup import bullets, table, text
 from miracle_core.report.statistics import MARGIN, Interval
-from miracle_core.report.systems import SystemRuns, column
+from miracle_core.report.systems import SystemRuns, column, rules_in_words
 from miracle_core.report.tables import mean_cells, p_value
 from miracle_core.report.words import amount, footing, in_short, metric_name, shown
 from miracle_core.version import __version__
@@ -254,6 +255,10 @@ def _beside(comparison: Comparison, paper: Paper) -> str:
     )
 
 
+def _under_rules(about: About) -> str:
+    return f"{about.seen}; rules of a shop: {rules_in_words(about)}"
+
+
 def _what(comparisons: Sequence[Comparison]) -> str:
     """Every run: what it is, and the settings that tell systems of one kind apart."""
     rows = []
@@ -266,7 +271,7 @@ def _what(comparisons: Sequence[Comparison]) -> str:
                 [
                     f"<bdi>{text(shown(own))}</bdi>",
                     text(about.model),
-                    text(about.seen),
+                    text(about.seen if about.rules is None else _under_rules(about)),
                     text(about.trained_seen),
                     text(", ".join(map(str, own.seeds)) if about.seeded else "none needed"),
                     text(", ".join(epochs)),

@@ -62,6 +62,11 @@ _SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
     ("splits", lambda about: about.split, "evaluate all on the same: --split"),
     ("candidates", lambda about: about.candidates, "rank the same catalogue with all"),
     ("seen rules", column, "evaluate all by one rule: --seen as-printed or --seen leave-out"),
+    (
+        "rules of a shop",
+        lambda about: rules_in_words(about),
+        "evaluate all by the same; what rules cost one run, miracle evaluate says",
+    ),
 )
 
 
@@ -92,6 +97,15 @@ def check_comparable(results: Sequence[UserResults]) -> None:
                 remedy="one of them was changed; make both again: miracle evaluate RUN "
                 "--save-users FILE",
             )
+
+
+def rules_in_words(about: About) -> str:
+    """A shop's rules that lists were made by."""
+    if about.rules is None:
+        return "none"
+    asked = {name: value for name, value in about.rules.items() if name != "sha256"}
+    told = ", ".join(f"{name} {value}" for name, value in asked.items())
+    return f"{told} ({about.rules['sha256'][:8]})"
 
 
 def _words(value: Any) -> str:

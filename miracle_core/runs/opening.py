@@ -91,6 +91,13 @@ def read_attributes(spec: SystemSpec, dataset: Dataset) -> ItemAttributes | None
     return ItemAttributes.of(Attributes.of(dataset.attributes, dataset.n_items))
 
 
+def attribute_values(spec: SystemSpec, dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """(attribute, value) by the number that a system knows it by; empty where none are read."""
+    if "attributes" not in spec.reads or not dataset.attributes.height:
+        return ()
+    return Attributes.of(dataset.attributes, dataset.n_items).values
+
+
 def attribute_counts(spec: SystemSpec, dataset: Dataset) -> dict[str, Any]:
     """What a result says of the attributes that a system reads: how many values each has."""
     if "attributes" not in spec.reads:

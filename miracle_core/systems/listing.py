@@ -199,6 +199,8 @@ def winners(interests: Interests, candidates: Tensor, users: slice, items: Tenso
             which = interests.which[rows].view(-1, count)
             part = slice(start - users.start, stop - users.start)
             scores = torch.bmm(vectors, candidates[items[part]].transpose(1, 2))
+            if interests.added is not None:
+                scores += interests.added[rows].view(-1, count, 1)
             found[part] = which.gather(1, scores.argmax(1))
         row, user = row + count * n, user + n
     return found

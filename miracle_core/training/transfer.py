@@ -23,12 +23,12 @@ from miracle_core.systems.base import System
 
 
 class ItemsKept(BaseModel):
-    """How many items' rows a run has from another one.
+    """How many items' rows a run has from another one, or rows of attributes' values.
 
     Attributes:
-        kept: items that both know, by their id.
-        new: items that begin as in a training from scratch.
-        gone: items of the other run that are not there any more.
+        kept: those that both know, by their id.
+        new: those that begin as in a training from scratch.
+        gone: those of the other run that are not there any more.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +51,7 @@ class Transfer(BaseModel):
         frozen: weights that stay as they are.
         settings: model settings that differ, each with the run's value and this one's.
         items: what became of the items, where a run goes on with other data; None otherwise.
+        values: the same of the attributes' values; None where none are read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Transfer(BaseModel):
     frozen: list[str]
     settings: dict[str, list[Any]]
     items: ItemsKept | None = None
+    values: ItemsKept | None = None
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 The new run begins with the old one's weights. A row of a table that has one row an item goes to the
 item of the same id; items that are new begin as in a training from scratch (and with their text,
-where the system reads it). Whether the new run is better than that beginning, which is what the old
-run can say of the new data, is measured on the new validation part.
+where the system reads it). So it is with attributes, where a table has one row a value. Whether the
+new run is better than that beginning, which is what the old run can say of the new data, is
+measured on the new validation part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from miracle_core.locks import one_writer
 from miracle_core.paths import as_path
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
-from miracle_core.runs.opening import build_system, item_side, read_attributes, sizes_of
+from miracle_core.runs.opening import attribute_values, build_system, item_side, sizes_of
 from miracle_core.systems.base import Sizes, System
 from miracle_core.training.finetuning import finetune, resolved
 from miracle_core.training.transfer import ItemsKept, Pretrained, Transfer
@@ -40,24 +41,62 @@ Train = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Where the rows of a table go that has one row an item, or one row a value of an attribute.
+
+    Attributes:
+        old: int64 [new things], the old run's row of each; -1 for one that it does not know.
+        n_old: how many the old run knows.
+    """
+
+    old: np.ndarray
+    n_old: int
+
+    @classmethod
+    def of(cls, old: Sequence[Hashable], new: Sequence[Hashable]) -> Self:
+        """From the names of the old run's things and of the new ones, in the order of rows."""
+        place = {name: row for row, name in enumerate(old)}
+        return cls(np.array([place.get(name, -1) for name in new], dtype=np.int64), len(old))
+
+    def kept(self) -> ItemsKept:
+        """How many there are of each kind."""
+        kept = int((self.old >= 0).sum())
+        return ItemsKept(kept=kept, new=len(self.old) - kept, gone=self.n_old - kept)
+
+    def moved(self, old: Tensor, fresh: Tensor) -> Tensor:
+        """A fresh table with the old rows at their new places; what lies behind them is taken over.
+
+        Args:
+            old: [old things + any, ...].
+            fresh: [new things + any, ...].
+        """
+        found = fresh.clone()
+        rows = torch.from_numpy(self.old)
+        known = rows >= 0
+        found[: len(rows)][known] = old[rows[known]].to(found)
+        found[len(rows) :] = old[self.n_old :].to(found)
+        return found
+
+
+@dataclass(frozen=True)
 class Beginning(Pretrained):
     """A run to go on from, on other data.
 
     Attributes:
-        rows: int64 [new items], the old run's row of each item; -1 for a new one.
-        n_items: items of the old run.
+        items: rows of tables of items, by their ids.
+        values: rows of tables of attributes' values, by attribute and value.
     """
 
-    rows: np.ndarray
-    n_items: int
+    items: Rows
+    values: Rows
 
     @classmethod
     def of(cls, run: str | Path, dataset: Dataset) -> Self:
         """Open a run to go on from.
 
         Raises:
-            InputError: no run with weights, a pre-trained one, one that is fitted at once, one that
-                reads attributes, or data without a single item of it.
+            InputError: no run with weights, a pre-trained one, one that is fitted at once, or data
+                without a single item of it.
         """
         found = Pretrained.open(run)
         where = str(found.folder.path)
@@ -76,30 +115,23 @@ class Beginning(Pretrained):
             )
         old = found.folder.dataset()
         spec = found.settings.spec
-        if any(read_attributes(spec, each) is not None for each in (old, dataset)):
-            # Its weights know values by number, and other data may number them otherwise.
-            raise InputError(
-                f"{spec.name} has learned from attributes, which update can't carry over",
-                where=where,
-                remedy=f"train a new run: miracle train --model {spec.name} --data DATA --out NEW",
-            )
-        place = {item_id: row for row, item_id in enumerate(old.items["item_id"])}
-        rows = np.array([place.get(item_id, -1) for item_id in dataset.items["item_id"]])
-        if (rows < 0).all():
+        items = Rows.of(old.items["item_id"].to_list(), dataset.items["item_id"].to_list())
+        if not items.kept().kept:
             raise InputError(
                 "holds none of the run's items: their ids are others",
                 where=str(dataset.folder),
                 remedy="name the next data of the same shop, or train a new run on it",
             )
-        return cls(**vars(found), rows=rows.astype(np.int64), n_items=old.n_items)
+        values = Rows.of(attribute_values(spec, old), attribute_values(spec, dataset))
+        return cls(**vars(found), items=items, values=values)
 
     def load_into(self, system: System, settings: Settings) -> Transfer:
-        """Put the weights into a system of the new data, item by item where they are of items.
+        """Put the weights into a system of the new data, row by row where they are of items.
 
         Raises:
             InputError: another system, or weights of other sizes.
         """
-        mine, tables = system.state_dict(), _tables_of_items(settings, system, len(self.rows))
+        mine, tables = system.state_dict(), self._tables(settings, system)
         differ = [
             name
             for name, value in self.weights.items()
@@ -113,11 +145,10 @@ class Beginning(Pretrained):
                 remedy="update takes the run's own settings: leave those of the model out",
             )
         loaded = {
-            name: self._moved(value, mine[name]) if name in tables else value
+            name: tables[name].moved(value, mine[name]) if name in tables else value
             for name, value in self.weights.items()
         }
         system.load_state_dict(loaded)
-        kept = int((self.rows >= 0).sum())
         return Transfer(
             run=str(self.folder.path.resolve()),
             sha256=self.sha256,
@@ -127,29 +158,34 @@ class Beginning(Pretrained):
             left_out=[],
             frozen=[],
             settings={},
-            items=ItemsKept(kept=kept, new=len(self.rows) - kept, gone=self.n_items - kept),
+            items=self.items.kept(),
+            values=self.values_kept(),
         )
 
-    def _moved(self, old: Tensor, fresh: Tensor) -> Tensor:
-        """A table of items, old rows at their new places; rows after the items are the old ones."""
-        found = fresh.clone()
-        rows = torch.from_numpy(self.rows)
-        known = rows >= 0
-        found[: len(rows)][known] = old[rows[known]].to(found)
-        found[len(rows) :] = old[self.n_items :].to(found)
-        return found
+    def values_kept(self) -> ItemsKept | None:
+        """How many values of attributes were kept, are new and are gone; None: none are read."""
+        there = len(self.values.old) or self.values.n_old
+        return self.values.kept() if there else None
+
+    def _tables(self, settings: Settings, system: System) -> dict[str, Rows]:
+        """Weights with a row an item or a value: those that one more makes a row longer."""
+        sizes = sizes_of(settings, Dataset.open(settings.data, verify=False))
+        assert sizes.items is not None
+        *others, last = sizes.attributes or (0,)
+        one_item = replace(sizes, items=sizes.items + 1)
+        one_value = replace(sizes, attributes=(*others, last + 1))
+        return {
+            **dict.fromkeys(_longer(settings, system, one_item), self.items),
+            **dict.fromkeys(_longer(settings, system, one_value), self.values),
+        }
 
 
-def _tables_of_items(settings: Settings, system: System, n_items: int) -> set[str]:
-    """The names of weights with a row an item, found by building a system with one item more."""
-    mine = system.state_dict()
-    text = None
-    if "text" in settings.spec.needs:
-        text = sizes_of(settings, Dataset.open(settings.data, verify=False)).text
+def _longer(settings: Settings, system: System, sizes: Sizes) -> set[str]:
+    """The names of weights that have another shape in a system of other sizes."""
     # What it draws must not change what is drawn after it.
     with torch.random.fork_rng(devices=[]):
-        longer = build_system(settings, Sizes(n_items + 1, text)).state_dict()
-    return {name for name, value in mine.items() if longer[name].shape != value.shape}
+        other = build_system(settings, sizes).state_dict()
+    return {name for name, value in system.state_dict().items() if other[name].shape != value.shape}
 
 
 @dataclass(frozen=True)
@@ -160,6 +196,7 @@ class UpdateResult:
         run: the new run.
         old: the run that it goes on from.
         items: how many items were kept, are new, and are gone.
+        values: the same of attributes' values; None where none are read.
         check: the new run against the old one's weights, on the new validation part; None where
             the training was interrupted.
         replaced: whether the new run took the old one's place; the old one then lies in ``run``.
@@ -169,6 +206,7 @@ class UpdateResult:
     run: Path
     old: Path
     items: ItemsKept
+    values: ItemsKept | None
     check: Check | None
     replaced: bool
     result: dict[str, Any]
@@ -179,6 +217,7 @@ class UpdateResult:
             "run": str(self.run),
             "old": str(self.old),
             "items": self.items.model_dump(),
+            **({} if self.values is None else {"values": self.values.model_dump()}),
             "check": None if self.check is None else self.check.summary(),
             "replaced": self.replaced,
             "valid": self.result.get("valid"),
@@ -232,10 +271,11 @@ def update(
     settings = _settings(beginning.settings, dataset, changes or {})
     settings = resolved(settings, dataset, beginning)
     dataset.require_examples("train", "valid")
-    before, kept = _before(beginning, settings, dataset, progress)
+    before = _before(beginning, settings, dataset, progress)
+    kept = beginning.items.kept(), beginning.values_kept()
     result = train(settings, new, start=beginning, overwrite=overwrite)
     if result["status"] == "interrupted":
-        return UpdateResult(new, old, kept, None, False, result)
+        return UpdateResult(new, old, *kept, None, False, result)
     after = evaluate_run(new, split="valid", ks=cut_offs(settings.metric_k), progress=progress)
     check = check_not_worse(
         str(new), after.found, f"{old} before it", before, settings.train.metric
@@ -243,11 +283,11 @@ def update(
     replaced = False
     if processes().first:
         replaced = replace_old and not check.failed
-        done = UpdateResult(new, old, kept, check, replaced, result)
+        done = UpdateResult(new, old, *kept, check, replaced, result)
         write_json(new / FILE, done.summary())
         if replaced:
             _swap(old, new)
-    return UpdateResult(new, old, kept, check, replaced, result)
+    return UpdateResult(new, old, *kept, check, replaced, result)
 
 
 def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Settings:
@@ -266,16 +306,15 @@ def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Setti
 
 def _before(
     beginning: Beginning, settings: Settings, dataset: Dataset, progress: Progress
-) -> tuple[Evaluation, ItemsKept]:
+) -> Evaluation:
     """What the old run's weights reach on the new validation part."""
     together = processes()
     torch.manual_seed(settings.train.seed)  # new items begin as they will in the training
     system = build_system(settings, sizes_of(settings, dataset))
-    kept = beginning.load_into(system, settings).items
-    assert kept is not None
+    beginning.load_into(system, settings)
     system = system.to(together.device).eval()
     items = item_side(system, settings.spec, dataset, settings.encoder or None, together.device)
-    found = evaluate(
+    return evaluate(
         system.scorer(items),
         dataset,
         "valid",
@@ -284,7 +323,6 @@ def _before(
         progress=progress,
         processes=together,
     )
-    return found, kept
 
 
 def _swap(old: Path, new: Path) -> None:

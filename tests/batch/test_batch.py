@@ -203,14 +203,36 @@ def test_a_bad_request_is_told_and_the_rest_go_on(
     recommender: Recommender, tmp_path: Path, line: str, what: str, where: str
 ) -> None:
     file, out = tmp_path / "requests.jsonl", tmp_path / "recs.jsonl"
-    good = '{"user_id": "user-3"}'
-    file.write_text(f"{good}\n{line}\n{good}\n")
+    file.write_text(f'{{"user_id": "user-3"}}\n{line}\n{{"user_id": "user-4"}}\n')
     with pytest.raises(InputError, match=what) as error:
         recommend_batch(recommender, json_requests(recommender, file), out)
     assert error.value.where == f"{file}:2{where}"
     source = json_requests(recommender, file)
     found = recommend_batch(recommender, source, out, on_error="skip", top_k=2)
     assert (found.requests, found.users, found.rows, len(found.problems)) == (3, 2, 4, 1)
+
+
+def test_a_user_of_two_requests_is_told(
+    recommender: Recommender, small_parts: None, tmp_path: Path
+) -> None:
+    """Rows are known by their user, so two lists of one would be mixed. Parts are small here."""
+    file, out = tmp_path / "requests.jsonl", tmp_path / "recs.parquet"
+    users = [f"user-{place}" for place in range(13)]
+    lines = [json.dumps({"user_id": user}) for user in users]
+    lines += ['{"user_id": "user-1", "history": ["I03"]}', '{"user_id": "16", "history": ["I04"]}']
+    lines.append('{"history": ["I05"]}')  # whose name is its line, 16
+    file.write_text("\n".join(lines))
+    with pytest.raises(InputError, match="user 'user-1' is named twice") as error:
+        recommend_batch(recommender, json_requests(recommender, file), out)
+    assert error.value.where == f"{file}:14" and "two names" in str(error.value.remedy)
+    source = json_requests(recommender, file)
+    found = recommend_batch(recommender, source, out, on_error="skip", top_k=2)
+    assert (found.requests, found.users) == (16, 14)
+    assert [problem.where for problem in found.problems] == [f"{file}:14", f"{file}:16"]
+    assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == [*users, "16"]
+    # A process that has only the last part knows of the others' users.
+    (part,) = json_requests(recommender, file).parts(lambda number: number == 3)
+    assert [problem.where for problem in part.problems] == [f"{file}:16"]
 
 
 def test_a_misspelt_name_is_told_with_the_nearest() -> None:

@@ -75,6 +75,7 @@ def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> 
             "scores": list(item.scores),
             "contributions": list(item.contributions),
             "repeat": item.repeat,
+            "boost": item.boost,
         }
         for item in found.items
     ]

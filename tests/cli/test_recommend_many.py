@@ -86,7 +86,9 @@ def test_rules_are_the_same_everywhere(small_run: Path, tmp_path: Path, capsys: 
     deny = tmp_path / "sold-out.txt"
     deny.write_text("I00\nI01\n\nno-such-item\n")
     options = ["--deny", str(deny), "--quota", "1", "--mute", "2", "--min-strength", "0.1"]
-    rules = Rules(deny=("I00", "I01"), quota=1, mute=(2,), min_strength=0.1)
+    options += ["--boost", "3=0.25", "--boost", "1=-0.1"]
+    boost = {3: 0.25, 1: -0.1}
+    rules = Rules(deny=("I00", "I01"), quota=1, mute=(2,), boost=boost, min_strength=0.1)
     recommender = Recommender.load(small_run, rules=rules)
     words = ["recommend", str(small_run), "--user", "user-9", *options]
     assert main([*words, "--json"]) == 0
@@ -95,7 +97,15 @@ def test_rules_are_the_same_everywhere(small_run: Path, tmp_path: Path, capsys: 
     told = json.loads(said.out)
     expected = recommender.recommend(recommender.user_history("user-9").items)
     assert [item["item_id"] for item in told["items"]] == [i.item_id for i in expected.items]
-    assert told["rules"] == {"deny": 3, "quota": 1, "mute": [2], "min_strength": 0.1}
+    assert told["rules"] == {
+        "deny": 3,
+        "quota": 1,
+        "mute": [2],
+        "boost": {"3": 0.25, "1": -0.1},
+        "min_strength": 0.1,
+    }
+    assert [item["boost"] for item in told["items"]] == [item.boost for item in expected.items]
+    assert {item["boost"] for item in told["items"]} > {0.0}
     out = tmp_path / "recs.jsonl"
     assert main(["recommend", str(small_run), "--users", "all", "--out", str(out), *options]) == 0
     table = recommender.recommend_users().table()
@@ -113,9 +123,12 @@ def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) ->
     assert under["references"] == {"without rules": plain["metrics"]}
     assert under["rules"] == {"deny": 15} and under["metrics"] != plain["metrics"]
     users = tmp_path / "users.parquet"
-    assert "knows of no rules" in fails(
-        capsys, "evaluate", small_run, "--quota", "1", "--save-users", users
-    )
+    for listed in (["--quota", "1"], ["--diversity", "0.1", "--diverse-by", "text"]):
+        told = fails(capsys, "evaluate", small_run, *listed, "--save-users", users)
+        assert "one rank a user" in told
+    for wrong in ("3", "x=1", "3=much"):
+        told = fails(capsys, "evaluate", small_run, "--boost", wrong)
+        assert "is no capsule and number" in told and "CAPSULE=NUMBER" in told
 
 
 def test_a_byte_order_mark_is_no_part_of_an_id(small_run: Path, tmp_path: Path) -> None:

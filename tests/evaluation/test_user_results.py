@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,8 @@ from miracle_core.evaluation.user_results import (
     write_user_results,
 )
 from miracle_core.files import sha256_file
+from miracle_core.ranking.rules import Rules
+from miracle_core.report.systems import check_comparable
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +168,38 @@ def test_a_user_with_fewer_candidates_has_a_shorter_list(file: Path) -> None:
     sizes = table["top_item_ids"].list.len().to_numpy()
     assert len(np.unique(sizes)) > 1
     assert sizes.max() < 30
+
+
+def test_rules_about_who_competes_are_in_the_file(
+    small_run: Path, evaluation: RunEvaluation, tmp_path: Path
+) -> None:
+    """Ranks are those among what the rules leave; files of other rules are never mixed."""
+    rules = Rules(deny=("I03", "I04"), boost={2: 0.4})
+    under = evaluate_run(small_run, seen="leave-out", keep_top=TOP, rules=rules)
+    files = [tmp_path / "plain.parquet", tmp_path / "under.parquet"]
+    write_user_results(files[0], evaluation)
+    write_user_results(files[1], under)
+    plain, found = map(read_user_results, files)
+    assert "rules" not in json.loads(pq.read_schema(files[0]).metadata[b"miracle.user_results"])
+    assert plain.about.rules is None
+    assert found.about.rules == rules.record()
+    assert found.about.rules["deny"] == 2
+    assert (found.ranks == under.found.ranks).all() and (found.ranks != plain.ranks).any()
+    denied = found.targets.is_in(["I03", "I04"]).to_numpy()
+    assert denied.any() and (found.ranks[denied] == UNRANKED).all()
+    with pytest.raises(InputError, match="different rules of a shop: none and deny 2, boost"):
+        check_comparable([plain, found])
+    # As many other ids are other rules.
+    other = Rules(deny=("I03", "I05"), boost={2: 0.4}).record()
+    assert other["deny"] == 2 and other["sha256"] != found.about.rules["sha256"]
+    check_comparable([found, found])
+
+
+@pytest.mark.parametrize("asked", [{"quota": 1}, {"diversity": 0.1, "diverse_by": "text"}])
+def test_rules_about_lists_give_no_one_rank(
+    small_run: Path, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    found = evaluate_run(small_run, keep_top=TOP, rules=Rules(**asked))
+    with pytest.raises(InputError, match="holds one rank a user"):
+        write_user_results(tmp_path / "users.parquet", found)
+    assert not list(tmp_path.iterdir())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,45 +14,9 @@ from miracle_core.errors import InputError
 from miracle_core.export import export
 from miracle_core.recommender import Recommender
 from miracle_core.runs.tensors import load_tensors
+from tests.export.support import run, used
 from tests.support.runs import LENGTHS
 from tests.support.systems import trained
-
-# A finder that refuses this package, put before the script is run.
-ALONE = (
-    "import runpy, sys\n"
-    "class No:\n"
-    "    def find_spec(self, name, *_):\n"
-    "        if name.split('.')[0] in ('miracle_core', 'miracle_cli', 'torch', 'polars'):\n"
-    "            raise ImportError(name)\n"
-    "sys.meta_path.insert(0, No())\n"
-    "path, *sys.argv[1:] = sys.argv[1:]\n"
-    "for own in sys.argv[1:] or [None]:\n"
-    "    sys.argv[1:] = [] if own is None else [own]\n"
-    "    print('#', own)\n"
-    "    runpy.run_path(path, run_name='__main__')\n"
-)
-
-
-def used(folder: Path, *arguments: str) -> dict[str, list[tuple[str, float]]]:
-    """What ``use.py`` prints for each argument, in a process that can't have this package."""
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(folder / "use.py"), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    found: dict[str, list[tuple[str, float]]] = {}
-    name = ""
-    for line in done.stdout.splitlines():
-        if line.startswith("# "):
-            name = line[2:]
-            found[name] = []
-        elif "\t" in line:
-            item, score = line.split("\t")
-            found[name].append((item, float(score)))
-    return found
 
 
 @pytest.mark.parametrize("target", ["numpy", "faiss"])
@@ -112,10 +73,20 @@ def test_from_the_shell(
     assert main([*words, "numpy", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["users"] == 13
     assert main([*words, "numpy"]) == 0  # an export is replaced
-    assert main([*words, "onnx"]) == 2
-    assert "choose one of numpy, faiss, huggingface" in capsys.readouterr().err
+    assert main([*words, "tflite"]) == 2
+    assert "choose one of numpy, faiss, onnx, huggingface" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep me")
     words[3] = str(tmp_path / "mine")
     assert main([*words, "numpy"]) == 2
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("target", ["numpy", "faiss", "huggingface"])
+def test_an_unknown_id_is_told_in_one_sentence(
+    small_run: Path, tmp_path: Path, target: str
+) -> None:
+    export(Recommender.load(small_run), target, tmp_path / "out")  # type: ignore[arg-type]
+    done = run(tmp_path / "out", "together", "nobody")
+    kind = "item" if target == "huggingface" else "user"
+    assert done.stderr == f"'nobody' is no {kind} of this export\n" and done.returncode == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +13,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset
 from miracle_core.data.writing import write_dataset, write_features
 from miracle_core.errors import InputError
@@ -20,7 +23,7 @@ from miracle_core.ranking.order import tie_order
 from miracle_core.ranking.rules import Rules
 from miracle_core.recommender import Recommender
 from miracle_core.runs.opening import load_run
-from tests.support.rules import competing, listed
+from tests.support.rules import competing, differing, listed, relevant
 from tests.support.runs import (
     LENGTHS,
     TITLES,
@@ -33,27 +36,38 @@ from tests.support.runs import (
 from tests.support.systems import trained
 
 SETTINGS = settings(
-    max_examples=20,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
 )
 IDS = [f"I{place:02}" for place in range(len(TITLES))]
-# Some items have no brand, some have two kinds.
-HAS = {
-    "brand": [set() if n % 7 == 3 else {f"b{n % 3}"} for n in range(len(TITLES))],
-    "kind": [{f"k{n % 4}", f"k{n % 5}"} for n in range(len(TITLES))],
-}
+# A catalogue each: other weights, and other items that have no brand, and one kind or two.
+SEEDS = (3, 4, 5)
 
 
-def with_attributes(folder: Path) -> Dataset:
+def having(seed: int) -> dict[str, list[set[str]]]:
+    """What each item has: some have no brand, some have two kinds."""
+    rng = np.random.default_rng(seed)
+    n = len(TITLES)
+    brand: list[set[str]] = [
+        set() if rng.random() < 0.2 else {f"b{rng.integers(3)}"} for _ in range(n)
+    ]
+    # Every value is there, whatever was drawn.
+    brand[:3] = [{"b0"}, {"b1"}, {"b2"}]
+    kind = [{f"k{rng.integers(4)}", f"k{rng.integers(5)}"} for _ in range(n)]
+    kind[:2] = [{"k0"}, {"k3"}]
+    return {"brand": brand, "kind": kind}
+
+
+def with_attributes(folder: Path, seed: int) -> Dataset:
     """The tiny shop, whose items have brands and kinds."""
-    plain = tiny_shop(folder / "plain")
+    plain, has = tiny_shop(folder / "plain"), having(seed)
     rows = [
         (IDS[item], attribute, value)
         for item in range(len(TITLES))
-        for attribute in sorted(HAS)
-        for value in sorted(HAS[attribute][item])
+        for attribute in sorted(has)
+        for value in sorted(has[attribute][item])
     ]
     schema = {"item_id": pl.String, "attribute": pl.String, "value": pl.String}
     write_dataset(
@@ -71,12 +85,21 @@ def with_attributes(folder: Path) -> Dataset:
     return write_features(folder / "data", plain.features(), plain.feature_set().encoder)
 
 
-@pytest.fixture(scope="module")
-def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
-    folder = tmp_path_factory.mktemp("rules")
-    dataset = with_attributes(folder)
+def opened(folder: Path, seed: int) -> Recommender:
+    dataset = with_attributes(folder, seed)
     asked = tiny_settings(data=str(folder / "data"), seen="as-printed")
-    return Recommender.load(write_run(folder / "run", dataset, asked, random_model(asked, dataset)))
+    model = random_model(asked, dataset, seed)
+    return Recommender.load(write_run(folder / "run", dataset, asked, model))
+
+
+@pytest.fixture(scope="module")
+def recommenders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Recommender]:
+    return {seed: opened(tmp_path_factory.mktemp("rules"), seed) for seed in SEEDS}
+
+
+@pytest.fixture(scope="module")
+def recommender(recommenders: dict[int, Recommender]) -> Recommender:
+    return recommenders[SEEDS[0]]
 
 
 def subsets(values: list[str], least: int = 0) -> st.SearchStrategy[list[str]]:
@@ -101,6 +124,7 @@ RULES = st.fixed_dictionaries(
             )
         ),
         "mute": st.lists(st.integers(0, 6), unique=True, max_size=5).map(tuple),
+        "boost": st.dictionaries(st.integers(0, 6), st.sampled_from([-0.4, 0.05, 0.3]), max_size=4),
         "min_strength": st.sampled_from([0.0, 0.3, 0.6]),
         "quota": st.integers(0, 4),
     },
@@ -108,11 +132,24 @@ RULES = st.fixed_dictionaries(
 
 
 @SETTINGS
-@given(asked=RULES, k=st.integers(1, 32), leave_out=st.booleans())
+@given(
+    seed=st.sampled_from(SEEDS),
+    asked=RULES,
+    differ=st.sampled_from([None, None, ("brand", 0.2), ("kind", 0.05), ("text", 0.4)]),
+    k=st.integers(1, 32),
+    leave_out=st.booleans(),
+)
 def test_as_brute_force_says(
-    recommender: Recommender, asked: dict[str, object], k: int, leave_out: bool
+    recommenders: dict[int, Recommender],
+    seed: int,
+    asked: dict[str, Any],
+    differ: tuple[str, float] | None,
+    k: int,
+    leave_out: bool,
 ) -> None:
-    rules, rule = Rules.make(**asked), "leave-out" if leave_out else "as-printed"
+    """Each rule by itself and any of them together, on several catalogues."""
+    recommender, rules = recommenders[seed], together(asked, differ)
+    rule: SeenRule = "leave-out" if leave_out else "as-printed"
     catalogue = recommender.item_vectors().vectors
     interests = recommender.user_interests()
     assert interests.interests is not None and interests.strengths is not None
@@ -121,9 +158,9 @@ def test_as_brute_force_says(
         found = recommender.recommend_users(None, k, rule, rules=rules).frame()
     except InputError as error:
         assert "leave none" in error.what
-        assert not possible(rules)
+        assert not candidates_of(seed, rules, set())
         return
-    assert possible(rules)
+    assert candidates_of(seed, rules, set())
     for place in range(len(LENGTHS)):
         user = f"user-{place}"
         own = np.array([each == user for each in interests.ids])
@@ -134,9 +171,16 @@ def test_as_brute_force_says(
             for number, strength in zip(which.tolist(), strengths.tolist(), strict=True)
         ]
         history = recommender.user_history(user).items
-        candidates = candidates_of(rules, set(history) if leave_out else set())
         items, score, winner = listed(
-            vectors, catalogue, counting, candidates, rules.quota, k, ties
+            vectors,
+            catalogue,
+            counting,
+            [rules.boost.get(number, 0.0) for number in which.tolist()],
+            candidates_of(seed, rules, set(history) if leave_out else set()),
+            rules.quota,
+            k,
+            ties,
+            choosing(recommender, seed, rules),
         )
         mine = found[found["user_id"] == user]
         assert mine["item_id"].tolist() == [IDS[item] for item in items]
@@ -149,25 +193,51 @@ def test_as_brute_force_says(
         if items:
             alone = recommender.recommend(history, k, rule, rules=rules)
             assert [item.item for item in alone.items] == items
+            for item in alone.items:
+                assert item.capsule is not None
+                assert item.boost == pytest.approx(rules.boost.get(item.capsule, 0.0))
+                parts = sum(item.contributions) + item.repeat + item.boost
+                assert item.score == pytest.approx(parts, abs=1e-4)
         else:
             with pytest.raises(InputError, match="the rules leave n"):
                 recommender.recommend(history, k, rule, rules=rules)
 
 
-def candidates_of(rules: Rules, had: set[int]) -> set[int]:
+def together(asked: dict[str, Any], differ: tuple[str, float] | None) -> Rules:
+    """Rules of what was drawn, but for what doesn't go together."""
+    mute = asked.get("mute", ())
+    boost = {c: by for c, by in asked.get("boost", {}).items() if c not in mute}
+    more: dict[str, Any] = {"boost": boost}
+    if differ is not None:
+        more |= {"diverse_by": differ[0], "diversity": differ[1], "quota": 0}
+    return Rules.make(**{**asked, **more})
+
+
+def choosing(
+    recommender: Recommender, seed: int, rules: Rules
+) -> Callable[[list[int], dict[int, float], int], list[int]] | None:
+    """How a list of items that differ is chosen."""
+    if not rules.diversity:
+        return None
+    if rules.diverse_by == "text":
+        text = recommender.dataset.features().astype(np.float64)
+        text /= np.linalg.norm(text, axis=1, keepdims=True).clip(1e-12)
+        return lambda items, score, k: relevant(items, score, k, rules.diversity, text)
+    has = having(seed)[rules.diverse_by]
+    labels: list[object] = [frozenset(own) or item for item, own in enumerate(has)]
+    return lambda items, score, k: differing(items, score, k, rules.diversity, labels)
+
+
+def candidates_of(seed: int, rules: Rules, had: set[int]) -> set[int]:
     return competing(
         len(TITLES),
         IDS,
-        HAS,
+        having(seed),
         None if rules.allow is None else set(rules.allow),
         set(rules.deny),
         {name: set(values) for name, values in rules.where.items()},
         had,
     )
-
-
-def possible(rules: Rules) -> bool:
-    return bool(candidates_of(rules, set()))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +246,8 @@ def possible(rules: Rules) -> bool:
         {"deny": ("I00", "I07", "I12")},
         {"where": {"brand": ("b1", "b2")}, "mute": (0, 3)},
         {"min_strength": 0.6},
+        {"boost": {0: 0.3, 4: -0.2}},
+        {"boost": {1: 0.3}, "mute": (3,), "quota": 2},
         {"quota": 2},
         {"quota": 1, "where": {"brand": ("b0",)}, "mute": (2,)},
         {"diversity": 0.4, "diverse_by": "text"},
@@ -238,6 +310,7 @@ def test_every_interest_is_served(recommender: Recommender) -> None:
         ({"allow": ("nothing",)}, "leave none of the 30 items", "loosen"),
         ({"allow": ("I01",), "deny": ("I01",)}, "leave none of the 30 items", "allow, deny"),
         ({"mute": (7,)}, "no capsule 7", "0 to 6"),
+        ({"boost": {-1: 0.5}}, "no capsule -1", "0 to 6"),
         ({"mute": tuple(range(7))}, "every interest is muted", "keep some"),
     ],
 )
@@ -255,6 +328,8 @@ def test_what_makes_no_sense_here_is_refused(
         ({"quotas": 1}, "Extra inputs"),
         ({"quota": -1}, "greater than or equal to 0"),
         ({"min_strength": float("nan")}, "finite"),
+        ({"boost": {1: float("inf")}}, "finite"),
+        ({"boost": {1: 0.2}, "mute": (1,)}, "capsule 1 is muted and boosted"),
         ({"diversity": 0.5}, "diverse_by says"),
         ({"diverse_by": "text"}, "needs a weight"),
         ({"diversity": 0.5, "diverse_by": "text", "quota": 1}, "not both"),
@@ -282,6 +357,7 @@ def test_systems_without_what_a_rule_is_about_refuse_it(tmp_path: Path) -> None:
     for rules, what in [
         (Rules(quota=1), "one interest a user"),
         (Rules(min_strength=0.1), "within one history only"),
+        (Rules(boost={0: 0.1}), "within one history only"),
         (Rules(diversity=0.5, diverse_by="text"), "reads no text"),
     ]:
         with pytest.raises(InputError, match=what):
@@ -312,7 +388,9 @@ def test_padded_histories_are_ranked_alike(
         run.system.repeat.fill_(0.5)
     strengths = Recommender(run).user_interests().strengths
     assert strengths is not None
-    rules = Rules(min_strength=float(np.quantile(strengths, weaker)), mute=mute, deny=("I03",))
+    rules = Rules(
+        min_strength=float(np.quantile(strengths, weaker)), mute=mute, deny=("I03",), boost={2: 0.4}
+    )
     found = []
     for layout in ("packed", "padded"):
         run.system.layout = layout

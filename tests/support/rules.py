@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,17 +34,48 @@ def ordered(items: set[int], score: dict[int, float], ties: list[int]) -> list[i
     return sorted(items, key=lambda item: (-score[item], ties[item]))
 
 
+def differing(
+    items: list[int], score: dict[int, float], k: int, weight: float, labels: list[object]
+) -> list[int]:
+    """One item after another: its score, and what it gains of each chosen one of another label."""
+    chosen: list[int] = []
+    while items and len(chosen) < k:
+        worth = [score[i] + weight * sum(labels[i] != labels[j] for j in chosen) for i in items]
+        chosen.append(items.pop(worth.index(max(worth))))
+    return chosen
+
+
+def relevant(
+    items: list[int], score: dict[int, float], k: int, weight: float, directions: np.ndarray
+) -> list[int]:
+    """One item after another: its score, and what it loses by the nearest chosen one."""
+    chosen: list[int] = []
+    while items and len(chosen) < k:
+        near = [
+            max((float(directions[i] @ directions[j]) for j in chosen), default=0.0) for i in items
+        ]
+        worth = [(1 - weight) * score[i] - weight * n for i, n in zip(items, near, strict=True)]
+        chosen.append(items.pop(worth.index(max(worth))))
+    return chosen
+
+
 def listed(
     vectors: np.ndarray,
     catalogue: np.ndarray,
     counting: list[bool],
+    boosts: list[float],
     candidates: set[int],
     quota: int,
     k: int,
     ties: list[int],
+    choose: Callable[[list[int], dict[int, float], int], list[int]] | None = None,
 ) -> tuple[list[int], dict[int, float], dict[int, int]]:
-    """The list of one user: items, each item's score, and the place of the interest that won it."""
+    """The list of one user: items, each item's score, and the place of the interest that won it.
+
+    With ``choose`` the list is what it takes of the candidates in the order of their scores.
+    """
     each = vectors.astype(np.float64) @ catalogue.astype(np.float64).T
+    each += np.array(boosts)[:, np.newaxis]
     score, winner = {}, {}
     for item in range(len(catalogue)):
         best = -math.inf
@@ -53,6 +85,8 @@ def listed(
         score[item] = best
     if not any(counting):
         return [], score, winner
+    if choose is not None:
+        return choose(ordered(candidates, score, ties), score, k), score, winner
     chosen: list[int] = []
     own = {
         place: ordered({item for item in candidates if winner[item] == place}, score, ties)

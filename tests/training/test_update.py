@@ -211,13 +211,68 @@ def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None
         Recommender.load(learned(tmp_path / "known"), data=data.folder)
 
 
+VALUES = {
+    ("letter", "B"): ["N1"],  # new
+    ("letter", "G"): ["I07", "I04", "I05"],
+    ("maker", "acme"): ["I01", "N2"],  # of an attribute that is new
+    ("shelf", "0"): ["I00", "I01", "I02"],
+    ("shelf", "3"): ["I25", "I26"],
+}
+
+
 @pytest.mark.parametrize("kind", ["fdsa", "s3rec"])
-def test_what_attributes_taught_is_not_carried_over(kind: str, tmp_path: Path) -> None:
-    shop = tiny_shop(tmp_path / "shop", attributes=True)
+def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path) -> None:
+    """Other data numbers them otherwise: some are new or gone, an attribute is added."""
+    old = tiny_shop(tmp_path / "shop", attributes=True)
     small = {"model.kind": kind, "model.width": 8, "model.heads": 1, "train.epochs": 1}
     settings = make_settings(nested({"data": str(tmp_path / "shop"), **small}))
     finetune(settings, tmp_path / "run")
-    with pytest.raises(InputError, match="has learned from attributes") as refused:
-        update(tmp_path / "run", shop.folder, tmp_path / "new")
-    assert f"--model {kind}" in refused.value.remedy
-    assert not (tmp_path / "new").exists()
+    data = with_values(next_week(tmp_path / "plain", old), tmp_path / "next")
+    beginning = Beginning.of(tmp_path / "run", data)
+    new_settings = make_settings(
+        beginning.settings.model_dump(mode="json") | {"data": str(data.folder), "pretrained": ""}
+    )
+    torch.manual_seed(3)
+    system = build_system(new_settings, sizes_of(new_settings, data))
+    fresh = {name: value.clone() for name, value in system.state_dict().items()}
+    report = beginning.load_into(system, new_settings)
+    known = old.attributes.select("attribute", "value").unique().sort("attribute", "value").rows()
+    assert report.values is not None
+    assert (report.values.kept, report.values.new) == (3, 2)
+    assert report.values.gone == len(known) - 3
+    weights, _ = load_tensors(RunFolder(tmp_path / "run").weights)
+    tables = {n: v for n, v in system.state_dict().items() if v.shape[:1] == (len(VALUES),)}
+    assert len(tables) == (1 if kind == "fdsa" else 0)
+    for name, value in tables.items():
+        for row, pair in enumerate(sorted(VALUES)):
+            expected = weights[name][known.index(pair)] if pair in known else fresh[name][row]
+            assert torch.equal(value[row], expected)
+    found = update(tmp_path / "run", data.folder, tmp_path / "new")
+    assert found.check is not None and found.values == report.values
+    assert found.summary()["values"] == report.values.model_dump()
+    assert Recommender.load(tmp_path / "new").recommend_users(["user-0"]).frame().shape[0] == 10
+
+
+def with_values(plain: Dataset, folder: Path) -> Dataset:
+    """The same Dataset whose items have :data:`VALUES`."""
+    there = set(plain.items["item_id"])
+    rows = [
+        (item, attribute, value)
+        for (attribute, value), items in VALUES.items()
+        for item in items
+        if item in there
+    ]
+    assert len({row[1:] for row in rows}) == len(VALUES)
+    write_dataset(
+        folder,
+        name="tiny",
+        items=plain.items,
+        user_ids=plain.users["user_id"],
+        sequences=np.asarray(plain.sequences),
+        offsets=np.asarray(plain.offsets),
+        sources=[],
+        settings={},
+        counts={},
+        attributes=pl.DataFrame(rows, ["item_id", "attribute", "value"], orient="row"),
+    )
+    return write_features(folder, plain.features(), plain.feature_set().encoder)

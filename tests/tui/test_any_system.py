@@ -395,7 +395,7 @@ async def test_a_pretrained_run_is_compared_over_the_data_of_the_open_run(runs: 
 
 async def test_the_rules_of_a_shop(small_run: Path) -> None:
     """Lists are those that the Recommender makes by the rules; the screen says which there are."""
-    rules = Rules(deny=("I05",), quota=2)
+    rules = Rules(deny=("I05",), boost=dict.fromkeys(range(7), 0.25), quota=2)
     model = Recommender.load(small_run, rules=rules)
     load = load_recommender
 
@@ -408,4 +408,6 @@ async def test_the_rules_of_a_shop(small_run: Path) -> None:
         assert answer is not None
         assert answer.items == model.recommend([4], 10).items
         assert "I05" not in {item.item_id for item in answer.items}
-        assert "rules: deny, quota" in driver.text
+        assert "rules: deny, boost" in driver.text  # the third has no room here
+        await driver.press("escape", "r", "down")
+        assert re.search(r"boosted by the rules +\+0\.25", driver.text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from miracle_cli.main import main
+from miracle_core.errors import InputError
+from miracle_core.ranking.rules import Rules
 from tui.on_disk import Source
 from tui.web import serve
 
@@ -41,20 +44,64 @@ def test_data_has_to_be_a_dataset_and_to_come_with_a_run(
     assert "needs a run" in capsys.readouterr().err
 
 
-def test_every_window_of_a_browser_reads_the_same_dataset(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    commands: list[str] = []
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a server would start for each window."""
+    started: list[str] = []
 
     class Server:
         def __init__(self, command: str, access: object) -> None:
-            commands.append(command)
+            started.append(command)
 
         def run(self, listening: Callable[[], None]) -> None:
             pass
 
     monkeypatch.setattr("tui.web.ExplorerServer", Server)
+    return started
+
+
+def test_every_window_of_a_browser_reads_the_same_dataset(
+    commands: list[str], tmp_path: Path
+) -> None:
     serve(Source(tmp_path / "run", tmp_path / "da ta"), "127.0.0.1", 8000, lambda _: None)
     serve(None, "127.0.0.1", 8000, lambda _: None)
     assert commands[0].endswith(f"tui {tmp_path / 'run'} --data '{tmp_path / 'da ta'}'")
     assert commands[1].endswith("-m miracle_cli tui")
+
+
+def test_every_window_of_a_browser_has_the_same_rules(
+    commands: list[str], small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words of a window make the rules that the command was given, wherever it starts."""
+    (tmp_path / "sold out.txt").write_text("I00\nI01\n")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--deny", "sold out.txt", "--where", "brand=it's", "--mute", "2", "--boost", "1=-0.5"]
+    asked += ["--min-strength", "0.1", "--quota", "1"]
+    assert main(["tui", str(small_run), "--web", *asked]) == 0
+    opened: list[Rules] = []
+
+    def explorer(source: Source | None, **_: object) -> None:
+        assert source is not None and source.rules is not None
+        opened.append(source.rules)
+        raise InputError("enough")
+
+    monkeypatch.chdir(small_run)
+    monkeypatch.setattr("tui.terminal.require_terminal", lambda: None)
+    monkeypatch.setattr("tui.app.ExplorerApp", explorer)
+    _, _, _, *words = shlex.split(commands[0])
+    main(words)
+    assert opened == [
+        Rules(
+            deny=("I00", "I01"),
+            where={"brand": ("it's",)},
+            mute=(2,),
+            boost={1: -0.5},
+            min_strength=0.1,
+            quota=1,
+        )
+    ]
+
+
+def test_rules_need_a_run(capsys: Capture) -> None:
+    assert main(["tui", "--mute", "1"]) == 2
+    assert "rules are of one run" in capsys.readouterr().err

@@ -108,7 +108,7 @@ class Bert4Rec(System):
     def told(self, states: Tensor) -> Tensor:
         """What eq. 7 multiplies with the embeddings, and a 1 for the bias: [n, d] to [n, d + 1]."""
         x: Tensor = self.output_norm(F.gelu(self.output(states)))
-        return torch.cat([x, x.new_ones(len(x), 1)], 1)
+        return torch.cat([x, x.new_ones(x.shape[0], 1)], 1)
 
     def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
         """The cloze task (eq. 8): the mean over the masked items of all processes."""

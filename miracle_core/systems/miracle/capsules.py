@@ -205,7 +205,7 @@ class SparseCapsules(nn.Module):
         if self.sparse:
             slots, valid = active_capsules(activated, items, s.shape[2])
         else:
-            slots = torch.arange(s.shape[2], device=s.device).expand(len(h), -1)
+            slots = torch.arange(s.shape[2], device=s.device).expand(h.shape[0], -1)
             valid = torch.ones_like(slots, dtype=torch.bool)
         agreeing = torch.bmm(h if self.agreement == "h" else q, q.transpose(1, 2))
         lengths = agreeing if self.agreement == "q" else torch.bmm(q, q.transpose(1, 2))
@@ -248,9 +248,9 @@ def active_capsules(
     if items is not None:
         # The padding's number comes after all others, and so does its slot.
         ordered = activated.masked_fill(~items, capsules).sort(1).values
-        new = ordered.diff(dim=1, prepend=ordered.new_full((len(ordered), 1), -1)) > 0
+        new = ordered.diff(dim=1, prepend=ordered.new_full((ordered.shape[0], 1), -1)) > 0
         slot = (new.cumsum(1) - 1).clamp_max_(k := min(activated.shape[1], capsules))
-        slots = activated.new_full((len(ordered), k + 1), capsules).scatter_(1, slot, ordered)
+        slots = activated.new_full((ordered.shape[0], k + 1), capsules).scatter_(1, slot, ordered)
         slots = slots[:, :k]
         return slots.clamp_max(capsules - 1), slots < capsules
     ordered = activated.sort(1).values

@@ -1,0 +1,149 @@
+"""Networks as ONNX give what the run gives, for every length, and say it when they can't."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from miracle_core.data.packed import pack_lists
+from miracle_core.errors import InputError, MiracleError
+from miracle_core.export import export, onnx
+from miracle_core.recommender import Recommender
+from miracle_core.text import load_encoder
+from tests.export.support import run, used
+from tests.support.runs import TITLES
+from tests.support.systems import trained
+from tests.systems.test_padded import LONGEST, N_ITEMS, PADDED, side, system_of
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: the extra `onnx`")
+pytest.importorskip("onnxscript", reason="needs onnxscript: the extra `onnx`")
+LENGTHS = range(1, LONGEST + 4)
+
+
+CASES = [*((kind, {}) for kind in PADDED), ("comirec", {"routing": "dr"})]
+
+
+@pytest.fixture(scope="module")
+def exported(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of MIRACLE with a gain."""
+    out = tmp_path_factory.mktemp("onnx") / "out"
+    export(Recommender.load(small_run, seen="gain"), "onnx", out)
+    return out
+
+
+@pytest.mark.parametrize(("kind", "own"), CASES)
+def test_interests_are_those_of_the_system(tmp_path: Path, kind: str, own: dict[str, Any]) -> None:
+    """Batches of one history and of many, of one length and of several, longer ones than N too."""
+    system = system_of(kind, own, torch.float32)
+    scorer = system.scorer(side(torch.float32))
+    onnx.write_history(scorer, LONGEST, tmp_path / "history.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "history.onnx"))
+    rng = np.random.default_rng(1)
+    mixed = [rng.integers(0, N_ITEMS, length).tolist() for length in LENGTHS]
+    for batch in [*([history] for history in mixed), mixed]:
+        width = max(map(len, batch))
+        padded = np.array([[-1] * (width - len(history)) + history for history in batch])
+        vectors, active, numbers = session.run(None, {"history": padded})
+        for row, history in enumerate(batch):
+            packed = pack_lists([history], LONGEST)
+            with torch.no_grad():
+                made = system.encode(scorer.inputs[packed.items], packed).interests
+            assert numbers[row][active[row]].tolist() == made.which.tolist()
+            assert np.abs(vectors[row][active[row]] - made.vectors.numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("seen", ["gain", "leave-out"])
+def test_the_script_recommends_what_the_recommender_does(
+    small_run: Path, exported: Path, tmp_path: Path, seen: str
+) -> None:
+    recommender = Recommender.load(small_run, seen=seen)  # type: ignore[arg-type]
+    folder = shutil.copytree(exported, tmp_path / "out")
+    if seen == "leave-out":  # the networks don't know the rule, the script reads it
+        about = json.loads((folder / "export.json").read_text())
+        about |= {"seen": seen, "gain": recommender.gain()}
+        (folder / "export.json").write_text(json.dumps(about))
+    histories = [["I03"], ["I03", "I07", "I03"], [f"I{place:02}" for place in range(9)]]
+    for history in histories:
+        (told,) = used(folder, *history, how="together").values()
+        items = recommender.recommend([[int(item[1:]) for item in history]]).frame()
+        assert [item for item, _ in told] == items["item_id"].tolist()
+        assert np.allclose([score for _, score in told], items["score"], atol=1e-4)
+
+
+def test_a_folder_holds_nothing_of_people_or_of_this_machine(exported: Path) -> None:
+    names = {file.name for file in exported.iterdir()}
+    assert names == {
+        "README.md",
+        "export.json",
+        "history.onnx",
+        "item_ids.json",
+        "items.npy",
+        "items.onnx",
+        "use.py",
+    }
+    for network in ("history.onnx", "items.onnx"):
+        written = (exported / network).read_bytes()
+        assert b".py" not in written and str(Path(sys.prefix)).encode() not in written
+
+
+def test_new_items_by_their_text(small_run: Path, exported: Path) -> None:
+    recommender = Recommender.load(small_run)
+    about = json.loads((exported / "export.json").read_text())
+    assert max(about["largest_difference"].values()) < 1e-4
+    titles = ["Rubber Glove", *TITLES[:4]]
+    text = load_encoder(about["encoder"]["name"]).encode(titles)
+    session = onnxruntime.InferenceSession(str(exported / "items.onnx"))
+    for some in (slice(0, 1), slice(0, 5)):
+        (vectors,) = session.run(None, {"text": text[some].astype(np.float32)})
+        assert np.abs(vectors - recommender.encode_items(titles[some]).vectors).max() < 1e-4
+
+
+def test_what_cannot_be_had_is_told(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = Recommender.load(trained(tmp_path, "textknn"))
+    with pytest.raises(InputError, match="textknn has no form for histories that are padded"):
+        export(near, "onnx", tmp_path / "out")
+    recommender = Recommender.load(small_run)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(InputError, match="needs onnxruntime, which is not installed"):
+            export(recommender, "onnx", tmp_path / "out")
+    monkeypatch.setattr(onnx, "write_history", lambda *_: onnx._checked(2e-4, Path("history.onnx")))
+    with pytest.raises(MiracleError, match=r"history.onnx gives other numbers than the run"):
+        export(recommender, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
+    found = export(Recommender.load(trained(tmp_path, "mind")), "onnx", tmp_path / "out")
+    assert found.users == 0
+    assert not (tmp_path / "out" / "items.onnx").exists()
+    assert "items.onnx" not in (tmp_path / "out" / "README.md").read_text()
+    (told,) = used(tmp_path / "out", "I03").values()
+    assert len(told) == 10
+    done = run(tmp_path / "out", "together", "I03", "nothing")
+    assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 1
+
+
+def test_a_form_that_fixes_the_number_of_histories_is_refused(tmp_path: Path) -> None:
+    """``len`` of a tensor is a number and not a size: the batch would be the example's for ever."""
+    system = system_of("sasrec", {}, torch.float32)
+    scorer = system.scorer(side(torch.float32))
+    encode = type(system).encode
+
+    class Fixed(type(system)):  # type: ignore[misc]
+        def encode(self, tokens: torch.Tensor, packed: Any) -> Any:
+            return encode(self, tokens, packed) if len(packed.order) else None
+
+    system.__class__ = Fixed
+    with pytest.raises(MiracleError, match="made of this system: its form fixes the batch"):
+        onnx.write_history(scorer, LONGEST, tmp_path / "history.onnx")
+    assert not list(tmp_path.iterdir())
