@@ -79,8 +79,14 @@ def our_tasks(data: str, model: str) -> dict[str, Task]:
     return {"epoch": epoch, "ranking": training.validate}
 
 
-def their_tasks(folder: str, model: str) -> dict[str, Task]:
-    """An epoch and a validation of RecBole, whose interpreter runs this."""
+def recbole(folder: str, model: str, changed: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """RecBole's trainer of a model, its training and its validation data.
+
+    Args:
+        folder: a split that :func:`write_split` wrote.
+        model: by this project's name.
+        changed: settings by RecBole's names, on top of those that make both sides alike.
+    """
     import torch
 
     read = torch.load
@@ -122,12 +128,20 @@ def their_tasks(folder: str, model: str) -> dict[str, Task]:
             "n_heads": HEADS,
             "inner_size": INNER,
             "checkpoint_dir": str(path.parent / "saved"),
+            **changed,
         },
     )
+    utils.init_seed(config["seed"], reproducibility=True)
     created = data_module.create_dataset(config)
     train, valid, _ = data_module.data_preparation(config, created)
     network = utils.get_model(NAMES[model])(config, train.dataset)
     trainer = utils.get_trainer(config["MODEL_TYPE"], NAMES[model])(config, network)
+    return trainer, train, valid
+
+
+def their_tasks(folder: str, model: str) -> dict[str, Task]:
+    """An epoch and a validation of RecBole, whose interpreter runs this."""
+    trainer, train, valid = recbole(folder, model, {})
     return {
         "epoch": lambda: trainer._train_epoch(train, 0),
         "ranking": lambda: trainer.evaluate(valid, load_best_model=False),
