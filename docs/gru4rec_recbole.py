@@ -47,7 +47,9 @@ def main() -> None:
 
 def train(folder: str, items: str, settings: list[str]) -> None:
     """One training, by RecBole's interpreter."""
-    given = {name: json.loads(value) for name, _, value in (each.partition("=") for each in settings)}
+    given = {
+        name: json.loads(value) for name, _, value in (each.partition("=") for each in settings)
+    }
     trainer, data, valid = recbole(folder, "gru4rec", {"hidden_size": 128, "epochs": 100, **given})
     if items == "unit":
         table = trainer.model.item_embedding.weight

@@ -78,6 +78,21 @@ class GRU4Rec(SequenceSystem):
         states: Tensor = self.output(F.embedding(back, h))
         return states
 
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The last layer's state after each history's newest item: [tokens, d] to [histories, d].
+
+        It is the state that a recurrent layer ends with; the output layer is for it alone.
+        """
+        if packed.valid is not None:
+            return super().newest(tokens, packed)
+        order, steps = by_step(packed)
+        h = PackedSequence(F.embedding(order, tokens), steps)
+        for layer in self.layers:
+            h, last = layer(h)
+        # The longest history comes first in a step, and last in a packed batch.
+        states: Tensor = self.output(last[0].flip(0))
+        return states
+
     def _padded(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The same for padded histories, of which each step is one product.
 
