@@ -32,7 +32,8 @@ class GRU4Rec(SequenceSystem):
     Published: 100 units (1000 with more data), one layer, batches of 32 to 500, TOP1 or BPR loss;
     in 2018 2,048 more negatives a step and BPR-max: the preset ``paper``. What differs here:
 
-    - The default loss is the softmax over the catalogue; TOP1 is left out, which BPR-max replaced.
+    - The default loss is the softmax over the catalogue; ``loss.recommendation`` has ``top1`` and
+      ``bpr`` of 2016, and ``top1-max`` and ``bpr-max`` of 2018.
     - The candidate state is tanh(W x + r * (U h)), as PyTorch's kernels compute it; eq. 3 has W x +
       U (r * h). The update gate weighs the old state, not the new one: the same up to its sign.
     - Whole histories are a batch's examples, in place of session-parallel mini-batches; negatives
