@@ -79,10 +79,10 @@ class TransformerLayer(nn.Module):
         read = self.attention_norm(h) if self.pre_norm else h
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         d = h.shape[1]
-        query = F.linear(read[last], weight[:d], bias[:d])
+        query = F.linear(F.embedding(last, read), weight[:d], bias[:d])
         key_value = F.linear(read, weight[d:], bias[d:])
         mixed = self.output(newest_attention(query, key_value, packed, self.heads))
-        own = h[last]
+        own = F.embedding(last, h)
         if self.pre_norm:
             own = own + mixed
             return own + self._fed(self.inner_norm(own))
@@ -122,7 +122,7 @@ def newest_of(layers: nn.ModuleList, h: Tensor, packed: Packed) -> Tensor:
         [histories, d].
     """
     if not len(layers):
-        return h[packed.last_tokens()]
+        return F.embedding(packed.last_tokens(), h)
     for layer in layers[:-1]:
         h = layer(h, packed)
     newest: Tensor = layers[-1].newest(h, packed)

@@ -24,10 +24,11 @@ from miracle_core.ranking.seen import HadItems
 # Scores of a chunk of users over the catalogue held at a time: 64 MiB of float32, or MIN_ROWS rows,
 # which is less than the catalogue itself takes.
 CHUNK_ELEMENTS = 1 << 24
-# On a processor 4 MiB where users have one interest: they are still in its caches when ranks are
-# counted. Of several interests the products before them are not, whatever the chunk.
-CACHED_ELEMENTS = 1 << 20
 MIN_ROWS = 256
+# The same on a processor where users have one interest, 2 MiB: they are still in its caches when
+# ranks are counted. Of several interests the products before the scores would not be.
+CACHED_ELEMENTS = 1 << 19
+CACHED_MIN_ROWS = 128
 # So few interests are multiplied from the right, a whole number of FEW_STEP at a time: the product
 # is then bound by reading the items, where some libraries' product from the left takes six times as
 # long.
@@ -98,10 +99,10 @@ def walk(
         raise _not_finite("interests")
     # Of one interest a user the products are the scores.
     alone = not each and all(k == 1 for k, _ in interests.groups)
-    elements = CACHED_ELEMENTS if alone and not at_once(vectors) else CHUNK_ELEMENTS
-    for rows, users, groups in chunks_of_users(
-        interests.groups, max(elements // n_items, MIN_ROWS)
-    ):
+    max_rows = max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
+    if alone and not at_once(vectors):
+        max_rows = max(CACHED_ELEMENTS // n_items, CACHED_MIN_ROWS)
+    for rows, users, groups in chunks_of_users(interests.groups, max_rows):
         scores = vectors.new_empty(users.stop - users.start, n_items)
         n_rows = rows.stop - rows.start
         width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)

@@ -144,9 +144,9 @@ def test_products_of_one_interest_are_written_as_scores(seed, counts, n_items, c
     seen = Seen.left_out(sequences, starts, starts + 1).ordered(interests.users)
     done = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in (("CACHED_ELEMENTS", cached), ("BLOCK_ELEMENTS", block), ("MIN_ROWS", 1)):
+        sizes = {"CACHED_ELEMENTS": cached, "CACHED_MIN_ROWS": 1, "BLOCK_ELEMENTS": block}
+        for name, size in (sizes | {"FEW_ROWS": few}).items():
             patch.setattr(walk_module, name, size)
-        patch.setattr(walk_module, "FEW_ROWS", few)
         for part in walk(interests, torch.tensor(items), seen):
             own = order[part.users]
             assert part.each is None
