@@ -57,10 +57,12 @@ def our_tasks(data: str, model: str) -> dict[str, Task]:
     """An epoch and a validation of this project."""
     from miracle_core.config import make_settings
     from miracle_core.data.dataset import Dataset
+    from miracle_core.memory import keep_freed_memory
     from miracle_core.processes import ALONE
     from miracle_core.runs.folder import RunFolder
     from miracle_core.training.finetuning import Finetuning
 
+    keep_freed_memory()  # as every training does
     dataset = Dataset.open(data)
     targets = len(dataset.examples("train"))
     sizes: dict[str, Any] = {
