@@ -81,7 +81,7 @@ class TransformerLayer(nn.Module):
         d = h.shape[1]
         query = F.linear(F.embedding(last, read), weight[:d], bias[:d])
         key_value = F.linear(read, weight[d:], bias[d:])
-        mixed = self.output(newest_attention(query, key_value, packed, self.heads))
+        mixed: Tensor = self.output(newest_attention(query, key_value, packed, self.heads))
         own = F.embedding(last, h)
         if self.pre_norm:
             own = own + mixed
@@ -125,5 +125,7 @@ def newest_of(layers: nn.ModuleList, h: Tensor, packed: Packed) -> Tensor:
         return F.embedding(packed.last_tokens(), h)
     for layer in layers[:-1]:
         h = layer(h, packed)
-    newest: Tensor = layers[-1].newest(h, packed)
-    return newest
+    last = layers[-1]
+    if not isinstance(last, TransformerLayer):
+        raise TypeError(f"{type(last).__name__} has no newest")
+    return last.newest(h, packed)
