@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-# Parts of others; ``pairs``, which needs a second checkout, ``low_precision``, which needs runs, and
-# ``beside_recbole``, which needs another library.
+# Parts of others; ``pairs`` needs a second checkout, ``low_precision`` runs, and ``beside_recbole``
+# another library.
 SHARED = {"__main__", "harness", "dense", "pairs", "low_precision", "beside_recbole"}
 
 
