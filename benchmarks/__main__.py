@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-# Parts of others, ``pairs``, which needs a second checkout, and ``low_precision``, which needs
-# runs.
-SHARED = {"__main__", "harness", "dense", "pairs", "low_precision"}
+# Parts of others; ``pairs`` needs a second checkout, ``low_precision`` runs, and ``beside_recbole``
+# another library.
+SHARED = {"__main__", "harness", "dense", "pairs", "low_precision", "beside_recbole"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:

@@ -1,6 +1,7 @@
 """Training and ranking beside RecBole, in turn, on one thread each.
 
     python benchmarks/beside_recbole.py DATA --python PYTHON [--models sasrec gru4rec] [--pairs 3]
+                                        [--tasks epoch ranking] [--eval-batch 512]
 
     DATA      a Dataset; both sides read its own split
     PYTHON    the interpreter of an environment that holds RecBole 1.2 (`pip install recbole`)
@@ -9,6 +10,12 @@ Both train one epoch over the same targets with the same width, layers, heads, s
 catalogue and number of targets a step, then rank the whole catalogue for each validation user.
 They take turns, so that both see the same machine. Printed are targets and users a second of
 processor time, and the ratios' geometric mean with its 95 % interval.
+
+A ranking is a whole validation on both sides, from the split in memory to the metrics: batches of
+histories, the network, all scores, Recall and NDCG at 10 and 50. RecBole's is ``Trainer.evaluate``;
+``--eval-batch`` says how many users it takes at a time, 512 where nothing is said, which is what it
+is fastest with here (its own default is 4,096). This project's is what a training calls after each
+epoch. RecBole finds each user's 50 best items, this project the rank of the held-out one.
 """
 
 from __future__ import annotations
@@ -25,9 +32,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 WIDTH, HEADS, INNER, LENGTH, TARGETS = 64, 2, 256, 20, 1024
+EVAL_BATCH = 512
 NAMES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
 LAYERS = {"sasrec": 2, "gru4rec": 1}
 PARTS: tuple[Literal["train", "valid", "test"], ...] = ("train", "valid", "test")
+# What is timed, and whose examples it goes through.
+TASKS = {"epoch": "train", "ranking": "valid"}
 Task = Callable[[], object]
 
 
@@ -47,10 +57,12 @@ def our_tasks(data: str, model: str) -> dict[str, Task]:
     """An epoch and a validation of this project."""
     from miracle_core.config import make_settings
     from miracle_core.data.dataset import Dataset
+    from miracle_core.memory import keep_freed_memory
     from miracle_core.processes import ALONE
     from miracle_core.runs.folder import RunFolder
     from miracle_core.training.finetuning import Finetuning
 
+    keep_freed_memory()  # as every training does
     dataset = Dataset.open(data)
     targets = len(dataset.examples("train"))
     sizes: dict[str, Any] = {
@@ -79,8 +91,14 @@ def our_tasks(data: str, model: str) -> dict[str, Task]:
     return {"epoch": epoch, "ranking": training.validate}
 
 
-def their_tasks(folder: str, model: str) -> dict[str, Task]:
-    """An epoch and a validation of RecBole, whose interpreter runs this."""
+def recbole(folder: str, model: str, changed: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """RecBole's trainer of a model, its training and its validation data.
+
+    Args:
+        folder: a split that :func:`write_split` wrote.
+        model: by this project's name.
+        changed: settings by RecBole's names, on top of those that make both sides alike.
+    """
     import torch
 
     read = torch.load
@@ -103,7 +121,7 @@ def their_tasks(folder: str, model: str) -> dict[str, Task]:
             "train_neg_sample_args": None,
             "loss_type": "CE",
             "train_batch_size": TARGETS,
-            "eval_batch_size": 2048,
+            "eval_batch_size": EVAL_BATCH,
             "eval_args": {
                 "split": {"LS": "valid_and_test"},
                 "order": "TO",
@@ -122,12 +140,20 @@ def their_tasks(folder: str, model: str) -> dict[str, Task]:
             "n_heads": HEADS,
             "inner_size": INNER,
             "checkpoint_dir": str(path.parent / "saved"),
+            **changed,
         },
     )
+    utils.init_seed(config["seed"], reproducibility=True)
     created = data_module.create_dataset(config)
     train, valid, _ = data_module.data_preparation(config, created)
     network = utils.get_model(NAMES[model])(config, train.dataset)
     trainer = utils.get_trainer(config["MODEL_TYPE"], NAMES[model])(config, network)
+    return trainer, train, valid
+
+
+def their_tasks(folder: str, model: str, eval_batch: str) -> dict[str, Task]:
+    """An epoch and a validation of RecBole, whose interpreter runs this."""
+    trainer, train, valid = recbole(folder, model, {"eval_batch_size": int(eval_batch)})
     return {
         "epoch": lambda: trainer._train_epoch(train, 0),
         "ranking": lambda: trainer.evaluate(valid, load_best_model=False),
@@ -157,11 +183,11 @@ def write_split(data: Path, folder: Path) -> dict[str, int]:
 class Side:
     """A process that works on one side."""
 
-    def __init__(self, python: str, mode: str, data: Path, model: str, room: str) -> None:
+    def __init__(self, python: str, room: str, mode: str, *arguments: str) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
         here = Path(__file__).resolve()
         self._process = subprocess.Popen(
-            [python, str(here), "--side", mode, str(data), model],
+            [python, str(here), "--side", mode, *arguments],
             cwd=room,
             env={**os.environ, **threads, "PYTHONPATH": str(here.parents[1])},
             stdin=subprocess.PIPE,
@@ -216,6 +242,8 @@ def main() -> None:
     parser.add_argument("--python", required=True)
     parser.add_argument("--models", nargs="+", choices=sorted(NAMES), default=sorted(NAMES))
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--eval-batch", type=int, default=EVAL_BATCH)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if asked.pairs < 2:
@@ -226,11 +254,12 @@ def main() -> None:
         folder.mkdir()
         counts = write_split(asked.data, folder)
         for model in asked.models:
-            ours = Side(sys.executable, "ours", asked.data.resolve(), model, room)
-            theirs = Side(str(Path(asked.python).absolute()), "theirs", folder, model, room)
+            ours = Side(sys.executable, room, "ours", str(asked.data.resolve()), model)
+            python, eval_batch = str(Path(asked.python).absolute()), str(asked.eval_batch)
+            theirs = Side(python, room, "theirs", str(folder), model, eval_batch)
             found[model] = {
-                task: compare(ours, theirs, task, counts[part], asked.pairs)
-                for task, part in (("epoch", "train"), ("ranking", "valid"))
+                task: compare(ours, theirs, task, counts[TASKS[task]], asked.pairs)
+                for task in asked.tasks
             }
             ours.close()
             theirs.close()
@@ -250,6 +279,6 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         make = our_tasks if sys.argv[2] == "ours" else their_tasks
-        serve(make(*sys.argv[3:5]))
+        serve(make(*sys.argv[3:]))
     else:
         main()

@@ -14,7 +14,9 @@ from miracle_core.registry import Mode
 Precision = Literal["fp32", "bf16", "fp16"]
 Layout = Literal["auto", "packed", "padded"]
 Preset = Literal["default", "paper", "reference"]
-Recommendation = Literal["softmax", "bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
+Recommendation = Literal[
+    "softmax", "bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampled-softmax"
+]
 Start = Literal["scratch", "pretrained", "pretraining"]
 METRIC_NAMES = ("recall", "ndcg", "mrr")
 
@@ -61,8 +63,9 @@ class LossSettings(Section):
     Attributes:
         recommendation: ``softmax`` over all items; the others compare with drawn negatives
             (:mod:`miracle_core.ranking.sampled` has the equations): ``bpr`` (Rendle et al. 2009),
-            ``bpr-max`` (Hidasi and Karatzoglou 2018), ``bce`` (Kang and McAuley 2018), ``gbce``
-            (Petrov and Macdonald 2023), ``sampled-softmax`` corrected for the draw (logQ).
+            ``top1`` (Hidasi et al. 2016), ``top1-max`` and ``bpr-max`` (Hidasi and Karatzoglou
+            2018), ``bce`` (Kang and McAuley 2018), ``gbce`` (Petrov and Macdonald 2023),
+            ``sampled-softmax`` corrected for the draw (logQ).
         negatives: items drawn for each item that came next; 256 are gSASRec's.
         calibration: t of ``gbce``: 0 is ``bce``, 1 has the scores of the full softmax; 0.75 is its
             authors'.

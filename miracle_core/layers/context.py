@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from miracle_core.data.packed import Packed
 from miracle_core.layers.dropout import dropout
 from miracle_core.layers.linear import INIT_STD
-from miracle_core.layers.transformer import TransformerLayer
+from miracle_core.layers.transformer import TransformerLayer, newest_of
 
 
 class ContextEncoder(nn.Module):
@@ -57,8 +57,20 @@ class ContextEncoder(nn.Module):
 
     def forward(self, x: Tensor, packed: Packed) -> Tensor:
         """Item vectors in their histories' context: [tokens, d] to [tokens, d]."""
-        h: Tensor = self.norm(x + F.embedding(packed.positions, self.position))
-        h = dropout(h, self.dropout, self.training)
+        h = self._placed(x, packed)
         for layer in self.layers:
             h = layer(h, packed)
         return h
+
+    def newest(self, x: Tensor, packed: Packed) -> Tensor:
+        """Each history's newest item in its context, without dropout: [histories, d].
+
+        Args:
+            x: [tokens, d], item vectors.
+            packed: the histories.
+        """
+        return newest_of(self.layers, self._placed(x, packed), packed)
+
+    def _placed(self, x: Tensor, packed: Packed) -> Tensor:
+        h: Tensor = self.norm(x + F.embedding(packed.positions, self.position))
+        return dropout(h, self.dropout, self.training)

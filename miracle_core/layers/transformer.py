@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed
-from miracle_core.layers.attention import packed_attention
+from miracle_core.layers.attention import newest_attention, packed_attention
 from miracle_core.layers.dropout import add_dropout
 from miracle_core.layers.linear import linear
 
@@ -62,6 +62,34 @@ class TransformerLayer(nn.Module):
         normed: Tensor = self.inner_norm(self._add(h, self._fed(h)))
         return normed
 
+    def newest(self, h: Tensor, packed: Packed) -> Tensor:
+        """What :meth:`forward` gives of each history's newest item, without dropout.
+
+        Of the others no more than keys and values are computed: in a last layer that ranks, they
+        are all that is read of them.
+
+        Args:
+            h: [tokens, d].
+            packed: the histories.
+
+        Returns:
+            [histories, d].
+        """
+        last = packed.last_tokens()
+        read = self.attention_norm(h) if self.pre_norm else h
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        d = h.shape[1]
+        query = F.linear(F.embedding(last, read), weight[:d], bias[:d])
+        key_value = F.linear(read, weight[d:], bias[d:])
+        mixed: Tensor = self.output(newest_attention(query, key_value, packed, self.heads))
+        own = F.embedding(last, h)
+        if self.pre_norm:
+            own = own + mixed
+            return own + self._fed(self.inner_norm(own))
+        own = self.attention_norm(own + mixed)
+        normed: Tensor = self.inner_norm(own + self._fed(own))
+        return normed
+
     def _attended(self, h: Tensor, packed: Packed) -> Tensor:
         attended = packed_attention(
             self.query_key_value(h),
@@ -80,3 +108,24 @@ class TransformerLayer(nn.Module):
 
     def _add(self, h: Tensor, more: Tensor) -> Tensor:
         return add_dropout(h, more, self.dropout, self.training)
+
+
+def newest_of(layers: nn.ModuleList, h: Tensor, packed: Packed) -> Tensor:
+    """Each history's newest item behind a stack of layers, without dropout.
+
+    Args:
+        layers: :class:`TransformerLayer`, from the first to the last.
+        h: [tokens, d], what the first one reads.
+        packed: the histories.
+
+    Returns:
+        [histories, d].
+    """
+    if not len(layers):
+        return F.embedding(packed.last_tokens(), h)
+    for layer in layers[:-1]:
+        h = layer(h, packed)
+    last = layers[-1]
+    if not isinstance(last, TransformerLayer):
+        raise TypeError(f"{type(last).__name__} has no newest")
+    return last.newest(h, packed)

@@ -3,8 +3,11 @@
 With the target's scaled score s+, those of its k negatives s_1 ... s_k, and n items:
 
 - BPR (Rendle et al. 2009, BPR-Opt): the mean over j of -log sigmoid(s+ - s_j).
+- TOP1 (Hidasi et al. 2016, section 3.1.3): the mean over j of sigmoid(s_j - s+) + sigmoid(s_j^2).
+- TOP1-max (Hidasi and Karatzoglou 2018, section 3.3.1): sum_j w_j (sigmoid(s_j - s+) +
+  sigmoid(s_j^2)), with w the softmax of the negatives' scores: the highest ones count most.
 - BPR-max (Hidasi and Karatzoglou 2018, eq. 10): -log(sum_j w_j sigmoid(s+ - s_j)) + lambda sum_j
-  w_j s_j^2, with w the softmax of the negatives' scores.
+  w_j s_j^2, with the same w.
 - BCE (Kang and McAuley 2018, eq. 6): -log sigmoid(s+) - sum_j log(1 - sigmoid(s_j)); SASRec has
   one negative. It is a sum as printed, not the mean over the k + 1 scores that others take: divided
   by many, gradients fall below what Adam adds to their size, and little is learned
@@ -17,7 +20,8 @@ With the target's scaled score s+, those of its k negatives s_1 ... s_k, and n i
   the sum over negatives then estimates that over all other items.
 
 A score is the max over the user's interests (eq. 17), plus the gain where the user has had the
-item, whether it is target or negative.
+item, whether it is target or negative. It is compared as it is: GRU4Rec's authors put a tanh on it
+for TOP1 and an ELU for BPR-max.
 """
 
 from __future__ import annotations
@@ -62,6 +66,11 @@ def of_scores(loss: LossSettings, scores: Tensor, n_items: int) -> Tensor:
     match loss.recommendation:
         case "bpr":
             return F.softplus(rest - own).mean(1)
+        case "top1":
+            return (torch.sigmoid(rest - own) + torch.sigmoid(rest.square())).mean(1)
+        case "top1-max":
+            weights = torch.softmax(rest, 1)
+            return (weights * (torch.sigmoid(rest - own) + torch.sigmoid(rest.square()))).sum(1)
         case "bpr-max":
             weights = F.log_softmax(rest, 1)
             penalty = (weights.exp() * rest.square()).sum(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.packed import Packed, pack_lists
 from miracle_core.ranking.interests import Interests
@@ -111,7 +112,7 @@ class VectorScorer:
         """
         packed = packed.to(self.inputs.device)
         inputs = self.inputs if new is None else torch.cat([self.inputs, new.to(self.inputs)])
-        return self.system.encode(inputs[packed.items], packed).interests
+        return self.system.encode(F.embedding(packed.items, inputs), packed).interests
 
     def scores(self, packed: Packed, leave_out: Seen | None = None) -> Scores:
         """Scores of all items, for a batch of histories."""

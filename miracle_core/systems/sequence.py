@@ -26,9 +26,19 @@ class SequenceSystem(System):
         """The state after each item, from it and those before it: [tokens, w] to [tokens, d]."""
         raise NotImplementedError(f"{type(self).__name__}.hidden")
 
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The state after each history's newest item: [tokens, w] to [histories, d].
+
+        A system whose last layer needs no other items' states for it says how. It is for ranking:
+        there is no dropout.
+        """
+        return self.hidden(tokens, packed)[packed.last_tokens()]
+
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
         """The state at each history's newest item."""
-        return Encoded(Interests.single(self.hidden(tokens, packed)[packed.last_tokens()]))
+        if self.training:
+            return Encoded(Interests.single(self.hidden(tokens, packed)[packed.last_tokens()]))
+        return Encoded(Interests.single(self.newest(tokens, packed)))
 
     def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
         """Each item's state is to predict the item that came next; the mean over all items."""

@@ -23,7 +23,7 @@ from tests.reference import sampled as reference
 from tests.reference.scoring import score
 from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, interests_of
 
-KINDS = ["bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
+KINDS = ["bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampled-softmax"]
 K = 3
 
 
@@ -37,6 +37,8 @@ def expected(kind: str, own: float, rest: list[float]) -> float:
     return {
         "bpr": lambda: reference.bpr(own, rest),
         "bpr-max": lambda: reference.bpr_max(own, rest, 0.7),
+        "top1": lambda: reference.top1(own, rest),
+        "top1-max": lambda: reference.top1_max(own, rest),
         "bce": lambda: reference.bce(own, rest),
         "gbce": lambda: reference.gbce(own, rest, N_ITEMS, 0.6),
         "sampled-softmax": lambda: reference.sampled_softmax(own, rest, N_ITEMS),
@@ -121,6 +123,20 @@ def test_sampled_softmax_of_every_other_item_is_the_softmax():
     found = sampled_loss(settings_of("sampled-softmax"), case.interests, items, own, every)
     full = max_interest_cross_entropy(case.interests, items, own)
     torch.testing.assert_close(found, full, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("plain", "weighted"), [("bpr", "bpr-max"), ("top1", "top1-max")])
+def test_of_one_negative_or_equal_ones_the_maximum_is_the_mean(plain, weighted):
+    """And of very unequal ones, the loss of the highest alone."""
+    none = {"regularisation": 0.0}
+
+    def of(kind: str, scores: list[float]) -> torch.Tensor:
+        settings = LossSettings.model_validate({"recommendation": kind, **none})
+        return sampled.of_scores(settings, torch.tensor([scores], dtype=torch.float64), N_ITEMS)
+
+    for scores in ([0.3, 1.2], [0.3, -0.7, -0.7, -0.7]):
+        torch.testing.assert_close(of(weighted, scores), of(plain, scores), rtol=1e-12, atol=0)
+    torch.testing.assert_close(of(weighted, [0.3, 8.0, -30.0]), of(plain, [0.3, 8.0]))
 
 
 def test_gbce_without_calibration_is_bce_and_with_it_alpha_counts():

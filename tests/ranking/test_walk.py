@@ -124,6 +124,40 @@ def test_seen_rules_reach_their_users_in_every_chunk(seed, counts, n_items, shap
     assert done == order
 
 
+@SETTINGS
+@given(
+    seed=SEEDS,
+    counts=st.lists(st.integers(1, 1), min_size=1, max_size=9)
+    | st.lists(st.integers(1, 2), min_size=1, max_size=9),
+    n_items=st.integers(1, 12),
+    cached=st.sampled_from([1 << 20, 30, 1]),
+    block=st.sampled_from([1 << 21, 7, 1]),
+    few=st.sampled_from([0, 2]),
+)
+def test_products_of_one_interest_are_written_as_scores(seed, counts, n_items, cached, block, few):
+    """Chunks of users, blocks of items, and a rule; some batches have users of two interests."""
+    users, items = whole_numbers(seed, counts, n_items)
+    interests = interests_of(users)
+    order = interests.users.tolist()
+    starts = np.arange(len(users))
+    sequences = np.random.default_rng(seed).integers(0, n_items, len(users)).astype(np.int32)
+    seen = Seen.left_out(sequences, starts, starts + 1).ordered(interests.users)
+    done = []
+    with pytest.MonkeyPatch.context() as patch:
+        sizes = {"CACHED_ELEMENTS": cached, "CACHED_MIN_ROWS": 1, "BLOCK_ELEMENTS": block}
+        for name, size in (sizes | {"FEW_ROWS": few}).items():
+            patch.setattr(walk_module, name, size)
+        for part in walk(interests, torch.tensor(items), seen):
+            own = order[part.users]
+            assert part.each is None
+            expected = np.array([[eq17_score(users[i], x) for x in items] for i in own])
+            for row, i in zip(expected, own, strict=True):
+                row[sequences[i]] = -np.inf
+            assert part.scores.tolist() == expected.tolist()
+            done += own
+    assert done == order
+
+
 def test_items_left_out_come_last_among_the_best():
     interests = interests_of([{0: np.array([1.0])}])
     items = torch.tensor([[3.0], [2.0], [1.0]], dtype=torch.float64)

@@ -14,6 +14,18 @@ def bpr(own: float, negatives: list[float]) -> float:
     return sum(-math.log(sigmoid(own - s)) for s in negatives) / len(negatives)
 
 
+def top1(own: float, negatives: list[float]) -> float:
+    """Hidasi et al. 2016, section 3.1.3: relative rank, and scores of negatives drawn to 0."""
+    return sum(sigmoid(s - own) + sigmoid(s * s) for s in negatives) / len(negatives)
+
+
+def top1_max(own: float, negatives: list[float]) -> float:
+    """Hidasi and Karatzoglou 2018: TOP1 with the expectation over the negatives' softmax."""
+    total = sum(math.exp(s) for s in negatives)
+    terms = [(math.exp(s) / total, sigmoid(s - own), sigmoid(s * s)) for s in negatives]
+    return sum(weight * (rank + penalty) for weight, rank, penalty in terms)
+
+
 def bpr_max(own: float, negatives: list[float], regularisation: float) -> float:
     """Hidasi and Karatzoglou 2018, eq. 10."""
     powers = [math.exp(s) for s in negatives]

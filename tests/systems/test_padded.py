@@ -58,7 +58,7 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
 ]
 PADDED = [spec.name for spec in registry.systems() if spec.system_class().padded]
 CASES = [*((name, {}) for name in PADDED), *OTHERS]
-LOSSES = ["softmax", "bpr", "bpr-max", "bce", "gbce", "sampled-softmax"]
+LOSSES = ["softmax", "bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampled-softmax"]
 
 
 def system_of(

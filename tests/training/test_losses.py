@@ -84,7 +84,9 @@ def test_items_that_do_not_compete_are_no_negatives(tmp_path: Path) -> None:
     assert finetune(few, tmp_path / "few")["status"] == "finished"
 
 
-@pytest.mark.parametrize("loss", ["bpr", "bpr-max", "bce", "gbce", "sampled-softmax"])
+@pytest.mark.parametrize(
+    "loss", ["bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampled-softmax"]
+)
 def test_every_loss_trains_several_interests(tmp_path: Path, loss: str) -> None:
     settings = quick_settings(
         tmp_path / "data", loss__recommendation=loss, loss__negatives=MOST, train__epochs=3

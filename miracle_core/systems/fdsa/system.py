@@ -97,5 +97,15 @@ class FDSA(SequenceSystem):
         """The state at each item: [tokens, 2 d] to [tokens, d]."""
         items, features = tokens.chunk(2, 1)
         both = [self.item_stream(items, packed), self.feature_stream(features, packed)]
+        return self._joined(both)
+
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The state at each history's newest item: [tokens, 2 d] to [histories, d]."""
+        items, features = tokens.chunk(2, 1)
+        streams = (self.item_stream, items), (self.feature_stream, features)
+        return self._joined([stream.newest(read, packed) for stream, read in streams])
+
+    def _joined(self, both: list[Tensor]) -> Tensor:
+        """One state of two: [o_s; o_f] W + b, a norm and dropout."""
         state = self.output_norm(self.output(torch.cat(both, 1)))
         return dropout(state, self.dropout, self.training)

@@ -32,7 +32,8 @@ class GRU4Rec(SequenceSystem):
     Published: 100 units (1000 with more data), one layer, batches of 32 to 500, TOP1 or BPR loss;
     in 2018 2,048 more negatives a step and BPR-max: the preset ``paper``. What differs here:
 
-    - The default loss is the softmax over the catalogue; TOP1 is left out, which BPR-max replaced.
+    - The default loss is the softmax over the catalogue; ``loss.recommendation`` has ``top1`` and
+      ``bpr`` of 2016, and ``top1-max`` and ``bpr-max`` of 2018.
     - The candidate state is tanh(W x + r * (U h)), as PyTorch's kernels compute it; eq. 3 has W x +
       U (r * h). The update gate weighs the old state, not the new one: the same up to its sign.
     - Whole histories are a batch's examples, in place of session-parallel mini-batches; negatives
@@ -76,6 +77,21 @@ class GRU4Rec(SequenceSystem):
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         states: Tensor = self.output(F.embedding(back, h))
+        return states
+
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The last layer's state after each history's newest item: [tokens, d] to [histories, d].
+
+        It is the state that a recurrent layer ends with; the output layer is for it alone.
+        """
+        if packed.valid is not None:
+            return super().newest(tokens, packed)
+        order, steps = by_step(packed)
+        h = PackedSequence(F.embedding(order, tokens), steps)
+        for layer in self.layers:
+            h, last = layer(h)
+        # The longest history comes first in a step, and last in a packed batch.
+        states: Tensor = self.output(last[0].flip(0))
         return states
 
     def _padded(self, tokens: Tensor, packed: Packed) -> Tensor:

@@ -90,6 +90,10 @@ class S3Rec(SequenceSystem):
         states: Tensor = self.context(tokens, packed)
         return states
 
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The last block's state at each history's newest item: [tokens, d] to [histories, d]."""
+        return self.context.newest(tokens, packed)
+
     def pretrain_objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
         """AAP, MIP, MAP and SP of whole sequences: each history with the item that came next.
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 from miracle_core.data.packed import Packed
 from miracle_core.layers.dropout import dropout
 from miracle_core.layers.linear import INIT_STD
-from miracle_core.layers.transformer import TransformerLayer
+from miracle_core.layers.transformer import TransformerLayer, newest_of
 from miracle_core.systems.base import ItemSide, Sizes
 from miracle_core.systems.sasrec.settings import SASRecSettings
 from miracle_core.systems.sequence import SequenceSystem
@@ -82,8 +82,17 @@ class SASRec(SequenceSystem):
 
     def hidden(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The last block's state at each item: [tokens, d] to [tokens, d]."""
-        h = tokens + F.embedding(packed.positions, self.position)
-        h = dropout(h if self.pre_norm else self.norm(h), self.dropout, self.training)
+        h = self._placed(tokens, packed)
         for layer in self.layers:
             h = layer(h, packed)
         return self.norm(h) if self.pre_norm else h
+
+    def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """The last block's state at each history's newest item: [tokens, d] to [histories, d]."""
+        h = newest_of(self.layers, self._placed(tokens, packed), packed)
+        return self.norm(h) if self.pre_norm else h
+
+    def _placed(self, tokens: Tensor, packed: Packed) -> Tensor:
+        """Eq. 1, with dropout."""
+        h = tokens + F.embedding(packed.positions, self.position)
+        return dropout(h if self.pre_norm else self.norm(h), self.dropout, self.training)
