@@ -22,6 +22,7 @@ import typer.main
 
 from miracle_cli.arguments import check_text, read_paths
 from miracle_cli.output import message, print_error, printing
+from miracle_cli.start import not_whole
 from miracle_cli.streams import let_go, open_streams
 from miracle_core.disk import is_full
 from miracle_core.errors import MiracleError, OtherProcessError
@@ -50,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),
     "tui": ("miracle_cli.tui", "Explore a run interactively in the terminal."),
     "demo": ("miracle_cli.demo", "Run all steps on a generated shop, in two minutes."),
+    "doctor": ("miracle_cli.doctor", "Look at the installation: what works, what to mend."),
 }
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
@@ -197,6 +199,8 @@ def _unforeseen(error: Exception, debug: bool) -> MiracleError:
             f"there is not enough memory: {what}",
             remedy="end other programs, or give less data or a smaller batch or model",
         )
+    if isinstance(error, ImportError):
+        return not_whole(error)
     remedy = "report it" if debug else "run again with --debug, and report what it shows"
     return MiracleError(f"a bug: {what}", remedy=remedy)
 
