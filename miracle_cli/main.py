@@ -20,6 +20,7 @@ import typer
 import typer.core
 import typer.main
 
+from miracle_cli import told
 from miracle_cli.arguments import check_text, read_paths
 from miracle_cli.output import message, print_error, printing
 from miracle_cli.start import not_whole
@@ -53,6 +54,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("miracle_cli.demo", "Run all steps on a generated shop, in two minutes."),
     "doctor": ("miracle_cli.doctor", "Look at the installation: what works, what to mend."),
 }
+# These have nothing to tell while they work; all others take --quiet and --log-file.
+SHORT = {"data", "models", "tui", "doctor"}
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
 # Which of the processes of one training this is, as torchrun says.
@@ -74,8 +77,13 @@ class LazyGroup(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a command; None if there is none of that name."""
-        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
-        return typer.main.get_command(read_paths(import_module(entry[0]).app)) if entry else None
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        found = import_module(COMMANDS[name][0]).app
+        if name not in SHORT:
+            told.add_options(found)
+        return typer.main.get_command(read_paths(found))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which one may be meant."""
@@ -135,6 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed run), 2 (usage or input), 130 (interrupted).
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    told.start(args, muted=RANK != 0)
+    code = 1
+    try:
+        code = _main(args)
+    finally:
+        told.end(code)
+    return code
+
+
+def _main(args: list[str]) -> int:
     # Also after the command's name, where one adds it to a line that failed.
     options = args[: args.index("--")] if "--" in args else args
     debug = "--debug" in options
@@ -223,6 +241,7 @@ def let_first_talk() -> None:
     """Before another process tells of an error: mostly the first one has it too, and tells it."""
     if RANK:
         time.sleep(PATIENCE_SECONDS)
+        told.unmute()
         message(f"process {RANK}:")
 
 
