@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from miracle_core.errors import InputError, command
 from miracle_core.version import __version__
@@ -115,11 +115,18 @@ def log(text: str) -> None:
         os.write(_now.file, lines.encode(errors="replace"))
 
 
-def _warned(text: Warning | str, category: type[Warning], file: str, line: int, *rest: Any) -> None:
+def _warned(
+    text: Warning | str,
+    category: type[Warning],
+    file: str,
+    line: int,
+    stream: TextIO | None = None,
+    source: str | None = None,
+) -> None:
     """A library's warning: logged, and shown as before."""
     log(f"{category.__name__}: {text} ({file}:{line})")
     if _now.warn is not None:
-        _now.warn(text, category, file, line, *rest)
+        _now.warn(text, category, file, line, stream, source)
 
 
 def add_options(app: typer.Typer) -> typer.Typer:

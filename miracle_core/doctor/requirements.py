@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 NAME = "miracle-rec"
 # Extras that change what the program can do; ``dev`` is for those who work on it.
@@ -54,8 +55,12 @@ def wanted() -> list[Wanted]:
     """
     project = _checkout()
     if project is None:
-        return [_of_metadata(line) for line in metadata.requires(NAME) or () if _extra(line)[1]]
-    groups = {None: project["dependencies"], **project["optional-dependencies"]}
+        lines = metadata.requires(NAME) or []
+        return [_of_metadata(line) for line in lines if _extra(line)[1]]
+    groups: dict[str | None, list[str]] = {
+        None: project["dependencies"],
+        **project["optional-dependencies"],
+    }
     return [
         Wanted(*_split(text), extra)
         for extra, texts in groups.items()
@@ -64,11 +69,11 @@ def wanted() -> list[Wanted]:
     ]
 
 
-def _checkout() -> dict[str, list[str]] | None:
+def _checkout() -> dict[str, Any] | None:
     """The table ``project`` of the pyproject.toml beside the code, if it is this project's."""
     file = Path(__file__).resolve().parents[2] / "pyproject.toml"
     try:
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        project: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
     except (OSError, ValueError, KeyError):
         return None
     return project if project.get("name") == NAME else None

@@ -118,7 +118,7 @@ def test_text_of_data_writes_no_control_codes(tmp_path: Path) -> None:
     told.ask(False, tmp_path / "log")
     told.log("a \x1b[31mred\x1b[0m title\nof two lines \u202e")
     told.end(0)
-    assert untimed(tmp_path / "log")[1:3] == ["a  [31mred [0m title", "of two lines "]
+    assert untimed(tmp_path / "log")[1:3] == ["a  [31mred [0m title", "of two lines"]
 
 
 def test_a_log_that_can_not_be_written(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
