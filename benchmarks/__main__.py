@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-# Parts of others, ``pairs``, which needs a second checkout, and ``low_precision``, which needs
-# runs.
-SHARED = {"__main__", "harness", "dense", "pairs", "low_precision"}
+# Parts of others, and what needs to be told of something: another checkout or environment, a run.
+SHARED = {"__main__", "harness", "dense", "pairs", "beside_recbole", "bulk_beside_recbole"}
+SHARED |= {"serving", "low_precision"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:

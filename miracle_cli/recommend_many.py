@@ -80,9 +80,9 @@ def recommend_many(asked: Asking, seen: SeenRule | None, rules: Rules | None) ->
             remedy="leave it out, or add --out",
         )
     from miracle_cli.progress import RichProgress
+    from miracle_core import Recommender
     from miracle_core.batch import check_out, recommend_batch
     from miracle_core.processes import processes
-    from miracle_core.recommender import Recommender
 
     if asked.out is not None:
         check_out(asked.out)  # before anything slow begins

@@ -371,8 +371,19 @@ class Recommender(LoadedRun):
     # Capsules.
 
     def label(self, capsule: int) -> str:
-        """A capsule's words; the first call passes the catalogue through the model."""
-        return self._map.summaries[check_index(capsule, "capsule", self.n_capsules)].label
+        """A capsule's words.
+
+        The first call passes the catalogue through the model, unless the run folder keeps them
+        from an earlier one.
+        """
+        place = check_index(capsule, "capsule", self.n_capsules)
+        kept = self._kept_labels
+        if kept is None:
+            return self._map.summaries[place].label
+        if kept.labels is None:
+            kept.keep([summary.label for summary in self._map.summaries])
+        assert kept.labels is not None
+        return kept.labels[place]
 
     def capsules(self) -> tuple[CapsuleSummary, ...]:
         """Every capsule, in order: its label, its items, its neighbours."""
