@@ -24,6 +24,10 @@ from miracle_core.ranking.seen import HadItems
 # which is less than the catalogue itself takes.
 CHUNK_ELEMENTS = 1 << 24
 MIN_ROWS = 256
+# Where each user has one interest, products are scores: nothing is copied, and fewer users at a
+# time stay in a cache until their best items are found.
+ALONE_ELEMENTS = 1 << 22
+ALONE_COLUMNS = 512
 # So few interests are multiplied from the right, a whole number of FEW_STEP at a time: the product
 # is then bound by reading the items, where some libraries' product from the left takes six times as
 # long.
@@ -92,28 +96,17 @@ def walk(
     vectors = interests.vectors
     if not torch.isfinite(vectors).all():
         raise _not_finite("interests")
-    for rows, users, groups in chunks_of_users(
-        interests.groups, max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
-    ):
+    plain = interests.active is None and interests.added is None
+    alone = plain and all(count == 1 for count, _ in interests.groups)
+    most = ALONE_ELEMENTS if alone else CHUNK_ELEMENTS
+    for rows, users, groups in chunks_of_users(interests.groups, max(most // n_items, MIN_ROWS)):
         scores = vectors.new_empty(users.stop - users.start, n_items)
-        n_rows = rows.stop - rows.start
-        width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
-        # One buffer for every block: fresh memory costs more than filling it.
-        buffer = vectors.new_empty((n_rows + FEW_STEP) * width)
         kept = None
-        for start in range(0, n_items, width):
-            block = slice(start, min(start + width, n_items))
-            raw = inner_products(vectors[rows], items[block], buffer)
-            if interests.added is not None:
-                raw += interests.added[rows].unsqueeze(1)
-            if interests.active is not None:
-                raw.masked_fill_(interests.active[rows].logical_not().unsqueeze(1), -torch.inf)
-            max_over_interests(raw, groups, out=scores[:, block])
-            if each and width == n_items:
-                kept = raw
-            elif each:
-                kept = vectors.new_empty(n_rows, n_items) if kept is None else kept
-                kept[:, block] = raw
+        if alone:
+            _alone(vectors[rows], items, scores)
+            kept = scores.clone() if each else None
+        else:
+            kept = _several(interests, rows, groups, items, scores, each)
         # A bad number in an item's vector spoils its score for every user: one row tells.
         if not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
@@ -121,6 +114,51 @@ def walk(
             if rule is not None:
                 rule.among(users).add_to(scores)
         yield Scored(users, scores, kept, groups)
+
+
+def _alone(vectors: Tensor, items: Tensor, scores: Tensor) -> None:
+    """Scores of users with one interest each: the products are the scores, written in place."""
+    if len(vectors) <= FEW_ROWS:
+        scores.copy_(inner_products(vectors, items))
+        return
+    for start in range(0, len(items), ALONE_COLUMNS):
+        block = slice(start, start + ALONE_COLUMNS)
+        torch.mm(vectors, items[block].T, out=scores[:, block])
+
+
+def _several(
+    interests: Interests,
+    rows: slice,
+    groups: tuple[tuple[int, int], ...],
+    items: Tensor,
+    scores: Tensor,
+    each: bool,
+) -> Tensor | None:
+    """Scores of users with several interests: the best of each block, written to ``scores``.
+
+    Returns:
+        The score under each interest, [interests, items], where it is asked for.
+    """
+    vectors, n_items = interests.vectors, items.shape[0]
+    n_rows = rows.stop - rows.start
+    width = min(max(BLOCK_ELEMENTS // n_rows, 1), n_items)
+    # One buffer for every block: fresh memory costs more than filling it.
+    buffer = vectors.new_empty((n_rows + FEW_STEP) * width)
+    kept = None
+    for start in range(0, n_items, width):
+        block = slice(start, min(start + width, n_items))
+        raw = inner_products(vectors[rows], items[block], buffer)
+        if interests.added is not None:
+            raw += interests.added[rows].unsqueeze(1)
+        if interests.active is not None:
+            raw.masked_fill_(interests.active[rows].logical_not().unsqueeze(1), -torch.inf)
+        max_over_interests(raw, groups, out=scores[:, block])
+        if each and width == n_items:
+            kept = raw
+        elif each:
+            kept = vectors.new_empty(n_rows, n_items) if kept is None else kept
+            kept[:, block] = raw
+    return kept
 
 
 def _not_finite(what: str) -> MiracleError:

@@ -43,6 +43,22 @@ def test_inner_products(rows):
         torch.testing.assert_close(found, vectors @ items.T, rtol=1e-12, atol=1e-12)
 
 
+def small_blocks(patch, shape):
+    """Blocks so small that a few items and users need several; of one interest a user as well."""
+    names = ("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS")
+    for name, size in zip(names, shape, strict=True):
+        patch.setattr(walk_module, name, size)
+    patch.setattr(walk_module, "ALONE_ELEMENTS", shape[0])
+    patch.setattr(walk_module, "ALONE_COLUMNS", max(shape[1] // 4, 1))
+
+
+# Users with several interests, and users of a system where everybody has one.
+COUNTS = st.one_of(
+    st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    st.lists(st.just(1), min_size=1, max_size=6),
+)
+
+
 @SETTINGS
 @given(
     seed=SEEDS,
@@ -61,8 +77,7 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
     k = min(k, n_items)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
-            patch.setattr(walk_module, name, size)
+        small_blocks(patch, shape)
         patch.setattr(walk_module, "FEW_ROWS", few)
         for part in walk(interests, torch.tensor(items), each=True):
             own, scores = order[part.users], part.scores
@@ -86,7 +101,7 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
 @SETTINGS
 @given(
     seed=SEEDS,
-    counts=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    counts=COUNTS,
     n_items=st.integers(1, 12),
     shape=st.sampled_from(SHAPES),
     gain=st.sampled_from([None, -3.0, 2.0]),
@@ -106,8 +121,7 @@ def test_seen_rules_reach_their_users_in_every_chunk(seed, counts, n_items, shap
     learned = None if number is None else replace(whole, gain=number)
     done = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("CHUNK_ELEMENTS", "BLOCK_ELEMENTS", "MIN_ROWS"), shape, strict=True):
-            patch.setattr(walk_module, name, size)
+        small_blocks(patch, shape)
         rules = (learned, whole if leave_out else None)
         parts = list(walk(interests, torch.tensor(items), *rules, each=True))
     for part in parts:
