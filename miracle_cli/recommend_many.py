@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -122,6 +123,8 @@ def _source(asked: Asking, recommender: Recommender) -> Source:
             return all_users(recommender)
         return named_users(recommender, asked.users)
     if asked.history == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the terminal's encoding is
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
         return json_requests(recommender, None, sys.stdin)
     return json_requests(recommender, asked.history)
 

@@ -292,6 +292,14 @@ class Recommender(LoadedRun):
         items = self.vector_scorer().items
         return Vectors(tuple(self._catalogue.item_ids), items.detach().float().cpu().numpy())
 
+    def check_new(self, item: NewTitle) -> None:
+        """Refuse a new item where it can't be read, before others are asked with it.
+
+        Raises:
+            InputError: the system knows its catalogue's items only, or the encoder can't be had.
+        """
+        self._vectors.check_new(item.title)
+
     @torch.inference_mode()
     def encode_items(self, titles: Iterable[str]) -> Vectors:
         """Items that the catalogue doesn't hold, by their titles, as scores multiply them.
