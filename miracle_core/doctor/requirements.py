@@ -14,6 +14,7 @@ NAME = "miracle-rec"
 EXTRAS = {
     "minilm": "text vectors of all-MiniLM-L6-v2, without a network",
     "faiss": "miracle index, and recommend --index",
+    "onnx": "miracle export --to onnx",
     "tune": "miracle tune",
 }
 # Where the module has another name than the distribution.
