@@ -116,17 +116,17 @@ def log(text: str) -> None:
 
 
 def _warned(
-    text: Warning | str,
+    message: Warning | str,
     category: type[Warning],
-    file: str,
-    line: int,
-    stream: TextIO | None = None,
-    source: str | None = None,
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """A library's warning: logged, and shown as before."""
-    log(f"{category.__name__}: {text} ({file}:{line})")
+    log(f"{category.__name__}: {message} ({filename}:{lineno})")
     if _now.warn is not None:
-        _now.warn(text, category, file, line, stream, source)
+        _now.warn(message, category, filename, lineno, file, line)
 
 
 def add_options(app: typer.Typer) -> typer.Typer:

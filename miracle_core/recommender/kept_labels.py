@@ -41,8 +41,9 @@ class KeptLabels:
         if not isinstance(found, dict) or found.get("key") != self._key:
             return None
         labels = found.get("labels")
-        whole = isinstance(labels, list) and len(labels) == n_capsules
-        return labels if whole and all(isinstance(label, str) for label in labels) else None
+        if not isinstance(labels, list) or len(labels) != n_capsules:
+            return None
+        return labels if all(isinstance(label, str) for label in labels) else None
 
     def keep(self, labels: list[str]) -> None:
         """Write them, where the folder can be written to; a failure costs time and nothing else."""
