@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "miracle-rec"
-# Extras that change what the program can do; ``dev`` is for those who work on it.
+# Extras that change what the program can do; ``dev`` and ``docs`` are for those who work on it.
 EXTRAS = {
     "minilm": "text vectors of all-MiniLM-L6-v2, without a network",
     "faiss": "miracle index, and recommend --index",
@@ -47,7 +47,7 @@ class Wanted:
 
 
 def wanted() -> list[Wanted]:
-    """All that the project asks for, but for the extra ``dev``.
+    """All that the project asks for, but for the extras ``dev`` and ``docs``.
 
     In a checkout pyproject.toml is read: the metadata of an editable install may be older.
 
