@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import harness
 
 Row = tuple[str, str]
-# Parts of others; ``pairs`` needs a second checkout, ``low_precision`` runs, and ``beside_recbole``
-# another library.
-SHARED = {"__main__", "harness", "dense", "pairs", "low_precision", "beside_recbole"}
+# Parts of others, and what needs to be told of something: another checkout or environment, a run.
+SHARED = {"__main__", "harness", "dense", "pairs", "beside_recbole", "bulk_beside_recbole"}
+SHARED |= {"serving", "low_precision"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:

@@ -50,13 +50,17 @@ def train(folder: str, items: str, settings: list[str]) -> None:
     given = {
         name: json.loads(value) for name, _, value in (each.partition("=") for each in settings)
     }
-    trainer, data, valid = recbole(folder, "gru4rec", {"hidden_size": 128, "epochs": 100, **given})
+    trainer, parts = recbole(folder, "gru4rec", {"hidden_size": 128, "epochs": 100, **given})
     if items == "unit":
         table = trainer.model.item_embedding.weight
         table.data.normal_(std=table.shape[1] ** -0.5)
     scores: list[float] = []
     _, best = trainer.fit(
-        data, valid, verbose=False, saved=False, callback_fn=lambda _, score: scores.append(score)
+        parts["train"],
+        parts["valid"],
+        verbose=False,
+        saved=False,
+        callback_fn=lambda _, score: scores.append(score),
     )
     found = {"best_epoch": scores.index(max(scores)) + 1, **best}
     sys.stdout.write(json.dumps(found) + "\n")

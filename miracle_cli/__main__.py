@@ -1,5 +1,5 @@
 """``python -m miracle_cli`` is ``miracle``."""
 
-from miracle_cli.main import run
+from miracle_cli.start import run
 
 run()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from miracle_cli.output import message, plain
+from miracle_cli.told import draws, log
 from miracle_core.experiments.running import Outcome, Watcher
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Display(Watcher):
         from miracle_core.experiments.folder import progress
 
         self._at_first = sum(progress(run, self.out).state == "done" for run in self.runs)
-        if sys.stderr.isatty():
+        if draws():
             from rich.console import Console
             from rich.live import Live
 
@@ -61,8 +62,7 @@ class Display(Watcher):
     def stopping(self) -> None:
         """Ctrl-C was pressed."""
         self._stopping = True
-        if self._live is None:
-            message("stopping: what is going on is saved first; press Ctrl-C again to abort")
+        self._tell("stopping: what is going on is saved first; press Ctrl-C again to abort")
 
     def begins(self, run: Run) -> None:
         """A run begins."""
@@ -70,16 +70,18 @@ class Display(Watcher):
             message(f"{self._at_first} of {len(self.runs)} runs are done already")
         self._begun = True
         self._working[run.name] = (run, time.monotonic())
-        if self._live is None:
-            message(f"begins {run.name}")
+        self._tell(f"begins {run.name}")
 
     def ends(self, run: Run, outcome: Outcome, why: str) -> None:
         """A run has ended."""
         _, begun = self._working.pop(run.name)
         seconds = time.monotonic() - begun
         self._ended.append((run, outcome, seconds))
-        if self._live is None:
-            message(self._line(run, outcome, seconds) + (f": {why}" if why else ""))
+        self._tell(self._line(run, outcome, seconds) + (f": {why}" if why else ""))
+
+    def _tell(self, line: str) -> None:
+        """A line; where the table shows the same, it goes to the log alone."""
+        (message if self._live is None else log)(line)
 
     def _line(self, run: Run, outcome: str, seconds: float) -> str:
         from miracle_cli.training_display import clock

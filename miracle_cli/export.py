@@ -44,8 +44,8 @@ def export(
             remedy=f"choose one of {', '.join(targets)}",
         )
     from miracle_cli.progress import RichProgress
+    from miracle_core import Recommender
     from miracle_core.export import export as write
-    from miracle_core.recommender import Recommender
 
     recommender = Recommender.load(run, data=data, seen=seen_option(seen), progress=RichProgress())
     found = write(recommender, cast("Target", to), out)

@@ -62,8 +62,8 @@ def inspect(
 
         check(figure)
     from miracle_cli.progress import RichProgress
+    from miracle_core import Recommender
     from miracle_core.devices import device_named
-    from miracle_core.recommender import Recommender
 
     recommender = Recommender.load(
         run, data=data, device=device_named(device), seen=seen_option(seen), progress=RichProgress()

@@ -20,8 +20,10 @@ import typer
 import typer.core
 import typer.main
 
+from miracle_cli import told
 from miracle_cli.arguments import check_text, read_paths
 from miracle_cli.output import message, print_error, printing
+from miracle_cli.start import not_whole
 from miracle_cli.streams import let_go, open_streams
 from miracle_core.disk import is_full
 from miracle_core.errors import MiracleError, OtherProcessError
@@ -50,7 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("miracle_cli.inspect_command", "Show what a run's capsules stand for."),
     "tui": ("miracle_cli.tui", "Explore a run interactively in the terminal."),
     "demo": ("miracle_cli.demo", "Run all steps on a generated shop, in two minutes."),
+    "doctor": ("miracle_cli.doctor", "Look at the installation: what works, what to mend."),
 }
+# These have nothing to tell while they work; all others take --quiet and --log-file.
+SHORT = {"data", "models", "tui", "doctor"}
 ALIASES: dict[str, str] = {"eval": "evaluate"}
 
 # Which of the processes of one training this is, as torchrun says.
@@ -72,8 +77,13 @@ class LazyGroup(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a command; None if there is none of that name."""
-        entry = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
-        return typer.main.get_command(read_paths(import_module(entry[0]).app)) if entry else None
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        found = import_module(COMMANDS[name][0]).app
+        if name not in SHORT:
+            told.add_options(found)
+        return typer.main.get_command(read_paths(found))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which one may be meant."""
@@ -133,6 +143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed run), 2 (usage or input), 130 (interrupted).
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    told.start(args, muted=RANK != 0)
+    code = 1
+    try:
+        code = _main(args)
+    finally:
+        told.end(code)
+    return code
+
+
+def _main(args: list[str]) -> int:
     # Also after the command's name, where one adds it to a line that failed.
     options = args[: args.index("--")] if "--" in args else args
     debug = "--debug" in options
@@ -197,6 +217,8 @@ def _unforeseen(error: Exception, debug: bool) -> MiracleError:
             f"there is not enough memory: {what}",
             remedy="end other programs, or give less data or a smaller batch or model",
         )
+    if isinstance(error, ImportError):
+        return not_whole(error)
     remedy = "report it" if debug else "run again with --debug, and report what it shows"
     return MiracleError(f"a bug: {what}", remedy=remedy)
 
@@ -219,6 +241,7 @@ def let_first_talk() -> None:
     """Before another process tells of an error: mostly the first one has it too, and tells it."""
     if RANK:
         time.sleep(PATIENCE_SECONDS)
+        told.unmute()
         message(f"process {RANK}:")
 
 

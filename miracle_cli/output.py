@@ -7,10 +7,13 @@ needs it only.
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from miracle_cli.told import is_quiet, log
 
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError
@@ -41,13 +44,30 @@ def shortened(text: object, length: int = 160) -> str:
 
 
 def message(text: str) -> None:
-    """Tell the person something that is no result.
+    """Tell the person something that is no result, unless only errors are to be told."""
+    log(text)
+    if not is_quiet():
+        _show(text)
 
-    Where nobody can be told any more (a terminal or pipe that is gone), the work goes on.
-    """
+
+def _show(text: str) -> None:
+    """A line on stderr. Where nobody can be told any more (it is gone), the work goes on."""
     with contextlib.suppress(OSError):
         sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
+
+
+def tell_drawn(*drawn: Any) -> None:
+    """Tell what Rich draws (text, a table) as :func:`message` tells a line."""
+    from rich.console import Console
+
+    lines = Console(file=io.StringIO(), width=_PIPE_WIDTH, color_system=None)
+    lines.print(*drawn)
+    assert isinstance(lines.file, io.StringIO)
+    log(lines.file.getvalue().rstrip())
+    if not is_quiet():
+        width = None if sys.stderr.isatty() else _PIPE_WIDTH
+        Console(file=sys.stderr, width=width).print(*drawn)
 
 
 @contextlib.contextmanager
@@ -72,12 +92,15 @@ def printing() -> Iterator[None]:
 
 
 def print_error(error: MiracleError) -> None:
-    """Three lines: what is wrong, where, how to fix it."""
-    message(f"error: {error.what}")
+    """Three lines: what is wrong, where, how to fix it. They are told in every case."""
+    lines = [f"error: {error.what}"]
     if error.where:
-        message(f"where: {error.where}")
+        lines.append(f"where: {error.where}")
     if error.remedy:
-        message(f"fix:   {error.remedy}")
+        lines.append(f"fix:   {error.remedy}")
+    for line in lines:
+        log(line)
+        _show(line)
 
 
 def print_json(value: Any) -> None:

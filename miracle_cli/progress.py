@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from miracle_cli.output import message, plain
+from miracle_cli.told import draws, log
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -20,15 +21,17 @@ class RichProgress:
     """
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+        self._shown = draws()
         self._bars: Bars | None = None
         self._tasks: list[TaskID] = []
 
     def start(self, what: str, total: int | None, unit: str) -> None:
         """Begin a stage inside those begun and not ended yet."""
+        line = what + (f" ({total:,} {unit})" if total else "")
         if not self._shown:
-            message(what + (f" ({total:,} {unit})" if total else ""))
+            message(line)
             return
+        log(line)
         if self._bars is None:
             self._bars = _bars()
             self._bars.start()

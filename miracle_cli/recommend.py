@@ -171,8 +171,8 @@ def recommend(
             remedy="leave out --index or --held-out",
         )
     from miracle_cli.progress import RichProgress
+    from miracle_core import Recommender
     from miracle_core.devices import device_named
-    from miracle_core.recommender import Recommender
 
     rule = seen_option(seen, exclude_seen)
     progress = RichProgress()

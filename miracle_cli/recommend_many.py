@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,9 +81,9 @@ def recommend_many(asked: Asking, seen: SeenRule | None, rules: Rules | None) ->
             remedy="leave it out, or add --out",
         )
     from miracle_cli.progress import RichProgress
+    from miracle_core import Recommender
     from miracle_core.batch import check_out, recommend_batch
     from miracle_core.processes import processes
-    from miracle_core.recommender import Recommender
 
     if asked.out is not None:
         check_out(asked.out)  # before anything slow begins
@@ -122,6 +123,8 @@ def _source(asked: Asking, recommender: Recommender) -> Source:
             return all_users(recommender)
         return named_users(recommender, asked.users)
     if asked.history == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the terminal's encoding is
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
         return json_requests(recommender, None, sys.stdin)
     return json_requests(recommender, asked.history)
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from miracle_cli.output import message, plain
+from miracle_cli.output import message, plain, tell_drawn
+from miracle_cli.told import draws, is_quiet, log
 from miracle_core.training.listeners import Listener
 
 if TYPE_CHECKING:
@@ -68,14 +69,39 @@ class Display(Listener):
         """Remember the speed."""
         self.speed = report[_SPEED]
 
+    def line(self, text: str) -> None:
+        """A line of the log; where nothing is drawn, of stderr too."""
+        log(text)
+
+    def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
+        """Say what lies ahead."""
+        self.line(
+            f"training: {n_examples:,} examples, {steps_per_epoch:,} steps an epoch, "
+            f"at most {total_epochs} epochs"
+        )
+
     def epoch(self, record: dict[str, Any]) -> None:
-        """Remember the validation."""
+        """Remember the validation, and a line of losses, metrics, other figures, speed."""
         # A kill may have left a validation that the checkpoint before it knows nothing of.
         earlier = [known for known in self.records if known["epoch"] < record["epoch"]]
         self.records = [*earlier, record]
+        figures = [f"{name} {value:.4f}" for name, value in record["train"].items()]
+        figures += [f"{validated(name, record)} {v:.4f}" for name, v in record["valid"].items()]
+        figures += [self.figure(name, value) for name, value in record["figures"].items()]
+        self.line(
+            f"epoch {record['epoch']}/{self.settings.train.epochs}"
+            f"{' (best so far)' if record['best'] else ''}: {', '.join(figures)}, "
+            f"{self.speed:,.0f} examples/s, "
+            f"{clock(record['seconds'])} in all"
+        )
+
+    def testing(self) -> None:
+        """Say so."""
+        self.line("testing the best weights")
 
     def stopping(self) -> None:
         """Say that the training will stop; called from a signal handler."""
+        log(_STOPPING)
 
     def figure(self, name: str, value: float) -> str:
         """A figure with its name; of things in use, how many there are where a setting says so.
@@ -97,33 +123,15 @@ class Display(Listener):
 class Lines(Display):
     """One line an epoch."""
 
-    def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
-        """Say what lies ahead."""
-        message(
-            f"training: {n_examples:,} examples, {steps_per_epoch:,} steps an epoch, "
-            f"at most {total_epochs} epochs"
-        )
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        """One line: losses, metrics, other figures, speed."""
-        super().epoch(record)
-        figures = [f"{name} {value:.4f}" for name, value in record["train"].items()]
-        figures += [f"{validated(name, record)} {v:.4f}" for name, v in record["valid"].items()]
-        figures += [self.figure(name, value) for name, value in record["figures"].items()]
-        message(
-            f"epoch {record['epoch']}/{self.settings.train.epochs}"
-            f"{' (best so far)' if record['best'] else ''}: {', '.join(figures)}, "
-            f"{self.speed:,.0f} examples/s, "
-            f"{clock(record['seconds'])} in all"
-        )
-
-    def testing(self) -> None:
-        """Say so."""
-        message("testing the best weights")
+    def line(self, text: str) -> None:
+        """A line of stderr and of the log."""
+        message(text)
 
     def stopping(self) -> None:
         """Straight to the file: the handler may have cut into a write of ours."""
-        os.write(sys.stderr.fileno(), f"{_STOPPING}\n".encode())
+        super().stopping()
+        if not is_quiet():
+            os.write(sys.stderr.fileno(), f"{_STOPPING}\n".encode())
 
 
 class Live(Display):
@@ -167,6 +175,7 @@ class Live(Display):
 
     def start(self, total_epochs: int, steps_per_epoch: int, n_examples: int) -> None:
         """Begin to draw."""
+        super().start(total_epochs, steps_per_epoch, n_examples)
         self._steps, self._examples = steps_per_epoch, n_examples
         self._epoch = min(len(self.records) + 1, total_epochs)
         self._doing = "training"
@@ -193,6 +202,7 @@ class Live(Display):
 
     def testing(self) -> None:
         """Show it."""
+        super().testing()
         self._doing = "testing the best weights"
 
     def end(self, status: str) -> None:
@@ -202,6 +212,7 @@ class Live(Display):
 
     def stopping(self) -> None:
         """Show it with the next drawing."""
+        super().stopping()
         self._note = _STOPPING
 
     def seconds_left(self) -> tuple[float, float] | None:
@@ -305,13 +316,12 @@ def _words(name: str) -> str:
 
 def display(settings: Settings, history: Sequence[dict[str, Any]] = ()) -> Display:
     """The display that fits stderr."""
-    return Live(settings, history) if sys.stderr.isatty() else Lines(settings, history)
+    return Live(settings, history) if draws() else Lines(settings, history)
 
 
 def show_metrics(result: Mapping[str, Any]) -> None:
     """The final table of validation and test metrics, on stderr."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -329,10 +339,9 @@ def show_metrics(result: Mapping[str, Any]) -> None:
         rows |= {f"valid, {name}": metrics for name, metrics in domains.items()}
     for label, metrics in rows.items():
         table.add_row(Text(plain(label)), *(f"{metrics[name]:.4f}" for name in names))
-    console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 120)
     of = result.get("dataset") or ", ".join(result["datasets"])
     best = f", best epoch {result['best_epoch']}" if result["best_epoch"] else ""
-    console.print(Text(plain(f"{of}{best}")), table)
+    tell_drawn(Text(plain(f"{of}{best}")), table)
 
 
 def clock(seconds: float) -> str:

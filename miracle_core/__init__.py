@@ -8,6 +8,9 @@ polars. docs/python.md shows how to use them.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +68,24 @@ def __getattr__(name: str) -> Any:
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(place), name)
+    with _collector_paused():
+        return getattr(import_module(place), name)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """While libraries are imported: they make many objects that stay, and hardly any garbage.
+
+    Looking through them again and again took a fifth of the time (docs/performance.md).
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,15 @@ def as_path(value: str | Path) -> Path:
     return Path(text).expanduser() if text.startswith("~") else Path(text)
 
 
+def cache_folder() -> Path:
+    """``MIRACLE_CACHE``, else ``miracle`` in ``XDG_CACHE_HOME``, else ``~/.cache/miracle``."""
+    named = os.environ.get("MIRACLE_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "miracle"
+
+
 def portable(value: str | Path, folder: Path) -> str:
     """How a file in ``folder`` names a path: relative to the folder, with ``/``.
 

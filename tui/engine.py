@@ -127,8 +127,8 @@ class Reporter:
 def load_recommender(source: Source, progress: Progress, device: str = "cpu") -> Recommender:
     """Load a run; PyTorch is imported here, seconds after the first paint."""
     progress.start("starting PyTorch", None, "")
+    from miracle_core import Recommender, Rules
     from miracle_core.devices import device_named
-    from miracle_core.recommender import Recommender, Rules
 
     progress.start("reading the run", None, "")
     recommender = Recommender.load(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from miracle_core.errors import InputError
-from miracle_core.recommender.given import ItemId, Known
+from miracle_core.recommender.given import ItemId, Known, NewTitle
 
 if TYPE_CHECKING:
     from miracle_core.recommender import Recommender
@@ -46,7 +46,8 @@ class Request(_Strict):
         """The history's items, looked up. An unknown id is never taken for a title.
 
         Raises:
-            InputError: no such user or item, or an empty history.
+            InputError: no such user or item, an empty history, or a new item where the system
+                takes none or its encoder can't be had.
         """
         if self.history is None:
             if self.user_id is None:
@@ -61,7 +62,10 @@ class Request(_Strict):
         for place, item in enumerate(self.history, start=1):
             try:
                 if isinstance(item, ByTitle):
-                    found.append(recommender.match(item.title)[0].given)
+                    given = recommender.match(item.title)[0].given
+                    if isinstance(given, NewTitle):
+                        recommender.check_new(given)
+                    found.append(given)
                 else:
                     named = ItemId(item if isinstance(item, str) else item.item_id)
                     found.append(recommender.item(named.id))
@@ -70,12 +74,25 @@ class Request(_Strict):
         return tuple(found)
 
 
+def check_text(line: str) -> None:
+    """Refuse a line that held other bytes than UTF-8 (read with ``surrogateescape``).
+
+    Raises:
+        InputError: it did.
+    """
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("is not UTF-8 text", remedy="write it in UTF-8") from error
+
+
 def parsed(document: str) -> Request:
     """A request from its JSON.
 
     Raises:
         InputError: it is no JSON, or no request; an unknown name is told with the nearest one.
     """
+    check_text(document)
     try:
         return Request.model_validate_json(document)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import numpy as np
 
-from miracle_core.batch.requests import Request, parsed
+from miracle_core.batch.requests import Request, check_text, parsed
 from miracle_core.errors import InputError
 from miracle_core.files import sha256_file
 from miracle_core.paths import as_path
@@ -108,7 +108,7 @@ def named_users(recommender: Recommender, path: str | Path) -> Source:
         InputError: the file can't be read, or holds no id.
     """
     path = as_path(path)
-    lines = list(_lines(path, _opened(path)))
+    lines = list(_lines(_opened(path)))
     if not lines:
         raise InputError("holds no user id", where=str(path), remedy="write one id a line")
 
@@ -118,6 +118,7 @@ def named_users(recommender: Recommender, path: str | Path) -> Source:
             users, problems = [], []
             for place, user_id in chosen:
                 try:
+                    check_text(user_id)
                     if user_id in given:
                         raise InputError(f"user {user_id!r} is named twice", remedy="name it once")
                     given.add(user_id)
@@ -142,7 +143,8 @@ def json_requests(
     Args:
         recommender: whose users and items are named.
         path: the file; None reads ``stream``.
-        stream: text, read once, line by line.
+        stream: text, read once, line by line. Opened with ``errors="surrogateescape"``, a line
+            that is not UTF-8 is a bad request; otherwise it ends everything.
 
     Raises:
         InputError: the file can't be read.
@@ -168,24 +170,22 @@ def json_requests(
 
 def _opened(path: Path) -> TextIO:
     try:
-        return path.open(encoding="utf-8-sig")  # Windows begins text with a mark
+        # Windows begins text with a mark. Bytes that are no text are told with their own line.
+        return path.open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
 
 
-def _lines(name: object, text: TextIO) -> Iterator[tuple[int, str]]:
+def _lines(text: TextIO) -> Iterator[tuple[int, str]]:
     """The lines that hold something, with their numbers from 1."""
-    try:
-        for place, line in enumerate(text, start=1):
-            if line.strip():
-                yield place, line.strip()
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", where=str(name)) from error
+    for place, line in enumerate(text, start=1):
+        if line.strip():
+            yield place, line.strip()
 
 
 def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
     """Each request's place, its number (a line's, or a place in the list), and its JSON."""
-    lines = _lines(name, text)
+    lines = _lines(text)
     first = next(lines, None)
     if first is None:
         raise InputError("holds no request", where=name, remedy='write {"history": ["ID"]}')
@@ -194,7 +194,7 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
         every = list(every)
         try:
             found = json.loads("\n".join(line for _, line in every))
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             pass  # lines after all, the first of which is damaged: each is told for itself
         else:
             several = found if isinstance(found, list) else [found]
@@ -207,7 +207,7 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
 def _is_json(line: str) -> bool:
     try:
         json.loads(line)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
     return True
 

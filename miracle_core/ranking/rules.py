@@ -45,9 +45,9 @@ class Rules(BaseModel):
     where: dict[str, tuple[str, ...]] = {}
     mute: tuple[int, ...] = ()
     boost: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = {}
-    min_strength: float = Field(0.0, ge=0, allow_inf_nan=False)
-    quota: int = Field(0, ge=0)
-    diversity: float = Field(0.0, ge=0, allow_inf_nan=False)
+    min_strength: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    quota: int = Field(default=0, ge=0)
+    diversity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     diverse_by: str = ""
 
     @classmethod

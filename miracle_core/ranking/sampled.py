@@ -65,7 +65,7 @@ def of_scores(loss: LossSettings, scores: Tensor, n_items: int) -> Tensor:
     share = k / (n_items - 1)
     match loss.recommendation:
         case "bpr":
-            return F.softplus(rest - own).mean(1)
+            return -F.logsigmoid(own - rest).mean(1)
         case "top1":
             return (torch.sigmoid(rest - own) + torch.sigmoid(rest.square())).mean(1)
         case "top1-max":
@@ -79,7 +79,7 @@ def of_scores(loss: LossSettings, scores: Tensor, n_items: int) -> Tensor:
         case "bce" | "gbce":
             t = loss.calibration if loss.recommendation == "gbce" else 0.0
             beta = share * (t * (1 - 1 / share) + 1 / share)
-            return beta * F.softplus(-own).squeeze(1) + F.softplus(rest).sum(1)
+            return -beta * F.logsigmoid(own).squeeze(1) - F.logsigmoid(-rest).sum(1)
         case "sampled-softmax":
             logits = torch.cat([own, rest - math.log(share)], 1)
             return torch.logsumexp(logits, 1) - own.squeeze(1)

@@ -88,8 +88,16 @@ class ItemVectors:
             Neighbour(*pair) for pair in zip(items[0].tolist(), values[0].tolist(), strict=True)
         ]
 
-    def _new_text(self, title: str) -> Tensor:
-        """A new title's text vector as the system takes it, [1, d_b]."""
+    def check_new(self, title: str) -> None:
+        """See that a new title can be encoded; the encoder is loaded, and nothing is encoded.
+
+        Raises:
+            InputError: the system knows items of its catalogue only, or the encoder can't be had.
+        """
+        self._encoding(title)[0].load()
+
+    def _encoding(self, title: str) -> tuple[NewTitles, Tensor]:
+        """What encodes a new title, and the catalogue's text vectors."""
         text = self._run.items.text
         if self._new_titles is None or text is None:
             raise InputError(
@@ -97,5 +105,10 @@ class ItemVectors:
                 remedy="name items of the catalogue by title or id; systems that read text "
                 "take new ones (miracle models)",
             )
-        vector = self._new_titles.vector(title).to(text.device)
+        return self._new_titles, text
+
+    def _new_text(self, title: str) -> Tensor:
+        """A new title's text vector as the system takes it, [1, d_b]."""
+        titles, text = self._encoding(title)
+        vector = titles.vector(title).to(text.device)
         return self._run.system.prepared(vector.unsqueeze(0))

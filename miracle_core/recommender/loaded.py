@@ -12,6 +12,7 @@ from miracle_core.config import SeenRule
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import MiracleError
 from miracle_core.evaluation.evaluate_run import seen_rule
+from miracle_core.index.key import catalogue_key
 from miracle_core.index.vectors import catalogue_vectors
 from miracle_core.progress import SILENT, Progress
 from miracle_core.ranking.applied import Applied
@@ -20,6 +21,7 @@ from miracle_core.ranking.rules import Rules
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import check_index
 from miracle_core.recommender.item_vectors import ItemVectors
+from miracle_core.recommender.kept_labels import KeptLabels
 from miracle_core.recommender.new_titles import NewTitles
 from miracle_core.recommender.results import (
     Abilities,
@@ -106,6 +108,11 @@ class LoadedRun:
             interests=self._scorer.n_interests > 1,
             new_titles=titles is not None,
             neighbours=neighbours,
+        )
+        # The last weights change with every epoch, and another device may round otherwise.
+        keeps = self._scorer.capsules and run.weights_from == "best" and str(device) == "cpu"
+        self._kept_labels = (
+            KeptLabels(self.run, catalogue_key(run), self._scorer.n_interests) if keeps else None
         )
 
     @classmethod

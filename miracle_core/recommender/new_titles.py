@@ -40,6 +40,7 @@ class NewTitles:
         self._features = features
         self._progress = progress
         self._encoder: TextEncoder | None = encoder
+        self._missing: InputError | None = None
         self._kept: dict[str, Tensor] = {}
         self._one_at_a_time = Lock()  # a screen asks from several threads
 
@@ -59,17 +60,29 @@ class NewTitles:
                 self._kept[title] = torch.from_numpy(rounded.astype(np.float32))[0]
             return self._kept[title]
 
+    def load(self) -> None:
+        """Load the encoder. Where it can't be had, that is found out once.
+
+        Raises:
+            InputError: it can't be had; items of the catalogue need none.
+        """
+        with self._one_at_a_time:
+            self._load()
+
     def _load(self) -> TextEncoder:
+        if self._missing is not None:
+            raise self._missing
         if self._encoder is None:
             identity = self._features.encoder
             try:
                 with stage(self._progress, f"load the text encoder {identity.name}"):
                     self._encoder = reload_encoder(identity, self._progress)
             except InputError as error:
-                raise InputError(
+                self._missing = InputError(
                     f"new titles can't be encoded: {error.what}",
                     where=error.where,
                     remedy=f"{error.remedy or 'bring the encoder back'}; "
                     "titles and ids of the catalogue work without it",
-                ) from error
+                )
+                raise self._missing from error
         return self._encoder

@@ -292,6 +292,14 @@ class Recommender(LoadedRun):
         items = self.vector_scorer().items
         return Vectors(tuple(self._catalogue.item_ids), items.detach().float().cpu().numpy())
 
+    def check_new(self, item: NewTitle) -> None:
+        """Refuse a new item where it can't be read, before others are asked with it.
+
+        Raises:
+            InputError: the system knows its catalogue's items only, or the encoder can't be had.
+        """
+        self._vectors.check_new(item.title)
+
     @torch.inference_mode()
     def encode_items(self, titles: Iterable[str]) -> Vectors:
         """Items that the catalogue doesn't hold, by their titles, as scores multiply them.
@@ -371,8 +379,19 @@ class Recommender(LoadedRun):
     # Capsules.
 
     def label(self, capsule: int) -> str:
-        """A capsule's words; the first call passes the catalogue through the model."""
-        return self._map.summaries[check_index(capsule, "capsule", self.n_capsules)].label
+        """A capsule's words.
+
+        The first call passes the catalogue through the model, unless the run folder keeps them
+        from an earlier one.
+        """
+        place = check_index(capsule, "capsule", self.n_capsules)
+        kept = self._kept_labels
+        if kept is None:
+            return self._map.summaries[place].label
+        if kept.labels is None:
+            kept.keep([summary.label for summary in self._map.summaries])
+        assert kept.labels is not None
+        return kept.labels[place]
 
     def capsules(self) -> tuple[CapsuleSummary, ...]:
         """Every capsule, in order: its label, its items, its neighbours."""

@@ -192,6 +192,11 @@ def winners(interests: Interests, candidates: Tensor, users: slice, items: Tenso
     row = user = 0
     for count, n in interests.groups:
         first, last = max(user, users.start), min(user + n, users.stop)
+        if count == 1 and first < last:
+            of_each = interests.which[row + first - user : row + last - user]
+            found[first - users.start : last - users.start] = of_each.unsqueeze(1)
+            row, user = row + n, user + n
+            continue
         for start in range(first, last, step):
             stop = min(start + step, last)
             rows = slice(row + (start - user) * count, row + (stop - user) * count)

@@ -11,7 +11,6 @@ All of it may be removed at any time.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,19 +19,11 @@ import numpy.typing as npt
 
 from miracle_core.errors import MiracleError
 from miracle_core.files import replacing
+from miracle_core.paths import cache_folder
 from miracle_core.text.base import TextEncoder
 
 _LAYOUT = 1
 _DIGEST_BYTES = 32
-
-
-def cache_folder() -> Path:
-    """``MIRACLE_CACHE``, else ``miracle`` in ``XDG_CACHE_HOME``, else ``~/.cache/miracle``."""
-    named = os.environ.get("MIRACLE_CACHE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "miracle"
 
 
 class ChunkCache:

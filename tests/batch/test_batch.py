@@ -136,14 +136,15 @@ def test_another_question_starts_over(
 
 def test_users_of_a_file(recommender: Recommender, tmp_path: Path) -> None:
     file, out = tmp_path / "users.txt", tmp_path / "recs.parquet"
-    file.write_text("user-7\n\n  user-2 \nuser7\nuser-7\n")
+    file.write_bytes(b"user-7\n\n  user-2 \nuser7\nuser-7\ncaf\xe9\n")
     with pytest.raises(InputError, match="no user 'user7'") as error:
         recommend_batch(recommender, named_users(recommender, file), out)
     assert error.value.where == f"{file}:4" and "user-7" in str(error.value.remedy)
     assert not out.exists()
     found = recommend_batch(recommender, named_users(recommender, file), out, on_error="skip")
-    assert (found.requests, found.users) == (4, 2)
-    assert [problem.where for problem in found.problems] == [f"{file}:4", f"{file}:5"]
+    assert (found.requests, found.users) == (5, 2)
+    assert [problem.where for problem in found.problems] == [f"{file}:{n}" for n in (4, 5, 6)]
+    assert found.problems[2].what == "is not UTF-8 text"
     assert "twice" in found.problems[1].what
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == [
         "user-7",
@@ -169,6 +170,15 @@ BAD = [
     ('{"history": [{"title": " "}]}', "title is empty", ", item 1"),
     ('{"history": [3]}', "is no request", ""),
     ("[1, 2]", "is no request", ""),
+    ("null", "is no request", ""),
+    ('{"user_id": 5}', "is no request", ""),
+    ('{"user_id": "\\ud800"}', "is no request", ""),
+    ('{"history": [null]}', "is no request", ""),
+    ('{"history": [{"title": "x", "item_id": "I01"}]}', "is no request", ""),
+    ('{"history": ["I01"], "top_k": 3}', "'top_k' is no part of a request", ""),
+    ("[" * 5000, "is no request", ""),
+    ("\udcff\udcfe", "is not UTF-8 text", ""),
+    ('{"user_id": "user-\udce9"}', "is not UTF-8 text", ""),
 ]
 
 
@@ -203,7 +213,8 @@ def test_a_bad_request_is_told_and_the_rest_go_on(
     recommender: Recommender, tmp_path: Path, line: str, what: str, where: str
 ) -> None:
     file, out = tmp_path / "requests.jsonl", tmp_path / "recs.jsonl"
-    file.write_text(f'{{"user_id": "user-3"}}\n{line}\n{{"user_id": "user-4"}}\n')
+    text = f'{{"user_id": "user-3"}}\n{line}\n{{"user_id": "user-4"}}\n'
+    file.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError, match=what) as error:
         recommend_batch(recommender, json_requests(recommender, file), out)
     assert error.value.where == f"{file}:2{where}"
@@ -233,6 +244,32 @@ def test_a_user_of_two_requests_is_told(
     # A process that has only the last part knows of the others' users.
     (part,) = json_requests(recommender, file).parts(lambda number: number == 3)
     assert [problem.where for problem in part.problems] == [f"{file}:16"]
+
+
+@pytest.mark.parametrize("why", ["no text is read", "the encoder is gone"])
+def test_a_new_title_that_can_not_be_read_is_one_bad_request(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Told before the others of its part are asked with it, and found out once."""
+    recommender, tried = Recommender.load(small_run), []
+
+    def gone(*_: object) -> None:
+        tried.append(1)
+        raise InputError("it is gone")
+
+    if why == "no text is read":
+        monkeypatch.setattr(recommender._vectors, "_new_titles", None)
+    else:
+        monkeypatch.setattr("miracle_core.recommender.new_titles.reload_encoder", gone)
+    file, out = tmp_path / "requests.jsonl", tmp_path / "recs.jsonl"
+    new, known = '{"history": [{"title": "Something new"}]}', '{"history": [{"title": "%s"}]}'
+    file.write_text("\n".join([known % recommender.title(3), new, new, '{"user_id": "user-3"}']))
+    found = recommend_batch(recommender, json_requests(recommender, file), out, on_error="skip")
+    assert (found.requests, found.users, len(found.problems)) == (4, 2, 2)
+    assert [each.where for each in found.problems] == [f"{file}:{n}, item 1" for n in (2, 3)]
+    assert len(tried) == (why == "the encoder is gone")
+    with pytest.raises(InputError, match="new"):
+        recommend_batch(recommender, json_requests(recommender, file), out)
 
 
 def test_a_misspelt_name_is_told_with_the_nearest() -> None:

@@ -133,12 +133,23 @@ def test_seen_rules_reach_their_users_in_every_chunk(seed, counts, n_items, shap
     cached=st.sampled_from([1 << 20, 30, 1]),
     block=st.sampled_from([1 << 21, 7, 1]),
     few=st.sampled_from([0, 2]),
+    boosted=st.booleans(),
 )
-def test_products_of_one_interest_are_written_as_scores(seed, counts, n_items, cached, block, few):
-    """Chunks of users, blocks of items, and a rule; some batches have users of two interests."""
+def test_products_of_one_interest_are_written_as_scores(
+    seed, counts, n_items, cached, block, few, boosted
+):
+    """Chunks of users, blocks of items, and rules; some batches have users of two interests."""
     users, items = whole_numbers(seed, counts, n_items)
     interests = interests_of(users)
     order = interests.users.tolist()
+    added = torch.arange(len(interests.vectors)).double() if boosted else None
+    interests = replace(interests, added=added)
+    places = {}
+    row = 0
+    for count, n in interests.groups:
+        for _ in range(n):
+            places[order[len(places)]] = slice(row, row + count)
+            row += count
     starts = np.arange(len(users))
     sequences = np.random.default_rng(seed).integers(0, n_items, len(users)).astype(np.int32)
     seen = Seen.left_out(sequences, starts, starts + 1).ordered(interests.users)
@@ -150,7 +161,13 @@ def test_products_of_one_interest_are_written_as_scores(seed, counts, n_items, c
         for part in walk(interests, torch.tensor(items), seen):
             own = order[part.users]
             assert part.each is None
-            expected = np.array([[eq17_score(users[i], x) for x in items] for i in own])
+            expected = []
+            for i in own:
+                scores = interests.vectors[places[i]].numpy() @ items.T
+                if added is not None:
+                    scores = scores + added[places[i]].numpy()[:, None]
+                expected.append(scores.max(0))
+            expected = np.array(expected)
             for row, i in zip(expected, own, strict=True):
                 row[sequences[i]] = -np.inf
             assert part.scores.tolist() == expected.tolist()

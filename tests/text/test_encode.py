@@ -11,8 +11,9 @@ import pytest
 
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError, MiracleError
+from miracle_core.paths import cache_folder
 from miracle_core.text import encode, encode_dataset, load_encoder
-from miracle_core.text.cache import ChunkCache, cache_folder
+from miracle_core.text.cache import ChunkCache
 from miracle_core.text.encode import encode_texts
 from tests.text.support import TEXTS, FakeEncoder, Recorder, save_tiny_bert, tiny_dataset
 

@@ -67,6 +67,9 @@ def test_every_state_is_the_papers(norm, activation, heads, seed, lengths, layer
     for history, states in zip(histories, found, strict=True):
         expected = reference_states(system, history, norm, activation)
         np.testing.assert_allclose(states, expected, **TOLERANCE)
+    newest = system.encode(tokens, packed).interests.vectors.detach()
+    expected = [reference_states(system, histories[n], norm, activation)[-1] for n in packed.order]
+    np.testing.assert_allclose(newest, expected, **TOLERANCE)
 
 
 def test_scores_are_inner_products_with_the_newest_items_state():
