@@ -71,7 +71,8 @@ def sources_of(
         kept = experiments.setdefault(root, read_kept(root))
         for name, run in _ended(path, root, kept, told):
             source = _source(root / RUNS / name, run, split, seen, progress, told)
-            found.append(replace(source, row=run["system"], experiment=str(root)))
+            row = replace(source, row=run["system"], column=run["column"], experiment=str(root))
+            found.append(row)
     if others or len(experiments) != 1:
         return Gathered(found, (), None)
     (kept,) = experiments.values()

@@ -34,18 +34,20 @@ class Source:
         folder: the name of the folder of the runs: a run's own, or that above ``seed-N``.
         row: what its experiment calls it; empty outside an experiment.
         experiment: the experiment's folder; empty likewise.
+        column: which of its tables the run is of; empty likewise.
     """
 
     results: UserResults
     folder: str
     row: str = ""
     experiment: str = ""
+    column: str = ""
 
     @property
     def system(self) -> tuple[object, ...]:
         """What the runs of one system have in common: its row, or all settings but the seed."""
         if self.row:
-            return self.experiment, self.row
+            return self.experiment, self.column, self.row
         return self.results.about.model, self.results.about.settings
 
 
@@ -96,12 +98,18 @@ def _name(path: Path, own: str) -> str:
 def _runs(path: Path) -> list[RunFolder]:
     if RunFolder(path).config.is_file():
         return [RunFolder(path)]
-    runs = [RunFolder(each) for each in sorted(path.glob("seed-*"))]
-    found = [run for run in runs if run.config.is_file()]
+    found = [RunFolder(each) for each in sorted(path.glob("seed-*"))]
     if not found:
         # Systems side by side.
         found = [RunFolder(each) for each in sorted(path.glob("*/seed-*"))]
-        found = [run for run in found if run.config.is_file()]
+    for run in found:
+        if not run.config.is_file() and any(run.path.glob("users-*.parquet")):
+            raise InputError(
+                "has user results and no run, as of what an experiment evaluates as pre-trained",
+                where=str(run.path),
+                remedy="name the experiment's folder, or this one's file and the other folders",
+            )
+    found = [run for run in found if run.config.is_file()]
     if not found:
         raise InputError(
             "is no run, no folder of seed-N runs or of such folders, no experiment, and no file of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -61,7 +61,12 @@ _SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
     ),
     ("splits", lambda about: about.split, "evaluate all on the same: --split"),
     ("candidates", lambda about: about.candidates, "rank the same catalogue with all"),
-    ("seen rules", column, "evaluate all by one rule: --seen as-printed or --seen leave-out"),
+    (
+        "seen rules",
+        column,
+        "evaluate all by one rule: --seen as-printed or --seen leave-out; of an experiment name a "
+        "column, DIR/runs/DATA/as-printed",
+    ),
     (
         "rules of a shop",
         lambda about: rules_in_words(about),
@@ -115,8 +120,8 @@ def _words(value: Any) -> str:
 def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
     """Runs by their settings except the seed, systems in the order they are first named.
 
-    A system is called like its row in an experiment. Elsewhere it is called by its kind where no
-    other has the same kind, otherwise by its folder.
+    A system is called like its row in an experiment, with its column where both are there.
+    Elsewhere it is called by its kind where no other has the same kind, otherwise by its folder.
 
     Raises:
         InputError: one seed of a system is given twice, or a system's runs are ranked by
@@ -130,11 +135,12 @@ def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
         else:
             own.append(source)
     kinds = Counter(group[0].results.about.model for group in groups)
+    rows = Counter(group[0].row for group in groups)
     names: Counter[str] = Counter()
     systems = []
     for group in groups:
         kind = group[0].results.about.model
-        name = group[0].row or (kind if kinds[kind] == 1 else group[0].folder)
+        name = _row(group[0], rows) or (kind if kinds[kind] == 1 else group[0].folder)
         names[name] += 1
         if names[name] > 1:
             name = f"{name}#{names[name]}"
@@ -142,6 +148,11 @@ def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
         _check_seeds(name, runs)
         systems.append(SystemRuns(name, runs))
     return systems
+
+
+def _row(source: Source, rows: Mapping[str, int]) -> str:
+    """What a row is called; empty outside an experiment."""
+    return f"{source.row} ({source.column})" if rows[source.row] > 1 and source.row else source.row
 
 
 def _check_seeds(name: str, runs: tuple[UserResults, ...]) -> None:

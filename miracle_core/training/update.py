@@ -159,13 +159,8 @@ class Beginning(Pretrained):
             frozen=[],
             settings={},
             items=self.items.kept(),
-            values=self.values_kept(),
+            values=self.values.kept() if any(r is self.values for r in tables.values()) else None,
         )
-
-    def values_kept(self) -> ItemsKept | None:
-        """How many values of attributes were kept, are new and are gone; None: none are read."""
-        there = len(self.values.old) or self.values.n_old
-        return self.values.kept() if there else None
 
     def _tables(self, settings: Settings, system: System) -> dict[str, Rows]:
         """Weights with a row an item or a value: those that one more makes a row longer."""
@@ -271,8 +266,8 @@ def update(
     settings = _settings(beginning.settings, dataset, changes or {})
     settings = resolved(settings, dataset, beginning)
     dataset.require_examples("train", "valid")
-    before = _before(beginning, settings, dataset, progress)
-    kept = beginning.items.kept(), beginning.values_kept()
+    before, values = _before(beginning, settings, dataset, progress)
+    kept = beginning.items.kept(), values
     result = train(settings, new, start=beginning, overwrite=overwrite)
     if result["status"] == "interrupted":
         return UpdateResult(new, old, *kept, None, False, result)
@@ -306,15 +301,15 @@ def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Setti
 
 def _before(
     beginning: Beginning, settings: Settings, dataset: Dataset, progress: Progress
-) -> Evaluation:
-    """What the old run's weights reach on the new validation part."""
+) -> tuple[Evaluation, ItemsKept | None]:
+    """What the old run's weights reach on the new validation part, and what becomes of values."""
     together = processes()
     torch.manual_seed(settings.train.seed)  # new items begin as they will in the training
     system = build_system(settings, sizes_of(settings, dataset))
-    beginning.load_into(system, settings)
+    values = beginning.load_into(system, settings).values
     system = system.to(together.device).eval()
     items = item_side(system, settings.spec, dataset, settings.encoder or None, together.device)
-    return evaluate(
+    found = evaluate(
         system.scorer(items),
         dataset,
         "valid",
@@ -323,6 +318,7 @@ def _before(
         progress=progress,
         processes=together,
     )
+    return found, values
 
 
 def _swap(old: Path, new: Path) -> None:

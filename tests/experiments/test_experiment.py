@@ -29,6 +29,7 @@ from tests.support.experiments import TINY, demo_shops, tiny
 
 Capture = pytest.CaptureFixture[str]
 TEXTS = ("table.md", "table.csv", "table.tex", "experiment.json")
+COLUMNS = ("as-printed", "seen-aware")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -179,7 +180,11 @@ def test_compare_and_report_read_its_folder(done: Path, tmp_path: Path, capsys: 
     assert main(["report", str(done / "out"), "--out", str(page)]) == 0
     for words in ("As printed", "Seen-aware", "SASRec", "GRU4Rec", "Popularity"):
         assert words in page.read_text()
-    assert "different seen rules" in refused(capsys, ["compare", str(done / "out")])
+    assert "name a column" in refused(capsys, ["compare", str(done / "out")])
+    both = [str(done / f"out/runs/workshop/{column}/sasrec") for column in COLUMNS]
+    assert main(["compare", *both, "--seen", "leave-out", "--json"]) == 0
+    systems = json.loads(capsys.readouterr().out)["systems"]
+    assert [each["name"] for each in systems] == ["SASRec (as printed)", "SASRec (seen-aware)"]
 
 
 def test_the_family_of_several_datasets(shops: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -119,3 +119,14 @@ def test_a_row_that_has_not_ended_is_left_out(done: Path, tmp_path: Path) -> Non
 def test_what_is_refused(place: str, more: dict[str, Any], told: str, done: Path) -> None:
     with pytest.raises(InputError, match=told):
         sources_of([done / place], **more)
+
+
+def test_a_column_that_was_copied_loses_no_row_unsaid(
+    done: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    column = tmp_path / "column"
+    shutil.copytree(done / "runs/workshop/as-printed", column)
+    assert main(["compare", str(column)]) == 2
+    assert "has user results and no run" in capsys.readouterr().err
+    assert main(["compare", str(column / "zero-shot")]) == 2
+    assert "has user results and no run" in capsys.readouterr().err

@@ -170,6 +170,16 @@ def test_scores_of_any_size_give_finite_losses_and_gradients(kind, size):
     assert items.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ["bpr", "bce", "gbce"])
+def test_large_scores_lose_no_digits(kind):
+    """Where a soft plus by its usual threshold, or 1 - sigmoid, would."""
+    rows = [[own, *rest] for own in (19.0, -21.0, 40.0) for rest in ((18.5, 21.0), (-40.0, 22.0))]
+    scores = torch.tensor(rows, dtype=torch.float64)
+    found = sampled.of_scores(settings_of(kind), scores, N_ITEMS)
+    wanted = torch.tensor([expected(kind, own, rest) for own, *rest in rows], dtype=torch.float64)
+    torch.testing.assert_close(found, wanted, rtol=1e-14, atol=1e-17)
+
+
 def test_the_full_softmax_draws_nothing():
     with pytest.raises(ValueError, match="softmax draws no negatives"):
         sampled.of_scores(LossSettings(), torch.zeros(1, 2), 3)

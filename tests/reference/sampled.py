@@ -9,9 +9,14 @@ def sigmoid(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x))
 
 
+def log_sigmoid(x: float) -> float:
+    """Its logarithm, without the digits that 1 - sigmoid(x) loses for a large x."""
+    return -(max(-x, 0.0) + math.log1p(math.exp(-abs(x))))
+
+
 def bpr(own: float, negatives: list[float]) -> float:
     """Rendle et al. 2009, BPR-Opt: the mean over negatives."""
-    return sum(-math.log(sigmoid(own - s)) for s in negatives) / len(negatives)
+    return sum(-log_sigmoid(own - s) for s in negatives) / len(negatives)
 
 
 def top1(own: float, negatives: list[float]) -> float:
@@ -37,15 +42,15 @@ def bpr_max(own: float, negatives: list[float], regularisation: float) -> float:
 
 def bce(own: float, negatives: list[float]) -> float:
     """Kang and McAuley 2018, eq. 6, with k negatives."""
-    return -math.log(sigmoid(own)) - sum(math.log(1.0 - sigmoid(s)) for s in negatives)
+    return -log_sigmoid(own) - sum(log_sigmoid(-s) for s in negatives)
 
 
 def gbce(own: float, negatives: list[float], n_items: int, t: float) -> float:
     """Petrov and Macdonald 2023: the positive's probability to the power beta; a sum as BCE."""
     alpha = len(negatives) / (n_items - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    rest = sum(math.log(1.0 - sigmoid(s)) for s in negatives)
-    return -math.log(sigmoid(own) ** beta) - rest
+    rest = sum(log_sigmoid(-s) for s in negatives)
+    return -beta * log_sigmoid(own) - rest
 
 
 def sampled_softmax(own: float, negatives: list[float], n_items: int) -> float:

@@ -237,9 +237,13 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
     fresh = {name: value.clone() for name, value in system.state_dict().items()}
     report = beginning.load_into(system, new_settings)
     known = old.attributes.select("attribute", "value").unique().sort("attribute", "value").rows()
-    assert report.values is not None
-    assert (report.values.kept, report.values.new) == (3, 2)
-    assert report.values.gone == len(known) - 3
+    # A fine-tuned S3-Rec holds nothing of attributes: only its pre-training reads them.
+    if kind == "fdsa":
+        assert report.values is not None
+        assert (report.values.kept, report.values.new) == (3, 2)
+        assert report.values.gone == len(known) - 3
+    else:
+        assert report.values is None
     weights, _ = load_tensors(RunFolder(tmp_path / "run").weights)
     tables = {n: v for n, v in system.state_dict().items() if v.shape[:1] == (len(VALUES),)}
     assert len(tables) == (1 if kind == "fdsa" else 0)
@@ -249,7 +253,8 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
             assert torch.equal(value[row], expected)
     found = update(tmp_path / "run", data.folder, tmp_path / "new")
     assert found.check is not None and found.values == report.values
-    assert found.summary()["values"] == report.values.model_dump()
+    told = found.summary().get("values")
+    assert told == (None if report.values is None else report.values.model_dump())
     assert Recommender.load(tmp_path / "new").recommend_users(["user-0"]).frame().shape[0] == 10
 
 
