@@ -1,4 +1,4 @@
-"""What was typed, before a command sees it: text that is UTF-8, and ``~`` as the home folder."""
+"""What was typed, before a command sees it: UTF-8 text, each option once, ``~`` as the home."""
 
 from __future__ import annotations
 
@@ -41,6 +41,39 @@ def read_paths(app: typer.Typer) -> typer.Typer:
         if group.typer_instance is not None:
             read_paths(group.typer_instance)
     return app
+
+
+def once(command: Any) -> Any:
+    """Let a command refuse an option that is given twice; of two values the first would be lost.
+
+    Args:
+        command: as typer makes it; the commands of a group are told, too.
+    """
+    for each in getattr(command, "commands", {}).values():
+        once(each)
+    parse: Callable[[Any, list[str]], list[str]] = command.parse_args
+
+    def parse_args(ctx: Any, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:  # completion looks at what is half typed
+            _, _, order = command.make_parser(ctx).parse_args(args=list(args))
+            _refuse_repeated(order)
+        return parse(ctx, args)
+
+    command.parse_args = parse_args
+    return command
+
+
+def _refuse_repeated(order: Sequence[Any]) -> None:
+    seen = set()
+    for option in order:
+        takes_one = option.param_type_name == "option" and not option.is_flag
+        if takes_one and not option.multiple and option.name in seen:
+            raise InputError(
+                "is given twice, and takes one value",
+                where=max(option.opts, key=len),
+                remedy="give it once",
+            )
+        seen.add(option.name)
 
 
 def _with_paths(command: Callable[..., Any]) -> Callable[..., Any]:

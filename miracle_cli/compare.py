@@ -61,6 +61,8 @@ def compare(
     results = [source.results for source in gathered.sources]
     check_comparable(results)
     together = None if clusters is None else read_clusters(clusters, results[0].user_ids)
+    for note in gathered.notes:
+        message(note)
     systems = grouped(gathered.sources)
     there = {each.name for each in systems}
     claimed = proposed or next((name for name in gathered.proposed if name in there), None)

@@ -21,7 +21,7 @@ import typer.core
 import typer.main
 
 from miracle_cli import told
-from miracle_cli.arguments import check_text, read_paths
+from miracle_cli.arguments import check_text, once, read_paths
 from miracle_cli.output import message, print_error, printing
 from miracle_cli.start import not_whole
 from miracle_cli.streams import let_go, open_streams
@@ -83,7 +83,7 @@ class LazyGroup(typer.core.TyperGroup):
         found = import_module(COMMANDS[name][0]).app
         if name not in SHORT:
             told.add_options(found)
-        return typer.main.get_command(read_paths(found))
+        return once(typer.main.get_command(read_paths(found)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, or say which one may be meant."""

@@ -79,8 +79,10 @@ def report(
     if out is None and form is Form.html:
         out = Path("report.html")
     read = [_study(folder) for folder in studies or []]
-    found = _comparisons(paths, part, rule, primary, proposed, clusters)
-    content = _content(form, found, paths, read)
+    found, notes = _comparisons(paths, part, rule, primary, proposed, clusters)
+    for note in notes:
+        message(note)
+    content = _content(form, found, paths, read, notes)
     if out is None:
         with printing():
             sys.stdout.write(content)
@@ -126,8 +128,8 @@ def _comparisons(
     primary: str | None,
     proposed: str | None,
     clusters: Path | None,
-) -> list[Comparison]:
-    """One for each column that there are results of, as printed first."""
+) -> tuple[list[Comparison], tuple[str, ...]]:
+    """One for each column that there are results of, as printed first; and what to know of them."""
     from miracle_cli.progress import RichProgress
     from miracle_core.experiments.sources import sources_of
     from miracle_core.report.clusters import read_clusters
@@ -172,11 +174,15 @@ def _comparisons(
         found.append(
             Comparison(systems, primary=metric, proposed=claimed, clusters=together, alone=True)
         )
-    return found
+    return found, gathered.notes
 
 
 def _content(
-    form: Form, found: Sequence[Comparison], paths: Sequence[Path], studies: Sequence[Study]
+    form: Form,
+    found: Sequence[Comparison],
+    paths: Sequence[Path],
+    studies: Sequence[Study],
+    notes: Sequence[str],
 ) -> str:
     from miracle_core.report import tables
     from miracle_core.report.page import page
@@ -185,7 +191,7 @@ def _content(
         more = ""
         if len(found) == 1 and len(found[0].systems) == 1:
             more = _details(found[0], paths)
-        return page(found, studies=studies, paper=_paper(found), more=more)
+        return page(found, studies=studies, paper=_paper(found), notes=notes, more=more)
     makers = {Form.md: tables.markdown, Form.tex: tables.latex, Form.csv: tables.as_csv}
     parts = [makers[form](each) for each in found]
     if form is Form.csv:

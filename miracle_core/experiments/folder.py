@@ -67,6 +67,7 @@ class Kept(BaseModel):
         domains: those of pre-trainings by label.
         runs: what makes each run, by name.
         rows: the systems in the order of the tables; empty in a folder of before they were kept.
+        tuned: how many trials the study of a row had.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -81,6 +82,7 @@ class Kept(BaseModel):
     domains: dict[str, KeptData]
     runs: dict[str, dict[str, Any]]
     rows: list[str] = Field(default=[])
+    tuned: dict[str, int] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def kept_of(plan: Plan, out: Path) -> Kept:
         domains={each.label: kept_data(each, out) for each in plan.domains},
         runs={run.name: run.definition() for run in plan.runs},
         rows=list(dict.fromkeys(run.system for run in plan.runs)),
+        tuned=dict(plan.tuned),
     )
 
 

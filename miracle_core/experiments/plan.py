@@ -111,6 +111,7 @@ class Plan:
         runs: what is to be done, each run after the one it needs.
         unavailable: what is left out, and why.
         notes: what a person should know beside.
+        tuned: how many trials the study of a row had; rows without one are not in it.
     """
 
     experiment: Experiment
@@ -120,6 +121,7 @@ class Plan:
     runs: tuple[Run, ...]
     unavailable: tuple[Unavailable, ...]
     notes: tuple[str, ...]
+    tuned: Mapping[str, int]
 
     def run(self, name: str) -> Run:
         """The run of a name."""
@@ -217,6 +219,7 @@ def make_plan(
         tuple(runs.values()),
         tuple(left_out),
         tuple(said),
+        {name: each.trials for name, each in studies.items()},
     )
 
 

@@ -92,6 +92,7 @@ def collect(plan: Plan, out: Path, failures: Sequence[Failure] = ()) -> dict[str
         "title": experiment.title,
         "about": " ".join(experiment.about.split()),
         "quick": plan.quick,
+        "tuned": dict(plan.tuned),
         "status": "incomplete" if failures else "finished",
         "split": experiment.split,
         "metrics": experiment.metrics,

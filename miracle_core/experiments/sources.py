@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.user_results import read_user_results
 from miracle_core.experiments.folder import PLAN, Kept, read_kept
 from miracle_core.experiments.plan import RUNS
+from miracle_core.experiments.tables import QUICK, searched
 from miracle_core.progress import SILENT, Progress
 from miracle_core.report.gather import Source, Told, gather, kept_file
 from miracle_core.runs.folder import RunFolder
@@ -27,11 +28,13 @@ class Gathered:
         proposed: the systems that the one experiment names for its claim; empty where results are
             of several experiments or of none.
         primary: the metric of that claim; None likewise.
+        notes: what a reader must know of the experiments: quick trials, searched settings.
     """
 
     sources: list[Source]
     proposed: tuple[str, ...]
     primary: str | None
+    notes: tuple[str, ...]
 
 
 def sources_of(
@@ -73,10 +76,18 @@ def sources_of(
             source = _source(root / RUNS / name, run, split, seen, progress, told)
             row = replace(source, row=run["system"], column=run["column"], experiment=str(root))
             found.append(row)
+    notes = tuple(note for kept in experiments.values() for note in _notes(kept))
     if others or len(experiments) != 1:
-        return Gathered(found, (), None)
+        return Gathered(found, (), None, notes)
     (kept,) = experiments.values()
-    return Gathered(found, tuple(kept.proposed), kept.primary)
+    return Gathered(found, tuple(kept.proposed), kept.primary, notes)
+
+
+def _notes(kept: Kept) -> Iterator[str]:
+    if kept.quick:
+        yield QUICK
+    if kept.tuned:
+        yield searched(kept.tuned)
 
 
 def _experiment(path: Path) -> Path | None:

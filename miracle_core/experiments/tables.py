@@ -152,9 +152,17 @@ def claim_title(claim: Found) -> str:
     )
 
 
+def searched(tuned: Mapping[str, int]) -> str:
+    """Which rows have settings that were searched for, and by how many trials each."""
+    rows = ", ".join(f"{name} ({trials} trials)" for name, trials in tuned.items())
+    return f"Settings were searched on validation data for {rows}; the other rows have their own."
+
+
 def notes(found: Found) -> list[str]:
     """What a reader must know: how the intervals were made, and what is missing."""
     said = [QUICK] if found["quick"] else []
+    if found.get("tuned"):  # not kept by an older version
+        said.append(searched(found["tuned"]))
     if found["tables"]:
         said.append("± is half of the 95 % interval, over users and seeds.")
     if any(

@@ -14,8 +14,15 @@ from miracle_core.experiments.definition import SystemRow
 from miracle_core.paths import as_path
 from miracle_core.tuning.records import BEST, STUDY, StudyRecord, read_record, read_trials
 
-# Each run of an experiment has its own, or the machine it runs on.
-_RUNS_OWN = ("model.kind", "train.seed", "train.test", "train.devices", "train.layout")
+# Each run of an experiment has its own, or the machine does; how long and by which metric all its
+# systems are trained is the experiment's, or a short search would train its row for less time.
+_RUNS_OWN = (
+    "model.kind",
+    *(
+        f"train.{name}"
+        for name in ("seed", "test", "devices", "layout", "epochs", "patience", "metric")
+    ),
+)
 
 
 @dataclass(frozen=True)

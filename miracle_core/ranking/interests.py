@@ -65,8 +65,9 @@ class Interests:
             return self.active.view(self.n_users, -1).sum(1)
         device = self.users.device
         return torch.repeat_interleave(
-            torch.tensor([k for k, _ in self.groups], device=device),
-            torch.tensor([n for _, n in self.groups], device=device),
+            # Without a group the lists would be of floats.
+            torch.tensor([k for k, _ in self.groups], dtype=torch.int64, device=device),
+            torch.tensor([n for _, n in self.groups], dtype=torch.int64, device=device),
         )
 
     def used(self) -> Tensor:

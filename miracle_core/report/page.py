@@ -54,6 +54,7 @@ def page(
     *,
     studies: Sequence[Study] = (),
     paper: Paper | None = None,
+    notes: Sequence[str] = (),
     more: str = "",
 ) -> str:
     """The whole page.
@@ -62,6 +63,7 @@ def page(
         comparisons: one for each of the two columns that there are results of.
         studies: searches of settings.
         paper: figures to stand beside those as printed.
+        notes: what a reader must know before all else.
         more: HTML about the one run, at the end.
     """
     first = comparisons[0]
@@ -80,6 +82,7 @@ def page(
     body = [
         f"<h1>{text(title)}</h1>",
         f'<p class="lead">{text(lead)}</p>',
+        bullets([text(note) for note in notes]) if notes else "",
         _short(comparisons),
         _how_to_read(comparisons),
         *(_column(each, paper) for each in comparisons),

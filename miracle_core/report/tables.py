@@ -119,6 +119,11 @@ def claim_words(comparison: Comparison) -> str:
     """What is claimed, in one sentence."""
     if comparison.proposed is None:
         return "No claim was named (--proposed NAME), so all figures are descriptive."
+    if all(found.adjusted_p is None for found in comparison.against):
+        return (
+            f"The claim is {comparison.primary} of {comparison.proposed}. Each test of it needs "
+            "two runs or more of a system, so no claim is made and all figures are descriptive."
+        )
     few = [
         f"{system.name} ({len(system.runs)})"
         for system in comparison.systems

@@ -104,7 +104,10 @@ def sentence(comparison: Comparison, found: Against) -> str:
         side = "above" if own.difference > 0 else "below"
         said = f"{one} is {size.size} {side} {two} ({size.span})"
     else:
-        said = f"{one} and {two} overlap: the difference is {size.signed} ({size.signed_span})"
+        said = (
+            f"{one} and {two}: the interval of their difference holds 0, {size.signed} "
+            f"({size.signed_span})"
+        )
     if own.both:
         return f"{said}."
     return f"{said}. With one run of a system this interval is of users only: no claim is made."
@@ -149,6 +152,11 @@ def footing(comparison: Comparison) -> str:
         return (
             f"No claim was named before the runs were compared (--proposed NAME), so these "
             f"differences in {metric} describe, and have no p-values.{runs}"
+        )
+    if all(found.adjusted_p is None for found in comparison.against):
+        return (
+            f"The claim that was named beforehand is {metric} of {shown(comparison.reference)}. "
+            f"Each test of it needs two runs or more of a system, so no claim is made.{runs}"
         )
     return (
         f"The one claim, named beforehand, is {metric} of {shown(comparison.reference)} against "

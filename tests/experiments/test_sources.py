@@ -74,6 +74,16 @@ def test_compare_shows_the_experiments_rows(done: Path, capsys: Capture) -> None
         assert [s["metrics"] for s in document["systems"]] == [s["metrics"] for s in own["systems"]]
 
 
+def test_a_quick_trial_is_called_one_everywhere(
+    done: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    page = tmp_path / "report.html"
+    for args in (["report", str(done), "--out", str(page)], ["compare", str(done), "--json"]):
+        assert main(args) == 0
+        assert "figures mean nothing" in capsys.readouterr().err
+    assert "figures mean nothing" in page.read_text()
+
+
 def test_one_run_and_one_row(done: Path) -> None:
     row = done / "runs/workshop/as-printed/from-scratch"
     assert [s.row for s in sources_of([row]).sources] == ["From scratch"] * 2

@@ -54,6 +54,7 @@ def test_the_best_trial_is_every_run_of_the_row(made: Path, tmp_path: Path) -> N
             assert changed <= best.keys() | held
         else:
             assert not changed
+    assert plan.tuned == {"SASRec": 5}
     assert plan.notes[-1] == "no study of GRU4Rec: they have the experiment's settings"
 
 
@@ -65,6 +66,12 @@ def test_a_rows_own_setting_and_the_command_line_come_first(made: Path, tmp_path
         if run.system == "SASRec":
             assert flat(run.settings.model_dump())["model.dropout"] == 0.11
             assert run.settings.train.learning_rate == 0.0123
+
+
+def test_how_long_all_train_is_the_experiments(made: Path, tmp_path: Path) -> None:
+    """The study's trials had 2 epochs each."""
+    plan = plan_of(made, tmp_path, text=TINY.replace("train.epochs = 2", "train.patience = 7"))
+    assert {(r.settings.train.epochs, r.settings.train.patience) for r in plan.runs} == {(100, 7)}
 
 
 def test_a_quick_trial_stays_small(made: Path, tmp_path: Path) -> None:

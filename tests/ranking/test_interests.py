@@ -86,3 +86,10 @@ def test_some_of_the_interests(seed: int, counts: list[int], raw: bool) -> None:
         assert (found.raw is not None) == raw
         if found.raw is not None:
             assert torch.equal(found.raw, found.vectors * 0.5)
+
+
+def test_of_users_without_any_interest_there_are_no_counts():
+    none = torch.zeros(0, dtype=torch.int64)
+    interests = Interests(torch.zeros(0, 3), none, none, ())
+    assert interests.counts().tolist() == []
+    assert interests.counts().dtype == torch.int64
