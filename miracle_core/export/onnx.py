@@ -158,7 +158,7 @@ def write_items(system: System, width: int, path: Path) -> float:
     text = torch.randn(TRIED, width, generator=torch.Generator().manual_seed(0))
     _write(model, "text", text[:2], ["vectors"], {0: "items"}, path)
     (found,) = _session(path).run(None, {"text": text.numpy()})
-    return _checked(float(np.abs(found - model(text).numpy()).max()), path)
+    return _checked(_difference(found, model(text).numpy()), path)
 
 
 def _write(
@@ -250,13 +250,22 @@ def _history_differences(scorer: VectorScorer, max_length: int, path: Path) -> I
                 yield np.inf
                 continue
             vectors = made.vectors[mine].float().cpu().numpy()
-            yield float(np.abs(found[row][active[row]] - vectors).max())
+            yield _difference(found[row][active[row]], vectors)
+
+
+def _difference(found: np.ndarray, own: np.ndarray) -> float:
+    """The largest difference of two arrays; infinity where one of them isn't finite."""
+    largest = np.abs(found - own).max()
+    return float(largest) if np.isfinite(largest) else np.inf
 
 
 def _checked(difference: float, path: Path) -> float:
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # not even where it is no number
+        how = f"they differ by {difference:.2g}"
+        if not np.isfinite(difference):
+            how = "some aren't finite, or are of other interests"
         raise MiracleError(
-            f"{path.name} gives other numbers than the run: they differ by {difference:.2g}",
+            f"{path.name} gives other numbers than the run: {how}",
             where="--to onnx",
             remedy="export its vectors: --to numpy or faiss",
         )
