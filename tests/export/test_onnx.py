@@ -217,6 +217,29 @@ def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
     assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 1
 
 
+def test_what_is_traced_is_a_copy_on_the_cpu(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may lie on a GPU. Here it lies on ``meta``, whose weights have no numbers to copy."""
+    scorer = Recommender.load(small_run).vector_scorer()
+    system = scorer.system.to("meta")
+    traced: list[torch.nn.Module] = []
+
+    def keep(model: torch.nn.Module, *_: object) -> None:
+        traced.append(model)
+        raise MiracleError("seen enough")
+
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda module: module.to_empty(device="cpu"))
+    monkeypatch.setattr(onnx, "_write", keep)
+    for write, number in ((onnx.write_history, 3), (onnx.write_items, 8)):
+        with pytest.raises(MiracleError, match="seen enough"):
+            write(scorer, number, tmp_path / "network.onnx")
+    for model in traced:
+        assert all(weight.is_cpu for weight in model.state_dict().values())
+    assert len(traced) == 2 and scorer.system is system
+    assert all(weight.is_meta for weight in system.state_dict().values())
+
+
 def test_a_form_that_fixes_the_number_of_histories_is_refused(tmp_path: Path) -> None:
     """``len`` of a tensor is a number and not a size: the batch would be the example's for ever."""
     system = system_of("sasrec", {}, torch.float32)
