@@ -135,16 +135,24 @@ def _ids(path: Path, option: str) -> tuple[str, ...]:
 
 def _boosts(boost: Iterable[str]) -> dict[int, float]:
     found: dict[int, float] = {}
+    given: dict[int, str] = {}
     for text in boost:
-        capsule, _, number = text.partition("=")
+        words = text.partition("=")
         try:
-            found[int(capsule)] = float(number)
+            capsule, number = int(words[0]), float(words[2])
         except ValueError as error:
             raise InputError(
                 "is no capsule and number",
                 where=f"--boost {text}",
                 remedy="write CAPSULE=NUMBER, such as 7=0.1",
             ) from error
+        if capsule in found:
+            raise InputError(
+                f"capsule {capsule} is boosted twice",
+                where=f"--boost {given[capsule]} --boost {text}",
+                remedy="give one of them",
+            )
+        found[capsule], given[capsule] = number, text
     return found
 
 

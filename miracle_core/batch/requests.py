@@ -42,6 +42,11 @@ class Request(_Strict):
     user_id: str | None = None
     history: tuple[str | ById | ByTitle, ...] | None = None
 
+    @property
+    def by_title(self) -> bool:
+        """Whether its history names an item by its title."""
+        return any(isinstance(item, ByTitle) for item in self.history or ())
+
     def history_in(self, recommender: Recommender) -> tuple[Known, ...]:
         """The history's items, looked up. An unknown id is never taken for a title.
 

@@ -6,6 +6,7 @@ a part's answer is the same whichever process makes it, and after however many i
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -157,11 +158,12 @@ def json_requests(
         text = stream if path is None or stream is not None else _opened(path)
         name = "standard input" if path is None else str(path)
         assert text is not None
-        given: set[str] = set()
+        users = _Users(recommender)
         for number, chosen in enumerate(_batched(_documents(name, text), PART)):
             # Another process's part names users, too.
-            requests = [_once(document, given) for document in chosen]
-            if wanted(number):
+            here = wanted(number)
+            requests = [users.asked(document, here) for document in chosen]
+            if here:
                 yield _of_requests(recommender, number, requests)
 
     key = None if path is None else f"requests {sha256_file(path)}"
@@ -242,30 +244,65 @@ class _Asked:
     Attributes:
         where: its place.
         user_id: whose list it is.
-        request: what it says, or what is wrong with it.
+        history: its items, or what is wrong with it.
     """
 
     where: str
     user_id: str
-    request: Request | InputError
+    history: Sequence[Known] | InputError
 
 
-def _once(document: tuple[str, str, str], given: set[str]) -> _Asked:
-    """Read a request; its user is added to those who have one, and has none yet."""
-    where, place, text = document
-    try:
-        request = parsed(text)
-    except InputError as error:
-        return _Asked(where, place, error)
-    user_id = place if request.user_id is None else request.user_id
-    if user_id in given:
-        twice = InputError(
-            f"user {user_id!r} is named twice",
-            remedy="name it once; two histories of one user need two names",
-        )
-        return _Asked(where, user_id, twice)
-    given.add(user_id)
-    return _Asked(where, user_id, request)
+class _Users:
+    """Users who have a request that can be answered, as one request comes after another.
+
+    A title takes a search of the catalogue, and a new one an encoder. Where another process
+    answers a request, its titles are looked up only if its user comes again.
+
+    Args:
+        recommender: whose users and items are named.
+    """
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        # None: it can be answered. A request: it was not tried.
+        self._given: dict[str, Request | None] = {}
+
+    def asked(self, document: tuple[str, str, str], wanted: bool) -> _Asked:
+        """Read a request; if it can be answered, its user has one from now on.
+
+        Args:
+            document: the place, the number and the JSON of a request.
+            wanted: whether it is answered here; the history is empty where it isn't looked up.
+        """
+        where, user_id, text = document
+        try:
+            request = parsed(text)
+            if request.user_id is not None:
+                user_id = request.user_id
+            if self._has(user_id):
+                raise InputError(
+                    f"user {user_id!r} is named twice",
+                    remedy="name it once; two histories of one user need two names",
+                )
+            return _Asked(where, user_id, self._history(user_id, request, wanted))
+        except InputError as error:
+            return _Asked(where, user_id, error)
+
+    def _has(self, user_id: str) -> bool:
+        earlier = self._given.get(user_id)
+        if earlier is not None:
+            del self._given[user_id]
+            with contextlib.suppress(InputError):
+                self._history(user_id, earlier, wanted=True)
+        return user_id in self._given
+
+    def _history(self, user_id: str, request: Request, wanted: bool) -> Sequence[Known]:
+        if not wanted and request.by_title:
+            self._given[user_id] = request
+            return ()
+        history = request.history_in(self._recommender)
+        self._given[user_id] = None
+        return history
 
 
 def _of_requests(recommender: Recommender, number: int, requests: Sequence[_Asked]) -> Part:
@@ -273,13 +310,11 @@ def _of_requests(recommender: Recommender, number: int, requests: Sequence[_Aske
     histories: list[Sequence[Known]] = []
     problems: list[Problem] = []
     for asked in requests:
-        try:
-            if isinstance(asked.request, InputError):
-                raise asked.request
-            histories.append(asked.request.history_in(recommender))
+        if isinstance(asked.history, InputError):
+            problems.append(Problem.of(_without_place(asked.history), asked.where))
+        else:
             ids.append(asked.user_id)
-        except InputError as error:
-            problems.append(Problem.of(_without_place(error), asked.where))
+            histories.append(asked.history)
     found = Histories.of_lists(histories, recommender.n_items)
     return Part(number, tuple(ids), found, tuple(problems), len(requests))
 

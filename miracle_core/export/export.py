@@ -172,7 +172,7 @@ def _networks(recommender: Recommender, folder: Path) -> dict[str, Any]:
     encoder = recommender.text_encoder()
     if encoder is not None:
         path = folder / "items.onnx"
-        difference["items.onnx"] = onnx.write_items(scorer.system, encoder.width, path)
+        difference["items.onnx"] = onnx.write_items(scorer, encoder.width, path)
     return {
         "padding": PADDING,
         "encoder": None if encoder is None else encoder.model_dump(),

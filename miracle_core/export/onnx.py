@@ -10,6 +10,7 @@ What is exported is the system's own padded form, traced. Batch and length may b
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def write_history(scorer: VectorScorer, max_length: int, path: Path) -> float:
         MiracleError: it is more than :data:`TOLERANCE`, or the system can't be traced.
     """
     inputs = scorer.inputs.detach().float().cpu().clone()
-    model = History(scorer.system, inputs, max_length)
+    model = History(_on_cpu(scorer.system), inputs, max_length)
     example = torch.tensor([[PADDING, 0, 0], [0, 0, 0]])
     names = ["interests", "active", "numbers"]
     _write(model, "history", example, names, {0: "batch", 1: "length"}, path)
@@ -140,11 +141,11 @@ def write_history(scorer: VectorScorer, max_length: int, path: Path) -> float:
 
 
 @torch.no_grad()
-def write_items(system: System, width: int, path: Path) -> float:
+def write_items(scorer: VectorScorer, width: int, path: Path) -> float:
     """Write items.onnx.
 
     Args:
-        system: one that knows items by their text.
+        scorer: of a system that knows items by their text.
         width: d_b, of the text vectors.
         path: the file to write.
 
@@ -154,11 +155,16 @@ def write_items(system: System, width: int, path: Path) -> float:
     Raises:
         MiracleError: it is more than :data:`TOLERANCE`.
     """
-    model = Items(system)
     text = torch.randn(TRIED, width, generator=torch.Generator().manual_seed(0))
-    _write(model, "text", text[:2], ["vectors"], {0: "items"}, path)
+    _write(Items(_on_cpu(scorer.system)), "text", text[:2], ["vectors"], {0: "items"}, path)
     (found,) = _session(path).run(None, {"text": text.numpy()})
-    return _checked(float(np.abs(found - model(text).numpy()).max()), path)
+    own = Items(scorer.system)(text.to(scorer.items.device))
+    return _checked(_difference(found, own.float().cpu().numpy()), path)
+
+
+def _on_cpu(system: System) -> System:
+    """A copy where examples are traced; the caller's may lie on a GPU, and stays there."""
+    return copy.deepcopy(system).cpu()
 
 
 def _write(
@@ -250,13 +256,22 @@ def _history_differences(scorer: VectorScorer, max_length: int, path: Path) -> I
                 yield np.inf
                 continue
             vectors = made.vectors[mine].float().cpu().numpy()
-            yield float(np.abs(found[row][active[row]] - vectors).max())
+            yield _difference(found[row][active[row]], vectors)
+
+
+def _difference(found: np.ndarray, own: np.ndarray) -> float:
+    """The largest difference of two arrays; infinity where one of them isn't finite."""
+    largest = np.abs(found - own).max()
+    return float(largest) if np.isfinite(largest) else np.inf
 
 
 def _checked(difference: float, path: Path) -> float:
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:  # not even where it is no number
+        how = f"they differ by {difference:.2g}"
+        if not np.isfinite(difference):
+            how = "some aren't finite, or are of other interests"
         raise MiracleError(
-            f"{path.name} gives other numbers than the run: they differ by {difference:.2g}",
+            f"{path.name} gives other numbers than the run: {how}",
             where="--to onnx",
             remedy="export its vectors: --to numpy or faiss",
         )

@@ -11,11 +11,21 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from miracle_core.errors import InputError
 
 TEXT = "text"
+# The most that a boost adds and that diversity weighs. Beside it the scores, float32, still differ
+# where their fourth digit after the point does; beside far more they would all be equal.
+LARGEST = 1000.0
 
 
 class Rules(BaseModel):
@@ -29,13 +39,15 @@ class Rules(BaseModel):
         where: attribute to values: only items that have one of the values, for each attribute.
         mute: interests that don't count, by the number of their capsule.
         boost: number of a capsule to what is added to the scores that its interest gives, before an
-            item takes the best of its scores; below 0 it counts less.
+            item takes the best of its scores; below 0 it counts less. At most :data:`LARGEST`
+            either way.
         min_strength: interests that are weaker don't count.
         quota: each interest of a user gets as many places of a list, as far as it won so many items
             and there are places; 0 for none.
         diversity: how much it counts that the items of a list differ; 0 for nothing.
-        diverse_by: by what they differ: an attribute (ComiRec's controllable aggregation, any
-            weight) or ``text`` (maximal marginal relevance, a weight of at most 1).
+        diverse_by: by what they differ: an attribute (ComiRec's controllable aggregation, a
+            weight of at most :data:`LARGEST`) or ``text`` (maximal marginal relevance, a weight of
+            at most 1).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +76,24 @@ class Rules(BaseModel):
             name = ".".join(str(part) for part in first["loc"])
             what = first["msg"].removeprefix("Value error, ")
             raise InputError(what, where=f"rules: {name}" if name else "rules") from error
+
+    @field_validator("boost")
+    @classmethod
+    def _no_more_than_scores_bear(cls, boost: dict[int, float]) -> dict[int, float]:
+        for capsule, added in boost.items():
+            if abs(added) > LARGEST:
+                raise ValueError(
+                    f"a boost is between -{LARGEST:g} and {LARGEST:g}, and capsule {capsule} is "
+                    f"given {added} (mute one that isn't to count)"
+                )
+        return boost
+
+    @field_validator("diversity")
+    @classmethod
+    def _no_more_than_spreads(cls, weight: float) -> float:
+        if weight > LARGEST:
+            raise ValueError(f"diversity is at most {LARGEST:g}, and is given as {weight}")
+        return weight
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:

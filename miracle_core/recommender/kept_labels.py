@@ -15,6 +15,9 @@ from miracle_core.errors import MiracleError
 from miracle_core.files import read_json, write_json
 
 FILE = "labels.json"
+# How labels are worded. It goes up with each change of capsule_map.py, labels.py, folding.py or
+# word_index.py that words some label otherwise: a file of before then counts as absent.
+WORDING = 1
 
 
 class KeptLabels:
@@ -22,12 +25,13 @@ class KeptLabels:
 
     Args:
         run: the run folder.
-        key: a name that changes with all that the labels depend on.
+        key: a name that changes with the model, the catalogue and the settings; together with
+            :data:`WORDING` the file's own.
         n_capsules: how many there are.
     """
 
     def __init__(self, run: Path, key: str, n_capsules: int) -> None:
-        self._path, self._key = run / FILE, key
+        self._path, self._key = run / FILE, f"{key} {WORDING}"
         self.labels = self._read(n_capsules)
 
     def _read(self, n_capsules: int) -> list[str] | None:

@@ -246,6 +246,67 @@ def test_a_user_of_two_requests_is_told(
     assert [problem.where for problem in part.problems] == [f"{file}:16"]
 
 
+GLOVE = '{"user_id": "me", "history": [{"title": "a glove"}]}'
+MUG = '{"user_id": "me", "history": ["I05"]}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "bad"),
+    [
+        (['{"user_id": "me", "history": ["I99"]}', MUG, MUG], {1: "no item", 3: "twice"}),
+        (['{"user_id": "me"}', GLOVE, MUG], {1: "no user", 3: "twice"}),
+        (['{"user_id": "me", "history": []}', MUG, GLOVE], {1: "empty", 3: "twice"}),
+        (
+            ['{"user_id": "me", "history": [{"title": " "}]}', GLOVE, GLOVE],
+            {1: "title is empty", 3: "twice"},
+        ),
+        (['{"user_id": "me", "story": 1}', GLOVE, MUG], {1: "no part", 3: "twice"}),
+        # Its number is its name.
+        (['{"history": ["I99"]}', '{"user_id": "1", "history": ["I05"]}'], {1: "no item"}),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_bad_request_is_none_that_its_user_has(
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lines: list[str],
+    bad: dict[int, str],
+    alone: bool,
+) -> None:
+    """The first that can be answered is, and it is the same where each part has its process."""
+    monkeypatch.setattr(sources, "PART", 1 if alone else 99)
+    file = tmp_path / "requests.jsonl"
+    file.write_text("\n".join(lines))
+    source, found = json_requests(recommender, file), []
+    for own in range(len(lines)) if alone else (0,):
+        found += source.parts(lambda number, own=own: number == own)
+    problems = [problem for part in found for problem in part.problems]
+    assert len(problems) == len(bad)
+    for problem, (line, what) in zip(problems, bad.items(), strict=True):
+        assert problem.where.startswith(f"{file}:{line}") and what in problem.what
+    assert [user for part in found for user in part.user_ids] == ["1" if len(bad) == 1 else "me"]
+
+
+def test_titles_of_another_process_are_looked_up_if_their_user_comes_again(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sources, "PART", 1)
+    file, looked_up = tmp_path / "requests.jsonl", []
+    file.write_text("\n".join([GLOVE, GLOVE.replace("me", "you"), MUG]))
+    match = type(recommender).match
+
+    def counted(own: Recommender, query: str, limit: int = 1) -> object:
+        looked_up.append(query)
+        return match(own, query, limit)
+
+    monkeypatch.setattr(type(recommender), "match", counted)
+    for own, times in ((0, 1), (1, 2), (2, 1)):
+        looked_up.clear()
+        list(json_requests(recommender, file).parts(lambda number, own=own: number == own))
+        assert len(looked_up) == times
+
+
 @pytest.mark.parametrize("why", ["no text is read", "the encoder is gone"])
 def test_a_new_title_that_can_not_be_read_is_one_bad_request(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str

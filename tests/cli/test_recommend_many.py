@@ -66,6 +66,9 @@ def test_requests_from_standard_input(
         (["--title", "x", "--where", "brand"], "names no value"),
         (["--title", "x", "--allow", "nowhere.txt"], "can't be read"),
         (["--title", "x", "--diversity", "1"], "diverse_by says"),
+        (["--title", "x", "--boost", "0=1e39"], "between -1000 and 1000"),
+        (["--title", "x", "--boost", "0=.1", "--boost", "00=0.2"], "--boost 0=.1 --boost 00=0.2"),
+        (["--title", "x", "--diversity", "1e39", "--diverse-by", "brand"], "at most 1000"),
         (["--title", "x", "--where", "brand=b"], "no item has an attribute"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from miracle_core.export import export, onnx
 from miracle_core.recommender import Recommender
 from miracle_core.text import load_encoder
 from tests.export.support import run, used
-from tests.support.runs import TITLES
+from tests.support.runs import MAX_LENGTH, TITLES
 from tests.support.systems import trained
 from tests.systems.test_padded import LONGEST, N_ITEMS, PADDED, side, system_of
 
@@ -116,10 +117,93 @@ def test_what_cannot_be_had_is_told(
         without.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(InputError, match="needs onnxruntime, which is not installed"):
             export(recommender, "onnx", tmp_path / "out")
-    monkeypatch.setattr(onnx, "write_history", lambda *_: onnx._checked(2e-4, Path("history.onnx")))
-    with pytest.raises(MiracleError, match=r"history.onnx gives other numbers than the run"):
-        export(recommender, "onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+class Session:
+    """A network under onnxruntime, the first number of one of its outputs changed.
+
+    Args:
+        real: what gives the answers.
+        output: the place of the output that is changed.
+        change: its first number to another one.
+        since: the first call that is changed.
+    """
+
+    def __init__(
+        self, real: Any, output: int, change: Callable[[Any], Any], since: int = 0
+    ) -> None:
+        self.real, self.output, self.change, self.since = real, output, change, since
+        self.calls = 0
+
+    def run(self, *given: Any) -> list[np.ndarray]:
+        found = [np.array(each) for each in self.real.run(*given)]
+        if self.calls >= self.since:
+            first = (0,) * found[self.output].ndim
+            found[self.output][first] = self.change(found[self.output][first])
+        self.calls += 1
+        return found
+
+
+Asking = Callable[..., Path]
+
+
+@pytest.fixture
+def asking(
+    small_run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Asking:
+    """Export networks that are right, one of which is tried by a :class:`Session`."""
+    session = onnx._session
+
+    def ask(network: str, *how: Any) -> Path:
+        def opened(path: Path) -> Any:
+            return Session(session(path), *how) if path.name == network else session(path)
+
+        monkeypatch.setattr(onnx, "_session", opened)
+        export(Recommender.load(small_run, seen="gain"), "onnx", tmp_path / "out")
+        return tmp_path / "out"
+
+    def written(*given: Any) -> None:
+        shutil.copy(exported / given[-1].name, given[-1])
+
+    monkeypatch.setattr(onnx, "_write", written)
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("network", "output", "change", "since", "how"),
+    [
+        ("history.onnx", 0, lambda number: number + 1e-3, 0, "differ by 0.001"),
+        ("history.onnx", 0, lambda number: number + 1e-3, MAX_LENGTH, "differ by 0.001"),
+        ("history.onnx", 0, lambda _: np.nan, 0, "finite"),
+        # The largest of numbers and no number may be a number.
+        ("history.onnx", 0, lambda _: np.nan, MAX_LENGTH, "finite"),
+        ("history.onnx", 0, lambda _: -np.inf, 0, "finite"),
+        ("history.onnx", 1, lambda active: not active, 0, "of other interests"),
+        ("history.onnx", 2, lambda number: number + 1, 0, "of other interests"),
+        ("items.onnx", 0, lambda number: number - 1e-3, 0, "differ by 0.001"),
+        ("items.onnx", 0, lambda _: np.nan, 0, "finite"),
+    ],
+    ids=["far", "far-last", "nan", "nan-last", "inf", "active", "numbers", "item", "nan-item"],
+)
+def test_a_network_that_gives_other_numbers_is_not_kept(
+    asking: Asking,
+    tmp_path: Path,
+    network: str,
+    output: int,
+    change: Callable[[Any], Any],
+    since: int,
+    how: str,
+) -> None:
+    with pytest.raises(MiracleError, match=f"{network} gives other numbers than the run: .*{how}"):
+        asking(network, output, change, since)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_difference_of_rounding_is_kept(asking: Asking) -> None:
+    """And the stand-ins of the test above change nothing else."""
+    about = json.loads((asking("history.onnx", 0, lambda n: n + 2e-5) / "export.json").read_text())
+    assert 1e-5 < about["largest_difference"]["history.onnx"] < 1e-4
 
 
 def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
@@ -131,6 +215,29 @@ def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
     assert len(told) == 10
     done = run(tmp_path / "out", "together", "I03", "nothing")
     assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 1
+
+
+def test_what_is_traced_is_a_copy_on_the_cpu(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may lie on a GPU. Here it lies on ``meta``, whose weights have no numbers to copy."""
+    scorer = Recommender.load(small_run).vector_scorer()
+    system = scorer.system.to("meta")
+    traced: list[torch.nn.Module] = []
+
+    def keep(model: torch.nn.Module, *_: object) -> None:
+        traced.append(model)
+        raise MiracleError("seen enough")
+
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda module: module.to_empty(device="cpu"))
+    monkeypatch.setattr(onnx, "_write", keep)
+    for write, number in ((onnx.write_history, 3), (onnx.write_items, 8)):
+        with pytest.raises(MiracleError, match="seen enough"):
+            write(scorer, number, tmp_path / "network.onnx")
+    for model in traced:
+        assert all(weight.is_cpu for weight in model.state_dict().values())
+    assert len(traced) == 2 and scorer.system is system
+    assert all(weight.is_meta for weight in system.state_dict().values())
 
 
 def test_a_form_that_fixes_the_number_of_histories_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from miracle_core.recommender import Recommender
+from miracle_core.recommender import Recommender, kept_labels
 from miracle_core.recommender.capsule_map import CapsuleMap
 from miracle_core.recommender.kept_labels import FILE
 from miracle_core.runs.folder import RunFolder
@@ -66,6 +66,30 @@ def test_other_weights_make_their_own(run: Path) -> None:
     tensors, metadata = load_tensors(weights)
     save_tensors(weights, {name: 1.5 * t for name, t in tensors.items()}, metadata)
     assert "x" not in labels(run)
+
+
+def test_another_wording_makes_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout may word labels otherwise, and its version be the same."""
+    made = labels(run)
+    lies = {"key": orjson.loads((run / FILE).read_bytes())["key"], "labels": ["x"] * len(made)}
+    (run / FILE).write_bytes(orjson.dumps(lies))
+    assert labels(run) == lies["labels"]
+    monkeypatch.setattr(kept_labels, "WORDING", kept_labels.WORDING + 1)
+    assert labels(run) == made
+
+
+def test_the_number_of_the_wording(run: Path) -> None:
+    """Run folders keep labels. Where the same model's change, ``WORDING`` must go up with them."""
+    worded = [
+        "[bold red]Not markup[/bold red]",
+        "filament · pla · machine",
+        "screw · steel · machine",
+        "Washer Steel M4",
+        "driver · screw",
+        "free · nitrile · powder",
+        "nozzle · printer",
+    ]
+    assert (kept_labels.WORDING, labels(run)) == (1, worded)
 
 
 def test_a_run_that_can_not_be_written_to_answers(run: Path) -> None:

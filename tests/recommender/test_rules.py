@@ -20,7 +20,7 @@ from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.evaluation.metrics import UNRANKED
 from miracle_core.ranking.order import tie_order
-from miracle_core.ranking.rules import Rules
+from miracle_core.ranking.rules import LARGEST, Rules
 from miracle_core.recommender import Recommender
 from miracle_core.runs.opening import load_run
 from tests.support.rules import competing, differing, listed, relevant
@@ -329,6 +329,9 @@ def test_what_makes_no_sense_here_is_refused(
         ({"quota": -1}, "greater than or equal to 0"),
         ({"min_strength": float("nan")}, "finite"),
         ({"boost": {1: float("inf")}}, "finite"),
+        ({"boost": {1: 0.2, 3: 1e39}}, "between -1000 and 1000, and capsule 3 is given 1e.39"),
+        ({"boost": {0: -1000.5}}, "between -1000 and 1000"),
+        ({"diversity": 1e39, "diverse_by": "brand"}, "at most 1000"),
         ({"boost": {1: 0.2}, "mute": (1,)}, "capsule 1 is muted and boosted"),
         ({"diversity": 0.5}, "diverse_by says"),
         ({"diverse_by": "text"}, "needs a weight"),
@@ -339,6 +342,25 @@ def test_what_makes_no_sense_here_is_refused(
 def test_what_makes_no_sense_anywhere_is_refused(asked: dict[str, object], what: str) -> None:
     with pytest.raises(InputError, match=what):
         Rules.make(**asked)
+
+
+@pytest.mark.parametrize("boost", [-LARGEST, LARGEST])
+def test_the_largest_boost_keeps_the_order_of_items(recommender: Recommender, boost: float) -> None:
+    (capsule,) = (each.capsule for each in recommender.recommend([7]).capsules)
+    plain = recommender.recommend([7], len(TITLES))
+    found = recommender.recommend([7], len(TITLES), rules=Rules(boost={capsule: boost}))
+    assert [item.item for item in found.items] == [item.item for item in plain.items]
+    assert {item.boost for item in found.items} == {boost}
+
+
+def test_the_largest_diversity_is_as_defined(recommender: Recommender) -> None:
+    rules = Rules(diversity=LARGEST, diverse_by="brand")
+    choose = choosing(recommender, SEEDS[0], rules)
+    plain = recommender.recommend([7], len(TITLES)).items
+    assert choose is not None
+    wanted = choose([item.item for item in plain], {item.item: item.score for item in plain}, 12)
+    found = recommender.recommend([7], 12, rules=rules).items
+    assert [item.item for item in found] == wanted != [item.item for item in plain[:12]]
 
 
 def test_unknown_ids_are_told(recommender: Recommender) -> None:
