@@ -20,7 +20,7 @@ from torch import nn
 
 from miracle_core import train
 from miracle_core.config import Settings
-from miracle_core.registry import SystemSpec
+from miracle_core.registry import SystemSpec, system
 from miracle_core.systems.base import Sizes, System
 from miracle_core.systems.gru4rec.settings import GRU4RecSettings
 from miracle_core.systems.gru4rec.system import GRU4Rec
@@ -84,8 +84,9 @@ def main() -> None:
         except tomllib.TOMLDecodeError:
             given[name] = value
     kind = f"gru4rec-{asked.targets}"
-    system = "OfEvery" if asked.targets == "every" else "OfLast"
-    spec = SystemSpec(kind, kind, __file__, "__main__:Changed", f"__main__:{system}")
+    code = "OfEvery" if asked.targets == "every" else "OfLast"
+    paper = system("gru4rec").paper
+    spec = SystemSpec(kind, kind, paper, "__main__:Changed", f"__main__:{code}")
     found = train(asked.data, asked.out, model=spec, settings=given)
     sys.stdout.write(json.dumps({"best_epoch": found.best_epoch, **found.valid}) + "\n")
 

@@ -217,8 +217,8 @@ def _unforeseen(error: Exception, debug: bool) -> MiracleError:
             f"there is not enough memory: {what}",
             remedy="end other programs, or give less data or a smaller batch or model",
         )
-    if isinstance(error, ImportError):
-        return not_whole(error)
+    if isinstance(error, ImportError) and (damaged := not_whole(error)) is not None:
+        return damaged
     remedy = "report it" if debug else "run again with --debug, and report what it shows"
     return MiracleError(f"a bug: {what}", remedy=remedy)
 

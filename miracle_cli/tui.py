@@ -77,7 +77,8 @@ def tui(
     rules = rules_of(*asked)
     if rules is not None and run is None:
         raise InputError("rules are of one run", where="miracle tui", remedy="name a RUN")
-    source = None if run is None else Source(run, data, rules=rules)
+    options = tuple(words_of(*asked))
+    source = None if run is None else Source(run, data, rules=rules, options=options)
     if web:
         from tui.web import serve
         from tui.web_access import is_loopback
@@ -88,7 +89,7 @@ def tui(
                 "Whoever has the address with its token controls the explorer: it reads this "
                 "machine's run folders and writes exports."
             )
-        serve(source, host, port, _tell_addresses, device, words_of(*asked))
+        serve(source, host, port, _tell_addresses, device)
         return
     from tui.app import ExplorerApp
     from tui.engine import load_recommender

@@ -55,8 +55,9 @@ def test_the_head_of_a_run(
     monkeypatch.setattr(sys, "argv", ["low_precision", str(run), "--json"])
     low_precision.main()
     (found,) = json.loads(capsys.readouterr().out).values()
-    assert 0 < found["float16"]["share"] < found["bfloat16"]["share"] < 1
+    assert (found["users"], found["items"]) == (11, 30)
+    # A few pairs of float16, which a processor may round otherwise, against some forty of bfloat16.
+    assert 0 <= found["float16"]["share"] < found["bfloat16"]["share"] < 1
     assert found["bfloat16"]["mean"] == pytest.approx(
         found["bfloat16"]["share"] * found["items"], rel=1e-9
     )
-    assert found["float32"] <= found["users"]

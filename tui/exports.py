@@ -99,6 +99,7 @@ def command(source: Source, exploration: Exploration, recommender: Recommender) 
     words += ["--top-k", str(exploration.top_k)]
     if exploration.seen is not None:
         words += ["--seen", exploration.seen]
+    words += source.options
     return shlex.join(words)
 
 

@@ -28,12 +28,14 @@ class Source:
         data: the Dataset that it reads; None for the run's own.
         weights: which of its two kept states; None takes the best, if there is one.
         rules: of every list; None for none.
+        options: the words that make these rules on a command line.
     """
 
     run: Path
     data: Path | None = None
     weights: Weights | None = None
     rules: Rules | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,6 @@ def serve(
     port: int,
     tell: Callable[[Sequence[str]], None],
     device: str = "cpu",
-    rules: Sequence[str] = (),
 ) -> None:
     """Serve the explorer until Ctrl-C.
 
@@ -103,7 +102,6 @@ def serve(
         port: the port.
         tell: hears of the addresses to open, with the token, once they can be opened.
         device: the name of where the model runs.
-        rules: the options that make the rules of every list.
 
     Raises:
         InputError: the address can't be served on.
@@ -113,9 +111,9 @@ def serve(
         words.append(str(source.run.absolute()))
         if source.data is not None:
             words += ["--data", str(source.data.absolute())]
+        words += source.options
     if device != "cpu":
         words += ["--device", device]
-    words += rules
     access = Access(host, port)
     try:
         ExplorerServer(shlex.join(words), access).run(lambda: tell(access.addresses))

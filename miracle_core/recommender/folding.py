@@ -26,9 +26,8 @@ def fold(titles: Sequence[str]) -> pl.Series:
         series.str.normalize("NFKD")
         .str.replace_all(r"[\p{Mn}\p{Cf}]+", "")
         .str.to_lowercase()
-        .str.replace_all(
-            "\u03c2", "\u03c3", literal=True
-        )  # final sigma: typing stands at a word's end
+        # Final sigma: typing stands at a word's end.
+        .str.replace_all("\u03c2", "\u03c3", literal=True)
         .str.replace_all(r"[\s\p{Cc}]+", " ")
         .str.strip_chars()
     )

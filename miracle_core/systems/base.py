@@ -343,9 +343,8 @@ class System(nn.Module):
 
     def learn_gain(self) -> None:
         """Add the weight of the learned gain; a system calls it while it is built."""
-        del (
-            self.repeat
-        )  # added anew, so that it has the same place among the weights as in older files
+        # Added anew, so that it has the same place among the weights as in older files.
+        del self.repeat
         self.repeat = nn.Parameter(torch.zeros(()))
 
     def gain(self) -> Tensor | None:

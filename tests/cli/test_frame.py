@@ -8,6 +8,8 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module, invalidate_caches
+from pathlib import Path
 from types import ModuleType
 
 import orjson
@@ -222,6 +224,52 @@ def test_too_little_memory_is_no_bug(install: Install, capsys: pytest.CaptureFix
     err = capsys.readouterr().err
     assert "not enough memory" in err
     assert "a bug" not in err
+
+
+def test_a_library_that_is_missing_or_damaged_is_no_bug(
+    install: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One that the project asks for: by its name, or by where the error comes from."""
+
+    def damaged(text: str) -> Callable[[], object]:
+        (tmp_path / "faiss.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "faiss", raising=False)
+        invalidate_caches()
+        return lambda: import_module("faiss")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    for broken in (
+        throwing(ModuleNotFoundError("No module named 'polars'", name="polars")),
+        throwing(ImportError("DLL load failed", name="torch._C")),
+        damaged("raise ImportError('libfaiss.so: cannot open')"),
+        damaged("import no_such_module_of_its_own"),
+    ):
+        install(broken)
+        assert main(["try"]) == 1
+        err = capsys.readouterr().err
+        assert "error: the installation is not whole: " in err and "miracle doctor" in err
+
+
+def test_a_wrong_import_of_ours_or_of_a_users_system_is_a_bug(
+    install: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "own_system.py").write_text("import torch\nimport no_such_library\n")
+    (tmp_path / "own_name.py").write_text("from miracle_core.errors import no_such_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, said in (
+        ("own_system", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("own_name", "ImportError: cannot import name 'no_such_name'"),
+    ):
+        install(lambda module=module: import_module(module))  # type: ignore[misc]
+        assert main(["try"]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: a bug: {said}") and "--debug" in err
 
 
 def test_interrupted(install: Install, capsys: pytest.CaptureFixture[str]) -> None:

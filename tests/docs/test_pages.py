@@ -6,14 +6,16 @@ import json
 import os
 import re
 import shlex
+import socket
 import stat
 import subprocess
 import sys
 import threading
-import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPResponse
 from http.server import HTTPServer
 from pathlib import Path
-from urllib.error import HTTPError
+from typing import Any
 
 import pytest
 
@@ -100,30 +102,106 @@ def test_each_table_of_the_paper_has_a_command_that_plans_its_runs(
             assert plan["runs"], command
 
 
-def test_the_service_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tiny_run(tmp_path)
-    (code,) = [block.text for block in blocks("serving.md") if block.title == "serve.py"]
-    monkeypatch.setattr(sys, "argv", ["serve.py", str(run), "0"])
-    names: dict[str, object] = {"__name__": "served"}
-    exec(compile(code, "serve.py", "exec"), names)
-    server = HTTPServer(("127.0.0.1", 0), names["Handler"])  # type: ignore[arg-type]
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port where the page's service listens."""
+    monkeypatch.setattr(sys, "argv", ["serve.py", str(tiny_run(tmp_path)), "0"])
+    monkeypatch.setenv("SERVE_TOKEN", "s\u00e9same")
+    names = served()
     monkeypatch.setattr(names["Handler"], "log_message", lambda *_: None)
+    monkeypatch.setattr(names["Handler"], "timeout", 2)
+    server = HTTPServer(("127.0.0.1", 0), names["Handler"])
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}"
-        good = {"history": ["I03", {"title": "Vinyl Glove"}], "top_k": 4}
-        with urllib.request.urlopen(address, json.dumps(good).encode(), timeout=60) as answer:
-            items = json.load(answer)["items"]
-        assert len(items) == 4 and {"item_id", "score", "interest"} == set(items[0])
-        for bad in ({"history": ["nobody"]}, {}, {"history": 3}, []):
-            with pytest.raises(HTTPError) as refused:
-                urllib.request.urlopen(address, json.dumps(bad).encode(), timeout=60)
-            assert refused.value.code == 400
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def served() -> dict[str, Any]:
+    """What the file of the page defines."""
+    (code,) = [block.text for block in blocks("serving.md") if block.title == "serve.py"]
+    names: dict[str, Any] = {"__name__": "served"}
+    exec(compile(code, "serve.py", "exec"), names)
+    return names
+
+
+def asked(port: int, body: bytes, **changed: str | None) -> tuple[int, dict[str, Any]]:
+    """The status and the JSON that a request is answered with; None leaves out a header."""
+    headers: dict[str, str | None] = {
+        "Authorization": "Bearer s\u00e9same",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    headers |= {name.replace("_", "-"): value for name, value in changed.items()}
+    lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    head = "\r\n".join(["POST / HTTP/1.1", *lines, "", ""])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        line.sendall(head.encode() + body)
+        answer = HTTPResponse(line)
+        answer.begin()
+        assert answer.getheader("Content-Type") == "application/json"
+        return answer.status, json.load(answer)
+
+
+def test_the_service_answers(service: int) -> None:
+    good = {"history": ["I03", {"title": "Vinyl Glove"}], "top_k": 4}
+    status, answer = asked(service, json.dumps(good).encode())
+    items = answer["items"]
+    assert (status, len(items)) == (200, 4)
+    assert {"item_id", "score", "interest"} == set(items[0])
+
+
+def test_the_service_says_what_is_wrong_with_a_request(service: int) -> None:
+    assert "no item 'nobody'" in asked(service, b'{"history": ["nobody"]}')[1]["error"]
+    for body in (
+        *(
+            b"{}",
+            b"[]",
+            b"",
+            b"{",
+            b"\xff",
+            b'{"history": 3}',
+            b'{"history": [{}]}',
+            b"[" * 100_000,
+        ),
+        *(b'{"history": ["I03"], "top_k": %s}' % each for each in (b"1e400", b"NaN", b'"x"')),
+    ):
+        status, answer = asked(service, body)
+        assert status == 400 and answer["error"].startswith("a request is {"), body
+    for body in (b'{"history": ["I03"], "top_k": 0}', b'{"history": [3]}', b'{"history": []}'):
+        status, answer = asked(service, body)
+        assert status == 400 and answer["error"], body
+
+
+def test_the_service_is_for_those_who_have_its_token_and_for_no_web_page(service: int) -> None:
+    good = b'{"history": ["I03"]}'
+    assert asked(service, good)[0] == 200
+    for wrong in (None, "", "Bearer ", "Bearer sesame", "s\u00e9same", "Basic \u20ac"):
+        status, answer = asked(service, good, Authorization=wrong)
+        assert (status, answer) == (401, {"error": "the token is missing or wrong"}), wrong
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+        assert asked(service, good, Content_Type=kind)[0] == 415, kind
+    assert asked(service, good, Content_Type="application/json; charset=utf-8")[0] == 200
+
+
+def test_nobody_holds_up_the_service(service: int) -> None:
+    for length in ("-1", "1000001", "9" * 5000, "much", None):
+        assert asked(service, b"", Content_Length=length)[0] == 413, length
+    # One that never ends its request: the next is answered after the patience of the service.
+    with socket.create_connection(("127.0.0.1", service), timeout=60) as silent:
+        silent.sendall(b"POST / HTTP/1.1\r\n")
+        assert asked(service, b'{"history": ["I03"]}')[0] == 200
+
+
+def test_the_service_does_not_start_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (None, ""):
+        monkeypatch.delenv("SERVE_TOKEN", raising=False)
+        if value is not None:
+            monkeypatch.setenv("SERVE_TOKEN", value)
+        with pytest.raises(SystemExit, match="SERVE_TOKEN is not set"):
+            served()
 
 
 def test_the_weekly_script_stops_where_the_run_is_worse(tmp_path: Path) -> None:

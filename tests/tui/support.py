@@ -99,6 +99,7 @@ async def explorer(
     run: Path | None,
     *,
     data: Path | None = None,
+    source: Source | None = None,
     size: tuple[int, int] = (140, 40),
     session: Session | None = None,
     load: Load = load_recommender,
@@ -108,9 +109,10 @@ async def explorer(
     """A running explorer with its run loaded (or failed).
 
     An error that nobody foresaw is told like any other, so it is looked for; ``bugs`` says that
-    the test makes some.
+    the test makes some. ``source`` opens the run as it says.
     """
-    source = None if run is None else Source(run, data)
+    if source is None and run is not None:
+        source = Source(run, data)
     app = ExplorerApp(source, session=session, here=here or Path("/nowhere"), load=load)
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot)

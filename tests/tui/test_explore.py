@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from threading import Event
 
+import pytest
+
+from miracle_cli.main import main
+from miracle_core.errors import InputError
 from miracle_core.progress import Progress
 from miracle_core.recommender import Recommender
 from miracle_core.recommender.results import Recommendation
@@ -293,6 +299,41 @@ async def test_the_command_copied_is_shown(small_run: Path) -> None:
         assert driver.app.clipboard == expected
         await driver.press("escape")
         assert driver.explore
+
+
+async def test_the_command_copied_has_the_rules_and_gives_the_same_list(
+    small_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sold out.txt").write_text("I00\nI01\n")
+    monkeypatch.chdir(tmp_path)
+    opened: list[Source] = []
+
+    def explorer_app(source: Source, **_: object) -> None:
+        opened.append(source)
+        raise InputError("enough")
+
+    with monkeypatch.context() as started:
+        started.setattr("tui.terminal.require_terminal", lambda: None)
+        started.setattr("tui.app.ExplorerApp", explorer_app)
+        rules = ["--deny", "sold out.txt", "--boost", "1=-0.5", "--quota", "2"]
+        main(["tui", str(small_run), *rules])
+    (source,) = opened
+    monkeypatch.chdir(small_run)  # the command may be typed anywhere
+    async with explorer(small_run, source=source) as driver:
+        await driver.add(GLOVES[4])
+        await driver.press("escape", "c")
+        listed = [(item.item_id, item.score) for item in driver.exploration.listed]
+        words = shlex.split(driver.app.clipboard)
+    capsys.readouterr()
+    assert main([*words[1:], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["items"]
+    assert [item["item_id"] for item in found] == [item_id for item_id, _ in listed]
+    assert [item["score"] for item in found] == pytest.approx([score for _, score in listed])
+    assert main([*words[1 : -len(source.options)], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] != found, "the rules change nothing here"
 
 
 async def test_clicks_do_what_keys_do(small_run: Path) -> None:

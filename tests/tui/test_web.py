@@ -308,7 +308,7 @@ async def test_a_title_typed_in_a_browser_is_recommended_from_and_exported(
 ) -> None:
     """What the page's terminal is sent is what it shows; keys go through the page."""
     async with browser(server.address, tmp_path / "profile") as page:
-        await page.until_drawn("run · tiny")
+        await page.until_drawn("run · MIRACLE · tiny")
         assert "token" not in str(await page.value("location.href"))
         assert "-first-byte" in str(await page.value("document.body.className"))
         assert await page.value("document.querySelectorAll('canvas').length") > 0

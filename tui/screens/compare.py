@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -200,8 +201,11 @@ class CompareScreen(ExplorerScreen):
         choice = await self.app.push_screen_wait(ChooseRunScreen(choices))
         if choice is not None:
             data = self._data_for(choice.run, here=choice.here)
-            rules = None if open_now is None else open_now.source.rules
-            self.open_other(Source(choice.run.path, data, choice.state.weights, rules))
+            other = Source(choice.run.path, data, choice.state.weights)
+            if open_now is not None:
+                same = open_now.source
+                other = replace(other, rules=same.rules, options=same.options)
+            self.open_other(other)
 
     def _data_for(self, run: RunSummary, *, here: bool) -> Path | None:
         """What another run reads: a pre-trained one, without data of its own, that of the open."""
