@@ -176,6 +176,9 @@ BAD = [
     ('{"history": [null]}', "is no request", ""),
     ('{"history": [{"title": "x", "item_id": "I01"}]}', "is no request", ""),
     ('{"history": ["I01"], "top_k": 3}', "'top_k' is no part of a request", ""),
+    ('{"history": ["I01", {"title": "x", "foo": 1}]}', "'foo' is no part of an item", ", item 2"),
+    ('{"history": [{"titel": "x"}]}', "'titel' is no part of an item", ", item 1"),
+    ('{"history": [{}]}', "is no request", ""),
     ("[" * 5000, "is no request", ""),
     ("\udcff\udcfe", "is not UTF-8 text", ""),
     ('{"user_id": "user-\udce9"}', "is not UTF-8 text", ""),
@@ -337,6 +340,9 @@ def test_a_misspelt_name_is_told_with_the_nearest() -> None:
     with pytest.raises(InputError, match="no part of a request") as error:
         parsed('{"histroy": ["I01"]}')
     assert error.value.remedy == "did you mean history?"
+    with pytest.raises(InputError, match="no part of an item of a history") as error:
+        parsed('{"user_id": "ann", "history": [{"titel": "x"}]}')
+    assert error.value.remedy == "did you mean title?"
 
 
 def test_where_it_can_not_be_written(recommender: Recommender, tmp_path: Path) -> None:
