@@ -133,7 +133,7 @@ def recommend_batch(
         _together(work, processes)
         processes.on_first(lambda: None)  # every part is there
         records = parts.records()
-        processes.on_first(lambda: _finish(parts, records, recommender))
+        processes.on_first(lambda: _finish(parts, records, recommender, rule))
     return BatchResult(
         parts.out,
         sum(record.requests for record in records),
@@ -158,7 +158,9 @@ def _begin(parts: Parts, key: str | None, processes: Processes, held: ExitStack)
     return resumed
 
 
-def _finish(parts: Parts, records: list[PartRecord], recommender: Recommender) -> None:
+def _finish(
+    parts: Parts, records: list[PartRecord], recommender: Recommender, rule: SeenRule
+) -> None:
     """Put the output in its place, unless it would empty what is there.
 
     Raises:
@@ -170,16 +172,14 @@ def _finish(parts: Parts, records: list[PartRecord], recommender: Recommender) -
     parts.discard()
     requests = sum(record.requests for record in records)
     problems = [problem for record in records for problem in record.problems]
-    rules = recommender.rules
-    asked = sorted(rules.model_fields_set) if rules is not None else []
-    if problems:
+    asked = sorted(recommender.rules.model_fields_set) if recommender.rules is not None else []
+    if rule == "leave-out":
+        asked.append("the seen rule (leave-out)")
+    remedy = f"loosen one of {', '.join(asked)}" if asked else None
+    if len(problems) == requests:
         remedy = f"mend the requests; the first: {problems[0].error()}"
-    elif asked:
-        remedy = f"loosen one of {', '.join(asked)}"
-    else:
-        remedy = "every item is in each history: take another seen rule than leave-out"
     raise InputError(
-        f"is left as it was: none of the {requests:,} users has a list",
+        f"none of the {requests:,} users has a list, so nothing is written",
         where=str(parts.out),
         remedy=remedy,
     )
