@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from miracle_cli.output import print_fields, print_json
+from miracle_cli.output import message, print_fields, print_json
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError, command
 
@@ -49,6 +49,8 @@ def export(
 
     recommender = Recommender.load(run, data=data, seen=seen_option(seen), progress=RichProgress())
     found = write(recommender, cast("Target", to), out)
+    if found.replaced:
+        message(f"replaced the export that was in {found.out}")
     if as_json:
         print_json(found.summary())
         return

@@ -53,6 +53,7 @@ def update(
     """
     from miracle_cli.progress import RichProgress
     from miracle_core.config import nested
+    from miracle_core.evaluation.checks import verdict
     from miracle_core.training.finetuning import finetune
     from miracle_core.training.update import update as go_on
 
@@ -90,6 +91,8 @@ def update(
     training.stop_if_interrupted(found.result, again)
     assert found.check is not None
     message(found.check.detail)
+    if replace and not found.replaced:
+        message(f"nothing was replaced: {run} is as it was, and the new run is in {out}")
     if as_json:
         print_json(found.summary())
     else:
@@ -100,7 +103,7 @@ def update(
                 "items gone": found.items.gone,
                 "new run": str(run if found.replaced else out),
                 **({"old run": str(out)} if found.replaced else {}),
-                "verdict": "worse" if found.check.failed else "no worse",
+                "verdict": verdict(*found.check.figures["interval"]),
             }
         )
     if found.check.failed:

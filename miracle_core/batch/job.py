@@ -88,8 +88,8 @@ def recommend_batch(
         processes: those that share the work; each calls this with the same arguments.
 
     Raises:
-        InputError: ``out`` can't be written to, a request can't be answered (with ``stop``), or
-            another process is writing there.
+        InputError: ``out`` can't be written to, a request can't be answered (with ``stop``), no
+            request at all has a list, or another process is writing there. What ``out`` held stays.
     """
     started = time.perf_counter()
     if top_k < 1:
@@ -133,7 +133,7 @@ def recommend_batch(
         _together(work, processes)
         processes.on_first(lambda: None)  # every part is there
         records = parts.records()
-        processes.on_first(parts.finish)
+        processes.on_first(lambda: _finish(parts, records, recommender, rule))
     return BatchResult(
         parts.out,
         sum(record.requests for record in records),
@@ -156,6 +156,33 @@ def _begin(parts: Parts, key: str | None, processes: Processes, held: ExitStack)
     processes.on_first(begin)
     (resumed,) = processes.any(bool(found and found[0]))
     return resumed
+
+
+def _finish(
+    parts: Parts, records: list[PartRecord], recommender: Recommender, rule: SeenRule
+) -> None:
+    """Put the output in its place, unless it would empty what is there.
+
+    Raises:
+        InputError: no request has a list.
+    """
+    if any(record.users for record in records):
+        parts.finish()
+        return
+    parts.discard()
+    requests = sum(record.requests for record in records)
+    problems = [problem for record in records for problem in record.problems]
+    asked = sorted(recommender.rules.model_fields_set) if recommender.rules is not None else []
+    if rule == "leave-out":
+        asked.append("the seen rule (leave-out)")
+    remedy = f"loosen one of {', '.join(asked)}" if asked else None
+    if len(problems) == requests:
+        remedy = f"mend the requests; the first: {problems[0].error()}"
+    raise InputError(
+        f"none of the {requests:,} users has a list, so nothing is written",
+        where=str(parts.out),
+        remedy=remedy,
+    )
 
 
 def _together(work: Callable[[], None], processes: Processes) -> None:

@@ -104,13 +104,17 @@ class Parts:
             for each in found
         ]
 
+    def discard(self) -> None:
+        """Remove the folder of parts; the output stays as it was."""
+        shutil.rmtree(self.folder)
+
     def finish(self) -> None:
         """Put the output in its place, and remove the folder of parts."""
         files = [self._file(record.number) for record in self.records()]
         if self.single:
             with replacing(self.out) as beside:
                 _join(files, beside, self.format)
-            shutil.rmtree(self.folder)
+            self.discard()
             return
         shutil.rmtree(self._done)
         (self.folder / "batch.json").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -104,14 +105,26 @@ def parsed(document: str) -> Request:
         problem = error.errors()[0]
         place = problem["loc"]
         if problem["type"] == "extra_forbidden" and len(place) == 1:
-            known = list(Request.model_fields)
-            near = difflib.get_close_matches(str(place[0]), known, n=1)
-            raise InputError(
-                f"{place[0]!r} is no part of a request",
-                remedy=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}",
-            ) from error
+            raise _unknown(str(place[0]), "a request", Request.model_fields) from error
+        item = problem["input"]
+        if len(place) > 1 and isinstance(item, dict):  # an object of the history
+            known = [*ByTitle.model_fields, *ById.model_fields]
+            for name in item:
+                if name not in known:
+                    where = f"item {int(place[1]) + 1}"
+                    raise _unknown(name, "an item of a history", known, where) from error
         named = f"{place[0]}: " if place else ""
         raise InputError(
             f"is no request ({named}{problem['msg']})",
             remedy='write {"user_id": "ID", "history": ["ID", {"title": "..."}]}',
         ) from error
+
+
+def _unknown(name: str, of: str, known: Iterable[str], where: str | None = None) -> InputError:
+    """A name that means nothing here, with the nearest one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return InputError(
+        f"{name!r} is no part of {of}",
+        where=where,
+        remedy=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}",
+    )

@@ -166,7 +166,7 @@ def check_not_worse(
         failed=failed,
         detail=f"{label}: {metric} is {found.metrics[metric]:.6g}, {base_label} has "
         f"{base.metrics[metric]:.6g}; difference {mean:+.6g}, 95 % interval {low:+.6g} to "
-        f"{high:+.6g}: {'worse' if failed else 'not worse'}",
+        f"{high:+.6g}: {verdict(low, high)}",
         figures={
             "base": base_label,
             "base_value": base.metrics[metric],
@@ -174,6 +174,11 @@ def check_not_worse(
             "interval": [low, high],
         },
     )
+
+
+def verdict(low: float, high: float) -> str:
+    """What a 95 % interval of differences says in words; one that holds 0 leaves it open."""
+    return "worse" if high < 0 else "better" if low > 0 else "not worse"
 
 
 def paired_interval(difference: npt.NDArray[np.float64]) -> tuple[float, float, float]:

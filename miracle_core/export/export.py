@@ -49,6 +49,7 @@ class ExportResult:
         items: items in it.
         users: users in it; 0 where it has none.
         bytes: of all its files.
+        replaced: whether an export that was there had to go.
     """
 
     out: Path
@@ -56,6 +57,7 @@ class ExportResult:
     items: int
     users: int
     bytes: int
+    replaced: bool
 
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle export``."""
@@ -86,6 +88,7 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
         faiss_library()
     if target == "onnx":
         check_exportable(recommender.system.name, recommender.vector_scorer().system)
+    replaced = (path / "export.json").is_file()
     with replacing_folder(path) as folder:
         about = _about(recommender, target)
         _write_ids(folder / "item_ids.json", items.ids)
@@ -104,7 +107,7 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
         write_text(folder / "use.py", script)
         write_text(folder / "README.md", _card(recommender, about, script))
     size = sum(file.stat().st_size for file in path.iterdir())
-    return ExportResult(path, target, len(items), users, size)
+    return ExportResult(path, target, len(items), users, size, replaced)
 
 
 def _about(recommender: Recommender, target: Target) -> dict[str, Any]:

@@ -7,9 +7,16 @@ here = Path(__file__).parent
 words = lambda name: json.loads((here / f"{name}.json").read_text("utf-8"))
 numbers = lambda name: np.load(here / f"{name}.npy")
 about, ids, users = words("export"), words("item_ids"), words("user_ids")
+def refuse(why):
+    print(why, file=sys.stderr)
+    sys.exit(2)
+if len(sys.argv) > 2:
+    refuse("usage: python use.py [USER_ID] (one user at a time)")
 wanted = (sys.argv[1:] or users)[0]
 if wanted not in users:
-    sys.exit(f"{wanted!r} is no user of this export")
+    refuse(f"{wanted!r} is no user of this export")
+if len(sys.argv) == 1:
+    print(f"no user was named, so the first: {wanted!r}", file=sys.stderr)
 user = users.index(wanted)
 mine = numbers("interests")[numbers("interest_users") == user]
 had = numbers("history")[slice(*numbers("history_offsets")[user : user + 2])]
@@ -60,7 +67,10 @@ here = Path(__file__).parent
 about, ids = (json.loads((here / f"{f}.json").read_text("utf-8")) for f in ("export", "item_ids"))
 wanted = sys.argv[1:] or ids[:1]
 for unknown in sorted(set(wanted) - set(ids)):
-    sys.exit(f"{unknown!r} is no item of this export")
+    print(f"{unknown!r} is no item of this export", file=sys.stderr)
+    sys.exit(2)
+if len(sys.argv) == 1:
+    print(f"no item was named, so the first: {wanted[0]!r}", file=sys.stderr)
 had = np.array([ids.index(item_id) for item_id in wanted])
 network = onnxruntime.InferenceSession(str(here / "history.onnx"))
 interests, active, _ = network.run(None, {"history": had[np.newaxis]})
@@ -83,9 +93,16 @@ here = Path(__file__).parent
 config, ids = (json.loads((here / f).read_text("utf-8")) for f in ("config.json", "item_ids.json"))
 weights, items = load_file(here / "model.safetensors"), load_file(here / "items.safetensors")
 print(config["model_type"], "with", sum(w.size for w in weights.values()), "numbers")
+def refuse(why):
+    print(why, file=sys.stderr)
+    sys.exit(2)
+if len(sys.argv) > 2:
+    refuse("usage: python use.py [ITEM_ID] (one item at a time)")
 wanted = (sys.argv[1:] or ids)[0]
 if wanted not in ids:
-    sys.exit(f"{wanted!r} is no item of this export")
+    refuse(f"{wanted!r} is no item of this export")
+if len(sys.argv) == 1:
+    print(f"no item was named, so the first: {wanted!r}", file=sys.stderr)
 item = ids.index(wanted)
 directions = items["items"] / np.maximum(np.linalg.norm(items["items"], axis=1), 1e-12)[:, None]
 near = directions @ directions[item]

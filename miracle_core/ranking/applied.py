@@ -200,7 +200,10 @@ def _gone(rules: Rules, dataset: Dataset, notes: list[str]) -> np.ndarray | None
         return None
     gone = np.zeros(dataset.n_items, dtype=bool)
     if rules.allow is not None:
-        gone |= ~_named(rules.allow, dataset, "allow", notes)
+        allowed = _named(rules.allow, dataset, "allow", notes)
+        if not allowed.any():
+            raise _none_known(rules.allow, dataset)
+        gone |= ~allowed
     if rules.deny:
         gone |= _named(rules.deny, dataset, "deny", notes)
     for attribute, values in rules.where.items():
@@ -224,6 +227,17 @@ def _named(ids: Sequence[str], dataset: Dataset, name: str, notes: list[str]) ->
         more = f" and {len(lost) - NAMED:,} more" if len(lost) > NAMED else ""
         notes.append(f"{name}: the catalogue has no item {shown}{more}")
     return known.is_in(asked.implode()).to_numpy()
+
+
+def _none_known(allow: Sequence[str], dataset: Dataset) -> InputError:
+    """Why an allow list leaves nothing: its ids are not the catalogue's."""
+    shown = ", ".join(map(repr, allow[:NAMED])) + (", ..." if len(allow) > NAMED else "")
+    return InputError(
+        f"none of its {len(allow):,} ids is in the catalogue ({shown})",
+        where="rules: allow",
+        remedy=f"write ids as the catalogue has them, such as {dataset.items['item_id'][0]!r}; of "
+        "a file each whole line is an id",
+    )
 
 
 def _attribute(name: str, dataset: Dataset) -> pl.DataFrame:

@@ -41,6 +41,9 @@ from miracle_core.runs.tensors import load_tensors
 if TYPE_CHECKING:
     import pandas as pd
 
+# So many runs of a folder of runs are named.
+SHOWN = 3
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -173,9 +176,18 @@ class RunFolder:
             raise InputError(
                 "is not a run folder (it has no config.toml)",
                 where=str(self.path),
-                remedy="train one with: miracle finetune --data DATA --out RUN",
+                remedy=self._runs_inside()
+                or "train one with: miracle finetune --data DATA --out RUN",
             )
         return load_settings(self.config)
+
+    def _runs_inside(self) -> str | None:
+        """Names the runs in a folder of runs, as ``--seeds`` leaves them; None where none is."""
+        runs = sorted(str(config.parent) for config in self.path.glob(f"*/{self.config.name}"))
+        if not runs:
+            return None
+        more = f" ({len(runs) - SHOWN:,} more)" if len(runs) > SHOWN else ""
+        return f"name a run that is in it: {', '.join(runs[:SHOWN])}{more}"
 
     def dataset(self, *, verify: bool = True) -> Dataset:
         """The Dataset the run was trained on."""

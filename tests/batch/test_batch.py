@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from miracle_core.batch import all_users, json_requests, named_users, recommend_batch, sources
 from miracle_core.batch.requests import parsed
 from miracle_core.errors import InputError
-from miracle_core.recommender import NewTitle, Recommender
+from miracle_core.recommender import NewTitle, Recommender, Rules
 from tests.support.runs import LENGTHS, TITLES
 from tests.support.warm import Warm
 
@@ -176,6 +176,9 @@ BAD = [
     ('{"history": [null]}', "is no request", ""),
     ('{"history": [{"title": "x", "item_id": "I01"}]}', "is no request", ""),
     ('{"history": ["I01"], "top_k": 3}', "'top_k' is no part of a request", ""),
+    ('{"history": ["I01", {"title": "x", "foo": 1}]}', "'foo' is no part of an item", ", item 2"),
+    ('{"history": [{"titel": "x"}]}', "'titel' is no part of an item", ", item 1"),
+    ('{"history": [{}]}', "is no request", ""),
     ("[" * 5000, "is no request", ""),
     ("\udcff\udcfe", "is not UTF-8 text", ""),
     ('{"user_id": "user-\udce9"}', "is not UTF-8 text", ""),
@@ -337,6 +340,9 @@ def test_a_misspelt_name_is_told_with_the_nearest() -> None:
     with pytest.raises(InputError, match="no part of a request") as error:
         parsed('{"histroy": ["I01"]}')
     assert error.value.remedy == "did you mean history?"
+    with pytest.raises(InputError, match="no part of an item of a history") as error:
+        parsed('{"user_id": "ann", "history": [{"titel": "x"}]}')
+    assert error.value.remedy == "did you mean title?"
 
 
 def test_where_it_can_not_be_written(recommender: Recommender, tmp_path: Path) -> None:
@@ -355,3 +361,28 @@ def test_where_it_can_not_be_written(recommender: Recommender, tmp_path: Path) -
             recommend_batch(recommender, all_users(recommender), tmp_path / name)
     assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
     assert (tmp_path / "taken.csv.parts" / "mine").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("name", ["keep.csv", "keep"])
+def test_lists_of_nobody_never_replace_good_ones(
+    small_run: Path, small_parts: None, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    plain = Recommender.load(small_run)
+    recommend_batch(plain, all_users(plain), out)
+    files = [out] if out.is_file() else sorted(out.iterdir())
+    before = [file.read_bytes() for file in files]
+    strict = Recommender.load(small_run, rules=Rules(min_strength=0.9999))
+    with pytest.raises(InputError, match="none of the 13 users has a list") as error:
+        recommend_batch(strict, all_users(strict), out)
+    assert error.value.where == str(out)
+    assert error.value.remedy == "loosen one of min_strength"
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{"user_id": "nobody"}\n{"user_id": "no one"}\n')
+    with pytest.raises(InputError, match="none of the 2 users has a list") as error:
+        recommend_batch(plain, json_requests(plain, requests), out, on_error="skip")
+    assert "there is no user 'nobody'" in str(error.value.remedy)
+    with pytest.raises(InputError, match="none of the 13 users"):
+        recommend_batch(strict, all_users(strict), tmp_path / "new.csv")
+    assert [file.read_bytes() for file in files] == before
+    assert sorted(tmp_path.iterdir()) == sorted([out, requests])

@@ -213,6 +213,12 @@ def test_bad_input_is_told(
 
 def test_a_damaged_run_is_told(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "is not a run folder" in fails(capsys, tmp_path, "--item", "I00")
+    for seed in (2023, 2024, 2025, 2026):  # as train --seeds leaves them
+        (tmp_path / f"several/seed-{seed}").mkdir(parents=True)
+        (tmp_path / f"several/seed-{seed}/config.toml").touch()
+    told = " ".join(fails(capsys, tmp_path / "several", "--item", "I00").split())
+    assert f"name a run that is in it: {tmp_path}/several/seed-2023," in told
+    assert "seed-2025 (1 more)" in told and "train one" not in told
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     (run / "data" / "items.parquet").write_bytes(b"PAR1")

@@ -56,13 +56,15 @@ def run_page(
 
     Args:
         page: its file.
-        names: what code blocks share; what they define is left in it.
+        names: what the code blocks define is left in it. A reader leaves Python for a command, so
+            a code block after one knows nothing of the code before it.
         instead: does another thing for some commands, and says whether it did.
 
     Returns:
         The commands that were run, without ``miracle``.
     """
-    done = []
+    done: list[list[str]] = []
+    scope: dict[str, Any] = {}
     for block in blocks(page):
         if block.title:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +72,10 @@ def run_page(
         elif block.language == "python":
             # As many empty lines before it, so that a traceback has the page's line.
             code = "\n" * (block.line - 1) + block.text
-            exec(compile(code, str(DOCS / page), "exec"), names)
+            exec(compile(code, str(DOCS / page), "exec"), scope)
+            names.update(scope)
         elif block.language == "sh":
+            scope = {}
             for words in commands(block):
                 if not instead(words[1:]):
                     assert _call(words) == 0, f"{page}: {shlex.join(words)}"

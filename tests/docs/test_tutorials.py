@@ -85,6 +85,13 @@ def test_a_page_that_goes_stale_is_noticed(empty: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tests.docs.pages.DOCS", empty)
     with pytest.raises(AssertionError, match="--dada"):
         run_page("stale.md", {})
+    # An import doesn't outlive the interpreter that a command ended.
+    page = "```python\nimport math\n```\n```python\nmath.pi\n```\n"
+    (empty / "stale.md").write_text(page)
+    run_page("stale.md", {})
+    (empty / "stale.md").write_text(page + "```sh\nmiracle models\n```\n```python\nmath.e\n```\n")
+    with pytest.raises(NameError, match="math"):
+        run_page("stale.md", {})
     (empty / "stale.md").write_text("text\n\n```python\nprint('good')\nraise KeyError\n```\n")
     with pytest.raises(KeyError) as caught:
         run_page("stale.md", {})

@@ -19,6 +19,7 @@ from miracle_core.evaluation.checks import (
     check_not_worse,
     known_metric,
     paired_interval,
+    verdict,
 )
 from miracle_core.evaluation.evaluate import Evaluation
 from miracle_core.evaluation.junit import write_junit
@@ -141,6 +142,14 @@ def test_junit_holds_any_name(tmp_path: Path) -> None:
     assert failure is not None and failure.attrib == {"message": f"{shown} is < 0.2"}
     assert good.find("failure") is None
     assert good.attrib["name"] == "ndcg@10 no worse than <base>"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(0.01, 0.02, "better"), (0.0, 0.02, "not worse"), (-1.0, 0.0, "not worse"), (-2, -1, "worse")],
+)
+def test_the_verdict_of_an_interval(low: float, high: float, says: str) -> None:
+    assert verdict(low, high) == says
 
 
 @pytest.fixture(scope="module")

@@ -71,8 +71,13 @@ def test_from_the_shell(
 ) -> None:
     words = ["export", str(small_run), "--out", str(tmp_path / "out"), "--to"]
     assert main([*words, "numpy", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["users"] == 13
-    assert main([*words, "numpy"]) == 0  # an export is replaced
+    said = capsys.readouterr()
+    told = json.loads(said.out)
+    assert (told["users"], told["replaced"], "replaced" in said.err) == (13, False, False)
+    assert main([*words, "numpy", "--json"]) == 0  # an export is replaced, and it is said
+    said = capsys.readouterr()
+    assert json.loads(said.out)["replaced"]
+    assert f"replaced the export that was in {tmp_path / 'out'}" in said.err
     assert main([*words, "tflite"]) == 2
     assert "choose one of numpy, faiss, onnx, huggingface" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
@@ -89,4 +94,9 @@ def test_an_unknown_id_is_told_in_one_sentence(
     export(Recommender.load(small_run), target, tmp_path / "out")  # type: ignore[arg-type]
     done = run(tmp_path / "out", "together", "nobody")
     kind = "item" if target == "huggingface" else "user"
-    assert done.stderr == f"'nobody' is no {kind} of this export\n" and done.returncode == 1
+    assert done.stderr == f"'nobody' is no {kind} of this export\n" and done.returncode == 2
+    first, second = ("I00", "I01") if kind == "item" else ("user-0", "user-1")
+    done = run(tmp_path / "out", "together", first, second)
+    assert (done.returncode, "one " + kind in done.stderr, "\t" in done.stdout) == (2, True, False)
+    done = run(tmp_path / "out", "together")
+    assert (done.returncode, done.stderr) == (0, f"no {kind} was named, so the first: {first!r}\n")

@@ -214,7 +214,7 @@ def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
     (told,) = used(tmp_path / "out", "I03").values()
     assert len(told) == 10
     done = run(tmp_path / "out", "together", "I03", "nothing")
-    assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 1
+    assert done.stderr == "'nothing' is no item of this export\n" and done.returncode == 2
 
 
 def test_what_is_traced_is_a_copy_on_the_cpu(

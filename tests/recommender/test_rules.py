@@ -307,7 +307,11 @@ def test_every_interest_is_served(recommender: Recommender) -> None:
             "no item has an attribute",
             "there are: brand",
         ),
-        ({"allow": ("nothing",)}, "leave none of the 30 items", "loosen"),
+        (
+            {"allow": ("nothing", "more", "I1")},
+            r"none of its 3 ids is in the catalogue \('nothing', 'more', 'I1'\)",
+            "such as 'I00'; of a file each whole line is an id",
+        ),
         ({"allow": ("I01",), "deny": ("I01",)}, "leave none of the 30 items", "allow, deny"),
         ({"mute": (7,)}, "no capsule 7", "0 to 6"),
         ({"boost": {-1: 0.5}}, "no capsule -1", "0 to 6"),

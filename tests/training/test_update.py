@@ -145,7 +145,7 @@ def test_from_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = learned(tmp_path / "old")
     data = next_week(tmp_path / "next", RunFolder(run).dataset())
@@ -155,14 +155,15 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     assert found.check is not None and not found.check.failed and found.replaced
     assert (new / "model.safetensors").read_bytes() == before
     assert RunFolder(run).dataset().n_items == 27 and RunFolder(new).dataset().n_items == 30
-    # Worse: they stay where they are.
+    # Worse: they stay where they are, and it is said.
     from miracle_core.training import update as module
 
     right = module.check_not_worse
 
     def worse(*args: object) -> object:
         check = right(*args)  # type: ignore[arg-type]
-        return type(check)(**{**vars(check), "failed": True})
+        figures = {**check.figures, "interval": [-0.3, -0.1]}
+        return type(check)(**{**vars(check), "failed": True, "figures": figures})
 
     monkeypatch.setattr(module, "check_not_worse", worse)
     again = tmp_path / "old" / "again"
@@ -170,6 +171,11 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     found = update(run, data.folder, again, replace_old=True)
     assert not found.replaced and (run / "model.safetensors").read_bytes() == kept
     assert again.is_dir()
+    words = ["update", run, "--data", data.folder, "--out", again, "--overwrite", "--replace"]
+    assert main([*map(str, words)]) == 1
+    said = capsys.readouterr()
+    assert f"nothing was replaced: {run} is as it was, and the new run is in {again}" in said.err
+    assert said.out.rstrip().endswith(" worse")
 
 
 def test_what_it_can_not_go_on_from_is_refused(tmp_path: Path) -> None:
