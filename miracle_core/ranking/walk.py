@@ -28,7 +28,7 @@ MIN_ROWS = 256
 # The same on a processor where users have one interest, 2 MiB: they are still in its caches when
 # ranks are counted. Of several interests the products before the scores would not be.
 CACHED_ELEMENTS = 1 << 19
-CACHED_MIN_ROWS = 128
+CACHED_MIN_ROWS = 32
 # So few interests are multiplied from the right, a whole number of FEW_STEP at a time: the product
 # is then bound by reading the items, where some libraries' product from the left takes six times as
 # long.
