@@ -21,7 +21,8 @@ from tests.support.runs import SMALL_MODEL, tiny_shop
 from tests.training.support import same_tensors
 
 QUICK = [f"--set={name}={value}" for name, value in SMALL_MODEL.items()]
-QUICK += ["--batch-size", "8", "--epochs", "2"]
+QUICK += ["--batch-size", "8"]
+EPOCHS = ["--epochs", "2"]
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_json_is_the_result(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert main(["finetune", "--data", str(data), "--out", str(run), *QUICK, "--json"]) == 0
+    assert (
+        main(["finetune", "--data", str(data), "--out", str(run), *QUICK, *EPOCHS, "--json"]) == 0
+    )
     said = capsys.readouterr()
     assert json.loads(said.out) == json.loads((run / "result.json").read_text())
     lines = said.err.splitlines()
@@ -98,7 +101,8 @@ def test_bad_options_write_nothing(
     says: str,
 ) -> None:
     run = tmp_path / "run"
-    command = ["finetune", "--data", str(data), "--out", str(run), "--epochs", "1", *options]
+    command = ["finetune", "--out", str(run), "--epochs", "1", *options]
+    command += [] if "--data" in options else ["--data", str(data)]
     assert main(command) == 2
     said = capsys.readouterr()
     assert says in said.err
@@ -115,7 +119,7 @@ def test_resuming_keeps_the_settings(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    command = ["finetune", "--data", str(data), "--out", str(run), *QUICK]
+    command = ["finetune", "--data", str(data), "--out", str(run), *QUICK, *EPOCHS]
     assert main(command) == 0
     before = (run / "model.safetensors").read_bytes()
     assert main(command) == 2  # it is taken

@@ -81,6 +81,9 @@ async def test_a_run_that_cannot_be_opened_says_what_where_and_how_to_fix_it(
         await driver.press("f2")
         assert "The run can't be opened" in driver.text
     async with explorer(tmp_path) as driver:
+        assert "is not a run folder" in driver.text and "a run that is in it" in driver.text
+    (tmp_path / "empty").mkdir()
+    async with explorer(tmp_path / "empty") as driver:
         assert "is not a run folder" in driver.text and "miracle finetune" in driver.text
 
 
