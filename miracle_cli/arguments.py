@@ -13,8 +13,6 @@ import typer
 from miracle_core.errors import InputError
 from miracle_core.paths import as_path
 
-_DONE = "_paths_are_read"
-
 
 def check_text(args: Sequence[str]) -> None:
     """Refuse an argument whose bytes are not UTF-8, such as a file's name in an older encoding.
@@ -32,15 +30,29 @@ def check_text(args: Sequence[str]) -> None:
             ) from error
 
 
-def read_paths(app: typer.Typer) -> typer.Typer:
-    """Let each command of an app get its paths with ``~`` read (a shell leaves ``--out=~/x``)."""
+def wrap_commands(
+    app: typer.Typer, mark: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> typer.Typer:
+    """Wrap the function of every command of an app, once however often it is asked.
+
+    Args:
+        app: its commands, and those of its groups.
+        mark: the name of what tells that a function is wrapped.
+        wrap: makes the new function of the old one.
+    """
     for info in app.registered_commands:
-        if info.callback is not None and not hasattr(info.callback, _DONE):
-            info.callback = _with_paths(info.callback)
+        if info.callback is not None and not hasattr(info.callback, mark):
+            info.callback = wrap(info.callback)
+            setattr(info.callback, mark, True)
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            read_paths(group.typer_instance)
+            wrap_commands(group.typer_instance, mark, wrap)
     return app
+
+
+def read_paths(app: typer.Typer) -> typer.Typer:
+    """Let each command of an app get its paths with ``~`` read (a shell leaves ``--out=~/x``)."""
+    return wrap_commands(app, "_paths_are_read", _with_paths)
 
 
 def once(command: Any) -> Any:
@@ -81,7 +93,6 @@ def _with_paths(command: Callable[..., Any]) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         return command(*args, **{name: _read(value) for name, value in kwargs.items()})
 
-    setattr(called, _DONE, True)
     return called
 
 

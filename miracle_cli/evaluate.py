@@ -18,8 +18,8 @@ from miracle_cli.rules import (
     MinStrength,
     Mute,
     Quota,
+    RuleOptions,
     Where,
-    rules_of,
 )
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
@@ -141,7 +141,9 @@ def evaluate(
     ):
         if given and (len(run) > 1 or against is not None):
             raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
-    rules = rules_of(allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
+    rules = RuleOptions(
+        allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by
+    ).rules()
     if rules is not None and save_users is not None:
         from miracle_core.evaluation.user_results import check_one_rank
 

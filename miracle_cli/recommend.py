@@ -22,8 +22,8 @@ from miracle_cli.rules import (
     MinStrength,
     Mute,
     Quota,
+    RuleOptions,
     Where,
-    rules_of,
 )
 from miracle_cli.seen import Seen, seen_option
 from miracle_core.errors import InputError
@@ -143,7 +143,9 @@ def recommend(
     in the order typed. With --users or --history lists are written for many at once.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
-    rules = rules_of(allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
+    rules = RuleOptions(
+        allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by
+    ).rules()
     if users is not None or history is not None or out is not None:
         one = {"--title": title, "--item": item, "--user": user}
         flags = {"--held-out": held_out, "--index": index}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -58,64 +58,49 @@ DiverseBy = Annotated[
 ]
 
 
-def rules_of(
-    allow: Path | None,
-    deny: Path | None,
-    where: list[str] | None,
-    mute: list[int] | None,
-    boost: list[str] | None,
-    min_strength: float | None,
-    quota: int | None,
-    diversity: float | None,
-    diverse_by: str | None,
-) -> Rules | None:
-    """The rules that were asked for, or None.
+class RuleOptions(NamedTuple):
+    """The options above as they were given; None where one was not."""
 
-    Raises:
-        InputError: a file that can't be read, or rules that make no sense.
-    """
-    given = {
-        "allow": None if allow is None else _ids(allow, "--allow"),
-        "deny": None if deny is None else _ids(deny, "--deny"),
-        "where": _values(where) if where else None,
-        "mute": tuple(mute) if mute else None,
-        "boost": _boosts(boost) if boost else None,
-        "min_strength": min_strength,
-        "quota": quota,
-        "diversity": diversity,
-        "diverse_by": diverse_by,
-    }
-    asked = {name: value for name, value in given.items() if value is not None}
-    if not asked:
-        return None
-    from miracle_core.ranking.rules import Rules
+    allow: Path | None
+    deny: Path | None
+    where: list[str] | None
+    mute: list[int] | None
+    boost: list[str] | None
+    min_strength: float | None
+    quota: int | None
+    diversity: float | None
+    diverse_by: str | None
 
-    return Rules.make(**asked)
+    def rules(self) -> Rules | None:
+        """The rules that were asked for, or None.
 
+        Raises:
+            InputError: a file that can't be read, or rules that make no sense.
+        """
+        given = self._asdict() | {
+            "allow": None if self.allow is None else _ids(self.allow, "--allow"),
+            "deny": None if self.deny is None else _ids(self.deny, "--deny"),
+            "where": _values(self.where) if self.where else None,
+            "mute": tuple(self.mute) if self.mute else None,
+            "boost": _boosts(self.boost) if self.boost else None,
+        }
+        asked = {name: value for name, value in given.items() if value is not None}
+        if not asked:
+            return None
+        from miracle_core.ranking.rules import Rules
 
-def words_of(
-    allow: Path | None,
-    deny: Path | None,
-    where: list[str] | None,
-    mute: list[int] | None,
-    boost: list[str] | None,
-    min_strength: float | None,
-    quota: int | None,
-    diversity: float | None,
-    diverse_by: str | None,
-) -> list[str]:
-    """The options as another command of the same takes them, wherever it runs."""
-    several = {"--where": where, "--mute": mute, "--boost": boost}
-    single = {
-        "--allow": None if allow is None else as_path(allow).absolute(),
-        "--deny": None if deny is None else as_path(deny).absolute(),
-        "--min-strength": min_strength,
-        "--quota": quota,
-        "--diversity": diversity,
-        "--diverse-by": diverse_by,
-    }
-    words = [f"{option}={value}" for option, given in several.items() for value in given or ()]
-    return words + [f"{option}={value}" for option, value in single.items() if value is not None]
+        return Rules.make(**asked)
+
+    def words(self) -> list[str]:
+        """The options as another command takes them, wherever it runs."""
+        words = []
+        for name, given in self._asdict().items():
+            option = f"--{name.replace('_', '-')}"
+            for value in given if isinstance(given, list) else [given]:
+                if isinstance(value, Path):
+                    value = as_path(value).absolute()
+                words += [] if value is None else [f"{option}={value}"]
+        return words
 
 
 def _ids(path: Path, option: str) -> tuple[str, ...]:

@@ -24,8 +24,6 @@ from miracle_core.version import __version__
 if TYPE_CHECKING:
     import typer
 
-_ADDED = "_tells"
-
 
 @dataclass
 class _Telling:
@@ -131,13 +129,9 @@ def _warned(
 
 def add_options(app: typer.Typer) -> typer.Typer:
     """Give every command of an app the options ``--quiet`` and ``--log-file``."""
-    for info in app.registered_commands:
-        if info.callback is not None and not hasattr(info.callback, _ADDED):
-            info.callback = _with_options(info.callback)
-    for group in app.registered_groups:
-        if group.typer_instance is not None:
-            add_options(group.typer_instance)
-    return app
+    from miracle_cli.arguments import wrap_commands
+
+    return wrap_commands(app, "_tells", _with_options)
 
 
 def _with_options(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -173,5 +167,4 @@ def _with_options(run: Callable[..., Any]) -> Callable[..., Any]:
     signature = own.replace(parameters=[*own.parameters.values(), *parameters])
     called.__signature__ = signature  # type: ignore[attr-defined]
     called.__annotations__ = {**run.__annotations__, **added}
-    setattr(called, _ADDED, True)
     return called

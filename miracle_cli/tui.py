@@ -20,9 +20,8 @@ from miracle_cli.rules import (
     MinStrength,
     Mute,
     Quota,
+    RuleOptions,
     Where,
-    rules_of,
-    words_of,
 )
 from miracle_core.errors import InputError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
@@ -73,11 +72,11 @@ def tui(
         from miracle_core.devices import device_named
 
         device_named(device)
-    asked = (allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
-    rules = rules_of(*asked)
+    asked = RuleOptions(allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by)
+    rules = asked.rules()
     if rules is not None and run is None:
         raise InputError("rules are of one run", where="miracle tui", remedy="name a RUN")
-    options = tuple(words_of(*asked))
+    options = tuple(asked.words())
     source = None if run is None else Source(run, data, rules=rules, options=options)
     if web:
         from tui.web import serve

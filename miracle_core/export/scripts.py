@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-_LOADING = """\
-here = Path(__file__).parent
-words = lambda name: json.loads((here / f"{name}.json").read_text("utf-8"))
-numbers = lambda name: np.load(here / f"{name}.npy")
-about, ids, users = words("export"), words("item_ids"), words("user_ids")
+
+def _one(name: str, among: str) -> str:
+    """The lines that take one id from the command line, or the first where none is named."""
+    return f"""\
 def refuse(why):
     print(why, file=sys.stderr)
     sys.exit(2)
 if len(sys.argv) > 2:
-    refuse("usage: python use.py [USER_ID] (one user at a time)")
-wanted = (sys.argv[1:] or users)[0]
-if wanted not in users:
-    refuse(f"{wanted!r} is no user of this export")
+    refuse("usage: python use.py [{name.upper()}_ID] (one {name} at a time)")
+wanted = (sys.argv[1:] or {among})[0]
+if wanted not in {among}:
+    refuse(f"{{wanted!r}} is no {name} of this export")
 if len(sys.argv) == 1:
-    print(f"no user was named, so the first: {wanted!r}", file=sys.stderr)
-user = users.index(wanted)
+    print(f"no {name} was named, so the first: {{wanted!r}}", file=sys.stderr)
+{name} = {among}.index(wanted)
+"""
+
+
+_LOADING = (
+    """\
+here = Path(__file__).parent
+words = lambda name: json.loads((here / f"{name}.json").read_text("utf-8"))
+numbers = lambda name: np.load(here / f"{name}.npy")
+about, ids, users = words("export"), words("item_ids"), words("user_ids")
+"""
+    + _one("user", "users")
+    + """\
 mine = numbers("interests")[numbers("interest_users") == user]
 had = numbers("history")[slice(*numbers("history_offsets")[user : user + 2])]
 read = had[-about["max_length"] :] if about["max_length"] else had
 """
+)
 
 NUMPY = f'''\
 """Ten recommendations for a user: python use.py [USER_ID]. It needs NumPy only."""
@@ -82,7 +94,8 @@ for item in [i for i in np.argsort(-scores)[:10] if np.isfinite(scores[i])]:
     print(f"{ids[item]}\\t{scores[item]:.5f}")
 '''
 
-HUGGINGFACE = '''\
+HUGGINGFACE = (
+    '''\
 """Items near an item: python use.py [ITEM_ID]. It needs safetensors and NumPy."""
 import json, sys
 from pathlib import Path
@@ -93,19 +106,12 @@ here = Path(__file__).parent
 config, ids = (json.loads((here / f).read_text("utf-8")) for f in ("config.json", "item_ids.json"))
 weights, items = load_file(here / "model.safetensors"), load_file(here / "items.safetensors")
 print(config["model_type"], "with", sum(w.size for w in weights.values()), "numbers")
-def refuse(why):
-    print(why, file=sys.stderr)
-    sys.exit(2)
-if len(sys.argv) > 2:
-    refuse("usage: python use.py [ITEM_ID] (one item at a time)")
-wanted = (sys.argv[1:] or ids)[0]
-if wanted not in ids:
-    refuse(f"{wanted!r} is no item of this export")
-if len(sys.argv) == 1:
-    print(f"no item was named, so the first: {wanted!r}", file=sys.stderr)
-item = ids.index(wanted)
+'''
+    + _one("item", "ids")
+    + """\
 directions = items["items"] / np.maximum(np.linalg.norm(items["items"], axis=1), 1e-12)[:, None]
 near = directions @ directions[item]
 for other in [i for i in np.argsort(-near) if i != item][:10]:
     print(f"{ids[other]}\\t{near[other]:.5f}")
-'''
+"""
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -35,9 +35,6 @@ from miracle_core.recommender.results import (
     UserTable,
 )
 from miracle_core.systems.scorer import Scorer, VectorScorer
-
-if TYPE_CHECKING:
-    pass
 
 SAMPLE_USERS = 12
 

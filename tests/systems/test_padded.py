@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from miracle_core.systems.attributes import ItemAttributes
 from miracle_core.systems.base import Batch, ItemSide, Objective, Sizes, System
 from tests.support import markov
 
+AnySystem = TypeVar("AnySystem", bound=System)
 N_ITEMS, N_TEXT, LONGEST = 40, 12, 9
 # Two attributes: items have none, one or several values of each.
 ATTRIBUTES = (3, 5)
@@ -70,6 +71,11 @@ def system_of(
         {"model": model, "seen": seen, "loss": {"recommendation": loss, "negatives": 7}}
     )
     system = build_system(settings, Sizes(N_ITEMS, N_TEXT, ATTRIBUTES))
+    return drawn(system, dtype)
+
+
+def drawn(system: AnySystem, dtype: torch.dtype) -> AnySystem:
+    """A system with weights that tell histories apart, and a gain that matters; in evaluation."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in system.named_parameters():

@@ -26,6 +26,7 @@ from tests.systems.test_padded import (
     assert_same,
     attributes,
     batches,
+    drawn,
     side,
 )
 
@@ -53,15 +54,7 @@ def system_of(kind: str, own: dict[str, Any], dtype: torch.dtype, seen: str = "g
     items = N_ITEMS if kind == "s3rec" else None
     system = build_system(settings, Sizes(items, N_TEXT, ATTRIBUTES))
     assert system.max_length == LONGEST
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, weight in system.named_parameters():
-            weight.normal_(0.0, 0.3, generator=generator)
-            if "norm" in name and name.endswith("weight"):
-                weight.add_(1.0)
-        if system.repeat is not None:
-            system.repeat.fill_(0.03)
-    return system.to(dtype).eval()
+    return drawn(system, dtype)
 
 
 def items_of(kind: str, dtype: torch.dtype) -> ItemSide:

@@ -17,7 +17,7 @@ from miracle_core.systems.miracle.losses import interest_contrast
 from miracle_core.systems.miracle.masking import draw_mask, most_masked
 from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.systems.miracle.settings import MiracleSettings
-from tests.systems.test_padded import N_ITEMS, N_TEXT, SMALL, assert_same, batches
+from tests.systems.test_padded import N_ITEMS, N_TEXT, SMALL, assert_same, batches, drawn
 
 FREQUENCIES = torch.rand(3 * N_ITEMS, generator=torch.Generator().manual_seed(1)) + 0.1
 
@@ -26,15 +26,7 @@ def model_of(seen: str, dtype: torch.dtype, **own: object) -> Miracle:
     settings = make_settings({"model": {**SMALL["miracle"], **own}})
     assert isinstance(settings.model, MiracleSettings)
     model = Miracle(settings.model, N_TEXT, mask=True, gain=seen == "gain")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.normal_(0.0, 0.3, generator=generator)
-            if "norm" in name and name.endswith("weight"):
-                weight.add_(1.0)
-        if model.repeat is not None:
-            model.repeat.fill_(0.03)
-    return model.to(dtype).eval()
+    return drawn(model, dtype)
 
 
 def masked_of(packed: Packed, share: float) -> torch.Tensor:
