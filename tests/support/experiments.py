@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from miracle_cli.main import main
 from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import read
 from miracle_core.data.synthetic import generate_shops, write_shop_files
@@ -50,3 +53,18 @@ def tiny(folder: Path, text: str = TINY, **changes: Any) -> Path:
     path = folder / "tiny.toml"
     path.write_text(text)
     return path
+
+
+def command(folder: Path, shops: Path, *options: object) -> list[str]:
+    """The command that makes the experiment in a folder."""
+    data = ["--data", shops / "workshop", "--out", folder / "out"]
+    return ["experiment", str(folder / "tiny.toml"), *map(str, [*data, *options])]
+
+
+def refused(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
+    """What a command says that is refused."""
+    capsys.readouterr()
+    assert main(args) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
