@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miracle_core.batch.sources import Problem
@@ -161,11 +162,17 @@ def write_rows(table: pl.DataFrame, target: Any, form: Format, *, header: bool =
     """Write rows in a format to a path or an open file."""
     if form == "parquet":
         arrow = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-        pq.write_table(arrow, target, compression="zstd")
+        pq.write_table(arrow, target, **_parquet(arrow.schema))
     elif form == "csv":
         table.write_csv(target, include_header=header)
     else:
         table.write_ndjson(target)
+
+
+def _parquet(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are written: hardly two scores are the same, so a dictionary only costs there."""
+    words = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return {"compression": "zstd", "use_dictionary": words}
 
 
 def _join(files: list[Path], out: Path, form: Format) -> None:
@@ -175,7 +182,7 @@ def _join(files: list[Path], out: Path, form: Format) -> None:
         try:
             for file in files:
                 table = pq.read_table(file)
-                writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
+                writer = writer or pq.ParquetWriter(out, table.schema, **_parquet(table.schema))
                 writer.write_table(table)
         finally:
             if writer is not None:

@@ -127,8 +127,8 @@ def walk(
             elif each:
                 kept = vectors.new_empty(n_rows, n_items) if kept is None else kept
                 kept[:, block] = raw
-        # A bad number in an item's vector spoils its score for every user: one row tells.
-        if not torch.isfinite(scores[0]).all():
+        # A bad number in an item's vector spoils its score for every user: the first one tells.
+        if users.start == 0 and not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
         for rule in seen:
             if rule is not None:
