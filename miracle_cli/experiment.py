@@ -55,6 +55,21 @@ def experiment(
             "best settings are used.",
         ),
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this table: as-printed or seen-aware. The other may follow later.",
+        ),
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of another experiment (repeatable): runs of it that are the same are "
+            "copied.",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small systems, one epoch, one seed: a trial.")
     ] = False,
@@ -98,7 +113,7 @@ def experiment(
         )
     from miracle_cli.training import assigned, set_threads
     from miracle_core.config import nested
-    from miracle_core.experiments.definition import read_experiment
+    from miracle_core.experiments.definition import only_column, read_experiment
     from miracle_core.experiments.plan import make_plan
     from miracle_core.experiments.running import check_shard
 
@@ -114,11 +129,13 @@ def experiment(
         _refuse_for_statistics(
             own, {"--pretrain": pretrain, "--seeds": seeds, "--quick": quick, "--shard": shard,
                   "--set": assignments, "--tuned": tuned, "--dry-run": dry_run,
-                  "--encoder": encoder}
+                  "--encoder": encoder, "--column": column, "--reuse": reuse}
         )  # fmt: skip
         _count(own, data, out, as_json)
         return
     given = {} if encoder is None else {"encoder": encoder}
+    if column is not None:
+        own = only_column(own, column)
     plan = make_plan(
         own,
         data,
@@ -129,7 +146,7 @@ def experiment(
         tuned=tuned,
     )
     if dry_run:
-        _dry_run(plan, out, recorded or [], jobs, share, as_json)
+        _dry_run(plan, out, recorded or [], reuse or [], jobs, share, as_json)
         return
     if out is None:
         raise InputError(
@@ -138,7 +155,7 @@ def experiment(
             remedy="say --out DIR, or --dry-run",
         )
     set_threads(threads if jobs == 1 else None)
-    _conduct(plan, out, jobs, threads, share, as_json)
+    _conduct(plan, out, jobs, threads, share, reuse or [], as_json)
 
 
 def _list(as_json: bool) -> None:
@@ -211,16 +228,19 @@ def _dry_run(
     plan: Plan,
     out: Path | None,
     recorded: Sequence[Path],
+    reuse: Sequence[Path],
     jobs: int,
     share: tuple[int, int],
     as_json: bool,
 ) -> None:
     from miracle_cli.training_display import clock
     from miracle_core.experiments.estimate import estimate, total
+    from miracle_core.experiments.reuse import done_elsewhere
     from miracle_core.experiments.running import shard
 
     runs = shard(plan.chains(), *share)
-    found = estimate(plan, out, recorded, runs)
+    elsewhere = done_elsewhere(plan, out, reuse)
+    found = estimate(plan, out, [*recorded, *reuse], runs, elsewhere)
     whole = total(found)
     if as_json:
         print_json(
@@ -286,6 +306,7 @@ def _conduct(
     jobs: int,
     threads: int | None,
     share: tuple[int, int],
+    reuse: Sequence[Path],
     as_json: bool,
 ) -> None:
     from miracle_cli.experiment_display import Display
@@ -304,7 +325,10 @@ def _conduct(
             share=share,
             should_stop=should_stop,
             watcher=display,
+            reuse=reuse,
         )
+    if went.taken:
+        message(f"{len(went.taken)} runs were copied from {' and '.join(map(str, reuse))}")
     for failure in went.failures:
         message(f"failed: {failure.run}: {failure.why}")
     if went.found is not None:

@@ -154,6 +154,26 @@ class Experiment(Section):
         return self
 
 
+def only_column(experiment: Experiment, name: str) -> Experiment:
+    """An experiment with one of its tables.
+
+    Args:
+        experiment: of ``runs``.
+        name: a column, as it is printed or as its folder is called (``as-printed``).
+
+    Raises:
+        InputError: the experiment has no such column.
+    """
+    known = {slug(column): column for column in experiment.columns}
+    if slug(name) not in known:
+        raise InputError(
+            f"{experiment.name} has no column {name!r}",
+            where="--column",
+            remedy=f"known: {', '.join(known)}",
+        )
+    return experiment.model_copy(update={"columns": [known[slug(name)]]})
+
+
 def slug(name: str) -> str:
     """A name as a folder can have it: letters, digits and ``-``, never empty."""
     return re.sub(r"[^\w]+", "-", name.lower()).strip("-") or "unnamed"

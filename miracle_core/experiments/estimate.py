@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -32,7 +32,7 @@ class Estimate:
 
     Attributes:
         run: which.
-        state: ``missing``, ``begun``, ``trained`` or ``done``.
+        state: ``missing``, ``begun``, ``trained``, ``done``, or ``elsewhere`` (it is copied).
         epoch: seconds of an epoch with its validation, or of the whole of a system without epochs;
             None where no such run was recorded.
         epochs: how many are to come.
@@ -75,7 +75,11 @@ class _Recorded:
 
 
 def estimate(
-    plan: Plan, out: Path | None, recorded: Sequence[Path] = (), runs: Sequence[Run] | None = None
+    plan: Plan,
+    out: Path | None,
+    recorded: Sequence[Path] = (),
+    runs: Sequence[Run] | None = None,
+    elsewhere: Collection[str] = (),
 ) -> list[Estimate]:
     """How long each run takes: training with its validations, without the ranking after it.
 
@@ -84,12 +88,16 @@ def estimate(
         out: its folder, whose runs count as recorded; None where there is none yet.
         recorded: more folders in which runs lie, at any depth.
         runs: which of the plan's runs; None for all.
+        elsewhere: the names of runs that are copied
+            (:func:`miracle_core.experiments.reuse.done_elsewhere`).
     """
     folders = [each for each in (out, *recorded) if each is not None and each.is_dir()]
     known = list(_recorded(folders))
     data = {each.label: each.dataset.manifest.fingerprint for each in plan.data}
     return [
-        _estimate(run, data.get(run.data, ""), known, out)
+        Estimate(run, "elsewhere", None, 0, False, 0.0)
+        if run.name in elsewhere
+        else _estimate(run, data.get(run.data, ""), known, out)
         for run in (plan.runs if runs is None else runs)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from miracle_core.experiments.definition import Experiment
 from miracle_core.experiments.folder import PLAN, RESULT, begin
 from miracle_core.experiments.plan import RUNS, Data, Plan, Run, reasons
 from miracle_core.experiments.results import collect, unfinished
+from miracle_core.experiments.reuse import done_elsewhere, take
 from miracle_core.experiments.running import Failure, Watcher, do_all, shard
 from miracle_core.files import read_json, write_json, write_text
 from miracle_core.locks import one_writer
@@ -29,12 +30,14 @@ class Conducted:
         missing: runs that are not done: of other shares, or stopped.
         failures: runs that could not be done.
         interrupted: whether it was stopped.
+        taken: the runs that were copied from other experiments.
     """
 
     found: dict[str, Any] | None
     missing: tuple[Run, ...]
     failures: tuple[Failure, ...]
     interrupted: bool
+    taken: tuple[str, ...] = ()
 
 
 def conduct(
@@ -46,6 +49,7 @@ def conduct(
     share: Share = (1, 1),
     should_stop: Callable[[], bool] = lambda: False,
     watcher: Watcher | None = None,
+    reuse: Sequence[Path] = (),
 ) -> Conducted:
     """Do what is missing of an experiment, and write its tables once all is done.
 
@@ -57,10 +61,12 @@ def conduct(
         share: which share of the runs, from 1, and of how many.
         should_stop: asked after each step of a training.
         watcher: called for each run that begins and ends.
+        reuse: folders of other experiments, whose runs are copied where they are the same.
 
     Raises:
         InputError: the folder is of something else (see
-            :func:`miracle_core.experiments.folder.begin`), or another process does the same share.
+            :func:`miracle_core.experiments.folder.begin`), another process does the same share, or
+            one of ``reuse`` is no experiment's folder.
     """
     ready = list(dict.fromkeys(run.system for run in plan.runs if run.split is not None))
     if len(ready) < 2:
@@ -70,12 +76,15 @@ def conduct(
             where=plan.experiment.name,
             remedy="see miracle experiment NAME --dry-run, and miracle models",
         )
+    elsewhere = done_elsewhere(plan, out, reuse)
     begin(plan, out)
     number, of = share
     (out / RUNS).mkdir(exist_ok=True)
     with one_writer(out / RUNS / f"{number}-of-{of}"):
+        runs = shard(plan.chains(), number, of)
+        taken = tuple(take(plan, out, runs, elsewhere))
         failures, stopped = do_all(
-            shard(plan.chains(), number, of),
+            runs,
             out,
             jobs=jobs,
             threads=threads,
@@ -85,7 +94,7 @@ def conduct(
     lost = {failure.run for failure in failures}
     missing = tuple(run for run in unfinished(plan, out) if run.name not in lost)
     if stopped or missing:
-        return Conducted(None, missing, tuple(failures), stopped)
+        return Conducted(None, missing, tuple(failures), stopped, taken)
     found = collect(plan, out, failures)
     makers = {
         "table.md": tables.markdown,
@@ -93,7 +102,7 @@ def conduct(
         "table.tex": tables.latex,
     }
     _write(found, out, makers)
-    return Conducted(found, (), tuple(failures), False)
+    return Conducted(found, (), tuple(failures), False, taken)
 
 
 def count(experiment: Experiment, data: list[Data], out: Path | None) -> dict[str, Any]:

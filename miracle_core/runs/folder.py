@@ -143,6 +143,17 @@ class RunFolder:
             }
         )
 
+    def copy_to(self, path: Path) -> None:
+        """Copy a run that was begun from nothing; what its settings name stays what they name.
+
+        Args:
+            path: the new folder; a run that is there is replaced.
+        """
+        settings = self.settings()
+        with replacing_folder(path) as beside:
+            shutil.copytree(self.path, beside, dirs_exist_ok=True)
+            write_text(RunFolder(beside).config, dump_settings(RunFolder(path)._portable(settings)))
+
     def check_free(self, *, overwrite: bool) -> None:
         """Refuse a path that a new run may not take.
 

@@ -1,0 +1,107 @@
+"""Runs that another experiment has done already: copied, not trained again.
+
+MIRACLE with its defaults is a row of table 2, of table 3 (L=2), of table 4 (C=32) and of figure 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from miracle_core.data.dataset import Split
+from miracle_core.experiments.folder import Kept, check_ranks, progress, read_kept
+from miracle_core.experiments.plan import RUNS, Plan, Run
+from miracle_core.report.gather import kept_file
+from miracle_core.runs.folder import RunFolder
+
+# What a run and its Dataset are called, and where it stands: two experiments may differ in these.
+_NAMES = ("system", "column", "data")
+
+
+def done_elsewhere(plan: Plan, out: Path | None, folders: Sequence[Path]) -> dict[str, Path]:
+    """The runs that are missing in a folder and done in others.
+
+    A run is the same if all its settings, its seed, its seen rule, its split, and the Dataset with
+    its text features are. Runs that start from a pre-training are not looked for: they would need
+    that one too.
+
+    Args:
+        plan: the experiment.
+        out: its folder; None where there is none yet.
+        folders: of other experiments; of two that have a run the first one counts.
+
+    Returns:
+        The run folder elsewhere, by the run's name here.
+
+    Raises:
+        InputError: one of ``folders`` is no experiment's folder.
+    """
+    others = [(folder, read_kept(folder)) for folder in folders]
+    found: dict[str, Path] = {}
+    for run in plan.runs:
+        if run.kind != "train" or run.needs:
+            continue
+        if out is not None and progress(run, out).state == "done":
+            continue
+        manifest = plan.at(run.data).dataset.manifest
+        features = {name: entry.sha256 for name, entry in manifest.features.items()}
+        asked = _identity(run.definition(), manifest.fingerprint, features)
+        for folder, kept in others:
+            path = next(
+                (
+                    folder / RUNS / name
+                    for name, identity in _trained(kept)
+                    if identity == asked and _is_done(folder / RUNS / name, run)
+                ),
+                None,
+            )
+            if path is not None:
+                found[run.name] = path
+                break
+    return found
+
+
+def take(plan: Plan, out: Path, runs: Iterable[Run], found: Mapping[str, Path]) -> list[str]:
+    """Copy runs from elsewhere into an experiment's folder; its one writer may.
+
+    Args:
+        plan: the experiment.
+        out: its folder, begun.
+        runs: those that may be taken, of this share.
+        found: of :func:`done_elsewhere`.
+
+    Returns:
+        The names of the runs that were copied.
+
+    Raises:
+        InputError: user results there are damaged, or of other weights than lie beside them.
+    """
+    taken = []
+    for run in runs:
+        if run.name in found:
+            RunFolder(found[run.name]).copy_to(run.folder(out))
+            check_ranks(run, plan, out)
+            taken.append(run.name)
+    return taken
+
+
+def _identity(definition: Mapping[str, Any], *data: object) -> tuple[object, ...]:
+    """All that makes the figures of a run."""
+    return {key: value for key, value in definition.items() if key not in _NAMES}, *data
+
+
+def _trained(kept: Kept) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """The trained runs of a folder that start from no other: their names, and what makes them."""
+    for name, definition in kept.runs.items():
+        if definition["kind"] == "train" and not definition["needs"]:
+            data = kept.data[definition["data"]]
+            yield name, _identity(definition, data.fingerprint, data.features)
+
+
+def _is_done(path: Path, run: Run) -> bool:
+    folder = RunFolder(path)
+    result = folder.read_result()
+    if result is None or result["status"] == "interrupted":
+        return False
+    return kept_file(folder, cast(Split, run.split), run.seen).is_file()
