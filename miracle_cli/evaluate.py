@@ -141,9 +141,10 @@ def evaluate(
     ):
         if given and (len(run) > 1 or against is not None):
             raise InputError("is of one run", where=option, remedy="evaluate that run by itself")
-    rules = RuleOptions(
+    asked_rules = RuleOptions(
         allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by
-    ).rules()
+    )
+    rules = asked_rules.rules()
     if rules is not None and save_users is not None:
         from miracle_core.evaluation.user_results import check_one_rank
 
@@ -171,22 +172,23 @@ def evaluate(
     bounds, metrics = _asked(fail_under or [], against, fail_if_worse or [], ks)
     paths = list(run)
     base = None if against is None else _place(against, paths)
-    every = evaluate_runs(
-        paths,
-        data,
-        part,
-        encoder=None if encoder is None else feature_name(encoder),
-        ks=ks,
-        seen=seen_option(seen, exclude_seen),
-        device=device,
-        keep_top=max(
-            0 if save_top_k is None else top_k,
-            0 if save_users is None else TOP,
-            BEYOND_K if beyond else 0,
-        ),
-        progress=RichProgress(),
-        rules=rules,
-    )
+    with asked_rules.named():
+        every = evaluate_runs(
+            paths,
+            data,
+            part,
+            encoder=None if encoder is None else feature_name(encoder),
+            ks=ks,
+            seen=seen_option(seen, exclude_seen),
+            device=device,
+            keep_top=max(
+                0 if save_top_k is None else top_k,
+                0 if save_users is None else TOP,
+                BEYOND_K if beyond else 0,
+            ),
+            progress=RichProgress(),
+            rules=rules,
+        )
     found = every[0]
     for note in dict.fromkeys(note for each in every for note in each.notes):
         message(note)

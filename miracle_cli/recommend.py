@@ -143,18 +143,20 @@ def recommend(
     in the order typed. With --users or --history lists are written for many at once.
     """
     typed: list[tuple[str, str]] = ctx.meta[_TYPED]
-    rules = RuleOptions(
+    asked_rules = RuleOptions(
         allow, deny, where, mute, boost, min_strength, quota, diversity, diverse_by
-    ).rules()
+    )
+    rules = asked_rules.rules()
     if users is not None or history is not None or out is not None:
         one = {"--title": title, "--item": item, "--user": user}
         flags = {"--held-out": held_out, "--index": index}
         _refuse_beside_many([name for name, given in (one | flags).items() if given])
-        recommend_many(
-            Asking(run, users, history, out, on_error, top_k, data, device, as_json),
-            seen_option(seen, exclude_seen),
-            rules,
-        )
+        with asked_rules.named():
+            recommend_many(
+                Asking(run, users, history, out, on_error, top_k, data, device, as_json),
+                seen_option(seen, exclude_seen),
+                rules,
+            )
         return
     if not typed and user is None:
         raise InputError(
@@ -178,18 +180,19 @@ def recommend(
 
     rule = seen_option(seen, exclude_seen)
     progress = RichProgress()
-    recommender = Recommender.load(
-        run,
-        data=data,
-        device=device_named(device),
-        seen=rule,
-        progress=progress,
-        rules=rules,
-    )
-    for note in recommender.notes:
-        message(note)
-    asked = _asked(recommender, typed, user, held_out)
-    found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
+    with asked_rules.named():
+        recommender = Recommender.load(
+            run,
+            data=data,
+            device=device_named(device),
+            seen=rule,
+            progress=progress,
+            rules=rules,
+        )
+        for note in recommender.notes:
+            message(note)
+        asked = _asked(recommender, typed, user, held_out)
+        found = recommender.recommend(asked.history, top_k, target=asked.target, approximate=index)
     if as_json:
         print_json(summary(recommender, asked, found))
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -42,7 +43,7 @@ Boost = Annotated[
 ]
 MinStrength = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Interests that are weaker don't count (0 to 1)."),
+    typer.Option(min=0.0, max=1.0, help="Interests that are weaker don't count (0 to 1)."),
 ]
 Quota = Annotated[
     int | None,
@@ -77,6 +78,10 @@ class RuleOptions(NamedTuple):
         Raises:
             InputError: a file that can't be read, or rules that make no sense.
         """
+        with self.named():
+            return self._rules()
+
+    def _rules(self) -> Rules | None:
         given = self._asdict() | {
             "allow": None if self.allow is None else _ids(self.allow, "--allow"),
             "deny": None if self.deny is None else _ids(self.deny, "--deny"),
@@ -91,16 +96,41 @@ class RuleOptions(NamedTuple):
 
         return Rules.make(**asked)
 
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Within the block, what is wrong with rules is told by the options that were typed.
+
+        Raises:
+            InputError: in place of a ``RuleError``.
+        """
+        from miracle_core.ranking.rules import RuleError
+
+        try:
+            yield
+        except RuleError as error:
+            typed = [f"{_option(n)} {value}" for n in error.rules for value in self._given(n)]
+            missing = " and ".join(map(_option, error.missing))
+            remedy = f"add {missing}" if missing else error.remedy
+            raise InputError(error.what, where=" ".join(typed), remedy=remedy) from error
+
     def words(self) -> list[str]:
         """The options as another command takes them, wherever it runs."""
         words = []
-        for name, given in self._asdict().items():
-            option = f"--{name.replace('_', '-')}"
-            for value in given if isinstance(given, list) else [given]:
+        for name in self._fields:
+            for value in self._given(name):
                 if isinstance(value, Path):
                     value = as_path(value).absolute()
-                words += [] if value is None else [f"{option}={value}"]
+                words.append(f"{_option(name)}={value}")
         return words
+
+    def _given(self, name: str) -> list[object]:
+        """What an option was given, once or several times."""
+        given = getattr(self, name)
+        return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def _option(rule: str) -> str:
+    return f"--{rule.replace('_', '-')}"
 
 
 def _ids(path: Path, option: str) -> tuple[str, ...]:

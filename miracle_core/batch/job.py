@@ -17,6 +17,7 @@ from miracle_core.errors import InputError, OtherProcessError
 from miracle_core.locks import one_writer
 from miracle_core.processes import ALONE, Processes
 from miracle_core.progress import SILENT, Progress, stage
+from miracle_core.ranking.rules import RuleError
 from miracle_core.recommender import Recommender
 from miracle_core.version import __version__
 
@@ -164,6 +165,7 @@ def _finish(
     """Put the output in its place, unless it would empty what is there.
 
     Raises:
+        RuleError: the rules leave no request a list.
         InputError: no request has a list.
     """
     if any(record.users for record in records):
@@ -172,17 +174,16 @@ def _finish(
     parts.discard()
     requests = sum(record.requests for record in records)
     problems = [problem for record in records for problem in record.problems]
-    asked = sorted(recommender.rules.model_fields_set) if recommender.rules is not None else []
-    if rule == "leave-out":
-        asked.append("the seen rule (leave-out)")
-    remedy = f"loosen one of {', '.join(asked)}" if asked else None
+    what = f"none of the {requests:,} users has a list, so nothing is written"
     if len(problems) == requests:
         remedy = f"mend the requests; the first: {problems[0].error()}"
-    raise InputError(
-        f"none of the {requests:,} users has a list, so nothing is written",
-        where=str(parts.out),
-        remedy=remedy,
-    )
+        raise InputError(what, where=str(parts.out), remedy=remedy)
+    loosen = ["the seen rule (leave-out)"] if rule == "leave-out" else []
+    if asked := sorted(recommender.rules.model_fields_set):
+        remedy = "loosen " + " or ".join(["them", *loosen])
+        raise RuleError(f"{what} to {parts.out}", *asked, remedy=remedy)
+    remedy = f"loosen {loosen[0]}" if loosen else None
+    raise InputError(what, where=str(parts.out), remedy=remedy)
 
 
 def _together(work: Callable[[], None], processes: Processes) -> None:

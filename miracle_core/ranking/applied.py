@@ -18,7 +18,7 @@ from miracle_core.ranking.diversity import diversified, marginal_relevance
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.order import top_k
 from miracle_core.ranking.quotas import with_quotas
-from miracle_core.ranking.rules import TEXT, Rules
+from miracle_core.ranking.rules import TEXT, RuleError, Rules
 
 # Lists that are to differ are chosen among so many times as many best candidates, and at least so
 # many.
@@ -76,8 +76,8 @@ class Applied:
             device: where it ranks.
 
         Raises:
-            InputError: rules that leave no item, an attribute or value that no item has, or a rule
-                of something that the system has not.
+            RuleError: rules that leave no item, or a rule of something that the system has not.
+            InputError: an attribute or value that no item has.
         """
         _check_ability(rules, ability)
         notes: list[str] = []
@@ -162,41 +162,42 @@ class Applied:
 
 def _check_ability(rules: Rules, ability: Ability) -> None:
     if rules.of_capsules and not ability.capsules:
-        raise InputError(
+        asked = {"mute": rules.mute, "boost": rules.boost, "min_strength": rules.min_strength}
+        raise RuleError(
             f"interests of {ability.name} mean something within one history only: none can be "
             "muted or boosted, and their strengths can't be compared",
-            where="rules",
-            remedy="leave mute, boost and min_strength out, or take a system with capsules "
-            "(miracle)",
+            *(name for name, given in asked.items() if given),
+            remedy="leave it out, or take a system with capsules (miracle)",
         )
     for name, capsules in (("mute", rules.mute), ("boost", rules.boost)):
         for capsule in capsules:
             if not 0 <= capsule < ability.capsules:
-                raise InputError(
+                raise RuleError(
                     f"there is no capsule {capsule}",
-                    where=f"rules: {name}",
+                    name,
                     remedy=f"capsules go from 0 to {ability.capsules - 1} (miracle inspect names "
                     "them)",
                 )
     if len(set(rules.mute)) == ability.capsules and rules.mute:
-        raise InputError("every interest is muted", where="rules: mute", remedy="keep some")
+        raise RuleError("every interest is muted", "mute", remedy="keep some")
     if rules.quota and not ability.several:
-        raise InputError(
+        raise RuleError(
             f"{ability.name} has one interest a user, so there are no others to keep places for",
-            where="rules: quota",
-            remedy="leave quota out, or take a system with several interests (miracle models)",
+            "quota",
+            remedy="leave it out, or take a system with several interests (miracle models)",
         )
     if rules.diverse_by == TEXT and ability.text is None:
-        raise InputError(
+        raise RuleError(
             f"{ability.name} reads no text, so texts can't be told apart",
-            where="rules: diverse_by",
+            "diverse_by",
             remedy="name an attribute",
         )
 
 
 def _gone(rules: Rules, dataset: Dataset, notes: list[str]) -> np.ndarray | None:
     """Which items are no candidates, bool [items]; None where all are."""
-    if rules.allow is None and not rules.deny and not rules.where:
+    asked = {"allow": rules.allow is not None, "deny": rules.deny, "where": rules.where}
+    if not any(asked.values()):
         return None
     gone = np.zeros(dataset.n_items, dtype=bool)
     if rules.allow is not None:
@@ -209,10 +210,10 @@ def _gone(rules: Rules, dataset: Dataset, notes: list[str]) -> np.ndarray | None
     for attribute, values in rules.where.items():
         gone |= ~_having(attribute, values, dataset)
     if gone.all():
-        raise InputError(
+        raise RuleError(
             f"the rules leave none of the {dataset.n_items:,} items",
-            where="rules",
-            remedy="loosen one of " + ", ".join(sorted(rules.model_fields_set)),
+            *(name for name, given in asked.items() if given),
+            remedy="let more items through",
         )
     return gone
 
@@ -229,12 +230,12 @@ def _named(ids: Sequence[str], dataset: Dataset, name: str, notes: list[str]) ->
     return known.is_in(asked.implode()).to_numpy()
 
 
-def _none_known(allow: Sequence[str], dataset: Dataset) -> InputError:
+def _none_known(allow: Sequence[str], dataset: Dataset) -> RuleError:
     """Why an allow list leaves nothing: its ids are not the catalogue's."""
     shown = ", ".join(map(repr, allow[:NAMED])) + (", ..." if len(allow) > NAMED else "")
-    return InputError(
+    return RuleError(
         f"none of its {len(allow):,} ids is in the catalogue ({shown})",
-        where="rules: allow",
+        "allow",
         remedy=f"write ids as the catalogue has them, such as {dataset.items['item_id'][0]!r}; of "
         "a file each whole line is an id",
     )

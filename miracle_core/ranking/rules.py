@@ -9,6 +9,7 @@ candidates.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import (
@@ -28,6 +29,33 @@ TEXT = "text"
 LARGEST = 1000.0
 
 
+class RuleError(InputError):
+    """Rules that make no sense, that nothing can keep, or that leave nothing.
+
+    The text names no attribute of :class:`Rules`. Those are in ``rules`` and ``missing``, so that
+    the command line can name the options that were typed.
+
+    Args:
+        what: one sentence saying what was wrong.
+        rules: the attributes of :class:`Rules` that it is about.
+        missing: those that have to be given as well.
+        remedy: how to fix it; None says what is missing, if something is.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *rules: str,
+        missing: Iterable[str] = (),
+        remedy: str | None = None,
+    ) -> None:
+        self.rules, self.missing = rules, tuple(missing)
+        if self.missing and remedy is None:
+            remedy = f"give {', '.join(self.missing)} as well"
+        place = ", ".join(rules)
+        super().__init__(what, where=f"rules: {place}" if place else "rules", remedy=remedy)
+
+
 class Rules(BaseModel):
     """What a shop asks of every list; the same for a user, a batch, the explorer, an evaluation.
 
@@ -41,7 +69,7 @@ class Rules(BaseModel):
         boost: number of a capsule to what is added to the scores that its interest gives, before an
             item takes the best of its scores; below 0 it counts less. At most :data:`LARGEST`
             either way.
-        min_strength: interests that are weaker don't count.
+        min_strength: interests that are weaker don't count; from 0 to 1, which none reaches.
         quota: each interest of a user gets as many places of a list, as far as it won so many items
             and there are places; 0 for none.
         diversity: how much it counts that the items of a list differ; 0 for nothing.
@@ -57,7 +85,7 @@ class Rules(BaseModel):
     where: dict[str, tuple[str, ...]] = {}
     mute: tuple[int, ...] = ()
     boost: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = {}
-    min_strength: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    min_strength: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     quota: int = Field(default=0, ge=0)
     diversity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     diverse_by: str = ""
@@ -67,24 +95,23 @@ class Rules(BaseModel):
         """Rules from what a person gave.
 
         Raises:
-            InputError: a value that makes no sense, or two rules that don't go together.
+            RuleError: a value that makes no sense, or two rules that don't go together.
         """
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            what = first["msg"].removeprefix("Value error, ")
-            raise InputError(what, where=f"rules: {name}" if name else "rules") from error
+            raise RuleError(first["msg"], *map(str, first["loc"][:1])) from error
 
     @field_validator("boost")
     @classmethod
     def _no_more_than_scores_bear(cls, boost: dict[int, float]) -> dict[int, float]:
         for capsule, added in boost.items():
             if abs(added) > LARGEST:
-                raise ValueError(
+                raise RuleError(
                     f"a boost is between -{LARGEST:g} and {LARGEST:g}, and capsule {capsule} is "
-                    f"given {added} (mute one that isn't to count)"
+                    f"given {added} (mute one that isn't to count)",
+                    "boost",
                 )
         return boost
 
@@ -92,20 +119,27 @@ class Rules(BaseModel):
     @classmethod
     def _no_more_than_spreads(cls, weight: float) -> float:
         if weight > LARGEST:
-            raise ValueError(f"diversity is at most {LARGEST:g}, and is given as {weight}")
+            what = f"diversity is at most {LARGEST:g}, and is given as {weight}"
+            raise RuleError(what, "diversity")
         return weight
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        if bool(self.diversity) != bool(self.diverse_by):
-            raise ValueError("diversity needs a weight, and diverse_by says by what items differ")
+        if self.diversity and not self.diverse_by:
+            what = "nothing says by what items are to differ"
+            raise RuleError(what, "diversity", missing=["diverse_by"])
+        if self.diverse_by and not self.diversity:
+            what = "nothing says how much it counts that items differ (a number above 0)"
+            raise RuleError(what, "diverse_by", missing=["diversity"])
         both = sorted(set(self.mute) & set(self.boost))
         if both:
-            raise ValueError(f"capsule {both[0]} is muted and boosted: choose one")
+            raise RuleError(f"capsule {both[0]} is muted and boosted: choose one", "mute", "boost")
         if self.quota and self.diversity:
-            raise ValueError("a list has places for each interest, or items that differ: not both")
+            what = "a list has places for each interest, or items that differ: not both"
+            raise RuleError(what, "quota", "diversity")
         if self.diverse_by == TEXT and self.diversity > 1:
-            raise ValueError("by text, diversity is a weight from 0 to 1")
+            what = "by text, diversity is a weight from 0 to 1"
+            raise RuleError(what, "diversity", "diverse_by")
         return self
 
     @property

@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from miracle_core.errors import InputError
 from miracle_core.index.search import Found
 from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.order import ranks, top_k
+from miracle_core.ranking.rules import RuleError
 from miracle_core.ranking.seen import Seen
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.results import Recommended
@@ -86,10 +86,10 @@ class Ranking:
             values, items = self._rules.best(best, self._counting, groups, k, self._ties)
             rows = items[torch.isfinite(values)].tolist()
         if not rows and self._rules is not None:
-            raise InputError(
+            raise RuleError(
                 "the rules leave no item that the history doesn't leave out",
-                where="rules",
-                remedy="loosen them, or say --seen as-printed",
+                *sorted(self._rules.rules.model_fields_set),
+                remedy="loosen them, or rank by the seen rule as-printed",
             )
         return self._described(rows, range(1, len(rows) + 1))
 
@@ -172,10 +172,11 @@ def _that_count(explained: Explanation, rules: Applied) -> Tensor:
     which, strengths = torch.tensor(explained.which), torch.tensor(explained.strengths)
     kept = rules.counting(which, strengths)
     if not kept.any():
-        raise InputError(
+        raise RuleError(
             f"the rules leave none of the history's {len(kept)} interests (the strongest has "
             f"{float(strengths.max()):.3f})",
-            where="rules: mute, min_strength",
+            "mute",
+            "min_strength",
             remedy="mute fewer, or ask for less strength",
         )
     return kept.unsqueeze(1)

@@ -65,7 +65,8 @@ def test_requests_from_standard_input(
         (["--history", "-", "--json"], "printed, as JSON lines"),
         (["--title", "x", "--where", "brand"], "names no value"),
         (["--title", "x", "--allow", "nowhere.txt"], "can't be read"),
-        (["--title", "x", "--diversity", "1"], "diverse_by says"),
+        (["--title", "x", "--diversity", "1"], "add --diverse-by"),
+        (["--title", "x", "--min-strength", "2"], "less than or equal to 1"),
         (["--title", "x", "--boost", "0=1e39"], "between -1000 and 1000"),
         (["--title", "x", "--boost", "0=.1", "--boost", "00=0.2"], "--boost 0=.1 --boost 00=0.2"),
         (["--title", "x", "--diversity", "1e39", "--diverse-by", "brand"], "at most 1000"),
@@ -113,6 +114,41 @@ def test_rules_are_the_same_everywhere(small_run: Path, tmp_path: Path, capsys: 
     assert main(["recommend", str(small_run), "--users", "all", "--out", str(out), *options]) == 0
     table = recommender.recommend_users().table()
     assert pl.read_ndjson(out)["item_id"].to_list() == table["item_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("options", "typed"),
+    [
+        ("--diverse-by text", "--diverse-by text"),
+        ("--diversity 0.5 --diverse-by text --quota 1", "--quota 1 --diversity 0.5"),
+        ("--mute 1 --boost 2=0.5 --boost 1=0.5", "--mute 1 --boost 2=0.5 --boost 1=0.5"),
+        ("--boost 1=nan", "--boost 1=nan"),
+        ("--mute 3 --mute 99", "--mute 3 --mute 99"),
+        ("--quota 1 --deny ids.txt --mute 1", "--deny ids.txt"),
+        ("--min-strength 1", "--min-strength 1.0"),
+    ],
+)
+@pytest.mark.parametrize("whose", ["--user user-9", "--users all --out x.csv"])
+def test_a_rule_that_cannot_be_kept_is_named_as_typed(
+    small_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    whose: str,
+    options: str,
+    typed: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ids.txt").write_text("\n".join(f"I{n:02}" for n in range(30)))
+    told = fails(capsys, "recommend", small_run, *whose.split(), *options.split())
+    assert f"where: {typed}\n" in told
+    assert "min_strength" not in told and "diverse_by" not in told
+
+
+def test_an_evaluation_names_a_rule_as_typed(small_run: Path, capsys: Capture) -> None:
+    for options in ("--mute 99", "--diversity 2 --diverse-by text"):
+        told = fails(capsys, "evaluate", small_run, "--split", "valid", *options.split())
+        assert f"where: {options.replace('2', '2.0')}\n" in told
 
 
 def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
