@@ -136,7 +136,8 @@ def _option(rule: str) -> str:
 def _ids(path: Path, option: str) -> tuple[str, ...]:
     path = as_path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins text with a mark
+        # Windows begins text with a mark. An id may hold what splitlines() takes for a line's end.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         what = f"can't be read: {error.strerror or error}"
         raise InputError(what, where=f"{option} {path}") from error

@@ -224,9 +224,12 @@ def _named(ids: Sequence[str], dataset: Dataset, name: str, notes: list[str]) ->
     known = dataset.items["item_id"]
     lost = asked.filter(~asked.is_in(known.implode()))
     if len(lost):
-        shown = ", ".join(map(repr, lost.head(NAMED)))
+        # A file may be meant to hold comments; ids that are written wrong are told first.
+        hashed = lost.str.starts_with("#")
+        shown = ", ".join(map(repr, pl.concat([lost.filter(~hashed), lost.filter(hashed)])[:NAMED]))
         more = f" and {len(lost) - NAMED:,} more" if len(lost) > NAMED else ""
-        notes.append(f"{name}: the catalogue has no item {shown}{more}")
+        hint = " (a line that begins with # is an id, too)" if hashed.any() else ""
+        notes.append(f"{name}: the catalogue has no item {shown}{more}{hint}")
     return known.is_in(asked.implode()).to_numpy()
 
 

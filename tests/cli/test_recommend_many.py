@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from miracle_cli.main import main
+from miracle_cli.rules import RuleOptions
 from miracle_core.recommender import NewTitle, Recommender, Rules
 
 Capture = pytest.CaptureFixture[str]
@@ -168,6 +169,16 @@ def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) ->
     for wrong in ("3", "x=1", "3=much"):
         told = fails(capsys, "evaluate", small_run, "--boost", wrong)
         assert "is no capsule and number" in told and "CAPSULE=NUMBER" in told
+
+
+def test_each_line_of_a_file_is_an_id(tmp_path: Path) -> None:
+    """There are no comments: an id may begin with #, and hold what a screen takes for a new line."""
+    file = tmp_path / "ids.txt"
+    file.write_bytes("\n#12\r\n  # sold out  \n\n \na\u2028b\n".encode())
+    nothing = dict.fromkeys(RuleOptions._fields)
+    for option in ("allow", "deny"):
+        rules = RuleOptions(**nothing | {option: file}).rules()
+        assert getattr(rules, option) == ("#12", "# sold out", "a\u2028b")
 
 
 def test_a_byte_order_mark_is_no_part_of_an_id(small_run: Path, tmp_path: Path) -> None:

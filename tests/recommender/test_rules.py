@@ -373,6 +373,11 @@ def test_unknown_ids_are_told(recommender: Recommender) -> None:
     loaded = Recommender.load(recommender.run, rules=rules)
     assert loaded.notes == ("deny: the catalogue has no item 'a', 'b', 'c' and 1 more",)
     assert "I00" not in {item.item_id for item in loaded.recommend([0], 30).items}
+    comments = Rules(deny=("# sold out", "I00", "# of week 47", "#", "I0O"))
+    assert Recommender.load(recommender.run, rules=comments).notes == (
+        "deny: the catalogue has no item 'I0O', '# sold out', '# of week 47' and 1 more (a line "
+        "that begins with # is an id, too)",
+    )
     # A question's own rules take the place of those.
     assert "I00" in {item.item_id for item in loaded.recommend([0], 30, rules=Rules()).items}
     with pytest.raises(InputError, match="does not know of rules"):
