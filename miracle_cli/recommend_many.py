@@ -14,6 +14,7 @@ from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.batch import BatchResult, Source
+    from miracle_core.batch.sources import Problem
     from miracle_core.config import SeenRule
     from miracle_core.ranking.rules import Rules
     from miracle_core.recommender import Recommender
@@ -131,14 +132,22 @@ def _source(asked: Asking, recommender: Recommender) -> Source:
 
 def _print(recommender: Recommender, source: Source, asked: Asking) -> None:
     """The rows as JSON lines, part by part."""
+    from miracle_core.batch import no_lists
+
+    requests, rows = 0, 0
+    problems: list[Problem] = []
     for part in source.parts(lambda number: True):
         for problem in part.problems:
             if asked.on_error is OnError.stop:
                 raise problem.error()
             message(f"skipped: {problem.error()}")
-        found = recommender.answer(part.histories, part.user_ids, asked.top_k)
+        table = recommender.answer(part.histories, part.user_ids, asked.top_k).table()
         with printing():
-            sys.stdout.write(found.table().write_ndjson())
+            sys.stdout.write(table.write_ndjson())
+        requests, rows = requests + part.size, rows + table.height
+        problems += part.problems
+    if not rows:
+        raise no_lists(recommender, recommender.seen, requests, problems, "standard output")
 
 
 def _report(found: BatchResult, asked: Asking) -> None:

@@ -1,6 +1,6 @@
 """Recommendations for many users, written part by part (docs/recommend.md)."""
 
-from miracle_core.batch.job import BatchResult, check_out, recommend_batch
+from miracle_core.batch.job import BatchResult, check_out, no_lists, recommend_batch
 from miracle_core.batch.sources import Source, all_users, json_requests, named_users
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "check_out",
     "json_requests",
     "named_users",
+    "no_lists",
     "recommend_batch",
 ]

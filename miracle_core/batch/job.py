@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +165,7 @@ def _finish(
     """Put the output in its place, unless it would empty what is there.
 
     Raises:
-        RuleError: the rules leave no request a list.
-        InputError: no request has a list.
+        InputError: see :func:`no_lists`.
     """
     if any(record.users for record in records):
         parts.finish()
@@ -174,16 +173,37 @@ def _finish(
     parts.discard()
     requests = sum(record.requests for record in records)
     problems = [problem for record in records for problem in record.problems]
+    raise no_lists(recommender, rule, requests, problems, str(parts.out))
+
+
+def no_lists(
+    recommender: Recommender,
+    rule: SeenRule,
+    requests: int,
+    problems: Sequence[Problem],
+    out: str,
+) -> InputError:
+    """Why no request of a source has a list.
+
+    Args:
+        recommender: what answered.
+        rule: the seen rule that it ranked by.
+        requests: how many there were.
+        problems: those that couldn't be answered.
+        out: where lists would be.
+
+    Returns:
+        The error; of rules a :class:`~miracle_core.ranking.rules.RuleError`.
+    """
     what = f"none of the {requests:,} users has a list, so nothing is written"
     if len(problems) == requests:
         remedy = f"mend the requests; the first: {problems[0].error()}"
-        raise InputError(what, where=str(parts.out), remedy=remedy)
+        return InputError(what, where=out, remedy=remedy)
     loosen = ["the seen rule (leave-out)"] if rule == "leave-out" else []
     if asked := sorted(recommender.rules.model_fields_set):
         remedy = "loosen " + " or ".join(["them", *loosen])
-        raise RuleError(f"{what} to {parts.out}", *asked, remedy=remedy)
-    remedy = f"loosen {loosen[0]}" if loosen else None
-    raise InputError(what, where=str(parts.out), remedy=remedy)
+        return RuleError(f"{what} to {out}", *asked, remedy=remedy)
+    return InputError(what, where=out, remedy=f"loosen {loosen[0]}" if loosen else None)
 
 
 def _together(work: Callable[[], None], processes: Processes) -> None:

@@ -189,8 +189,9 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
     """Each request's place, its number (a line's, or a place in the list), and its JSON."""
     lines = _lines(text)
     first = next(lines, None)
+    nothing = InputError("holds no request", where=name, remedy='write {"history": ["ID"]}')
     if first is None:
-        raise InputError("holds no request", where=name, remedy='write {"history": ["ID"]}')
+        raise nothing
     every: Iterable[tuple[int, str]] = chain([first], lines)
     if not _is_json(first[1]) or first[1].startswith("["):
         every = list(every)
@@ -200,6 +201,8 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
             pass  # lines after all, the first of which is damaged: each is told for itself
         else:
             several = found if isinstance(found, list) else [found]
+            if not several:
+                raise nothing
             for place, document in enumerate(several, start=1):
                 yield f"{name}, request {place}", str(place), json.dumps(document)
             return

@@ -53,6 +53,40 @@ def test_requests_from_standard_input(
     assert "no item 'I99'" in fails(capsys, *words)
 
 
+@pytest.mark.parametrize("given", ["", "\n  \n", "[]", "[\n]\n"])
+@pytest.mark.parametrize("out", [[], ["--out", "recs.csv"]])
+@pytest.mark.parametrize("skip", [[], ["--on-error", "skip"]])
+def test_input_without_a_request_is_refused(
+    small_run: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    out: list[str],
+    skip: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "requests.jsonl"
+    file.write_text(given)
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    for name, where in (("-", "standard input"), (file.name, file.name)):
+        told = fails(capsys, "recommend", small_run, "--history", name, *out, *skip)
+        assert "error: holds no request\n" in told and f"where: {where}\n" in told
+    assert not Path("recs.csv").exists()
+
+
+def test_printed_lists_of_nobody_are_refused(
+    small_run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["recommend", str(small_run), "--history", "-"]
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"history": ["I99"]}'))
+    told = fails(capsys, *words, "--on-error", "skip")
+    assert "none of the 1 users has a list" in told and "no item 'I99'" in told
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"history": ["I03"]}'))
+    told = fails(capsys, *words, "--min-strength", "1")
+    assert "nothing is written to standard output\nwhere: --min-strength 1.0\n" in told
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -172,7 +206,7 @@ def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) ->
 
 
 def test_each_line_of_a_file_is_an_id(tmp_path: Path) -> None:
-    """There are no comments: an id may begin with #, and hold what a screen takes for a new line."""
+    """There are no comments: an id may begin with #, and hold a line separator."""
     file = tmp_path / "ids.txt"
     file.write_bytes("\n#12\r\n  # sold out  \n\n \na\u2028b\n".encode())
     nothing = dict.fromkeys(RuleOptions._fields)
