@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,7 +80,11 @@ def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
         with told_if_full(path, beside, needed):
             # Made here, with the mode that the system gives any new file.
             os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            mode = stat.S_IMODE(beside.stat().st_mode)
             yield beside
+            # A library may have put a file of its own there, that only its writer may read.
+            if stat.S_IMODE(beside.stat().st_mode) != mode:
+                beside.chmod(mode)
             sync(beside)
         beside.replace(path)
         sync_folder(path.parent)

@@ -28,7 +28,7 @@ from safetensors.numpy import save_file
 from miracle_core.errors import InputError
 from miracle_core.export import onnx, scripts
 from miracle_core.export.onnx import PADDING, check_exportable
-from miracle_core.files import replacing_folder, write_json, write_text
+from miracle_core.files import replacing, replacing_folder, write_json, write_text
 from miracle_core.index.search import faiss_library
 from miracle_core.paths import as_path
 from miracle_core.recommender import Recommender
@@ -154,8 +154,10 @@ def _users(recommender: Recommender, folder: Path) -> None:
 
 def _huggingface(recommender: Recommender, items: np.ndarray, folder: Path) -> None:
     weights, settings = recommender.state()
-    save_file(weights, folder / "model.safetensors")
-    save_file({"items": np.ascontiguousarray(items)}, folder / "items.safetensors")
+    with replacing(folder / "model.safetensors") as beside:
+        save_file(weights, beside)
+    with replacing(folder / "items.safetensors") as beside:
+        save_file({"items": np.ascontiguousarray(items)}, beside)
     system = recommender.system
     config = {
         "model_type": system.name,

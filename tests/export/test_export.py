@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,20 @@ def test_the_layout_of_hugging_face(small_run: Path, tmp_path: Path) -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     order = [item for item in np.argsort(-(unit @ unit[3])) if item != 3][:10]
     assert [item for item, _ in near] == [recommender.item_id(int(item)) for item in order]
+
+
+def test_whom_the_mask_lets_read_can_read_all_files(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run = Recommender.load(trained(tmp_path, "mind"))
+        export(run, "faiss", tmp_path / "faiss")
+        export(run, "numpy", tmp_path / "numpy")
+        export(run, "huggingface", tmp_path / "huggingface")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"export.json", "model.safetensors", "state.safetensors"} <= {p.name for p in files}
+    assert not [path for path in files if stat.S_IMODE(path.stat().st_mode) != 0o640]
 
 
 def test_other_systems_and_what_they_lack(tmp_path: Path) -> None:
