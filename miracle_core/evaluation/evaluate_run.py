@@ -54,6 +54,10 @@ class RunEvaluation:
     notes: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name} {value:.4f}" for name, value in self.found.metrics.items())
+        return f"<RunEvaluation of {self.run.folder.path}: {told}; see .frame()>"
+
     def summary(self) -> dict[str, Any]:
         """The JSON contract of ``miracle evaluate``."""
         return {

@@ -55,6 +55,10 @@ class Recommendations:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    def __repr__(self) -> str:
+        k = self.lists.items.shape[1]
+        return f"<Recommendations: {len(self):,} lists of up to {k:,} items; see .frame()>"
+
     def table(self) -> pl.DataFrame:
         """A row an item, users in order and best items first.
 
@@ -140,6 +144,10 @@ class Vectors:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        rows, d = self.vectors.shape
+        return f"<Vectors: {rows:,} of {d:,} numbers; see .frame()>"
 
     def frame(self) -> pd.DataFrame:
         """A row a vector: the index is the id (and ``interest``), the columns are its numbers."""

@@ -186,6 +186,10 @@ class Recommendation:
     trace: Trace | None
     additive: bool
 
+    def __repr__(self) -> str:
+        items, given = len(self.items), len(self.history)
+        return f"<Recommendation: {items:,} items for a history of {given:,}; see .frame()>"
+
     def frame(self) -> pd.DataFrame:
         """The top-K as a pandas DataFrame, best first.
 

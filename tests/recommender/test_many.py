@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miracle_core import registry
+from miracle_core import evaluate, registry
 from miracle_core.config import SeenRule
 from miracle_core.errors import InputError
 from miracle_core.recommender import ItemId, NewTitle, Recommender
@@ -187,6 +187,23 @@ def test_a_notebook_reads_titles_as_text(small_run: Path) -> None:
     long = recommender.recommend(HISTORIES, 30)._repr_html_()
     assert "90 more rows" in long
     assert "I00" in recommender.recommend([0, 1], 30, "as-printed")._repr_html_()
+
+
+def test_printed_answers_are_one_line(small_run: Path) -> None:
+    recommender = Recommender.load(small_run)
+    for answer, says in (
+        (
+            recommender.recommend(HISTORIES * 50, 30),
+            f"{50 * len(HISTORIES):,} lists of up to 30 it",
+        ),
+        (recommender.recommend([0, 1], 4), "4 items for a history of 2"),
+        (recommender.item_vectors(), "30 of 8 numbers"),
+        (recommender.user_interests(), "of 8 numbers"),
+        (evaluate(small_run, split="valid"), "ndcg@10"),
+    ):
+        shown = repr(answer)
+        assert says in shown and ".frame()" in shown, shown
+        assert "\n" not in shown and len(shown) < 300
 
 
 def test_the_package_is_imported_without_torch() -> None:
