@@ -43,7 +43,7 @@ Boost = Annotated[
 ]
 MinStrength = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="Interests that are weaker don't count (0 to 1)."),
+    typer.Option(min=0.0, help="Interests that are weaker don't count (0 to 1)."),
 ]
 Quota = Annotated[
     int | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,8 +23,11 @@ from miracle_cli.rules import (
     RuleOptions,
     Where,
 )
-from miracle_core.errors import InputError, command
+from miracle_core.errors import InputError, MiracleError, command
 from miracle_core.runs.summary import is_dataset, is_pretrained
+
+if TYPE_CHECKING:
+    from miracle_core.ranking.rules import Rules
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -76,6 +79,9 @@ def tui(
     rules = asked.rules()
     if rules is not None and run is None:
         raise InputError("rules are of one run", where="miracle tui", remedy="name a RUN")
+    if run is not None and rules is not None:
+        with asked.named():
+            _check_rules(run, data, device, rules)
     options = tuple(asked.words())
     source = None if run is None else Source(run, data, rules=rules, options=options)
     if web:
@@ -125,6 +131,27 @@ def _check_data(run: Path | None, data: Path | None) -> None:
             where=f"--data {data}",
             remedy="make one with: miracle preprocess",
         )
+
+
+def _check_rules(run: Path, data: Path | None, device: str, rules: Rules) -> None:
+    """Refuse rules that leave nothing, or that the run can't keep, before a screen is drawn.
+
+    What else is wrong with the run is told on the screen, where it can be opened again.
+
+    Raises:
+        RuleError: such rules.
+    """
+    from miracle_core import Recommender
+    from miracle_core.devices import device_named
+    from miracle_core.ranking.rules import RuleError
+
+    message("reading the run, to check the rules")
+    try:
+        Recommender.load(run, data=data, device=device_named(device), rules=rules)
+    except RuleError:
+        raise
+    except MiracleError:
+        pass
 
 
 def _tell_addresses(addresses: Sequence[str]) -> None:

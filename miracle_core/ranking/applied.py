@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.dataset import Dataset
-from miracle_core.errors import InputError
 from miracle_core.ranking.diversity import diversified, marginal_relevance
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.order import top_k
@@ -76,8 +75,8 @@ class Applied:
             device: where it ranks.
 
         Raises:
-            RuleError: rules that leave no item, or a rule of something that the system has not.
-            InputError: an attribute or value that no item has.
+            RuleError: rules that leave no item, an attribute or value that no item has, or a rule
+                of something that the system has not.
         """
         _check_ability(rules, ability)
         notes: list[str] = []
@@ -244,11 +243,11 @@ def _none_known(allow: Sequence[str], dataset: Dataset) -> RuleError:
     )
 
 
-def _attribute(name: str, dataset: Dataset) -> pl.DataFrame:
-    """The rows of an attribute.
+def _attribute(name: str, rule: str, dataset: Dataset) -> pl.DataFrame:
+    """The rows of an attribute that a rule names.
 
     Raises:
-        InputError: no item has it; the nearest name is told.
+        RuleError: no item has it; the nearest name is told.
     """
     table = dataset.attributes
     rows = table.filter(pl.col("attribute") == name)
@@ -256,9 +255,9 @@ def _attribute(name: str, dataset: Dataset) -> pl.DataFrame:
         return rows
     known = table["attribute"].unique().sort().to_list()
     near = difflib.get_close_matches(name, known, n=1)
-    raise InputError(
-        f"no item has an attribute {name!r}",
-        where=str(dataset.folder),
+    raise RuleError(
+        f"no item of {dataset.name} has an attribute {name!r}",
+        rule,
         remedy=f"did you mean {near[0]}?"
         if near
         else f"there are: {', '.join(known)}"
@@ -269,15 +268,15 @@ def _attribute(name: str, dataset: Dataset) -> pl.DataFrame:
 
 def _having(attribute: str, values: Sequence[str], dataset: Dataset) -> np.ndarray:
     """The items that have one of the values, bool [items]."""
-    rows = _attribute(attribute, dataset)
+    rows = _attribute(attribute, "where", dataset)
     known = rows["value"].unique()
     for value in values:
         if value not in known:
             near = difflib.get_close_matches(value, known.to_list(), n=1)
             some = ", ".join(map(repr, known.sort().head(NAMED)))
-            raise InputError(
-                f"no item has {attribute} {value!r}",
-                where=str(dataset.folder),
+            raise RuleError(
+                f"no item of {dataset.name} has {attribute} {value!r}",
+                "where",
                 remedy=f"did you mean {near[0]!r}?" if near else f"values look like {some}",
             )
     having = np.zeros(dataset.n_items, dtype=bool)
@@ -290,7 +289,7 @@ def _labels(attribute: str, dataset: Dataset) -> np.ndarray:
 
     An item that says nothing of itself is like no other.
     """
-    rows = _attribute(attribute, dataset)
+    rows = _attribute(attribute, "diverse_by", dataset)
     joined = rows.group_by("item").agg(pl.col("value").sort().str.join("\x1f"))
     labels = np.arange(dataset.n_items, dtype=np.int64) + dataset.n_items
     labels[joined["item"].to_numpy()] = joined["value"].rank("dense").to_numpy().astype(np.int64)

@@ -69,7 +69,7 @@ class Rules(BaseModel):
         boost: number of a capsule to what is added to the scores that its interest gives, before an
             item takes the best of its scores; below 0 it counts less. At most :data:`LARGEST`
             either way.
-        min_strength: interests that are weaker don't count; from 0 to 1, which none reaches.
+        min_strength: interests that are weaker don't count; from 0 to below 1, as strengths are.
         quota: each interest of a user gets as many places of a list, as far as it won so many items
             and there are places; 0 for none.
         diversity: how much it counts that the items of a list differ; 0 for nothing.
@@ -85,7 +85,7 @@ class Rules(BaseModel):
     where: dict[str, tuple[str, ...]] = {}
     mute: tuple[int, ...] = ()
     boost: dict[int, Annotated[float, Field(allow_inf_nan=False)]] = {}
-    min_strength: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    min_strength: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     quota: int = Field(default=0, ge=0)
     diversity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     diverse_by: str = ""

@@ -300,11 +300,15 @@ def test_every_interest_is_served(recommender: Recommender) -> None:
 @pytest.mark.parametrize(
     ("asked", "what", "remedy"),
     [
-        ({"where": {"brnd": ("b0",)}}, "no item has an attribute 'brnd'", "did you mean brand"),
-        ({"where": {"brand": ("b9",)}}, "no item has brand 'b9'", "values look like 'b0'"),
+        (
+            {"where": {"brnd": ("b0",)}},
+            "has an attribute 'brnd'",
+            "did you mean brand",
+        ),
+        ({"where": {"brand": ("b9",)}}, "no item of .* has brand 'b9'", "values look like 'b0'"),
         (
             {"diversity": 1.0, "diverse_by": "colour"},
-            "no item has an attribute",
+            "no item of .* has an attribute",
             "there are: brand",
         ),
         (
@@ -337,7 +341,7 @@ def test_what_makes_no_sense_here_is_refused(
         ({"boost": {0: -1000.5}}, "between -1000 and 1000"),
         ({"diversity": 1e39, "diverse_by": "brand"}, "at most 1000"),
         ({"boost": {1: 0.2}, "mute": (1,)}, "capsule 1 is muted and boosted"),
-        ({"min_strength": 1.5}, "less than or equal to 1"),
+        ({"min_strength": 1.0}, "less than 1"),
         ({"diversity": 0.5}, r"rules: diversity: nothing says .* \(give diverse_by as well\)"),
         ({"diverse_by": "text"}, r"rules: diverse_by: nothing .* \(give diversity as well\)"),
         ({"diversity": 0.5, "diverse_by": "text", "quota": 1}, "not both"),

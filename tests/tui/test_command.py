@@ -75,6 +75,7 @@ def test_every_window_of_a_browser_has_the_same_rules(
     """The words of a window make the rules that the command was given, wherever it starts."""
     (tmp_path / "sold out.txt").write_text("I00\nI01\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("miracle_cli.tui._check_rules", lambda *_: None)  # nothing has a brand
     asked = ["--deny", "sold out.txt", "--where", "brand=it's", "--mute", "2", "--boost", "1=-0.5"]
     asked += ["--min-strength", "0.1", "--quota", "1"]
     assert main(["tui", str(small_run), "--web", *asked]) == 0
@@ -100,6 +101,62 @@ def test_every_window_of_a_browser_has_the_same_rules(
             quota=1,
         )
     ]
+
+
+@pytest.fixture
+def explorers(monkeypatch: pytest.MonkeyPatch) -> list[Source]:
+    """What explorers were opened for; none draws a screen."""
+    opened: list[Source] = []
+
+    def explorer(source: Source, **_: object) -> None:
+        opened.append(source)
+        raise InputError("enough")
+
+    monkeypatch.setattr("tui.terminal.require_terminal", lambda: None)
+    monkeypatch.setattr("tui.app.ExplorerApp", explorer)
+    return opened
+
+
+@pytest.mark.parametrize("web", [[], ["--web"]])
+@pytest.mark.parametrize(
+    ("rules", "what"),
+    [
+        (["--deny", "all.txt"], "the rules leave none of the 30 items"),
+        (["--allow", "none.txt"], "none of its 1 ids is in the catalogue"),
+        ([word for n in range(7) for word in ("--mute", str(n))], "every interest is muted"),
+        (["--mute", "99"], "there is no capsule 99"),
+        (["--min-strength", "1"], "less than 1"),
+        (["--where", "brand=x"], "no item of tiny has an attribute 'brand'"),
+    ],
+)
+def test_rules_that_leave_nothing_are_refused_before_a_screen_is_drawn(
+    explorers: list[Source],
+    commands: list[str],
+    small_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    rules: list[str],
+    what: str,
+    web: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("all.txt").write_text("\n".join(f"I{n:02}" for n in range(30)))
+    Path("none.txt").write_text("another shop's\n")
+    assert main(["tui", str(small_run), *rules, *web]) == 2
+    told = capsys.readouterr().err
+    assert what in told and rules[0] in told.partition("where: ")[2]
+    assert not explorers and not commands
+
+
+def test_a_run_that_has_no_weights_yet_is_opened_with_rules(
+    explorers: list[Source], pretrained_run: Path, capsys: Capture
+) -> None:
+    """The explorer says what it waits for, and tries again."""
+    (pretrained_run / "config.toml").write_text('data = "/data/a"\n[train]\n')
+    main(["tui", str(pretrained_run), "--mute", "1"])
+    assert "enough" in capsys.readouterr().err
+    assert len(explorers) == 1 and explorers[0].rules == Rules(mute=(1,))
 
 
 def test_rules_need_a_run(capsys: Capture) -> None:
