@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from miracle_cli.output import message, print_json, print_table
+from miracle_cli.training import assigned
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,13 +91,9 @@ def _settings(assignments: list[str]) -> dict[str, Any]:
     """Settings of the section ``model``, as ``--set`` gives them."""
     values: dict[str, Any] = {}
     for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise InputError(
-                "is not an assignment", where=f"--set {assignment}", remedy="write --set width=16"
-            )
-        try:
-            values[name.removeprefix("model.")] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[name.removeprefix("model.")] = text
+        ((dotted, value),) = assigned([assignment], {}).items()
+        name = dotted.removeprefix("model.")
+        if name in values:
+            raise InputError(f"{name} is given twice", where=f"--set {assignment}")
+        values[name] = value
     return values
