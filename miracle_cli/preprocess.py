@@ -317,6 +317,12 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
             f"{counts['duplicates']:,} of these are exact duplicates: equal user, item and "
             f"time{how}"
         )
+    taken_before = counts["steps"][-1].get("taken_before", 0)
+    if taken_before:
+        message(
+            f"{taken_before:,} items without sales were bought in the files: filters removed all "
+            "their purchases, and --keep-unsold keeps them as unsold"
+        )
     if as_json:
         print_json(summary(dataset))
         return

@@ -198,8 +198,17 @@ def _catalogue(log: Log, interactions: Interactions, settings: PrepareSettings) 
     described = (interactions.items["text"].str.strip_chars() != "").to_numpy()
     stay = np.flatnonzero(taken | described | (not interactions.text))
     if len(stay) > np.count_nonzero(taken):
-        last = {**log.counted(), "items": len(stay)}
-        log.steps.append({"step": "with the items that no interaction is left of", **last})
+        unsold = interactions.items["item_id"].gather(stay[~taken[stay]])
+        before = unsold.is_in(interactions.events["item_id"].unique().implode())
+        log.steps.append(
+            {
+                "step": "with the items that no interaction is left of",
+                **log.counted(),
+                "items": len(stay),
+                # Those of them that somebody took; a filter removed it.
+                "taken_before": int(before.sum()),
+            }
+        )
     return stay
 
 

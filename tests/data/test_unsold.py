@@ -42,6 +42,22 @@ def test_the_whole_catalogue_stays_in_its_order(dataset: Dataset) -> None:
     assert dataset.manifest.settings["keep_unsold"] is True
 
 
+def test_purchases_that_filters_removed_are_told(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.manifest.counts["steps"][-1]["taken_before"] == 1  # d, and not b, f and h
+    bought = "".join(f"{user},{item},{n}\n" for user, item, n in ROWS)
+    (tmp_path / "sales.csv").write_text("user,item,time\n" + bought)
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"{i},{i}\n" for i in "abcdefgh"))
+    words = f"preprocess {tmp_path / 'sales.csv'} --format table --items {tmp_path / 'items.csv'}"
+    words += " --user-column user --item-column item --time-column time --title-column title"
+    for core, says in (("3", True), ("0", False)):
+        out = str(tmp_path / core)
+        assert main([*words.split(), "--out", out, "--keep-unsold", "--k-core", core]) == 0
+        told = "1 items without sales were bought in the files" in capsys.readouterr().err
+        assert told is says
+
+
 def test_without_the_option_they_are_gone(tmp_path: Path) -> None:
     gone = prepare(interactions(ROWS), PrepareSettings(k_core=0), tmp_path / "out")
     assert gone.items["item_id"].to_list() == list("acdeg")
