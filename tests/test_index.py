@@ -26,6 +26,7 @@ from miracle_core.runs.opening import data_hash, load_run
 from miracle_core.runs.tensors import save_tensors
 from miracle_core.systems.miracle.miracle import Miracle
 from tests.support.runs import tiny_run
+from tests.support.systems import trained
 
 pytest.importorskip("faiss", reason="the extra faiss is not installed")
 
@@ -367,6 +368,19 @@ def test_index_and_recommend_from_the_shell(run: Path, capsys: Capture) -> None:
     said = capsys.readouterr()
     assert "recall@10 of the exact search" in said.out
     assert "compares everything" in said.err
+
+
+def test_the_items_of_an_index_may_be_weights(tmp_path: Path, capsys: Capture) -> None:
+    run = trained(tmp_path, "sasrec")
+    assert main(["index", str(run)]) == 0
+    words = ["recommend", str(run), "--user", "user-9", "--json"]
+    capsys.readouterr()
+    found = []
+    for how in ([], ["--index"]):
+        assert main([*words, *how]) == 0
+        items = json.loads(capsys.readouterr().out)["items"]
+        found.append([item["item_id"] for item in items])
+    assert found[0] == found[1] != []
 
 
 def test_what_an_index_cannot_do_is_said(run: Path, capsys: Capture) -> None:

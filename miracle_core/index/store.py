@@ -90,6 +90,7 @@ def build_index(
         return _build_index(run, kind, progress)
 
 
+@torch.inference_mode()  # the items of some systems are a weight
 def _build_index(run: TrainedRun, kind: str | None, progress: Progress) -> IndexRecord:
     started = time.perf_counter()
     faiss = faiss_library()

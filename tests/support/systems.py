@@ -14,6 +14,7 @@ SMALL = {
     "bert4rec": ["--epochs", "1", "--set", "model.width=16"],
     "s3rec": ["--epochs", "1", "--set", "model.width=16"],
     "mind": ["--epochs", "2", "--set", "model.width=16", "--set", "model.max_length=6"],
+    "sasrec": ["--epochs", "1", "--set", "model.width=16"],
     "unisrec": ["--epochs", "2", "--set", "model.width=16", "--set", "model.experts=2"],
 }
 
