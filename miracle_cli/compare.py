@@ -80,7 +80,13 @@ def compare(
 
 
 def _show(found: Comparison) -> None:
-    from miracle_core.report.tables import CLAIM, claim_rows, claim_words, mean_cells, title
+    from miracle_core.report.tables import (
+        claim_columns,
+        claim_rows,
+        claim_words,
+        mean_cells,
+        title,
+    )
 
     # A terminal may show neither bold nor underlining: signs are seen everywhere.
     signs = (" *", " +", "  ")
@@ -93,9 +99,11 @@ def _show(found: Comparison) -> None:
         title=f"{title(found)} (* best, + second)",
         right=found.metrics,
     )
+    heads = claim_columns(found)
+    hint = "" if found.proposed else " --proposed NAME fixes one; name it before you look."
     print_table(
-        list(CLAIM),
+        heads,
         claim_rows(found),
-        title=f"{found.primary}. {claim_words(found)}",
-        right=CLAIM[1:-1],
+        title=f"{found.primary}. {claim_words(found)}{hint}",
+        right=heads[1:-1],
     )

@@ -86,7 +86,9 @@ def beyond_accuracy(evaluation: RunEvaluation, k: int = BEYOND_K) -> Beyond:
         figures,
         {
             "history_length": sliced(found.ranks, lengths, metrics),
-            "target_popularity": sliced(found.ranks, counts[found.targets], metrics),
+            "target_popularity": sliced(
+                found.ranks, counts[found.targets], metrics, zero_apart=True
+            ),
         },
     )
 

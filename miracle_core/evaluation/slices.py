@@ -45,13 +45,24 @@ class Slice:
         return {"label": self.label, "users": self.users, "metrics": self.metrics}
 
 
-def groups(numbers: npt.NDArray[np.int64], at_most: int = GROUPS) -> list[Group]:
+def groups(
+    numbers: npt.NDArray[np.int64], at_most: int = GROUPS, *, zero_apart: bool = False
+) -> list[Group]:
     """Cut users at the quantiles of their numbers; users of equal numbers stay together.
 
     Args:
         numbers: int64 [users], at least one.
         at_most: how many groups; fewer where many users have the same number.
+        zero_apart: users whose number is 0 are one more group, before the others.
     """
+    zeros = np.flatnonzero(numbers == 0)
+    if zero_apart and 0 < len(zeros) < len(numbers):
+        others = np.flatnonzero(numbers != 0)
+        rest = [
+            Group(own.least, own.most, others[own.members])
+            for own in groups(numbers[others], at_most)
+        ]
+        return [Group(0, 0, zeros), *rest]
     steps = np.arange(1, at_most) / at_most
     # A group ends with the number at the quantile.
     ends = np.unique(np.quantile(numbers, steps, method="inverted_cdf"))
@@ -65,7 +76,11 @@ def groups(numbers: npt.NDArray[np.int64], at_most: int = GROUPS) -> list[Group]
 
 
 def sliced(
-    ranks: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64], metrics: list[str]
+    ranks: npt.NDArray[np.int64],
+    numbers: npt.NDArray[np.int64],
+    metrics: list[str],
+    *,
+    zero_apart: bool = False,
 ) -> list[Slice]:
     """Mean metrics of each group.
 
@@ -73,6 +88,7 @@ def sliced(
         ranks: int64 [users].
         numbers: int64 [users], what they are grouped by.
         metrics: which, e.g. ``ndcg@10``.
+        zero_apart: as in :func:`groups`.
     """
     return [
         Slice(
@@ -80,5 +96,5 @@ def sliced(
             len(group.members),
             {name: float(user_metric(ranks[group.members], name).mean()) for name in metrics},
         )
-        for group in groups(numbers)
+        for group in groups(numbers, zero_apart=zero_apart)
     ]

@@ -20,6 +20,8 @@ from miracle_core.report.tables import (
     markdown_table,
     markdown_text,
     p_value,
+    percent,
+    percents,
 )
 
 Found = Mapping[str, Any]
@@ -126,9 +128,9 @@ def claim_rows(claim: Found) -> list[list[str]]:
                 f"{row['proposed']} - {row['other']}",
                 row["data"],
                 f"{row['difference']:+.4f}",
-                interval(Interval(*row["interval"]), ".4f"),
-                "" if row["relative"] is None else f"{row['relative']:+.1%}",
-                "" if relative is None else interval(Interval(*relative), ".1%"),
+                interval(Interval(*row["interval"])),
+                "" if row["relative"] is None else percent(row["relative"]),
+                "" if relative is None else percents(Interval(*relative)),
                 p_value(row["adjusted_p"]),
                 row["verdict"]
                 if row["both"] or not claim["tests"]

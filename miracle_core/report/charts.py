@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from miracle_core.evaluation.slices import groups
 from miracle_core.report import svg
 from miracle_core.report.comparison import Comparison
-from miracle_core.report.markup import figure, text
+from miracle_core.report.markup import figure, folded, table, text
 from miracle_core.report.statistics import MARGIN, mean
 from miracle_core.report.systems import SystemRuns
 from miracle_core.report.words import metric_name, shown
@@ -48,17 +47,16 @@ def legend(names: Sequence[tuple[str, int]]) -> str:
 
 
 def bars(comparison: Comparison) -> str:
-    """The mean of each system with its interval, a panel a metric; nothing for one system."""
+    """The mean of each system with its interval, a panel a metric; nothing for one system.
+
+    Every metric of the table above is drawn, also those that the first system loses.
+    """
     if len(comparison.systems) < 2:
         return ""
     series = series_of(comparison)
-    k = comparison.primary.partition("@")[2]
-    wanted = dict.fromkeys([comparison.primary, f"recall@{k}", "recall@50", "ndcg@50"])
     panels = []
-    for metric in wanted:
-        ranked = sorted(
-            comparison.systems, key=lambda own: -comparison.means[own.name][metric].value
-        )
+    for metric in comparison.metrics:
+        ranked = comparison.ranked(metric)
         rows = [
             svg.Row(
                 shown(own),
@@ -71,60 +69,58 @@ def bars(comparison: Comparison) -> str:
         name = metric_name(metric)
         chart = svg.bars(rows, f"{name} of each system with 95 % intervals", 440)
         panels.append(f"<figure><figcaption><b>{name}</b></figcaption>{chart}</figure>")
-    return f'<h3>Means with 95 % intervals</h3><div class="panels">{"".join(panels)}</div>'
+    return (
+        "<h3>Means with 95 % intervals</h3><p>All scales begin at 0 and each metric has its own, "
+        "since metrics differ in size: bars of two panels can't be compared by their length.</p>"
+        f'<div class="panels">{"".join(panels)}</div>'
+    )
 
 
 def forest(comparison: Comparison) -> str:
     """The differences between systems with their intervals, beside the margin of equality."""
     series = series_of(comparison)
     metric = metric_name(comparison.primary)
-    found = [(own, own.differences[comparison.primary]) for own in comparison.against]
-    relative = [
-        (own, each.relative, each.relative_interval)
-        for own, each in found
-        if each.relative is not None and each.relative_interval is not None
+    places = {own.name: place for place, own in enumerate(comparison.ranked())}
+    found = [
+        (own, own.differences[comparison.primary])
+        for own in sorted(comparison.against, key=lambda each: places[each.other])
     ]
+    relative = [each.relative_interval if each.relative is not None else None for _, each in found]
+    # Beside a system that is a fraction of the others, per cent would leave no room for them.
+    narrow = all(ends is not None and ends.high < _TWICE for ends in relative)
     titles = {own.name: shown(own) for own in comparison.systems}
-    if len(relative) == len(found):
-        rows = [
-            svg.Row(
-                f"than {titles[own.other]}",
-                series[own.other],
-                svg.Point(value * 100, ends.low * 100, ends.high * 100),
-            )
-            for own, value, ends in relative
-        ]
-        unit, band, of = " %", MARGIN * 100, "in per cent of the other system's mean"
-    else:
-        rows = [
-            svg.Row(
-                f"than {titles[own.other]}",
-                series[own.other],
-                svg.Point(each.difference, each.interval.low, each.interval.high),
-            )
-            for own, each in found
-        ]
-        unit, band, of = "", 0.0, "as a difference of means"
+    rows, bands = [], []
+    for own, each in found:
+        point = svg.Point(each.difference, each.interval.low, each.interval.high)
+        if narrow and each.relative is not None and each.relative_interval is not None:
+            ends = each.relative_interval
+            point = svg.Point(each.relative * 100, ends.low * 100, ends.high * 100)
+        rows.append(svg.Row(f"than {titles[own.other]}", series[own.other], point))
+        bands.append(MARGIN * 100 if narrow else MARGIN * each.b)
+    unit, of = (" %", "in per cent of the other system's mean") if narrow else ("", "in its unit")
     reference = titles[comparison.reference.name]
-    chart = svg.forest(rows, f"{metric} of {reference} against each other system", band, unit)
+    chart = svg.forest(rows, f"{metric} of {reference} against each other system", bands, unit)
     caption = (
         f"How much better {text(reference)} is in {metric}, {of}, with 95 % intervals. An interval "
-        "that reaches over 0 leaves open who is better."
-        + (f" Shaded: within {MARGIN * 100:g} %, which we call equal." if band else "")
+        "that reaches over 0 leaves open who is better. "
+        f"Shaded: within {MARGIN * 100:g} % of the other system's mean."
     )
     return figure(chart, caption)
 
+
+_TWICE = 1.0  # a relative difference: twice the other system's mean
 
 _SLICES = {
     "history_length": (
         "By length of the history",
         "items in the user's history",
-        "Users are cut into quarters by how many items their history has",
+        "Groups of users by how many items their history has, ",
     ),
     "target_popularity": (
         "By popularity of the held-out item",
-        "times the held-out item was taken in the training part",
-        "Users are cut into quarters by how popular their held-out item is",
+        "how often the held-out item occurs in the training data",
+        "Groups of users by how often their held-out item occurs in the training data: those of "
+        "items that occur nowhere in it stand alone, the others are ",
     ),
 }
 
@@ -135,26 +131,25 @@ def slice_points(
     members: npt.NDArray[np.int64],
     clusters: npt.NDArray[np.int64] | None,
 ) -> svg.Point:
-    """The mean of some users with its interval; without one where they are a single cluster."""
+    """The mean of some users with its interval; without one where there is no spread."""
     values = own.values(metric)[:, members]
     within = None
     if clusters is not None:
         within = np.unique(clusters[members], return_inverse=True)[1]
-    if len(members) < 2 or (within is not None and not within.any()):
+    alone = len(members) < 2 or (within is not None and not within.any())
+    if alone or not values.any():
         return svg.Point(float(values.mean()))
     found = mean(values, within, fixed=not own.about.seeded)
     return svg.Point(found.value, max(found.interval.low, 0.0), found.interval.high)
 
 
 def sliced(comparison: Comparison, name: str) -> str:
-    """The claim's metric over groups of users: by length of history or popularity of the target."""
+    """The primary metric over groups of users, as a chart and, folded, as numbers."""
     heading, axis, says = _SLICES[name]
-    users = comparison.users
-    numbers = users.lengths if name == "history_length" else users.target_counts
-    cut = groups(numbers)
+    cut = comparison.groups[name]
     if len(cut) < 2:
         return ""
-    metric = f"recall@{comparison.primary.partition('@')[2]}"
+    metric = comparison.primary
     series = [
         (
             shown(own),
@@ -163,19 +158,43 @@ def sliced(comparison: Comparison, name: str) -> str:
         )
         for place, own in enumerate(comparison.systems)
     ]
-    labels = [f"{group.label} ({len(group.members):,} users)" for group in cut]
+    labels = [f"{group.label}\n{len(group.members):,} users" for group in cut]
     title = f"{metric_name(metric)} {heading[0].lower()}{heading[1:]}"
     chart = svg.slices(labels, series, title, axis)
     keys = [(own, number) for own, number, _ in series] if len(series) > 1 else []
+    caption = (
+        f"{says}as near to quarters as whole numbers allow. Whiskers are 95 % intervals, not "
+        "corrected for their number. Two systems' whiskers in a group can't be compared by "
+        "overlap, as both served the same users: what they differ by is surer than either mean. "
+        "No claim is made about slices."
+    )
+    if any(point.value == 0 for _, _, points in series for point in points):
+        caption += (
+            " Where a mean is 0 nobody was served, so there is no spread and no whisker; that is "
+            "no sure 0."
+        )
+    order = [own.name for own in comparison.ranked()]
+    rows = [
+        [text(system), *(_slice_cell(point) for point in points)]
+        for system, _, points in sorted(
+            series, key=lambda each: order.index(comparison.systems[each[1]].name)
+        )
+    ]
     return (
         f"<h3>{title}</h3>"
         + (legend(keys) if keys else "")
-        + figure(
-            chart,
-            f"{says}; users of equal numbers stay together. Whiskers are 95 % intervals. No claim "
-            "is made about slices.",
+        + figure(chart, caption)
+        + folded(
+            f"{title} in numbers",
+            table([f"system, by {axis}", *(text(label) for label in labels)], rows),
         )
     )
+
+
+def _slice_cell(point: svg.Point) -> str:
+    if point.low is None or point.high is None:
+        return f"{point.value:.4f}"
+    return f"{point.value:.4f}<small>{point.low:.4f} to {point.high:.4f}</small>"
 
 
 def searches(studies: Sequence[Study]) -> str:

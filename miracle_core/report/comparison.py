@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from miracle_core.errors import InputError
 from miracle_core.evaluation.metrics import DEFAULT_KS
-from miracle_core.evaluation.slices import groups
+from miracle_core.evaluation.slices import Group, groups
 from miracle_core.evaluation.user_results import UserResults
 from miracle_core.report.statistics import (
     LEVEL,
@@ -47,7 +48,7 @@ class Against:
         adjusted_p: of the primary metric, by Holm over all systems; None where no claim is made.
         verdict: ``better``, ``worse``, ``equal`` (within 2 %), ``not told apart``, or ``no claim``.
         wins: by the primary metric averaged over seeds, the shares of users whom each serves
-            ``better``; and by slices.
+            ``better``, and of those whose item ``neither`` has among the first K; and by slices.
     """
 
     other: str
@@ -65,7 +66,8 @@ class Comparison:
         systems: at least two.
         primary: the metric of the claim.
         proposed: the system of the claim, named before anything is computed; None makes no claim,
-            and the first system is what the others are held against.
+            and the system with the highest mean of the primary metric is what the others are held
+            against.
         clusters: int64 [users], see :func:`miracle_core.report.clusters.read_clusters`; None where
             users are independent.
         alone: whether there may be one system only, which is then held against none.
@@ -110,8 +112,24 @@ class Comparison:
         self.systems = list(systems)
         self.primary, self.proposed, self.clusters = primary, proposed, clusters
         self.metrics = [primary, *(name for name in names if name != primary)]
-        self.reference = systems[0] if proposed is None else by_name[proposed]
         self.users: UserResults = systems[0].runs[0]
+        self._found: dict[tuple[str, str, str], Difference] = {}
+        self.reference = self.ranked()[0] if proposed is None else by_name[proposed]
+
+    @property
+    def column(self) -> str:
+        """Which of the two tables this is: ``as printed`` or ``seen-aware``."""
+        return column(self.users.about)
+
+    def ranked(self, metric: str | None = None) -> list[SystemRuns]:
+        """The systems by their mean, the highest first; equal ones in the order they were given.
+
+        Args:
+            metric: which; None takes the primary one.
+        """
+        by = metric or self.primary
+        means = {system.name: float(system.values(by).mean()) for system in self.systems}
+        return sorted(self.systems, key=lambda system: -means[system.name])
 
     @cached_property
     def means(self) -> dict[str, dict[str, Mean]]:
@@ -129,7 +147,9 @@ class Comparison:
         """The reference against every other system."""
         others = [system for system in self.systems if system is not self.reference]
         differences = {
-            other.name: {metric: self._difference(other, metric) for metric in self.metrics}
+            other.name: {
+                metric: self.difference(self.reference, other, metric) for metric in self.metrics
+            }
             for other in others
         }
         adjusted: dict[str, float] = {}
@@ -158,14 +178,28 @@ class Comparison:
             for other in others
         ]
 
-    def _difference(self, other: SystemRuns, metric: str) -> Difference:
-        return Pair(
-            self.reference.values(metric),
-            other.values(metric),
-            self.clusters,
-            fixed_a=not self.reference.about.seeded,
-            fixed_b=not other.about.seeded,
-        ).difference
+    def difference(self, one: SystemRuns, two: SystemRuns, metric: str) -> Difference:
+        """Any system against any other: ``one`` - ``two``. Only the claim's have a meaning as p."""
+        key = (one.name, two.name, metric)
+        if key not in self._found:
+            self._found[key] = Pair(
+                one.values(metric),
+                two.values(metric),
+                self.clusters,
+                fixed_a=not one.about.seeded,
+                fixed_b=not two.about.seeded,
+            ).difference
+        return self._found[key]
+
+    def pairs(self) -> list[tuple[SystemRuns, SystemRuns, Difference]]:
+        """Every two systems by the primary metric, the one with the higher mean first.
+
+        The intervals describe: they are not corrected for the number of pairs.
+        """
+        return [
+            (one, two, self.difference(one, two, self.primary))
+            for one, two in combinations(self.ranked(), 2)
+        ]
 
     def _wins(self, other: SystemRuns) -> dict[str, Any]:
         """The shares of users that either serves better, of all and of each slice."""
@@ -177,16 +211,21 @@ class Comparison:
                 name: [
                     {"label": group.label, "users": len(group.members)}
                     | _shares(own[group.members], theirs[group.members])
-                    for group in groups(numbers)
+                    for group in cut
                 ]
-                for name, numbers in self._numbers().items()
+                for name, cut in self.groups.items()
             },
         }
 
-    def _numbers(self) -> dict[str, npt.NDArray[np.int64]]:
+    @cached_property
+    def groups(self) -> dict[str, list[Group]]:
+        """Users by the length of their history, and by the popularity of their held-out item.
+
+        Items that nobody took in training are a group of their own: no count ranks them.
+        """
         return {
-            "history_length": self.users.lengths,
-            "target_popularity": self.users.target_counts,
+            "history_length": groups(self.users.lengths),
+            "target_popularity": groups(self.users.target_counts, zero_apart=True),
         }
 
     @cached_property
@@ -202,9 +241,9 @@ class Comparison:
                         system: float(own[group.members].mean()) for system, own in values.items()
                     },
                 }
-                for group in groups(numbers)
+                for group in cut
             ]
-            for name, numbers in self._numbers().items()
+            for name, cut in self.groups.items()
         }
 
     def frame(self) -> pd.DataFrame:
@@ -243,7 +282,7 @@ class Comparison:
             "dataset": about.dataset,
             "fingerprint": about.fingerprint,
             "split": about.split,
-            "column": column(about),
+            "column": self.column,
             "candidates": about.candidates,
             "users": about.users,
             "clusters": None if self.clusters is None else int(self.clusters.max()) + 1,
@@ -266,6 +305,22 @@ class Comparison:
                     "wins": found.wins,
                 }
                 for found in self.against
+            ],
+            "pairs": [
+                {
+                    "a": one.name,
+                    "b": two.name,
+                    "difference": found.difference,
+                    "error": found.error,
+                    "df": found.df,
+                    "interval": asdict(found.interval),
+                    "relative": found.relative,
+                    "relative_interval": None
+                    if found.relative_interval is None
+                    else asdict(found.relative_interval),
+                    "both": found.both,
+                }
+                for one, two, found in self.pairs()
             ],
             "slices": self.slices,
         }
@@ -315,7 +370,11 @@ def verdict(found: Difference, adjusted_p: float | None) -> str:
 def _shares(own: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, float]:
     # Means of the same numbers in another order may differ in their last digit.
     apart = own - theirs
-    return {"better": float((apart > SAME).mean()), "worse": float((apart < -SAME).mean())}
+    return {
+        "better": float((apart > SAME).mean()),
+        "worse": float((apart < -SAME).mean()),
+        "neither": float(((own == 0) & (theirs == 0)).mean()),
+    }
 
 
 def _cut_off(metric: str) -> int:

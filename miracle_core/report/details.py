@@ -12,7 +12,7 @@ from miracle_core.recommender import Recommender
 from miracle_core.report import svg
 from miracle_core.report.charts import legend
 from miracle_core.report.markup import figure, table, text
-from miracle_core.report.words import metric_name
+from miracle_core.report.words import metric_name, percent
 from miracle_core.runs.folder import RunFolder
 
 USERS = 4  # examples
@@ -91,8 +91,8 @@ def _capsules(recommender: Recommender) -> str:
             [
                 str(each.capsule),
                 f"<b><bdi>{text(each.label)}</bdi></b><small>{items}</small>",
-                f"{use.users[each.capsule]:.1%}",
-                f"{each.share:.1%}",
+                percent(float(use.users[each.capsule])),
+                percent(each.share),
             ]
         )
     return (

@@ -52,3 +52,8 @@ def figure(chart: str, caption: str) -> str:
 def bullets(items: Sequence[str]) -> str:
     """A list of items that are HTML already."""
     return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+def folded(summary: str, body: str) -> str:
+    """What a reader opens by a click; the body is HTML already, the summary text."""
+    return f"<details><summary>{text(summary)}</summary>{body}</details>"

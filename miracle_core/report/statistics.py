@@ -98,6 +98,11 @@ class Difference:
     both: bool
     users_share: float
 
+    @property
+    def side(self) -> int:
+        """Where the interval lies: 1 above 0, -1 below it, 0 where it holds 0."""
+        return int(self.interval.low > 0) - int(self.interval.high < 0)
+
 
 @dataclass(frozen=True)
 class _Seeds:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from miracle_core.report.markup import text
 
 WIDTH = 720
-SERIES = 8  # colours and shapes; more series begin again
+SERIES = 16  # colours and shapes; more series begin again
 _ROW = 30
 _NAME = 24  # characters of a name in a chart
 
@@ -81,6 +81,10 @@ def _number(value: float, step: float) -> str:
     return f"{value + 0.0:.{min(decimals, 6)}f}"  # + 0.0: no minus before nothing
 
 
+def _signed(value: float, step: float) -> str:
+    return _number(value, step).replace("-", "\N{MINUS SIGN}")
+
+
 class _Scale:
     """From values to pixels."""
 
@@ -108,17 +112,37 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def mark(series: int, x: float, y: float, size: float = 4.5) -> str:
-    """The mark of a series: each has a shape of its own."""
-    kind = f'class="m s{series % SERIES}"'
-    a, b = round(size, 2), round(size * 1.25, 2)
+    """The mark of a series: each of sixteen has a shape and a colour of its own.
+
+    Eight shapes come filled first and then hollow.
+    """
+    number = series % SERIES
+    hollow = " hollow" if number >= SERIES // 2 else ""
+    kind = f'class="m s{number}{hollow}"'
+    a, b, c = (round(size * factor, 2) for factor in (1, 1.25, 0.45))
+    star = [
+        (
+            round(x + radius * math.sin(math.pi * point / 5), 2),
+            round(y - radius * math.cos(math.pi * point / 5), 2),
+        )
+        for point in range(10)
+        for radius in (size * (0.6 if point % 2 else 1.45),)
+    ]
+    arms = (
+        f"H{x + c}V{y - c}H{x + b}V{y + c}H{x + c}V{y + b}H{x - c}V{y + c}H{x - b}V{y - c}H{x - c}"
+    )
+    plus = f"M{x - c} {y - b}{arms}Z"
     shapes = (
         f'<circle cx="{x}" cy="{y}" r="{a}" {kind}/>',
         f'<rect x="{x - a}" y="{y - a}" width="{2 * a}" height="{2 * a}" {kind}/>',
         f'<path d="M{x} {y - b}L{x + b} {y + a}H{x - b}Z" {kind}/>',
         f'<path d="M{x} {y - b}L{x + b} {y}L{x} {y + b}L{x - b} {y}Z" {kind}/>',
         f'<path d="M{x} {y + b}L{x + b} {y - a}H{x - b}Z" {kind}/>',
+        f'<path d="{plus}" {kind}/>',
+        f'<path d="M{" L".join(f"{one} {two}" for one, two in star)}Z" {kind}/>',
+        f'<path d="M{x - a} {y - b}H{x + a}L{x - a} {y + b}H{x + a}Z" {kind}/>',
     )
-    return shapes[series % len(shapes)]
+    return shapes[number % len(shapes)]
 
 
 def _whisker(point: Point, scale: _Scale, at: float, kind: str, *, upright: bool = False) -> str:
@@ -153,11 +177,15 @@ def bars(rows: Sequence[Row], says: str, width: float = WIDTH) -> str:
         says: what the chart shows, for those who can't see it.
         width: in units of the page's pixels.
     """
-    left, right, top = 140.0, width - 62.0, 8.0
-    scale = _Scale(0, max(row.point.ends[1] for row in rows) or 1, left, right)
+    left, right, top = 150.0, width - 62.0, 8.0
+    most = max(row.point.ends[1] for row in rows) or 1
+    values = ticks(0, most, 4)
+    if values[1:] and values[-1] < most:
+        # The axis goes on to the next round number: no bar ends beyond it.
+        values.append(values[-1] + values[1])
+    scale = _Scale(0, max(most, values[-1]), left, right)
     bottom = top + _ROW * len(rows)
     parts = []
-    values = ticks(0, scale.high, 4)
     for tick in values:
         x = scale(tick)
         parts.append(_line(x, top, x, bottom, "grid"))
@@ -167,7 +195,7 @@ def bars(rows: Sequence[Row], says: str, width: float = WIDTH) -> str:
     for place, row in enumerate(rows):
         y = top + _ROW * place + _ROW / 2
         wide = max(scale(row.point.value) - left, 0.5)
-        parts.append(_label(left - 8, y + 4.5, row.name, "end", limit=18))
+        parts.append(_label(left - 8, y + 4.5, row.name, "end", limit=20))
         parts.append(
             f'<rect x="{left}" y="{y - 9}" width="{wide:.2f}" height="18" rx="2" '
             f'class="bar s{row.series % SERIES}"/>'
@@ -179,27 +207,29 @@ def bars(rows: Sequence[Row], says: str, width: float = WIDTH) -> str:
     return _whole(parts, bottom + 24, says, width)
 
 
-def forest(rows: Sequence[Row], says: str, band: float, unit: str) -> str:
+def forest(rows: Sequence[Row], says: str, bands: Sequence[float], unit: str) -> str:
     """Differences with their intervals around 0, a row each.
 
     Args:
         rows: from above to below; values in the unit.
         says: what the chart shows.
-        band: differences up to it on both sides are shaded; 0 for none.
+        bands: of each row, the difference up to which both sides are shaded; 0 for none.
         unit: stands after the numbers of the axis.
     """
     left, right, top = 200.0, WIDTH - 20.0, 22.0
     ends = [end for row in rows for end in row.point.ends]
-    low, high = min(*ends, -band, 0.0), max(*ends, band, 0.0)
+    low, high = min(*ends, -max(bands), 0.0), max(*ends, *bands, 0.0)
     room = (high - low) * 0.04 or 1
     scale = _Scale(low - room, high + room, left, right)
     bottom = top + _ROW * len(rows)
     parts = []
-    if band:
-        x, wide = scale(-band), scale(band) - scale(-band)
-        parts.append(
-            f'<rect x="{x}" y="{top}" width="{wide:.2f}" height="{bottom - top}" class="band"/>'
-        )
+    for place, band in enumerate(bands):
+        if band:
+            x, wide = scale(-band), scale(band) - scale(-band)
+            parts.append(
+                f'<rect x="{x}" y="{top + _ROW * place}" width="{wide:.2f}" height="{_ROW}" '
+                'class="band"/>'
+            )
     values = ticks(scale.low, scale.high, 6)
     step = values[1] - values[0] if values[1:] else 1.0
     for tick in values:
@@ -207,7 +237,7 @@ def forest(rows: Sequence[Row], says: str, band: float, unit: str) -> str:
         parts.append(_line(x, top, x, bottom, "grid"))
         sign = "+" if tick > step / 2 else ""
         parts.append(
-            _label(x, bottom + 16, f"{sign}{_number(tick, step)}{unit}", "middle", "small")
+            _label(x, bottom + 16, f"{sign}{_signed(tick, step)}{unit}", "middle", "small")
         )
     zero = scale(0)
     parts.append(_line(zero, top - 4, zero, bottom, "axis"))
@@ -230,7 +260,7 @@ def slices(
     """Points of several series side by side in groups, with their intervals.
 
     Args:
-        groups: what stands below each.
+        groups: what stands below each, of one line or several.
         series: name, number, and a point for each group.
         says: what the chart shows.
         axis: what the groups are of.
@@ -251,15 +281,18 @@ def slices(
         middle = left + each * (place + 0.5)
         if place:
             parts.append(_line(left + each * place, top, left + each * place, bottom, "grid"))
-        parts.append(_label(round(middle, 2), bottom + 18, group, "middle", limit=30))
+        for number, words in enumerate(group.split("\n")):
+            y, kind = bottom + 18 + 15 * number, "small" if number else ""
+            parts.append(_label(round(middle, 2), y, words, "middle", kind, limit=30))
         for number, (_, own, points) in enumerate(series):
             x = round(middle + (number - (len(series) - 1) / 2) * gap, 2)
             point = points[place]
             parts.append(_whisker(point, scale, x, f"wide s{own % SERIES}", upright=True))
             parts.append(mark(own, x, scale(point.value)))
     parts.append(_line(left, bottom, right, bottom, "axis"))
-    parts.append(_label((left + right) / 2, bottom + 40, axis, "middle", "small", limit=90))
-    return _whole(parts, bottom + 48, says)
+    below = bottom + 40 + 15 * max(group.count("\n") for group in groups)
+    parts.append(_label((left + right) / 2, below, axis, "middle", "small", limit=90))
+    return _whole(parts, below + 8, says)
 
 
 def lines(series: Sequence[Line], says: str, x_axis: str, *, from_zero: bool = False) -> str:

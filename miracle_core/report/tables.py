@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 
 from miracle_core.report.comparison import Comparison
-from miracle_core.report.statistics import Interval
+from miracle_core.report.statistics import MARGIN, Difference, Interval
 
 Cell = tuple[str, int]  # a text, and its place: 0 the best, 1 the second, others 2
 
@@ -57,45 +57,56 @@ def _places(comparison: Comparison, metric: str) -> dict[str, int]:
     return {name: min(ranked.index(value), 2) for name, value in values.items()}
 
 
+def claim_columns(comparison: Comparison) -> list[str]:
+    """The headings of :func:`claim_rows`; p-values stand there only if a claim was named."""
+    tests = ["p (Holm)", f"p (within {MARGIN * 100:g} %)"] if comparison.proposed else []
+    last = "verdict" if comparison.proposed else "the interval"
+    return ["difference", "value", "95 % interval", "relative", "95 % interval of it", *tests, last]
+
+
 def claim_rows(comparison: Comparison) -> list[list[str]]:
     """The reference against each other system on the primary metric, as text."""
     rows = []
     for found in comparison.against:
         own = found.differences[comparison.primary]
+        tests = [p_value(found.adjusted_p), p_value(own.equal_p)] if comparison.proposed else []
         rows.append(
             [
                 f"{comparison.reference.name} - {found.other}",
                 f"{own.difference:+.4f}",
-                interval(own.interval, ".4f"),
-                "" if own.relative is None else f"{own.relative:+.1%}",
-                "" if own.relative_interval is None else interval(own.relative_interval, ".1%"),
-                p_value(found.adjusted_p),
-                p_value(own.equal_p if comparison.proposed else None),
-                _verdict(found.verdict, own.both),
+                interval(own.interval),
+                "" if own.relative is None else percent(own.relative),
+                "" if own.relative_interval is None else percents(own.relative_interval),
+                *tests,
+                _verdict(found.verdict, own.both) if comparison.proposed else side(own),
             ]
         )
     return rows
-
-
-CLAIM = (
-    "difference",
-    "value",
-    "95 % interval",
-    "relative",
-    "95 % interval of it",
-    "p (Holm)",
-    "p (within 2 %)",
-    "verdict",
-)
 
 
 def _verdict(verdict: str, both: bool) -> str:
     return verdict if both else "no claim: one seed, the interval is of users only"
 
 
-def interval(found: Interval, form: str) -> str:
+def side(found: Difference) -> str:
+    """Where an interval lies, without a claim."""
+    said = {1: "above 0", 0: "holds 0: cannot be told apart", -1: "below 0"}[found.side]
+    return said if found.both else f"{said}; one seed, of users only"
+
+
+def percent(value: float) -> str:
+    """A share with its sign: ``+12.3 %``."""
+    return f"{value * 100:+.1f} %"
+
+
+def percents(found: Interval) -> str:
+    """Both ends of an interval of shares with their signs."""
+    return f"[{found.low * 100:+.1f}, {found.high * 100:+.1f}] %"
+
+
+def interval(found: Interval) -> str:
     """Both ends of an interval with their signs."""
-    return f"[{found.low:+{form}}, {found.high:+{form}}]"
+    return f"[{found.low:+.4f}, {found.high:+.4f}]"
 
 
 def p_value(p: float | None) -> str:
@@ -118,7 +129,10 @@ def title(comparison: Comparison) -> str:
 def claim_words(comparison: Comparison) -> str:
     """What is claimed, in one sentence."""
     if comparison.proposed is None:
-        return "No claim was named (--proposed NAME), so all figures are descriptive."
+        return (
+            "No hypothesis was fixed beforehand, so there is no test: the figures describe, and "
+            "intervals are not corrected for their number."
+        )
     if all(found.adjusted_p is None for found in comparison.against):
         return (
             f"The claim is {comparison.primary} of {comparison.proposed}. Each test of it needs "
@@ -152,7 +166,7 @@ def markdown(comparison: Comparison) -> str:
         f"### {markdown_text(title(comparison))}",
         markdown_table(["system", "runs", *comparison.metrics], means),
         f"{markdown_text(claim_words(comparison))} Primary metric: {comparison.primary}.",
-        markdown_table(list(CLAIM), claims),
+        markdown_table(claim_columns(comparison), claims),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -182,7 +196,7 @@ def latex(comparison: Comparison) -> str:
             f"% {' '.join(title(comparison).split())}",
             latex_table(["system", "runs", *metrics], means),
             f"% {' '.join(claim_words(comparison).split())}",
-            latex_table([latex_text(name) for name in CLAIM], claims),
+            latex_table([latex_text(name) for name in claim_columns(comparison)], claims),
         ]
     )
 

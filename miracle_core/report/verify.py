@@ -114,6 +114,14 @@ def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = Non
             if said["p"] is not None:
                 wrong += _differing(f"{where} p", found["p"], said["p"])
                 p_values[other] = found["p"]
+    for said in document.get("pairs", ()):  # not kept by an older version
+        where = f"{said['a']} - {said['b']} {document['primary']}"
+        a, b = ([_metric(run, document["primary"]) for run in ranks[said[x]]] for x in "ab")
+        found = _contrast(a, b, clusters, (fixed[said["a"]], fixed[said["b"]]))
+        for name in ("difference", "error", "df"):
+            wrong += _differing(f"{where} {name}", found[name], said[name])
+        wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
+        wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
     wrong += _slices(document, ranks)
     adjusted = _holm(p_values)
     for against in document["against"]:
@@ -247,6 +255,9 @@ def _slices(
             near = TOLERANCE
             better = _mean(float(a[user] - b[user] > near) for user in own)
             worse = _mean(float(b[user] - a[user] > near) for user in own)
+            neither = _mean(float(a[user] == b[user] == 0) for user in own)
+            if "neither" in said:  # not kept by an older version
+                wrong += _differing(f"{where} neither", neither, said["neither"])
             wrong += _differing(f"{where} better", better, said["better"])
             wrong += _differing(f"{where} worse", worse, said["worse"])
     return wrong

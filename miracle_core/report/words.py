@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from miracle_core.errors import InputError
@@ -81,6 +82,28 @@ def _signed(value: float, decimals: int) -> str:
     return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def absolute(found: Difference) -> tuple[str, str]:
+    """A difference and its interval in the metric's own unit, with signs."""
+    ends = found.interval
+    return _signed(found.difference, 4), f"{_signed(ends.low, 4)} to {_signed(ends.high, 4)}"
+
+
+def percent(share: float) -> str:
+    """A share as per cent: ``2.9 %``."""
+    return f"{share * 100:.1f} %"
+
+
+def whole_percent(share: float) -> str:
+    """A change in whole per cent with its sign; no sign before 0."""
+    number = round(share * 100)
+    return f"{_signed(number, 0) if number else 0} %"
+
+
+def named(names: Sequence[str]) -> str:
+    """Names one after the other: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
 def sentence(comparison: Comparison, found: Against) -> str:
     """The reference against another system on the primary metric."""
     one = shown(comparison.reference)
@@ -100,23 +123,28 @@ def sentence(comparison: Comparison, found: Against) -> str:
             f"{one} and {two} cannot be told apart: the difference is {size.signed} "
             f"({size.signed_span}), {p_words(found.adjusted_p)}."
         )
-    if own.interval.low > 0 or own.interval.high < 0:
-        side = "above" if own.difference > 0 else "below"
-        said = f"{one} is {size.size} {side} {two} ({size.span})"
-    else:
-        said = (
-            f"{one} and {two}: the interval of their difference holds 0, {size.signed} "
-            f"({size.signed_span})"
-        )
+    said = _described(one, two, own)
     if own.both:
         return f"{said}."
-    return f"{said}. With one run of a system this interval is of users only: no claim is made."
+    claim = ": no claim is made" if comparison.proposed else ""
+    return f"{said}. With one run of a system this interval is of users only{claim}."
+
+
+def _described(one: str, two: str, found: Difference) -> str:
+    """A difference that no claim is made of, without a full stop."""
+    size = amount(found)
+    if not found.side:
+        return (
+            f"{one} and {two} cannot be told apart: the difference is {size.signed} "
+            f"({size.signed_span}), and its interval holds 0"
+        )
+    return f"{one} is {size.size} {'above' if found.side > 0 else 'below'} {two} ({size.span})"
 
 
 def in_short(comparison: Comparison) -> list[str]:
     """The first sentences of a report: who is first, and how sure that is."""
     primary, metric = comparison.primary, metric_name(comparison.primary)
-    ranked = sorted(comparison.systems, key=lambda own: -comparison.means[own.name][primary].value)
+    ranked = comparison.ranked()
 
     def told(own: SystemRuns) -> str:
         found = comparison.means[own.name][primary]
@@ -126,13 +154,58 @@ def in_short(comparison: Comparison) -> list[str]:
     if len(ranked) == 1:
         k = primary.partition("@")[2]
         recall = comparison.means[ranked[0].name][f"recall@{k}"]
-        ends = f"{recall.interval.low:.1%} to {recall.interval.high:.1%}"
+        ends = f"{recall.interval.low * 100:.1f} to {percent(recall.interval.high)}"
         return [
-            f"Of {recall.value:.1%} of users ({ends}) the held-out item is among the first {k}.",
+            f"Of {percent(recall.value)} of users ({ends}) the held-out item is among the first "
+            f"{k}.",
             f"{metric}: {told(ranked[0])}.",
         ]
-    first = f"Highest mean {metric}: {told(ranked[0])}, then {told(ranked[1])}."
-    return [first, *(sentence(comparison, found) for found in comparison.against)]
+    first, second = ranked[:2]
+    said = f"Highest mean {metric}: {told(first)}, then {told(second)}."
+    others = list(comparison.against)
+    if comparison.reference.name not in (first.name, second.name):
+        # The claim is of a third one, and says nothing of these two.
+        between = comparison.difference(first, second, primary)
+        said += f" {_described(shown(first), shown(second), between)}."
+    elif comparison.proposed is None:
+        # What the reader asks first stands beside the means.
+        nearest = next(found for found in others if found.other == second.name)
+        others.remove(nearest)
+        said += f" {sentence(comparison, nearest)}"
+    places = {own.name: place for place, own in enumerate(ranked)}
+    others.sort(key=lambda found: places[found.other])
+    return [
+        said,
+        *_other_leaders(comparison, first),
+        *(sentence(comparison, found) for found in others),
+        *_few_seeds(comparison),
+    ]
+
+
+def _other_leaders(comparison: Comparison, first: SystemRuns) -> list[str]:
+    """The metrics that another system leads than the primary one, and by how much."""
+    parts = []
+    for metric in comparison.metrics[1:]:
+        leader = comparison.ranked(metric)[0]
+        level = comparison.means[leader.name][metric].value
+        if leader is first or level == comparison.means[first.name][metric].value:
+            continue
+        found = comparison.difference(leader, first, metric)
+        parts.append(f"{metric_name(metric)}: {_described(shown(leader), shown(first), found)}")
+    return [f"Another system leads by other metrics. {'. '.join(parts)}."] if parts else []
+
+
+def _few_seeds(comparison: Comparison) -> list[str]:
+    """What to know where systems have few runs."""
+    few = [own for own in comparison.systems if own.about.seeded and len(own.runs) < ENOUGH]
+    if not few:
+        return []
+    counts = named([f"{shown(own)} ({len(own.runs)})" for own in few])
+    return [
+        f"Few trainings: fewer than {ENOUGH} seeds of {counts}. How far a system's figures move "
+        "from seed to seed is then itself known roughly, so a close order may turn when more are "
+        "trained."
+    ]
 
 
 def footing(comparison: Comparison) -> str:
@@ -145,21 +218,21 @@ def footing(comparison: Comparison) -> str:
     runs += " In brackets: 95 % intervals."
     if len(comparison.systems) == 1:
         return runs.strip()
-    few = [own for own in comparison.systems if own.about.seeded and len(own.runs) < ENOUGH]
-    if few:
-        runs += f" With fewer than {ENOUGH} of a system, what is said of it rests on little."
     if comparison.proposed is None:
         return (
-            f"No claim was named before the runs were compared (--proposed NAME), so these "
-            f"differences in {metric} describe, and have no p-values.{runs}"
+            "No hypothesis was fixed beforehand, so there is no test: the figures describe. The "
+            f"differences in {metric} are those of the highest mean, which was picked after the "
+            f"figures were seen; their intervals are not corrected for that or for their number."
+            f"{runs}"
         )
     if all(found.adjusted_p is None for found in comparison.against):
         return (
             f"The claim that was named beforehand is {metric} of {shown(comparison.reference)}. "
             f"Each test of it needs two runs or more of a system, so no claim is made.{runs}"
         )
+    tests = sum(found.adjusted_p is not None for found in comparison.against)
     return (
         f"The one claim, named beforehand, is {metric} of {shown(comparison.reference)} against "
-        f"every other system; its p-values are corrected for their number (Holm). Everything else "
-        f"describes.{runs}"
+        f"every other system; its {tests} p-value{'s are' if tests > 1 else ' is'} corrected for "
+        f"their number (Holm). Everything else describes.{runs}"
     )

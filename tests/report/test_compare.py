@@ -174,7 +174,19 @@ def test_tables(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert f"{means[best]:.4f} *" in shown
     assert f"{means[second]:.4f} +" in shown
-    assert "No claim was named" in shown
+    assert "No hypothesis was fixed beforehand" in shown
+    assert "--proposed NAME" in shown  # a terminal may say how
+    # Without a claim nothing says p, and the highest mean is what others are held against.
+    texts = [shown]
+    for option, path in zip(names, paths, strict=True):
+        assert main(["compare", *systems, option, str(path)]) == 0
+        texts.append(path.read_text())
+    capsys.readouterr()
+    assert not any("p (" in each for each in texts)
+    assert not any("--proposed" in each for each in texts[1:])
+    assert all(f"{best} - {second}" in each for each in texts[:3])
+    csv_rows = list(csv.DictReader(texts[3].splitlines()))
+    assert {row["system"] for row in csv_rows if row["against"]} == {best}
 
 
 def test_clusters(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from miracle_core.evaluation.slices import groups
 from miracle_core.report import svg
 from miracle_core.report.charts import Study, slice_points
 from miracle_core.report.comparison import Comparison
+from miracle_core.report.measured import NONE
 from miracle_core.report.page import Paper, page
 from miracle_core.report.statistics import mean
 from miracle_core.training.finetuning import finetune
@@ -42,6 +43,14 @@ def whole(html: str) -> ET.Element:
 
 def words(html: str) -> str:
     return " ".join("".join(whole(html).itertext()).split())
+
+
+def tables(html: str) -> list[ET.Element]:
+    return list(whole(html).iter("table"))
+
+
+def cells(table: ET.Element) -> list[list[str]]:
+    return [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
 
 
 def compared(
@@ -127,13 +136,19 @@ class TestPage:
             "A paper, table 2", {"SASRec": {"recall@10": 0.1003}, "FDSA": {"mrr@10": 0.2}}
         )
         html = page([compared()], paper=paper)
-        table = [each for each in whole(html).iter("table")][2]
+        table = next(each for each in tables(html) if "printed" in "".join(each[0].itertext()))
         rows = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
         assert rows[0][:3] == ["system", "Recall@10printed", "ours"]
         assert [row[0] for row in rows[1:]] == ["SASRec", "FDSA", "MIRACLE", "Popularity"]
         assert rows[1][1] == "0.1003"
         assert rows[1][2].startswith("0.3")
-        assert rows[2][1:] == ["", "", "0.2000", ""]
+        own = compared().means["sasrec"]["recall@10"].value
+        assert rows[1][2].endswith(f"+{(own / 0.1003 - 1) * 100:.0f} % *")
+        # What was not run here, and what the paper lacks, is marked.
+        assert rows[2][1:] == [NONE, NONE, "0.2000", NONE]
+        assert rows[3][1] == NONE
+        near = Paper("A paper", {"SASRec": {"recall@10": own}})
+        assert "0 % *" not in words(page([compared()], paper=near))
         assert "Beside the paper" not in page([compared("leave-out")], paper=paper)
 
     def test_a_search_of_settings(self) -> None:

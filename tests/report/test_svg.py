@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from importlib.resources import files
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
@@ -47,7 +49,7 @@ def test_every_chart_is_well_formed(values: list[float]) -> None:
     steps = tuple(float(place) for place in range(len(values)))
     for chart in (
         svg.bars(rows, HOSTILE),
-        svg.forest(rows, HOSTILE, 0.02, " %"),
+        svg.forest(rows, HOSTILE, [0.02] * len(rows), " %"),
         svg.slices([HOSTILE] * len(values), [(HOSTILE, 0, points(values))], HOSTILE, HOSTILE),
         svg.lines([svg.Line(HOSTILE, 9, steps, tuple(values), mark=0)], HOSTILE, HOSTILE),
         svg.heat([HOSTILE] * 2, [[int(v * 9) for v in values]] * 2, HOSTILE, HOSTILE),
@@ -63,6 +65,43 @@ def test_every_chart_is_well_formed(values: list[float]) -> None:
                 assert "inf" not in value or name == "aria-label"
 
 
+def test_sixteen_series_have_sixteen_shapes_and_colours() -> None:
+    """Shapes are told apart by what is drawn and by whether it is hollow."""
+    colours, shapes = set(), set()
+    for series in range(svg.SERIES):
+        drawn = parsed(svg.mark(series, 0, 0))
+        kind = drawn.attrib.pop("class").split()
+        colours.add(kind[1])
+        shapes.add((drawn.tag, tuple(sorted(drawn.attrib.items())), "hollow" in kind))
+    assert len(colours) == len(shapes) == svg.SERIES == 16
+    style = (files("miracle_core.report") / "page.css").read_text(encoding="utf-8")
+    for part in re.split(r"@media", style):  # light, dark, print
+        found = dict(re.findall(r"--s(\d+): (#[0-9a-f]{6})", part))
+        assert len(set(found.values())) == len(found) == 16
+    assert all(f".{colour} {{ fill: var(--{colour})" in style for colour in colours)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_no_bar_or_whisker_ends_beyond_the_axis(values: list[float]) -> None:
+    rows = [svg.Row("a", place, point) for place, point in enumerate(points(values))]
+    found = parsed(svg.bars(rows, ""))
+    last = max(float(e.attrib["x1"]) for e in found.iter("line") if e.attrib["class"] == "grid")
+    ends = [float(e.attrib["x2"]) for e in found.iter("line") if e.attrib["class"] == "whisker"] + [
+        float(e.attrib["x"]) + float(e.attrib["width"]) for e in found.iter("rect")
+    ]
+    # A bar is at least half a pixel wide.
+    assert max(ends) <= last + 0.51
+
+
+def test_each_row_has_its_own_band() -> None:
+    rows = [svg.Row("a", 0, svg.Point(0.5)), svg.Row("b", 1, svg.Point(0.2))]
+    chart = parsed(svg.forest(rows, "", [0.2, 0.1], ""))
+    wide, narrow = (each for each in chart.iter("rect") if each.attrib["class"] == "band")
+    assert float(wide.attrib["width"]) / float(narrow.attrib["width"]) == pytest.approx(2, rel=1e-2)
+    assert float(narrow.attrib["y"]) == float(wide.attrib["y"]) + float(wide.attrib["height"])
+
+
 def test_bars_are_as_long_as_their_values() -> None:
     rows = [svg.Row("a", 0, svg.Point(0.4)), svg.Row("b", 1, svg.Point(0.1, 0.05, 0.2))]
     found = [each for each in parsed(svg.bars(rows, "")).iter("rect")]
@@ -72,7 +111,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_marks_stand_at_their_values() -> None:
     rows = [svg.Row("a", 0, svg.Point(value)) for value in (-0.1, 0.0, 0.3)]
-    found = parsed(svg.forest(rows, "", 0.02, ""))
+    found = parsed(svg.forest(rows, "", [0.02] * 3, ""))
     a, b, c = (float(each.attrib["cx"]) for each in found.iter("circle"))
     assert (c - b) / (b - a) == pytest.approx(3, rel=1e-3)
     axis = next(each for each in found.iter("line") if each.attrib["class"] == "axis")

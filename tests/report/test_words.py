@@ -94,7 +94,10 @@ def test_without_a_claim_there_is_no_p() -> None:
     assert said.startswith("MIRACLE is ")
     assert " % above SASRec (" in said
     assert "p " not in said
-    assert "no p-values" in footing(found)
+    said = footing(found)
+    assert said.startswith("No hypothesis was fixed beforehand, so there is no test")
+    assert "not corrected" in said
+    assert "--proposed" not in said
 
 
 def test_one_run_says_so() -> None:
@@ -104,7 +107,11 @@ def test_one_run_says_so() -> None:
         "With one run of a system this interval is of users only: no claim is made."
     )
     assert "p <" not in said
-    assert "rests on little" in footing(found)
+    # The caveat is a sentence of its own, and names who has how many.
+    assert in_short(found)[-1].startswith(
+        "Few trainings: fewer than 5 seeds of MIRACLE (1) and SASRec (1)."
+    )
+    assert "Few trainings" not in " ".join(in_short(compared({"miracle": 0.33, "sasrec": 0.3})))
 
 
 def test_where_the_other_is_nothing_the_size_is_the_metric_s_own() -> None:
@@ -120,12 +127,68 @@ def test_the_first_sentence_ranks_by_the_mean() -> None:
     value = found.means["sasrec"]["recall@10"].value
     assert first.startswith(f"Highest mean Recall@10: SASRec {value:.4f} (")
     assert "then GRU4Rec 0.2" in first
-    assert len(in_short(found)) == 3
+    # The two at the top are told apart beside their means, the others below.
+    between = found.difference(found.systems[1], found.systems[2], "recall@10")
+    assert first.endswith(f"SASRec is {amount(between).size} above GRU4Rec "
+                          f"({amount(between).span}).")  # fmt: skip
+    (below,) = in_short(found)[1:]
+    assert below.startswith("SASRec is ")
+    assert " above MIRACLE (" in below
+
+
+def test_two_leaders_that_cannot_be_told_apart() -> None:
+    systems = [
+        system_of(name, ranks_near(np.random.default_rng(seed), hits, 3, 60))
+        for seed, (name, hits) in enumerate(
+            {"sasrec": 0.05, "miracle": 0.3, "gru4rec": 0.3}.items()
+        )
+    ]
+    found = Comparison(systems, primary="recall@10")
+    one, two = found.ranked()[:2]
+    own = found.difference(one, two, "recall@10")
+    assert own.interval.low < 0 < own.interval.high
+    assert (
+        f"{shown(one)} and {shown(two)} cannot be told apart: the difference is +"
+        in (in_short(found)[0])
+    )
+    assert "its interval holds 0" in in_short(found)[0]
+
+
+def test_a_claim_of_a_third_system_leaves_the_first_two_told() -> None:
+    found = compared({"miracle": 0.2, "sasrec": 0.3, "gru4rec": 0.25}, proposed="miracle")
+    said = in_short(found)
+    assert "SASRec is " in said[0] and " above GRU4Rec (" in said[0]
+    assert [each.startswith("MIRACLE is worse than ") for each in said[1:]] == [True, True]
+    second = compared({"miracle": 0.25, "sasrec": 0.3}, proposed="miracle")
+    assert "above" not in in_short(second)[0]  # the claim says it below
+
+
+def test_the_claim_s_family_is_told_by_its_number() -> None:
+    found = compared({"miracle": 0.33, "sasrec": 0.3, "gru4rec": 0.2}, proposed="miracle")
+    assert "its 2 p-values are corrected for their number (Holm)" in footing(found)
+
+
+def test_metrics_that_another_system_leads() -> None:
+    """One finds more items, the other finds them higher up."""
+    users = np.arange(400)
+    many = np.where(users < 200, 8, 60)
+    high = np.where(users < 150, 1, 60)
+    systems = [system_of("sasrec", [many] * 2), system_of("miracle", [high] * 2)]
+    found = Comparison(systems, primary="recall@10")
+    assert found.reference.name == "sasrec"
+    said = in_short(found)[1]
+    assert said.startswith("Another system leads by other metrics. NDCG@10: MIRACLE is ")
+    own = found.difference(systems[1], systems[0], "mrr@10")
+    assert f"MRR@10: MIRACLE is {amount(own).size} above SASRec ({amount(own).span})" in said
+    assert "Recall" not in said
+    # One leader of all: nothing to say.
+    alike = Comparison([system_of("sasrec", [many] * 2), system_of("miracle", [users + 20] * 2)])
+    assert not any("leads" in each for each in in_short(alike))
 
 
 def test_one_system_is_told_in_users() -> None:
     alone = compared({"miracle": 0.2}, alone=True)
     value = alone.means["miracle"]["recall@10"].value
     said = in_short(alone)[0]
-    assert said.startswith(f"Of {value:.1%} of users (")
+    assert said.startswith(f"Of {value * 100:.1f} % of users (")
     assert said.endswith("the held-out item is among the first 10.")
