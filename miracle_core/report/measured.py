@@ -134,6 +134,7 @@ def _systems(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
         for own in each.systems:
             spec = spec_of(own)
             title = "" if spec is None else spec.title
+            encoder = encoder_of(own)
             kind = "" if shown(own) in (title, own.about.model) else f"{title}: "
             rows.append(
                 [
@@ -141,7 +142,7 @@ def _systems(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
                     text(kind + ("" if spec is None else spec.paper)),
                     text(in_ranking(own.about)),
                     text(in_training(own)),
-                    text(encoder_of(own) or NONE),
+                    text(NONE if encoder is None else encoder or "not known"),
                     text(apart(own)),
                     text(_searched(own, studies)),
                 ]
@@ -158,7 +159,10 @@ def _systems(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
 
 
 def encoder_of(own: SystemRuns) -> str | None:
-    """The text encoder whose vectors a system reads; None of one that reads no text."""
+    """The text encoder whose vectors a system reads; None of one that reads no text.
+
+    Empty where the settings leave it to the data and the data are not at hand.
+    """
     spec = spec_of(own)
     if spec is None or "text" not in (*spec.needs, *spec.reads):
         return None
@@ -167,7 +171,7 @@ def encoder_of(own: SystemRuns) -> str | None:
     features = {} if manifest is None else manifest.features
     if not name and len(features) == 1:
         (name,) = features
-    return name or "not known"
+    return name
 
 
 def apart(own: SystemRuns) -> str:

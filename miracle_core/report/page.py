@@ -232,7 +232,7 @@ def _interval(found: Interval) -> str:
 def _reads(own: SystemRuns) -> str:
     """Which text vectors a system reads, below its name."""
     encoder = encoder_of(own)
-    return "" if encoder is None else f"<small>text vectors: {text(encoder)}</small>"
+    return "" if not encoder else f"<small>text vectors: {text(encoder)}</small>"
 
 
 def _means(comparison: Comparison) -> str:

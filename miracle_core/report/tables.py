@@ -128,25 +128,25 @@ def title(comparison: Comparison) -> str:
 
 def claim_words(comparison: Comparison) -> str:
     """What is claimed, in one sentence."""
+    few = [
+        f"{system.name} ({len(system.runs)})"
+        for system in comparison.systems
+        if system.about.seeded and len(system.runs) < ENOUGH
+    ]
+    seeds = f" Fewer than {ENOUGH} seeds: {', '.join(few)}." if few else ""
     if comparison.proposed is None:
         return (
             "No hypothesis was fixed beforehand, so there is no test: the figures describe, and "
-            "intervals are not corrected for their number."
+            f"intervals are not corrected for their number.{seeds}"
         )
     if all(found.adjusted_p is None for found in comparison.against):
         return (
             f"The claim is {comparison.primary} of {comparison.proposed}. Each test of it needs "
             "two runs or more of a system, so no claim is made and all figures are descriptive."
         )
-    few = [
-        f"{system.name} ({len(system.runs)})"
-        for system in comparison.systems
-        if system.about.seeded and len(system.runs) < ENOUGH
-    ]
     return (
         f"The one claim is {comparison.primary} of {comparison.proposed} against every other "
-        "system; all other figures are descriptive."
-        + (f" Fewer than {ENOUGH} seeds: {', '.join(few)}." if few else "")
+        f"system; all other figures are descriptive.{seeds}"
     )
 
 

@@ -139,3 +139,14 @@ def test_groups_keep_equal_numbers_together() -> None:
     even = groups(np.arange(100))
     assert [(g.least, g.most) for g in even] == [(0, 24), (25, 49), (50, 74), (75, 99)]
     assert [g.label for g in groups(np.array([7]))] == ["7"]
+
+
+def test_users_of_zero_may_stand_alone() -> None:
+    numbers = np.array([3, 0, 1, 2, 4, 0])
+    found = groups(numbers, zero_apart=True)
+    assert [(g.label, g.members.tolist()) for g in found] == [
+        ("0", [1, 5]), ("1", [2]), ("2", [3]), ("3", [0]), ("4", [4]),
+    ]  # fmt: skip
+    # Where all or none are 0 there is nothing to set apart.
+    for each in (np.zeros(4, dtype=np.int64), np.array([1, 2, 3])):
+        assert [g.label for g in groups(each, zero_apart=True)] == [g.label for g in groups(each)]

@@ -137,11 +137,10 @@ def test_the_first_sentence_ranks_by_the_mean() -> None:
 
 
 def test_two_leaders_that_cannot_be_told_apart() -> None:
+    hits = {"sasrec": 0.05, "miracle": 0.3, "gru4rec": 0.3}
     systems = [
-        system_of(name, ranks_near(np.random.default_rng(seed), hits, 3, 60))
-        for seed, (name, hits) in enumerate(
-            {"sasrec": 0.05, "miracle": 0.3, "gru4rec": 0.3}.items()
-        )
+        system_of(name, ranks_near(np.random.default_rng(seed), share, 3, 60))
+        for seed, (name, share) in enumerate(hits.items())
     ]
     found = Comparison(systems, primary="recall@10")
     one, two = found.ranked()[:2]
