@@ -114,6 +114,7 @@ class Comparison:
         self.metrics = [primary, *(name for name in names if name != primary)]
         self.users: UserResults = systems[0].runs[0]
         self._found: dict[tuple[str, str, str], Difference] = {}
+        self._ranked: dict[str, list[SystemRuns]] = {}
         self.reference = self.ranked()[0] if proposed is None else by_name[proposed]
 
     @property
@@ -128,8 +129,10 @@ class Comparison:
             metric: which; None takes the primary one.
         """
         by = metric or self.primary
-        means = {system.name: float(system.values(by).mean()) for system in self.systems}
-        return sorted(self.systems, key=lambda system: -means[system.name])
+        if by not in self._ranked:
+            means = {system.name: float(system.values(by).mean()) for system in self.systems}
+            self._ranked[by] = sorted(self.systems, key=lambda system: -means[system.name])
+        return list(self._ranked[by])
 
     @cached_property
     def means(self) -> dict[str, dict[str, Mean]]:

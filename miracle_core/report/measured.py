@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from miracle_core.config import SeenRule, flat, make_settings
@@ -211,22 +211,15 @@ def _runs(comparison: Comparison) -> str:
         for place, run in enumerate(own.runs):
             folder = _folder(run)
             result = {} if folder is None else read_result(folder.path)
-            epochs, seconds = result.get("epochs"), result.get("seconds")
-            trained = isinstance(epochs, int) and epochs > 0
             if run.about.epoch:
                 chosen.add(str(run.about.settings.get("train.metric", "")))
-            cost = NONE
-            if isinstance(seconds, (int, float)):
-                cost = f"{seconds / epochs if trained else seconds:,.1f} s"
             rows.append(
                 [
                     f"<bdi>{text(shown(own))}</bdi>",
                     str(run.about.seed) if run.about.seeded else "none",
                     *(f"{values[metric][place]:.4f}" for metric in metrics),
-                    f"{run.about.epoch} of {epochs if trained else '?'}"
-                    if run.about.epoch
-                    else NONE,
-                    cost + (" in all" if cost != NONE and not trained else ""),
+                    _best(run.about.epoch, result),
+                    _time(result),
                 ]
             )
     by = named(sorted(metric_name(name) for name in chosen if name)) if any(chosen) else ""
@@ -241,3 +234,20 @@ def _runs(comparison: Comparison) -> str:
         "without epochs has the time of its fitting. Of runs that others were copied from, or of "
         f"files alone, it is not known ({NONE}).</p>",
     )
+
+
+def _best(epoch: int | None, result: Mapping[str, Any]) -> str:
+    """The best epoch, of as many as there were."""
+    if not epoch:  # fitted at once, or not said
+        return NONE
+    return f"{epoch} of {result['epochs']}" if result.get("epochs") else str(epoch)
+
+
+def _time(result: Mapping[str, Any]) -> str:
+    """What an epoch took, or the whole of a fitting."""
+    seconds, epochs = result.get("seconds"), result.get("epochs")
+    if not isinstance(seconds, (int, float)):
+        return NONE
+    if not isinstance(epochs, int) or not epochs:
+        return f"{seconds:,.1f} s in all"
+    return f"{seconds / epochs:,.1f} s"

@@ -181,7 +181,9 @@ def _of_tests(comparisons: Sequence[Comparison]) -> list[str]:
         f"worse. <b>Equal</b> means: an equivalence test (two one-sided tests at .05, not "
         f"corrected) finds the two within {MARGIN * 100:g} % of each other. The "
         f"{MARGIN * 100:g} % are our choice of a difference too small to matter, made for all "
-        "reports alike; nothing in the data sets it.",
+        "reports alike; nothing in the data sets it. What is neither better nor worse nor equal "
+        "cannot be told apart: the corrected p decides that, so an interval, which is not "
+        "corrected, may leave 0 out.",
     ]
 
 
@@ -285,15 +287,15 @@ def _claims(comparison: Comparison) -> str:
                 f"{difference}<small>{ends}</small>",
                 f"{size.signed}<small>{size.signed_span}</small>" if relative else "",
                 *(text(each) for each in tests),
-                f"{percent(wins['better'])} / {percent(wins['worse'])}",
-                percent(wins["neither"]),
+                f"{percent(wins['better'])} / {percent(wins['worse'])}"
+                f"<small>neither: {percent(wins['neither'])}</small>",
             ]
         )
     metric, reference = metric_name(comparison.primary), text(titles[comparison.reference.name])
     k = comparison.primary.partition("@")[2]
     heads = ["against", "verdict" if claim else "the interval", "difference", "relative"]
     heads += ["p (Holm)", f"p (within {MARGIN * 100:g} %)"] if claim else []
-    heads += ["users: better / worse", f"neither in {k}"]
+    heads.append("users: better / worse")
     tested = (
         f"p (Holm): of no difference. p (within {MARGIN * 100:g} %): of a difference larger than "
         "that; where it is small, the two are equal. "
@@ -303,7 +305,7 @@ def _claims(comparison: Comparison) -> str:
     return (
         f"<h3>{reference} against each other system: {metric}</h3>{table(heads, rows, left=2)}"
         f'<p class="small">{tested}Better / worse: the shares of users whom {reference} serves '
-        f"better or worse than the other system, by {metric}, averaged over seeds. Neither in {k}: "
+        f"better or worse than the other system, by {metric}, averaged over seeds. Neither: "
         f"users whose held-out item is beyond rank {k} in both, who are most of those that both "
         "serve alike.</p>"
     )
