@@ -221,16 +221,23 @@ def test_a_second_computation_agrees(
 ) -> None:
     found = asked(capsys, runs / "wide", runs / "narrow", runs / "alone", "--proposed", "narrow")
     assert verify(found) == []
+    pairs = [(each["a"], each["b"]) for each in found["pairs"]]
+    means = {s["name"]: s["metrics"]["ndcg@10"]["value"] for s in found["systems"]}
+    assert len(pairs) == 3
+    assert all(means[a] >= means[b] for a, b in pairs)
+    assert all("p" not in each for each in found["pairs"])
     found["against"][0]["differences"]["mrr@10"]["error"] *= 1.001
     found["against"][0]["adjusted_p"] *= 1.001
     found["against"][0]["differences"]["ndcg@10"]["equal_p"] += 1e-4
     found["against"][0]["differences"]["ndcg@10"]["relative_interval"]["low"] -= 1e-3
     found["against"][1]["wins"]["all"]["better"] += 1 / 11
     found["against"][1]["wins"]["history_length"][0]["worse"] += 1 / 11
+    found["against"][1]["wins"]["all"]["neither"] += 1 / 11
+    found["pairs"][2]["error"] *= 1.001
     found["slices"]["history_length"][0]["means"]["wide"] += 1e-6
     found["systems"][0]["metrics"]["recall@10"]["value"] += 1e-6
     wrong = verify(found)
-    assert len(wrong) == 8
+    assert len(wrong) == 10
     assert "from the ranks" in wrong[0]
     assert check_lists(file) == []
     ranks = pq.read_table(file)["rank"].to_pylist()
