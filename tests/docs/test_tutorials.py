@@ -62,7 +62,7 @@ def test_the_tutorial_of_a_researcher(empty: Path) -> None:
     assert "softmax" in table and "gBCE" in table
     assert "miracle" in (empty / "table.tex").read_text().lower()
     report = (empty / "report.html").read_text()
-    assert "sasrec" in report and "itemknn" in report
+    assert "SASRec" in report and "ItemKNN" in report
     trials = list((empty / "studies/sasrec/trials").glob("*/result.json"))
     assert len(trials) == 2
     assert not any("test" in json.loads(trial.read_text()) for trial in trials)
