@@ -268,6 +268,7 @@ def docstring(value: Any) -> list[str]:
     return prose(inspect.cleandoc(own or ""))
 
 
+RAISED = ("InputError", "MiracleError", "RuleError")
 SECTIONS = {"Args": True, "Attributes": True, "Raises": True, "Returns": False, "Yields": False}
 
 
@@ -334,7 +335,7 @@ def told(root: Path) -> list[Message]:
         for file in sorted((root / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 name = getattr(node, "func", None)
-                if isinstance(name, ast.Name) and name.id in ("InputError", "MiracleError"):
+                if isinstance(name, ast.Name) and name.id in RAISED:
                     what = _template(node.args[0]) if node.args else ""
                     given = {each.arg: each.value for each in node.keywords}
                     remedy = _template(given["remedy"]) if "remedy" in given else ""
