@@ -157,7 +157,10 @@ def claim_title(claim: Found) -> str:
 def searched(tuned: Mapping[str, int]) -> str:
     """Which rows have settings that were searched for, and by how many trials each."""
     rows = ", ".join(f"{name} ({trials} trials)" for name, trials in tuned.items())
-    return f"Settings were searched on validation data for {rows}; the other rows have their own."
+    return (
+        f"Settings were searched on validation data for {rows}; the other rows have those of the "
+        "experiment or their defaults, and no search."
+    )
 
 
 def notes(found: Found) -> list[str]:

@@ -29,8 +29,8 @@ _TRAINED = {
     "leave-out": "history left out",
     "gain": "gain of repeats learned",
 }
-# Told elsewhere on the page, or of no influence on the figures.
-_ELSEWHERE = ("seen", "encoder", "model.kind", "train.test")
+# Told elsewhere on the page, of no influence on the figures, or a path that says nothing here.
+_ELSEWHERE = ("seen", "encoder", "model.kind", "train.test", "pretrained")
 _HELD_OUT = {
     "leave-one-out": (
         "The last item of each user is the test item, the one before it the validation item. In "
@@ -187,7 +187,8 @@ def apart(own: SystemRuns) -> str:
         for name, value in sorted(mine.items())
         if name not in _ELSEWHERE and defaults.get(name) != value
     ]
-    return ", ".join(other) or "none"
+    start = ["starts from a pre-trained run"] if mine.get("pretrained") else []
+    return ", ".join([*start, *other]) or "none"
 
 
 def _searched(own: SystemRuns, studies: Sequence[Study]) -> str:

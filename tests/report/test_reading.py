@@ -238,6 +238,11 @@ class TestSystems:
     def test_settings_that_a_file_does_not_hold_are_not_known(self) -> None:
         assert apart(system_of("sasrec", [[1, 2]])) == "not known"
 
+    def test_where_a_run_starts_is_told_without_its_path(self) -> None:
+        settings = {"pretrained": "/home/ann/runs/first", "train.epochs": 3}
+        said = apart(system_of("sasrec", [[1, 2]], settings=settings))
+        assert said == "starts from a pre-trained run, train.epochs = 3"
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
