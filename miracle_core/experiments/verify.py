@@ -195,5 +195,8 @@ def _texts(found: Mapping[str, Any], out: Path, makers: Mapping[str, Any]) -> li
         if not path.is_file():
             wrong.append(f"{path}: is missing")
         elif path.read_text(encoding="utf-8") != make(found):
-            wrong.append(f"{path}: does not say what {RESULT} says")
+            wrong.append(
+                f"{path}: does not say what {RESULT} says (another version of miracle may have "
+                "written it: the same miracle experiment command writes it again)"
+            )
     return wrong

@@ -11,9 +11,16 @@ import numpy.typing as npt
 from miracle_core.report import svg
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.markup import figure, folded, table, text
-from miracle_core.report.statistics import MARGIN, mean
+from miracle_core.report.statistics import MARGIN, Difference, Pair, mean
 from miracle_core.report.systems import SystemRuns
-from miracle_core.report.words import metric_name, shown
+from miracle_core.report.words import (
+    absolute,
+    metric_name,
+    shown,
+    signed,
+    signs,
+    signs_told,
+)
 
 
 @dataclass(frozen=True)
@@ -133,14 +140,63 @@ def slice_points(
 ) -> svg.Point:
     """The mean of some users with its interval; without one where there is no spread."""
     values = own.values(metric)[:, members]
-    within = None
-    if clusters is not None:
-        within = np.unique(clusters[members], return_inverse=True)[1]
-    alone = len(members) < 2 or (within is not None and not within.any())
-    if alone or not values.any():
+    within, spread = _within(members, clusters)
+    if not spread or not values.any():
         return svg.Point(float(values.mean()))
     found = mean(values, within, fixed=not own.about.seeded)
     return svg.Point(found.value, max(found.interval.low, 0.0), found.interval.high)
+
+
+def _within(
+    members: npt.NDArray[np.int64], clusters: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64] | None, bool]:
+    """The clusters of some users, and whether these are two units or more."""
+    if clusters is None:
+        return None, len(members) > 1
+    within = np.unique(clusters[members], return_inverse=True)[1]
+    return within, bool(within.any())
+
+
+def _differences(comparison: Comparison, name: str, labels: Sequence[str]) -> str:
+    """The reference against each other system in each group of users, as a table."""
+    cut = comparison.groups[name]
+    reference, metric = comparison.reference, comparison.primary
+    rows = []
+    every = []
+    for other in comparison.ranked():
+        if other is reference:
+            continue
+        cells = []
+        for group in cut:
+            found = _apart(reference, other, metric, group.members, comparison.clusters)
+            if isinstance(found, float):
+                cells.append(signed(found))
+                continue
+            every.append(found)
+            value, ends = absolute(found)
+            cells.append(f"{value}{signs(found)}<small>{ends}</small>")
+        rows.append([text(shown(other)), *cells])
+    return (
+        table([f"{text(shown(reference))} less", *(text(label) for label in labels)], rows)
+        + f'<p class="small">Differences in {metric_name(metric)}, user by user, with 95 % '
+        f"intervals. They describe, and are not corrected for their number. {signs_told(every)}</p>"
+    )
+
+
+def _apart(
+    one: SystemRuns,
+    two: SystemRuns,
+    metric: str,
+    members: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int64] | None,
+) -> Difference | float:
+    """What two systems differ by for some users; a number where there is no spread."""
+    a, b = (own.values(metric)[:, members] for own in (one, two))
+    within, spread = _within(members, clusters)
+    if not spread or not (a.any() or b.any()):
+        return float(a.mean() - b.mean())
+    fixed_a, fixed_b = not one.about.seeded, not two.about.seeded
+    return Pair(a, b, within, fixed_a=fixed_a, fixed_b=fixed_b).difference
 
 
 def sliced(comparison: Comparison, name: str) -> str:
@@ -164,9 +220,15 @@ def sliced(comparison: Comparison, name: str) -> str:
     keys = [(own, number) for own, number, _ in series] if len(series) > 1 else []
     caption = (
         f"{says}as near to quarters as whole numbers allow. Whiskers are 95 % intervals, not "
-        "corrected for their number. Two systems' whiskers in a group can't be compared by "
-        "overlap, as both served the same users: what they differ by is surer than either mean. "
-        "No claim is made about slices."
+        "corrected for their number. "
+        + (
+            "Two systems' whiskers in a group can't be compared by overlap, as both served the "
+            "same users: what they differ by is surer than either mean, and stands in the second "
+            "table below. "
+            if len(series) > 1
+            else ""
+        )
+        + "No claim is made about slices."
     )
     if any(point.value == 0 for _, _, points in series for point in points):
         caption += (
@@ -187,6 +249,14 @@ def sliced(comparison: Comparison, name: str) -> str:
         + folded(
             f"{title} in numbers",
             table([f"system, by {axis}", *(text(label) for label in labels)], rows),
+        )
+        + (
+            folded(
+                f"{title}: what systems differ by in each group",
+                _differences(comparison, name, labels),
+            )
+            if len(series) > 1
+            else ""
         )
     )
 

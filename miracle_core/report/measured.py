@@ -148,7 +148,7 @@ def _systems(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
                 ]
             )
     heads = ["system", "what it is", "in ranking", "in training", "text vectors"]
-    heads += ["settings other than its defaults", "search"]
+    heads += ["start, and settings other than its defaults", "search"]
     return (
         "<h3>The systems</h3>"
         + table(heads, rows, left=len(heads))
@@ -175,9 +175,9 @@ def encoder_of(own: SystemRuns) -> str | None:
 
 
 def apart(own: SystemRuns) -> str:
-    """The settings in which a system differs from its kind's defaults."""
-    mine = own.about.settings
-    if not mine or spec_of(own) is None:
+    """What a system started from, and the settings in which it differs from its kind's defaults."""
+    mine, spec = own.about.settings, spec_of(own)
+    if not mine or spec is None:
         return "not known"
     defaults: dict[str, Any] = flat(
         make_settings({"model": {"kind": own.about.model}}).model_dump(mode="json")
@@ -187,7 +187,11 @@ def apart(own: SystemRuns) -> str:
         for name, value in sorted(mine.items())
         if name not in _ELSEWHERE and defaults.get(name) != value
     ]
-    start = ["starts from a pre-trained run"] if mine.get("pretrained") else []
+    start = []
+    if mine.get("pretrained"):
+        start = ["starts from a pre-trained run"]
+    elif "pretrain" in spec.stages:
+        start = ["from scratch: it learned from this Dataset alone"]
     return ", ".join([*start, *other]) or "none"
 
 

@@ -14,7 +14,7 @@ from miracle_core.report.charts import Study, bars, forest, searches, sliced
 from miracle_core.report.comparison import Against, Comparison
 from miracle_core.report.markup import bullets, table, text
 from miracle_core.report.measured import NONE, encoder_of, measured
-from miracle_core.report.statistics import MARGIN, Difference, Interval, Mean
+from miracle_core.report.statistics import MARGIN, Interval, Mean
 from miracle_core.report.systems import SystemRuns
 from miracle_core.report.tables import mean_cells, p_value, side
 from miracle_core.report.words import (
@@ -26,6 +26,8 @@ from miracle_core.report.words import (
     named,
     percent,
     shown,
+    signs,
+    signs_told,
     whole_percent,
 )
 from miracle_core.version import __version__
@@ -311,21 +313,6 @@ def _claims(comparison: Comparison) -> str:
     )
 
 
-_APART = "≈"
-_USERS = "†"
-
-
-def _sign(found: Difference) -> str:
-    return f"{'' if found.side else f' {_APART}'}{'' if found.both else f' {_USERS}'}"
-
-
-def _signs_told(found: Sequence[Difference]) -> str:
-    said = f"{_APART}: the interval holds 0, so the two cannot be told apart."
-    if not all(each.both for each in found):
-        said += f" {_USERS}: one run of a system, an interval of users only and too narrow."
-    return said
-
-
 def _metrics(comparison: Comparison) -> str:
     """The reference against each other system by every metric: differences, not claims."""
     titles = {own.name: shown(own) for own in comparison.systems}
@@ -335,7 +322,7 @@ def _metrics(comparison: Comparison) -> str:
         for metric in comparison.metrics:
             own = found.differences[metric]
             size = amount(own)
-            cells.append(f"{size.signed}{_sign(own)}<small>{size.signed_span}</small>")
+            cells.append(f"{size.signed}{signs(own)}<small>{size.signed_span}</small>")
         rows.append([f"<bdi>{text(titles[found.other])}</bdi>", *cells])
     reference = text(titles[comparison.reference.name])
     every = [own for found in comparison.against for own in found.differences.values()]
@@ -344,7 +331,7 @@ def _metrics(comparison: Comparison) -> str:
         f"<h3>{reference} against each other system: every metric</h3>{table(heads, rows)}"
         f'<p class="small">Paired differences with 95 % intervals, in per cent of the other '
         f"system's mean (in the metric's own unit where that mean can't be told from 0). They "
-        f"describe, and are not corrected for their number. {_signs_told(every)}</p>"
+        f"describe, and are not corrected for their number. {signs_told(every)}</p>"
     )
 
 
@@ -358,7 +345,7 @@ def _pairs(comparison: Comparison) -> str:
         for two in ranked[place + 1 :]:
             found = comparison.difference(one, two, comparison.primary)
             value, ends = absolute(found)
-            cells.append(f"{value}{_sign(found)}<small>{ends}</small>")
+            cells.append(f"{value}{signs(found)}<small>{ends}</small>")
         rows.append([f"<bdi>{text(shown(one))}</bdi>", *cells])
     heads = ["the row less the column", *(f"<bdi>{text(shown(own))}</bdi>" for own in ranked[1:])]
     return (
@@ -366,7 +353,7 @@ def _pairs(comparison: Comparison) -> str:
         + table(heads, rows)
         + f'<p class="small">Systems in the order of their means. Paired differences with 95 % '
         f"intervals. They describe, and are not corrected for being {len(every)}: of 20 intervals "
-        f"between equal systems about one leaves 0 out. {_signs_told(every)}</p>"
+        f"between equal systems about one leaves 0 out. {signs_told(every)}</p>"
     )
 
 

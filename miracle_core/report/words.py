@@ -73,19 +73,37 @@ def amount(found: Difference) -> Amount:
     return Amount(
         f"{abs(value):.{decimals}f}{unit}",
         f"{near:.{decimals}f} to {far:.{decimals}f}{unit}",
-        f"{_signed(value, decimals)}{unit}",
-        f"{_signed(low, decimals)} to {_signed(high, decimals)}{unit}",
+        f"{signed(value, decimals)}{unit}",
+        f"{signed(low, decimals)} to {signed(high, decimals)}{unit}",
     )
 
 
-def _signed(value: float, decimals: int) -> str:
+def signed(value: float, decimals: int = 4) -> str:
+    """A number with its sign."""
     return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def absolute(found: Difference) -> tuple[str, str]:
     """A difference and its interval in the metric's own unit, with signs."""
     ends = found.interval
-    return _signed(found.difference, 4), f"{_signed(ends.low, 4)} to {_signed(ends.high, 4)}"
+    return signed(found.difference), f"{signed(ends.low)} to {signed(ends.high)}"
+
+
+APART = "≈"
+USERS = "†"
+
+
+def signs(found: Difference) -> str:
+    """The marks of a difference that :func:`signs_told` explains."""
+    return f"{'' if found.side else f' {APART}'}{'' if found.both else f' {USERS}'}"
+
+
+def signs_told(found: Sequence[Difference]) -> str:
+    """What the marks of these differences mean."""
+    said = f"{APART}: the interval holds 0, so the two cannot be told apart."
+    if not all(each.both for each in found):
+        said += f" {USERS}: one run of a system, an interval of users only and too narrow."
+    return said
 
 
 def percent(share: float) -> str:
@@ -96,7 +114,7 @@ def percent(share: float) -> str:
 def whole_percent(share: float) -> str:
     """A change in whole per cent with its sign; no sign before 0."""
     number = round(share * 100)
-    return f"{_signed(number, 0) if number else 0} %"
+    return f"{signed(number, 0) if number else 0} %"
 
 
 def named(names: Sequence[str]) -> str:

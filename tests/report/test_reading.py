@@ -243,6 +243,14 @@ class TestSystems:
         said = apart(system_of("sasrec", [[1, 2]], settings=settings))
         assert said == "starts from a pre-trained run, train.epochs = 3"
 
+    def test_a_system_that_may_be_pre_trained_and_was_not(self) -> None:
+        said = apart(system_of("miracle", [[1, 2]], settings={"train.epochs": 3}))
+        assert said == "from scratch: it learned from this Dataset alone, train.epochs = 3"
+        # SASRec has nothing to be pre-trained with: no other start is possible.
+        assert apart(system_of("sasrec", [[1, 2]], settings={"train.epochs": 3})) == (
+            "train.epochs = 3"
+        )
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,11 +17,12 @@ from miracle_cli.report import _paper
 from miracle_core.data.dataset import Dataset
 from miracle_core.evaluation.slices import groups
 from miracle_core.report import svg
-from miracle_core.report.charts import Study, slice_points
+from miracle_core.report.charts import Study, slice_points, sliced
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.measured import NONE
 from miracle_core.report.page import Paper, page
-from miracle_core.report.statistics import mean
+from miracle_core.report.statistics import Pair, mean
+from miracle_core.report.words import shown, signed, signs
 from miracle_core.training.finetuning import finetune
 from tests.report.support import ranks_near, system_of
 from tests.support.runs import (
@@ -186,6 +187,33 @@ def test_points_of_slices_are_means_of_their_users() -> None:
     assert (found.low, found.high) == (expected.interval.low, expected.interval.high)
     alone = slice_points(own, "recall@10", np.arange(3), np.zeros(600, dtype=np.int64))
     assert (alone.low, alone.high) == (None, None)
+
+
+def test_differences_in_slices_are_taken_user_by_user() -> None:
+    comparison = compared()
+    html = sliced(comparison, "history_length")
+    table = html.rpartition("<table>")[2]
+    rows = [
+        [re.sub("<small>.*", "", cell) for cell in re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row)]
+        for row in table.split("<tr>")[1:]
+    ]
+    cut = comparison.groups["history_length"]
+    assert rows[0] == [f"{shown(comparison.reference)} less", *(
+        f"{group.label} {len(group.members):,} users" for group in cut
+    )]  # fmt: skip
+    others = [own for own in comparison.ranked() if own is not comparison.reference]
+    assert [row[0] for row in rows[1:]] == [shown(own) for own in others]
+    for own, row in zip(others, rows[1:], strict=True):
+        for group, cell in zip(cut, row[1:], strict=True):
+            a, b = (
+                each.values(comparison.primary)[:, group.members]
+                for each in (comparison.reference, own)
+            )
+            found = Pair(a, b, fixed_b=not own.about.seeded).difference
+            assert cell == f"{signed(found.difference)}{signs(found)}"
+    assert "differ by in each group" not in sliced(
+        Comparison(comparison.systems[:1], alone=True), "history_length"
+    )
 
 
 def shop_run(folder: Path, dataset: Dataset, seed: int, **changes: Any) -> Path:
