@@ -216,7 +216,7 @@ class ExploreScreen(AnsweringScreen):
     def action_try_new_items(self) -> None:
         """Try to encode new items again: the encoder may have been installed since."""
         if not self.exploration.takes_new:
-            self.notify("This system takes no new items: it knows the catalogue's only.")
+            self.notify("This system takes no new items: it knows only those of the catalogue.")
             return
         if not self.exploration.new_titles_fail:
             self.notify("New items count; there is nothing to try again.")

@@ -75,8 +75,8 @@ class TrainingScreen(ExplorerScreen):
 
     mode = "training"
     about = (
-        "What each validation found. A run that is still going is followed. Of a system without "
-        "epochs its figures are shown."
+        "The metrics of each validation, updated while a run trains. For a system without epochs, "
+        "its final metrics."
     )
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -165,7 +165,7 @@ class TrainingScreen(ExplorerScreen):
             self.draw()
 
     def _status(self, run: Path) -> str:
-        if not os.path.isdir(run):  # noqa: PTH112 - no error where it can't be reached
+        if not os.path.isdir(run):  # noqa: PTH112 - False if it can't be reached
             return "The run folder is gone or can't be reached; these are the last figures read."
         summary = self._run
         if summary is None:
