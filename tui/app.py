@@ -137,7 +137,7 @@ class ExplorerApp(RunApp):
         from tui.screens.text import TextScreen
 
         if self.model is None or self.engine is None or not self.exploration.countable:
-            self.notify("The history is empty: there is no command to copy.")
+            self.notify("There is no history to copy as a command.")
             return
         text = command(self.engine.source, self.exploration, self.model)
         self.copy_to_clipboard(text)
