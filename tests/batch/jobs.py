@@ -1,4 +1,4 @@
-"""What the tests of several processes and of kills do in processes of their own."""
+"""Jobs that the tests of kills and of several processes run in processes of their own."""
 
 from __future__ import annotations
 

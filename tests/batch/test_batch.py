@@ -1,4 +1,4 @@
-"""Lists for many users on disk: what is in them, kills, several processes, bad requests."""
+"""Write recommendations for many users: contents, kills, several processes, bad requests."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_users_of_a_file(recommender: Recommender, tmp_path: Path) -> None:
         "user-7",
         "user-2",
     ]
-    # Skipped parts don't count as answered for one who wants to stop.
+    # A file without any user id is refused.
     file.write_text("")
     with pytest.raises(InputError, match="holds no user id"):
         named_users(recommender, file)
@@ -234,7 +234,7 @@ def test_a_user_of_two_requests_is_told(
     users = [f"user-{place}" for place in range(13)]
     lines = [json.dumps({"user_id": user}) for user in users]
     lines += ['{"user_id": "user-1", "history": ["I03"]}', '{"user_id": "16", "history": ["I04"]}']
-    lines.append('{"history": ["I05"]}')  # whose name is its line, 16
+    lines.append('{"history": ["I05"]}')  # named by its line, 16
     file.write_text("\n".join(lines))
     with pytest.raises(InputError, match="user 'user-1' is named twice") as error:
         recommend_batch(recommender, json_requests(recommender, file), out)
@@ -244,7 +244,7 @@ def test_a_user_of_two_requests_is_told(
     assert (found.requests, found.users) == (16, 14)
     assert [problem.where for problem in found.problems] == [f"{file}:14", f"{file}:16"]
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == [*users, "16"]
-    # A process that has only the last part knows of the others' users.
+    # A process that has only the last part still knows the users of the other parts.
     (part,) = json_requests(recommender, file).parts(lambda number: number == 3)
     assert [problem.where for problem in part.problems] == [f"{file}:16"]
 
@@ -264,7 +264,7 @@ MUG = '{"user_id": "me", "history": ["I05"]}'
             {1: "title is empty", 3: "twice"},
         ),
         (['{"user_id": "me", "story": 1}', GLOVE, MUG], {1: "no part", 3: "twice"}),
-        # Its number is its name.
+        # A request without a user id is named by its line number.
         (['{"history": ["I99"]}', '{"user_id": "1", "history": ["I05"]}'], {1: "no item"}),
     ],
 )

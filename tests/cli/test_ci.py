@@ -1,4 +1,4 @@
-"""docs/ci.md: the workflow's shell lines, from a raw file to a threshold that fails."""
+"""docs/ci.md: run the workflow's shell lines, from a raw file to a threshold that fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 PAGE = Path(__file__).parents[2] / "docs" / "ci.md"
-GROUPS, SIZE = 4, 15  # kinds of items, and how many there are of each
+GROUPS, SIZE = 4, 15  # kinds of items, and items per kind
 
 
 def block(language: str) -> str:

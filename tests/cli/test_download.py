@@ -1,4 +1,4 @@
-"""``miracle download`` against a server on this machine; the network is never used."""
+"""``miracle download`` from a server on this machine; the network is never used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = b"user_id,item_id,title\n" + b"u,a,Lamp\n" * 300_000
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; ``breaks`` cuts the first answers off, ``tag`` says which version it is."""
+    """Serve CONTENT; ``breaks`` cuts off the first answers, ``tag`` names the version."""
 
     breaks = 0
     tag = '"one"'
@@ -105,7 +105,7 @@ def test_licence_first_then_the_file(server: Server, tmp_path: Path, capsys: Cap
     (file,) = orjson.loads(out)["files"]
     assert file["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
-    assert main(["download", "shop", "--out", str(tmp_path)]) == 0  # there already
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0  # it is already there
     assert server.ranges == [None]
 
 
@@ -185,7 +185,7 @@ def test_killed_at_every_call_it_ends_with_the_file_of_the_server(
             server.content, server.tag = versions[0], '"1"'
             ended = warm.run("load", url, str(out), at, str(tmp_path / "n"))
             assert ended == -signal.SIGKILL, at
-            whole = (out / "shop.csv").exists()  # then it is kept
+            whole = (out / "shop.csv").exists()  # a complete file is kept
             if at % 2:
                 server.content, server.tag = versions[1], '"2"'
             (path,) = module.download(data_at(url), out)

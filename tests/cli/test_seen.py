@@ -73,7 +73,7 @@ def plain_ranks(run: TrainedRun, rule: str, split: str) -> dict[int, int]:
                 assert gain is not None
                 for item in set(read):
                     scores[item] += float(gain)
-            if rule == "leave-out":  # the whole history, also what is too old to be read
+            if rule == "leave-out":  # the whole history, including items too old to be read
                 scores = [-np.inf if i in history else s for i, s in enumerate(scores)]
             gone = rule == "leave-out" and target in history
             found[user] = 0 if gone else metrics.rank_of(scores, target, key)
@@ -89,7 +89,7 @@ def test_ranks_are_those_of_sorting_by_hand(runs: Path, rule: str, split: Any) -
     found = evaluate_run(runs / "gain", split=split, seen=rule).found  # type: ignore[arg-type]
     ranks = np.where(found.ranks == UNRANKED, 0, found.ranks)
     assert dict(zip(found.users.tolist(), ranks.tolist(), strict=True)) == expected
-    if (rule, split) == ("leave-out", "test"):  # some held-out items were had before
+    if (rule, split) == ("leave-out", "test"):  # some held-out items had been taken before
         assert 0 in expected.values()
 
 
@@ -119,7 +119,7 @@ def test_a_run_learns_and_validates_by_its_rule(runs: Path, capsys: Capture, rul
         "gain": "their scores gain a learned number",
     }
     assert words[rule] in (runs / rule / "README.md").read_text()
-    # Asked for nothing else, every command ranks by the rule of the training.
+    # Without --seen, every command ranks by the rule of the training.
     found = shown(capsys, "evaluate", runs / rule)
     assert (found["seen"], found["trained_seen"]) == (rule, rule)
     assert found["exclude_seen"] == (rule == "leave-out")

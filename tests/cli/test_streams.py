@@ -1,4 +1,4 @@
-"""Output that can't take every character, is closed or full; arguments as a shell left them."""
+"""Output streams that are closed, full or limited in encoding, and raw shell arguments."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_full_output_is_a_failed_run() -> None:
     said = ran.stderr.decode().splitlines()
     assert said[0] == "error: the output can't be written: No space left on device"
     assert said[1] == "where: standard output"
-    assert shell("$M download 2> /dev/full").returncode == 0  # nobody to tell, and nothing to say
+    assert shell("$M download 2> /dev/full").returncode == 0  # nowhere to report it
 
 
 def test_an_argument_that_is_not_utf8_is_refused() -> None:

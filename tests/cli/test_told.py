@@ -1,4 +1,4 @@
-"""``--quiet`` and ``--log-file``; completion in a shell."""
+"""``--quiet``, ``--log-file`` and shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pre-trained run is asked over a catalogue it never saw: ``recommend|inspect --data``."""
+"""Query a pre-trained run over a catalogue that it never saw: ``recommend|inspect --data``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files in every layout, ways to damage them, and what must come of it."""
+"""Small files in every layout, ways to damage them, and the allowed outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from miracle_core.errors import InputError
 from tests.data.strict import LAYOUTS, lines_alone
 from tests.data.support import META_2023, MOVIES, RETAIL, lines, meta, retail_csv, reviews, workbook
 
-SLOWEST = 60.0  # seconds a case may take on a busy machine: anything near it is a hang
+SLOWEST = 60.0  # seconds per case on a busy machine; a case near the limit hangs
 
 TABLE = (
     "user_id,item_id,when,title\n" + "u,a,1,Lamp\n" + 'u,b,2,"Mug, big"\n' + "v,a,3,\nv,b,4,\n"
@@ -51,7 +51,7 @@ STEAM = {
     "games.json": b"{u'app_name': u'Bat', u'id': u'1', u'genres': [u'A']}\n"
     b"{u'app_name': u'It\\'s', u'id': u'2'}\n",
 }
-FUZZ_CASES = int(os.environ.get("MIRACLE_FUZZ_CASES", "2000"))  # half in each of two files
+FUZZ_CASES = int(os.environ.get("MIRACLE_FUZZ_CASES", "2000"))  # half of them in each of two files
 Files = dict[str, bytes]
 SEEDS: list[tuple[str, Files]] = [
     ("table", {"shop.csv": TABLE}),

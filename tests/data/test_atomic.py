@@ -1,4 +1,4 @@
-"""Atomic files, in both forms: what is read, and each thing that is refused."""
+"""Atomic files in both forms: what is read, and everything that is refused."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class TestBenchmark:
         assert "Toy.test.inter:2" in error.what
 
     def test_rows_missing_in_between(self, tmp_path: Path) -> None:
-        # Histories are capped at 4 (v's says so), and nothing says what came before u's e.
+        # Histories are capped at 4, as v's shows, so the items before u's e are unknown.
         folder = write(
             tmp_path,
             train__inter=HEADER + "u\ta\tb\nu\ta b\tc\n",

@@ -1,4 +1,4 @@
-"""What items are besides their text, and items that have ids only: from files to a Dataset."""
+"""Item attributes, and items that have only ids: from files to a Dataset."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
     assert dataset.manifest.format == 2
     verify(dataset.folder)
     assert (dataset.folder / "attributes.parquet").is_file()
-    # The same input gives the same bytes, and without them the fingerprint is another.
+    # The same input gives the same bytes; without attributes the fingerprint differs.
     again = prepare(read("table", [path], options), PrepareSettings(k_core=0), tmp_path / "again")
     plain = prepare(read("table", [path]), PrepareSettings(k_core=0), tmp_path / "plain")
     assert again.manifest.fingerprint == dataset.manifest.fingerprint

@@ -1,6 +1,6 @@
-"""Each kind of bad input that is known by name, in files of every layout.
+"""Each known kind of bad input, in files of every layout.
 
-Beside ``test_fuzz.py``, which draws its damage: here nothing is left to chance.
+Unlike in ``test_fuzz.py``, nothing here is random.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def every_line(content: bytes, change: Callable[[bytes], bytes], first: int = 1)
 
 def hostile_titles(content: bytes) -> bytes:
     evil = b"".join(MARKUP)
-    if content.lstrip()[:1] == b"{":  # inside a string control characters are escaped
+    if content.lstrip()[:1] == b"{":  # control characters inside a string are escaped
         text = evil.decode(errors="replace")
         evil = json.dumps(text)[1:-1].encode()
     return re.sub(TITLES, lambda match: match[0] + evil, content)

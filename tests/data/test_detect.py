@@ -1,4 +1,4 @@
-"""Which format files are in, told by what is in them."""
+"""Detect the format of files from their content."""
 
 from __future__ import annotations
 

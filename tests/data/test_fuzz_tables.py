@@ -1,9 +1,9 @@
-"""Tables of which every row is known, damaged by chance: nothing is lost or changed without a word.
+"""Randomly damaged tables with known rows: nothing is lost or changed without a message.
 
-Each case is a small shop written in one way of many (separators, ways to write times, ids that are
-text or numbers), and damaged in up to three: an even number of stray quotes, times written another
-way, ids that became floats, another separator or encoding, missing fields. What is kept is compared
-with the rows that were written, and with each line read by Python's csv module by itself.
+Each case is a small shop in one of many formats, which differ in separators, times and kinds of
+ids. It is damaged in up to three ways: an even number of stray quotes, times in another format, ids
+that became floats, another separator or encoding, or missing fields. The rows that are read are
+compared with the rows that were written, and with each line as Python's csv module reads it.
 
 ``MIRACLE_FUZZ_CASES=10000 pytest tests/data/test_fuzz.py tests/data/test_fuzz_tables.py`` runs
 10,000 cases in all.
@@ -30,7 +30,7 @@ from tests.data.damage import FUZZ_CASES
 from tests.data.strict import fields_of
 
 BATCHES = 10
-CASES = FUZZ_CASES // 2  # the other half: test_fuzz.py
+CASES = FUZZ_CASES // 2  # the other half is in test_fuzz.py
 HEADER = ["user_id", "item_id", "when", "title"]
 TITLES = [
     "Lamp",
@@ -42,9 +42,9 @@ TITLES = [
     "<b>Jar</b>",
     "x|y",
 ]
-SHOWN = "1.23457E+11"  # a long number as spreadsheets show it
+SHOWN = "1.23457E+11"  # how spreadsheets show a long number
 Writer = Callable[[datetime], str]
-# How a time is written, and what it is read as: microseconds, or a count of the unit.
+# How a time is written, and the unit that it is read in: microseconds, or a plain count.
 WAYS: dict[str, tuple[Writer, float]] = {
     "iso": (lambda t: t.strftime("%Y-%m-%d %H:%M:%S"), 1e6),
     "iso with zones": (
@@ -67,18 +67,18 @@ def stamp(time: datetime) -> float:
 
 @dataclass
 class Shop:
-    """A shop as it is written, and what is true of it."""
+    """A shop as written to a file, and its true content."""
 
     name: str
     separator: str
     rows: list[list[str]]
-    times: list[float | None]  # what each time means, in the unit of the column; None: nothing
+    times: list[float | None]  # each time in the column's unit; None if it has no meaning
     unit: float
     lines: list[str]
     options: dict[str, Any]
-    touched: set[int] = field(default_factory=set)  # rows that may be lost, if that is said
-    refused: bool = False  # the file as a whole
-    clash: bool = False  # times may be refused as a whole
+    touched: set[int] = field(default_factory=set)  # rows that may be lost with a message
+    refused: bool = False  # the whole file may be refused
+    clash: bool = False  # all times may be refused
     encode: Callable[[str], bytes] = str.encode
 
 
@@ -90,7 +90,7 @@ def draw(rng: random.Random) -> Shop:
     kind = rng.choice(["{}", "id{}"])
     rows, times = [], []
     for _ in range(rng.randint(14, 30)):
-        # From the 13th on no way to write a day is another one's.
+        # Days from the 13th on are unambiguous in every date format.
         time = datetime(2024, rng.randint(1, 9), rng.randint(13, 28), rng.randrange(24))
         time += timedelta(minutes=rng.randrange(60))
         item = rng.randrange(8)
@@ -129,7 +129,7 @@ def other_times(shop: Shop, rng: random.Random) -> None:
     for at in rng.sample(range(len(shop.lines)), rng.randint(1, 3)):
         time = datetime(2024, 3, rng.randint(13, 28), 5)
         none = ["soon", "", "2024-02-30", "31/31/24", "2024-03-14T05:00:00+25:00"]
-        if shop.unit < 1e6:  # seconds or milliseconds: a date in digits is neither
+        if shop.unit < 1e6:  # seconds or milliseconds; an all-digit date is neither
             none += ["20240314", "202403140500", "20240314050000"]
         was, now = shop.rows[at][2], rng.choice([write(time), *none])
         if was in shop.lines[at]:
@@ -168,7 +168,7 @@ def several_lines(shop: Shop, rng: random.Random) -> None:
         row = [*shop.rows[at][:3], f"Lamp\n{prose}{end}"]
         shop.rows[at], shop.lines[at] = row, line_of(row, shop.separator)
         if prose.count(shop.separator) == len(HEADER) - 1:
-            shop.touched.add(at)  # it may be left out, and nothing else may
+            shop.touched.add(at)  # only this row may be left out
 
 
 def lost_digits(shop: Shop, rng: random.Random) -> None:
@@ -231,12 +231,12 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
         assert shop.touched, f"a sound file was refused: {said}"
         all_bad = skip and "rows were skipped" in said
         told = all_bad or (shop.clash and "what the other dates mean" in said)
-        told |= "whether these two are one" in said  # of ids that became floats
+        told |= "whether these two are one" in said  # for ids that became floats
         told |= "exponent form" in said
         assert not skip or told, f"refused, though rows may be skipped: {said}"
         return
     kept = found.events.rows()
-    # A row that spans lines may count as one or as all of its lines.
+    # A row that spans lines may count once, or once per line.
     written = sum(bool(part.strip("\r")) for line in shop.lines for part in line.split("\n"))
     assert len(shop.lines) <= len(kept) + left_out <= written, "rows were lost without a word"
     numbers = all(row[0].isdigit() for row in shop.rows)
@@ -246,8 +246,8 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
     alone = [fields_of(line, shop.separator, not ordinary) for line in shop.lines]
     at = 0
     for event in kept:
-        # The rows come in the order of the file: this one is of the next line that was not
-        # touched, or of one before it.
+        # Rows keep the order of the file. So this event belongs to the next undamaged line, or
+        # to a damaged line before it.
         end = next((row for row in range(at, len(alone)) if row not in shop.touched), len(alone))
         if end < len(alone) and (*shop.rows[end][:2], shop.times[end]) == event:
             at = end + 1
@@ -271,7 +271,7 @@ def same(shop: Shop, at: int, fields: list[str] | None, event: tuple[str, str, f
     if fields is None or len(fields) != len(HEADER) or shop.times[at] != event[2]:
         return False
     ids = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in fields[:2]]
-    # Between tabs a quote may be an ordinary character, or not.
+    # In tab-separated files, a quote may be an ordinary character.
     loose = [text.strip('"') for text in ids] if shop.separator not in ",;" else ids
     return list(event[:2]) in (ids, loose)
 

@@ -1,4 +1,4 @@
-"""Files that are nearly JSON lines: what they are is said, with the command that fixes them."""
+"""Files that are almost JSON lines: the message names the format and the command to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotes: what they swallow is found, where they mean nothing they are ordinary characters."""
+"""Quotes: find what stray quotes swallow; where quotes have no meaning, keep them as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKIP = ReadOptions(time="when", on_error="skip")
 HEADER = "user_id,item_id,when,title\n"
 ROWS = [f"u{n % 6},i{n % 9},{n},Thing {n % 9}" for n in range(36)]
 CLOSED_LATER = [
-    # What a row is changed to; the second stray quote stands where a field may end.
+    # The new text of two rows; the second stray quote is where a field may end.
     ('u1,i7,7,"Thing 7', 'u3,i6,15,"Thing 6'),
     ('u1,i7,7,"Thing 7', 'u3,i6,15,Thing 24"'),
     ('u1,i7,7,"Thing 7', 'u3,i6,15",Thing 6'),
@@ -57,7 +57,7 @@ def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, secon
     found = read("table", [path], SKIP)
     left_out = sum(skip["rows"] for skip in found.skipped)
     assert found.events.height + left_out == 36
-    # Every row without a stray quote is there, and as it was written.
+    # Every row without a stray quote is read unchanged.
     kept = set(found.events["time"].to_list())
     assert set(range(36)) - {7, 15} <= kept
     assert found.skipped[0]["first"] == "shop.csv:9"
@@ -87,7 +87,7 @@ def test_values_that_begin_with_a_space_hide_no_rows(tmp_path: Path, column: int
 @pytest.mark.parametrize(
     ("text", "left_out"),
     [
-        # Rows or a text: nothing tells, all of it is left out, and no row is made of prose.
+        # These may be rows or a text. Nothing tells which, so all is left out.
         ('"Good,\nsoft, cosy, nice, really\nand warm"', 3),
         ('"Good\nsoft, cosy, nice, really"', 2),
         ('"Good\n\nsoft,cosy,nice,really\nwarm"', 3),
@@ -231,7 +231,7 @@ def test_what_is_read_is_what_pythons_csv_reads(
     csv.writer(sink, delimiter=separator, lineterminator="\n").writerows([["x", "y", "z"], *rows])
     text = sink.getvalue()
     for at, more in broken:
-        at = 6 + at % (len(text) - 5)  # the header stays
+        at = 6 + at % (len(text) - 5)  # keep the header intact
         text = text[:at] + more + text[at:]
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode())
@@ -252,7 +252,7 @@ def test_what_is_read_is_what_pythons_csv_reads(
         kept = read_rows(raw, layout, names, skips=skips).rows.height
     except InputError:
         kept = 0
-    # No line is lost that is a row by itself.
+    # No line that is a row by itself is lost.
     assert kept + sum(count for count, _ in skips.found.values()) >= len(alone(text, separator))
 
 

@@ -1,4 +1,4 @@
-"""Runs of an array against plain ranges."""
+"""Ragged slices of an array, compared with plain ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated shops: the same bytes everywhere, and the structure that was promised is there."""
+"""Generated shops: the same bytes on every machine, with the promised structure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_same_seed_gives_same_bytes_and_another_seed_others(tmp_path: Path) -> N
 
 
 def test_bytes_are_those_of_every_other_machine(tmp_path: Path) -> None:
-    # A change here changes every generated shop: say so in CHANGELOG.md.
+    # A change here changes every generated shop: record it in CHANGELOG.md.
     assert small(0, tmp_path / "a") == PINNED
 
 
@@ -209,7 +209,7 @@ def test_popularity_has_a_long_tail(shop: Shop) -> None:
         top = inside[: len(inside) // 5].sum() / inside.sum()
         assert top > 0.4
         assert np.median(inside) < 0.85 * inside.mean()
-    assert (counts >= 5).mean() > 0.9  # few are lost to the 5-core
+    assert (counts >= 5).mean() > 0.9  # the 5-core drops few
 
 
 # --- sequences -------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_purchases_follow_from_the_last_one(shop: Shop) -> None:
     """Neighbours in a history against any two purchases of the same user and interest."""
     truth = shop.truth
     shuffler = np.random.default_rng(0)
-    lines, roles = [], []  # of (neighbours, control) pairs
+    lines, roles = [], []  # (neighbours, control) pairs
     for history in histories(shop):
         for interest in np.unique(truth.item_interest[history]):
             own = history[truth.item_interest[history] == interest]
@@ -233,7 +233,7 @@ def test_purchases_follow_from_the_last_one(shop: Shop) -> None:
     same_line = [line[line[:, 0] == pairs, 1].mean() for pairs in (0, 1)]
     device_again = [role[role[:, 0] == pairs, 1].mean() for pairs in (0, 1)]
     assert same_line[0] > same_line[1] + 0.05
-    assert same_line[0] > 0.55  # of four lines
+    assert same_line[0] > 0.55  # there are four lines
     assert device_again[0] < 0.8 * device_again[1]
 
 
@@ -255,7 +255,7 @@ def test_the_last_purchases_predict_the_next_better_than_popularity(shop: Shop) 
     hits = [(h[-1] in popular, h[-1] in following[h[-2]]) for h in histories(shop)]
     by_popularity, by_last = np.mean(hits, axis=0)
     assert by_last > 2.5 * by_popularity
-    assert by_last < 0.5  # not trivial
+    assert by_last < 0.5  # the task is not trivial
 
 
 # --- files and errors ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Columns of every type that ids, times and titles may have: what is kept is what Python says."""
+"""Ids, times and titles in columns of every type are kept as Python would read them."""
 
 from __future__ import annotations
 
