@@ -1,4 +1,4 @@
-"""Code and files in the pages that no test runs whole: names exist, files are read as they are."""
+"""Check pages that no test runs in full: the names exist, and the files can be read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support import markov
 from tests.support.runs import other_shop, tiny_shop
 
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
-GONE = {"benchmarks/compile.py"}  # the page says that it is
-OF_OTHERS = {"toolkits.md"}  # it names files of other projects
+GONE = {"benchmarks/compile.py"}  # the page says that it is gone
+OF_OTHERS = {"toolkits.md"}  # pages that name files of other projects
 OURS = ("miracle_core", "miracle_cli", "tui")
 
 

@@ -1,4 +1,4 @@
-"""What pages quote, name and tell a reader to type is there."""
+"""Everything that pages quote, name or tell a reader to type exists."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_the_service_is_for_those_who_have_its_token_and_for_no_web_page(service
 def test_nobody_holds_up_the_service(service: int) -> None:
     for length in ("-1", "1000001", "9" * 5000, "much", None):
         assert asked(service, b"", Content_Length=length)[0] == 413, length
-    # One that never ends its request: the next is answered after the patience of the service.
+    # A client never ends its request. The next one is answered after the service's timeout.
     with socket.create_connection(("127.0.0.1", service), timeout=60) as silent:
         silent.sendall(b"POST / HTTP/1.1\r\n")
         assert asked(service, b'{"history": ["I03"]}')[0] == 200

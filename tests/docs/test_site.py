@@ -1,4 +1,4 @@
-"""The site: it builds from a checkout alone, every link leads somewhere, nothing is fetched."""
+"""The site: it builds from a checkout alone, every link works, and nothing is downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``miracle doctor`` on whole and on half-broken installations."""
+"""``miracle doctor`` on working and on broken installations."""
 
 from __future__ import annotations
 

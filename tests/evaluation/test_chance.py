@@ -1,4 +1,4 @@
-"""Scores that know nothing must not look good, whoever the targets are."""
+"""Scores without information must not look good, whoever the targets are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demands on runs: bounds, paired differences, several runs side by side, and JUnit XML."""
+"""Checks of runs: bounds, paired differences, several runs in one table, and JUnit XML."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def test_metrics_of_users_have_the_mean_of_the_metrics() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "failed"),
     [
-        ([99] * 30, [1] * 30, True),  # no spread at all
+        ([99] * 30, [1] * 30, True),  # no variance at all
         ([1] * 30, [1] * 30, False),
         ([1] * 30, [99] * 30, False),
         ([1] * 20 + [99] * 10, [1] * 30, True),
-        ([1] * 29 + [99], [1] * 30, False),  # lower on average, but one user is no evidence
+        ([1] * 29 + [99], [1] * 30, False),  # lower on average, but one user proves nothing
     ],
 )
 def test_worse_is_an_interval_below_zero(ours: list[int], theirs: list[int], failed: bool) -> None:

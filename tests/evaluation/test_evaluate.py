@@ -1,4 +1,4 @@
-"""Evaluation against plain sorted lists: splits, ties, exclusion, batches, kept top items."""
+"""Evaluation compared with sorted lists: splits, ties, exclusion, batches and top items."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def random_histories(seed: int = 0) -> list[list[int]]:
 
 
 class LikeTheHistory:
-    """Interests = the (whole-number) vectors of the history's items, so scores are exact."""
+    """The interests are the history's item vectors, in whole numbers, so scores are exact."""
 
     max_length = MAX_LENGTH
     n_interests = ITEMS

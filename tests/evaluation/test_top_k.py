@@ -1,4 +1,4 @@
-"""The saved top-K: metrics computed from the file alone, and what the file never holds."""
+"""The saved top-K file: metrics computed from it alone, and what it must not contain."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -
     table = saved(found, tmp_path / "top.parquet")
     ids, dataset = found.dataset.items["item_id"], found.dataset
     for user in found.found.users.tolist():
-        # The whole history is excluded, also what is too old for the model to read.
+        # The whole history is excluded, including items too old for the model to read.
         seen = {ids[int(item)] for item in dataset.sequence(user)[:-1]}
         listed = table.filter(pl.col("user_id") == f"user-{user}")
         assert set(listed["item_id"]) == set(ids) - seen

@@ -1,4 +1,4 @@
-"""A file of user results: what is in it, and which files are refused."""
+"""The file of user results: its content, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_rules_about_who_competes_are_in_the_file(
     assert denied.any() and (found.ranks[denied] == UNRANKED).all()
     with pytest.raises(InputError, match="different rules of a shop: none and deny 2, boost"):
         check_comparable([plain, found])
-    # As many other ids are other rules.
+    # Rules with the same number of different ids are different rules.
     other = Rules(deny=("I03", "I05"), boost={2: 0.4}).record()
     assert other["deny"] == 2 and other["sha256"] != found.about.rules["sha256"]
     check_comparable([found, found])

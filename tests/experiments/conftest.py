@@ -1,4 +1,4 @@
-"""Two small shops and a finished experiment on one of them, made once."""
+"""Two small shops, and a finished experiment on one of them, shared by the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``miracle compare`` and ``miracle report`` of experiments: rows, claims, and what is left out."""
+"""``miracle compare`` and ``miracle report`` of experiments: rows, claims and omissions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from miracle_core.experiments.whole import conduct
 from tests.support.experiments import demo_shops, tiny
 
 Capture = pytest.CaptureFixture[str]
-# Rows of one system with the same settings but for where they begin; one that is not trained.
+# Rows of one system that differ only in where they start; one of them is not trained.
 ROWS = """
 seeds = 2
 primary = "recall@10"

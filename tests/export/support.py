@@ -1,4 +1,4 @@
-"""Scripts of exports, run where this package can't be imported."""
+"""Run the scripts of exports where this package can't be imported."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A finder that refuses this package, put before the script is run: with each argument by itself, or
-# with all of them.
+# An import finder that refuses this package, installed before the script runs. The script runs
+# once per argument, or once with all of them.
 ALONE = (
     "import runpy, sys\n"
     "class No:\n"

@@ -1,4 +1,4 @@
-"""Networks as ONNX give what the run gives, for every length, and say it when they can't."""
+"""ONNX exports match the run for every history length, and report it if they don't."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_script_recommends_what_the_recommender_does(
 ) -> None:
     recommender = Recommender.load(small_run, seen=seen)  # type: ignore[arg-type]
     folder = shutil.copytree(exported, tmp_path / "out")
-    if seen == "leave-out":  # the networks don't know the rule, the script reads it
+    if seen == "leave-out":  # the rule is applied by the script, not by the networks
         about = json.loads((folder / "export.json").read_text())
         about |= {"seen": seen, "gain": recommender.gain()}
         (folder / "export.json").write_text(json.dumps(about))
@@ -121,13 +121,13 @@ def test_what_cannot_be_had_is_told(
 
 
 class Session:
-    """A network under onnxruntime, the first number of one of its outputs changed.
+    """A network in onnxruntime that changes the first number of one of its outputs.
 
     Args:
-        real: what gives the answers.
-        output: the place of the output that is changed.
-        change: its first number to another one.
-        since: the first call that is changed.
+        real: the session that computes the outputs.
+        output: the index of the output to change.
+        change: maps the first number to another one.
+        since: the first call to change.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ def asking(
         ("history.onnx", 0, lambda number: number + 1e-3, 0, "differ by 0.001"),
         ("history.onnx", 0, lambda number: number + 1e-3, MAX_LENGTH, "differ by 0.001"),
         ("history.onnx", 0, lambda _: np.nan, 0, "finite"),
-        # The largest of numbers and no number may be a number.
+        # A maximum over values with NaN may not be NaN.
         ("history.onnx", 0, lambda _: np.nan, MAX_LENGTH, "finite"),
         ("history.onnx", 0, lambda _: -np.inf, 0, "finite"),
         ("history.onnx", 1, lambda active: not active, 0, "of other interests"),

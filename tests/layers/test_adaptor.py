@@ -103,7 +103,7 @@ def test_gradients_see_the_text_that_was_dropped_out(kept, monkeypatch):
     t = texts(8, 6)
 
     def value() -> torch.Tensor:
-        torch.manual_seed(5)  # the same mask each time
+        torch.manual_seed(5)  # same mask each time
         return (module(t) ** 2).sum()
 
     module.zero_grad()

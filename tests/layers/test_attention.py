@@ -1,4 +1,4 @@
-"""Attention inside packed histories, both ways and from left to right."""
+"""Attention within packed histories, in both directions and from left to right."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_gradcheck(causal, share):
     packed, qkv = case(1, [1, 3, 2, 3])
 
     def attended(x):
-        torch.manual_seed(3)  # the same weights are dropped each time
+        torch.manual_seed(3)  # drop the same weights each time
         return packed_attention(x, packed, 2, share, True, causal=causal)
 
     assert torch.autograd.gradcheck(attended, qkv.requires_grad_())
@@ -87,7 +87,7 @@ def test_gradcheck_of_dropout_at_once(share):
     _, _, padded, everything = padded_case(2, [2, 3])
 
     def attended(x):
-        torch.manual_seed(3)  # the same weights are dropped each time
+        torch.manual_seed(3)  # drop the same weights each time
         return packed_attention(x, padded, 2, share, True)[padded.valid]
 
     with few_launches():

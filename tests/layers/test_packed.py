@@ -1,4 +1,4 @@
-"""Packing keeps every item, its place and its owner."""
+"""Packing keeps every item, its position and its history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directions, and rows beside them: values and gradients are torch's own, at any length."""
+"""Normalised and plain rows: values and gradients equal torch's own at any length."""
 
 from __future__ import annotations
 

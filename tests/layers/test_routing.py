@@ -1,4 +1,4 @@
-"""Dynamic routing: what is sent to all interests alike, and what is learned through it."""
+"""Dynamic routing: what all interests share, and what is learned through it."""
 
 from __future__ import annotations
 

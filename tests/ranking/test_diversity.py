@@ -1,4 +1,4 @@
-"""Controllable aggregation against the greedy choice by its definition."""
+"""Controllable aggregation compared with the greedy selection that defines it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def greedy(scores: list[float], categories: list[int], k: int, weight: float) ->
 def test_it_is_the_greedy_choice(seed, n, labels, weight, gone, data):
     k = data.draw(st.integers(1, n))
     rng = np.random.default_rng(seed)
-    # Quarters, so that sums are exact and ties happen.
+    # Use quarters, so that sums are exact and ties occur.
     scores = -np.sort(-rng.integers(-8, 9, (5, n)) / 4, axis=1)
     scores[:, n - min(gone, n) :] = -np.inf
     items = np.stack([rng.permutation(20)[:n] for _ in range(5)])
@@ -127,7 +127,7 @@ def test_marginal_relevance_is_the_greedy_choice(seed, n, weight, gone, data):
     scores = -np.sort(-rng.integers(-8, 9, (5, n)) / 4, axis=1)
     scores[:, n - min(gone, n) :] = -np.inf
     items = np.stack([rng.permutation(20)[:n] for _ in range(5)])
-    # Directions whose products are exact, so that ties are ties.
+    # Use directions with exact products, so that ties are exact.
     vectors = np.eye(4)[rng.integers(0, 4, 20)] * rng.choice([-1.0, 0.0, 1.0], (20, 1))
     found_scores, found = marginal_relevance(
         torch.from_numpy(scores), torch.from_numpy(items), torch.from_numpy(vectors), k, weight

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: uniform, independent, and functions of their keys alone."""
+"""Counter-based random numbers: uniform, independent, and determined by their keys alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_other_keys_purposes_and_streams_are_independent(one, other) -> None:
         for stream, key, purpose in (one, other)
     )
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
-    # Nor is one the other moved along.
+    # Nor is one a shifted copy of the other.
     assert np.intersect1d(first, second).size == 0
 
 
@@ -127,4 +127,4 @@ def test_every_other_item_is_equally_likely() -> None:
         counts = torch.bincount(drawn[targets == target].flatten(), minlength=7)
         assert counts[target] == 0
         rest = counts[torch.arange(7) != target].double()
-        assert float((rest - 20_000 / 6).abs().max()) < 250  # nearly five deviations
+        assert float((rest - 20_000 / 6).abs().max()) < 250  # almost five standard deviations

@@ -1,4 +1,4 @@
-"""Some of the interests: those of a batch that is packed, and of one that is padded."""
+"""Select some of the interests, in packed and in padded batches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_some_of_the_interests(seed: int, counts: list[int], raw: bool) -> None:
     rng = np.random.default_rng(seed)
     drawn = random_users(rng, counts, WIDTH)
     padded = padded_interests(drawn, rng)
-    # Which of an interest's numbers a place has is drawn there; here all go by the places.
+    # The numbers of interests are drawn above. Here they are the indices in the padded batch.
     assert padded.active is not None
     held = padded.active.view(len(counts), PLACES)
     users = [

@@ -1,4 +1,4 @@
-"""Eq. 16, 17 and 23 against the float64 reference, in blocks of every shape."""
+"""Eq. 16, 17 and 23 against the float64 reference, for blocks of every shape."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, interests_
 
 WIDTH = 4
 COUNTS = st.lists(st.integers(1, 6), min_size=1, max_size=7)
-# (scores in a block, fewest and most interests in a chunk, scores looked at together): one block,
-# as a whole and in pieces; chunks of users with the whole catalogue; several blocks a chunk, as
-# wholes and in pieces; a block of one item.
+# (scores per block, fewest and most interests per chunk, scores processed together). In order: one
+# block, whole and in pieces; chunks of users with the whole catalogue; several blocks per chunk,
+# whole and in pieces; blocks of one item.
 BLOCKS = [
     (1 << 22, 256, 4096, 1 << 20),
     (1 << 22, 256, 4096, 20),

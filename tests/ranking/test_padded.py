@@ -1,4 +1,4 @@
-"""Interests with places that hold none, rows that don't count, and tables of what has been had."""
+"""Padded interests, rows that don't count, and tables of the items a user has had."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def padded_interests(users: list[dict[int, np.ndarray]], rng: np.random.Generato
 
 
 class Case:
-    """Random interests, items, histories and targets, in the callers' order."""
+    """Random interests, items, histories and targets, in the caller's order."""
 
     def __init__(self, seed: int, drawn: list[tuple[int, list[int]]]) -> None:
         rng = np.random.default_rng(seed)
@@ -184,7 +184,7 @@ def test_a_table_of_masked_tokens_says_what_pairs_say(histories, chosen, seed):
     candidates = None if chosen is None else torch.tensor(sorted(chosen))
     n = 4 if candidates is None else len(candidates)
     draws = torch.rand(len(histories), LONGEST, generator=torch.Generator().manual_seed(seed))
-    draws[0, -1] = 0.0  # one at least, as of a whole batch
+    draws[0, -1] = 0.0  # mask at least one item, as a whole batch does
     one, other = (
         draws[each.order[each.history_of_token()], each.positions] < 0.5
         for each in (packed, padded)

@@ -1,4 +1,4 @@
-"""Losses with drawn negatives against their float64 references."""
+"""Losses with sampled negatives against their float64 references."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_nobody_has_had_anything():
 
 
 class Half(Processes):
-    """One of two processes that both have as many rows."""
+    """One of two processes with equally many rows."""
 
     def fraction(self, n: int) -> float:
         return 0.5

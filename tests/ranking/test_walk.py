@@ -1,4 +1,4 @@
-"""Ranks and top-K against plain sorted lists. Whole numbers make scores, and so ties, exact."""
+"""Ranks and top-K against sorted lists. Scores are whole numbers, so ties are exact."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_constant_scorer_ranks_as_chance():
     targets = torch.arange(n_items)
     found = ranks(torch.zeros(n_items, n_items), targets, tie_order(n_items))
     assert sorted(found.tolist()) == list(range(1, n_items + 1))
-    # Popular items often have low or high indices: neither may gain.
+    # Popular items often have low or high indices. Neither must be favoured.
     for some in (found[:100], found[-100:]):
         assert abs(some.double().mean() - 250) < 60
 

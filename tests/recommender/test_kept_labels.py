@@ -1,4 +1,4 @@
-"""Labels of the capsules that a run folder keeps."""
+"""Capsule labels that are saved in a run folder."""
 
 from __future__ import annotations
 

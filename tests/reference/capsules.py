@@ -91,13 +91,13 @@ def eq14_agreement(b: Array, items: list[Array], u: dict[int, Array]) -> Array:
 
 @dataclass(frozen=True)
 class Interests:
-    """What eq. 7-14 find in one history of n items."""
+    """The result of eq. 7-14 for one history of n items."""
 
-    u: dict[int, Array]  # active capsule: its interest [d]
+    u: dict[int, Array]  # active capsule -> its interest [d]
     choice: list[int]  # [n], the capsule each item activates
     s: Array  # [n, C]
     o: Array  # [n]
-    c: Array  # [n, C], the last round's coupling
+    c: Array  # [n, C], the coupling in the last round
 
 
 def eq7_14_interests(

@@ -1,4 +1,4 @@
-"""The equations in their order: from text vectors of a history to the interests of its user."""
+"""All equations in order: from a history's text vectors to the user's interests."""
 
 from __future__ import annotations
 

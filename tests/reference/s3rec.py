@@ -1,4 +1,4 @@
-"""S3-Rec's objectives, one sequence at a time, from its paper."""
+"""S3-Rec's objectives for one sequence at a time, written from its paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses with drawn negatives, of one example, from their papers."""
+"""Losses with sampled negatives for one example, written from their papers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eq. 16, 17 and 23: scores and the losses of the next item."""
+"""Eq. 16, 17 and 23: scores, and the losses of the next item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SASRec and GRU4Rec, one history at a time, from their papers."""
+"""SASRec and GRU4Rec for one history at a time, written from their papers."""
 
 from __future__ import annotations
 

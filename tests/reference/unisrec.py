@@ -1,4 +1,4 @@
-"""UniSRec, one item and one history at a time, from its paper (Hou et al. 2022, section 2)."""
+"""UniSRec for one item or history at a time, from its paper (Hou et al. 2022, section 2)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniSRecParameters:
-    """What it learns: G experts, d_b text width, d width, N places."""
+    """UniSRec's parameters: G experts, d_b text width, d width, N positions."""
 
-    b: Array  # [G, d_b], what each whitening takes off
+    b: Array  # [G, d_b], subtracted by each whitening
     W: Array  # [G, d_b, d]
     W_gate: Array  # [d_b, G]
     W_noise: Array  # [d_b, G]
     places: Array  # [N, d]; the last row belongs to the newest item
-    norm_scale: Array  # [d], of the input
+    norm_scale: Array  # [d], for the input
     norm_shift: Array  # [d]
     layers: tuple[Layer, ...]
     heads: int

@@ -1,4 +1,4 @@
-"""User results made of numbers, without runs."""
+"""User results made from numbers, without runs."""
 
 from __future__ import annotations
 

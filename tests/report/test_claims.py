@@ -1,4 +1,4 @@
-"""What a claim comes to, and for which systems one run says all."""
+"""The results of a claim, and the systems for which one run is enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals and p-values against scipy, a second computation, and published figures."""
+"""Intervals and p-values against scipy, a second implementation and published figures."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_holm_against_a_published_example() -> None:
     assert p.round(3).tolist() == pytest.approx([0.016, 0.019, 0.608], abs=0.0011)
     adjusted = holm(p)
     assert (adjusted < 0.05).tolist() == [True, True, False]
-    # Step down: 3 x the least, then 2 x the next but never below what came before.
+    # Step down: 3 x the smallest, then 2 x the next, but never below the one before.
     assert adjusted.tolist() == pytest.approx([3 * p[0], max(3 * p[0], 2 * p[1]), p[2]])
     assert holm(p[[2, 0, 1]]).tolist() == adjusted[[2, 0, 1]].tolist()
 
