@@ -1,4 +1,4 @@
-"""The benchmarks' own promises: all are run, each runs alone, the clock is fair."""
+"""The benchmarks: all are run, each runs alone, and timing is fair."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_histories_of_the_scaling_problem() -> None:
     assert p.valid.sum() == p.packed.n_tokens
     assert p.valid.shape == (40, 10)
     assert {length for length, _ in p.packed.groups} <= set(range(1, 11))
-    # The packed and the padded histories are the same ones.
+    # The packed and the padded histories hold the same items.
     assert p.items[p.valid].tolist() == p.packed.items.tolist()
 
 

@@ -1,4 +1,4 @@
-"""A full disk: what was written, where, how much it takes; what was there before stays."""
+"""A full disk: the message names file, place and size, and earlier files are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package that people install: made from the source archive, and run outside the checkout."""
+"""The installed package: built from the source archive, and run outside the checkout."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_package_runs_outside_the_checkout(tmp_path: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == set(PACKAGES)
     call(*pip, "install", "--no-deps", "--no-index", "--target", library, wheel, cwd=away, path="")
 
-    # Every file that the checkout holds: data sets, experiments, styles, templates, py.typed.
+    # Every data file of the checkout: data sets, experiments, styles, templates, py.typed.
     for package in PACKAGES:
         assert files_of(library / package) == files_of(ROOT / package)
         assert (library / package / "py.typed").is_file()

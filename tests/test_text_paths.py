@@ -1,4 +1,4 @@
-"""Every door of the Python API takes text for a path, from raw files to recommendations."""
+"""Every entry point of the Python API accepts text as a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights, settings and data that don't belong together: one message each, nothing written."""
+"""Weights, settings and data that don't match: one message each, and nothing is written."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_dataset_without_text(tmp_path: Path, data: Path, capsys: Capture, kin
         assert f"has no text features, and {kind} reads items by their text" in said
         assert f"where: {data}" in said
         assert f"miracle encode {data}" in said and "miracle models" in said
-    # A run that reads text is not read over such data either.
+    # Nor can a run that reads text be used with such data.
     run = tiny_run(tmp_path / "other", train__mode="inductive")
     for name, *rest in (["evaluate"], ["recommend", "--user", "user-3"], ["inspect"]):
         assert "no text features" in told(capsys, name, run, "--data", data, *rest)

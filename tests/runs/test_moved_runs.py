@@ -1,4 +1,4 @@
-"""Runs that are moved together with what they name, and runs made before paths were relative."""
+"""Runs that are moved with the files they refer to, and runs from before relative paths."""
 
 from __future__ import annotations
 

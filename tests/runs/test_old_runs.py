@@ -1,4 +1,4 @@
-"""A run made when MIRACLE was the only system is evaluated, asked, resumed and built upon."""
+"""Runs from when MIRACLE was the only system can be evaluated, queried, resumed and reused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders found and summed up, without torch."""
+"""Find and summarise run folders without torch."""
 
 from __future__ import annotations
 

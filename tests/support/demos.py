@@ -1,4 +1,4 @@
-"""A demo shrunken to a few seconds."""
+"""A demo that is shrunken to a few seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of systems with several interests share: small systems, histories, data."""
+"""Shared by the tests of systems with several interests: small systems, histories and data."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ def trained(data: Path, out: Path, asked: dict[str, Any]) -> list[dict[str, Any]
 
 @dataclass(frozen=True)
 class Share(Processes):
-    """One of several processes, without the others: its share of all rows is known.
+    """One of several processes, simulated alone.
 
     Attributes:
-        part: of all rows.
+        part: its share of all rows.
     """
 
     part: float = 1.0

@@ -1,4 +1,4 @@
-"""What the tests of kills do in processes of their own (see ``warm.py``); light, to fork fast."""
+"""Jobs for the tests of kills, run in separate processes (see ``warm.py``); light to fork."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from miracle_core.locks import one_writer
 
 
 class Killer:
-    """Counts the calls of the system that Python makes, and kills the process before one of them.
+    """Counts the system calls that Python makes, and kills the process before one of them.
 
     Args:
-        at: at which count the process is killed; 0 for never.
+        at: the number of the call to kill before; 0 for never.
     """
 
     def __init__(self, at: int) -> None:

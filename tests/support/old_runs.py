@@ -1,4 +1,4 @@
-"""A run folder as versions wrote it whose only system was MIRACLE."""
+"""Make a run folder in the format of the versions whose only system was MIRACLE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop's rules, one item and one user after another: written from their definitions."""
+"""A reference for the shop rules, one item and one user at a time, from their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder small enough for any test: random weights over a shop of 30 items."""
+"""A run folder that is small enough for any test: random weights, a shop of 30 items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.text import load_encoder
 
 ENCODER = "hashing:32"
-# Three kinds of things, then what a shop should not hold but does.
+# Three kinds of products, then hostile titles that a shop should not contain but does.
 GLOVES = [f"Nitrile Glove {size}, Powder Free" for size in ("Small", "Medium", "Large", "XL")]
 GLOVES += ["Latex Exam Glove", "Vinyl Glove Box", "Leather Work Glove", "Glove Dispenser, Wall"]
 FILAMENT = [f"PLA Filament {colour} 1.75 mm" for colour in ("Red", "Blue", "Wood", "Café")]
@@ -36,7 +36,7 @@ HOSTILE = [
     "x" * 10_000,
 ]
 TITLES = [*GLOVES, *FILAMENT, *SCREWS, *HOSTILE]
-# Several users each, some with whom nothing can be held out, one longer than the model reads.
+# Some users are too short to have held-out items. One is longer than the model reads.
 LENGTHS = [1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9, 12]
 MAX_LENGTH = 6
 SMALL_MODEL = {

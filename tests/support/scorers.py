@@ -1,4 +1,4 @@
-"""Scorers that need no training, over any Dataset."""
+"""Scorers without training, for any Dataset."""
 
 from __future__ import annotations
 

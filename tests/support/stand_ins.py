@@ -1,4 +1,4 @@
-"""Modules in place of the libraries, so that importing them takes no time."""
+"""Stand-ins for the libraries, so that importing them takes no time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of tensors and of full disks do in processes of their own (see ``warm.py``)."""
+"""Jobs for the tests of tensors and full disks, run in separate processes (see ``warm.py``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import resource
 from pathlib import Path
 
-# Imported by the process that forks, so that its forks need not.
+# Imported by the parent process, so that its forks need not import it.
 import numpy as np
 import polars as pl
 import torch

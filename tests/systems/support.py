@@ -1,4 +1,4 @@
-"""What the tests of learned systems share: a rule that can be learned whole, and a small shop."""
+"""Shared by the tests of learned systems: a rule that can be learned exactly, and a shop."""
 
 from __future__ import annotations
 

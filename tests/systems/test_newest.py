@@ -1,4 +1,4 @@
-"""Ranking computes the newest item's state alone: it is the one that training computes of all."""
+"""Ranking computes only the newest item's state, which equals the one in training."""
 
 from __future__ import annotations
 

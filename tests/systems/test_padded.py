@@ -1,4 +1,4 @@
-"""Padded histories give what packed ones give: losses, gradients and scores, for every system."""
+"""Padded and packed histories give the same losses, gradients and scores in every system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support import markov
 
 AnySystem = TypeVar("AnySystem", bound=System)
 N_ITEMS, N_TEXT, LONGEST = 40, 12, 9
-# Two attributes: items have none, one or several values of each.
+# Two attributes, with none, one or several values per item.
 ATTRIBUTES = (3, 5)
 SMALL: dict[str, dict[str, Any]] = {
     "bert4rec": {"width": 8, "inner": 8, "last_only": 0.3},
@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {"width": 8, "inner": 8},
     "unisrec": {"width": 8, "experts": 2, "inner": 8},
 }
-# The same system in another form.
+# Variants of the systems above.
 OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("bert4rec", {"masked": 0.2, "last_only": 0.0}),
     ("bert4rec", {"masked": 0.99}),
@@ -116,7 +116,7 @@ def batches(seed: int, among: bool = False, longest: int = LONGEST) -> tuple[Bat
     targets = torch.from_numpy(rng.integers(0, N_ITEMS, len(starts)))
     examples = torch.from_numpy(rng.permutation(1000)[: len(starts)])
     competing = None
-    if among:  # all targets, and some of the items that histories hold
+    if among:  # all targets, and some of the items in the histories
         competing = torch.cat([targets, torch.arange(0, N_ITEMS, 3)]).unique()
 
     def batch(packed: Packed) -> Batch:
@@ -152,7 +152,7 @@ def assert_same(
             assert padded_slopes[name] is None, name
             continue
         difference = float((padded_slopes[name] - slope).abs().max())
-        # Where a gradient is nothing but rounding (the bias of eq. 9), the largest one's size says.
+        # If a gradient is only rounding error (the bias in eq. 9), compare with the largest one.
         assert difference <= tolerance * max(float(slope.abs().max()), 0.1 * largest), name
 
 
@@ -214,7 +214,7 @@ def test_what_padding_holds_changes_nothing(kind, own):
     assert_same(one, another, 1e-12)
 
 
-# S3-Rec has two places at least: a pre-training's example is read together with its target.
+# S3-Rec needs at least two positions, since pre-training reads an example with its target.
 @pytest.mark.parametrize("kind", [kind for kind in PADDED if kind != "s3rec"])
 def test_a_history_of_one_place(kind):
     system = system_of(kind, {"max_length": 1}, torch.float64)
@@ -253,7 +253,7 @@ def test_auto_is_padded_on_a_gpu_only(stranger):
 
 
 class Step(torch.nn.Module):
-    """Losses of a padded batch, by the tensors that differ from one batch to the next."""
+    """The losses of a padded batch, as a function of the tensors that differ between batches."""
 
     def __init__(self, system: System, like: Packed) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Pre-training over padded histories is pre-training over packed ones: S3-Rec and UniSRec.
+"""Pre-training on padded histories equals that on packed ones: S3-Rec and UniSRec.
 
-MIRACLE's is in ``tests/systems/miracle/test_padded_pretrain.py``.
+For MIRACLE, see ``tests/systems/miracle/test_padded_pretrain.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.systems.test_padded import (
 )
 
 FREQUENCIES = torch.rand(3 * N_ITEMS, generator=torch.Generator().manual_seed(1)) + 0.1
-# Weights that hide no term behind another.
+# Equal weights, so that no term hides another.
 S3REC = {"item_attribute": 1.0, "masked_item": 1.0, "masked_attribute": 1.0, "segment": 1.0}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("s3rec", {}),
@@ -87,7 +87,7 @@ def test_all_terms_and_gradients_in_float64(kind, own, seed):
     packed, padded = (learned(system, kind, each, torch.float64) for each in batches(seed))
     assert_same(packed, padded, 1e-10)
     terms = dict(packed[0].terms)
-    if own == {"mask_probability": 1.0}:  # no item is left whose attributes are told from itself
+    if own == {"mask_probability": 1.0}:  # no unmasked item is left to predict attributes from
         assert float(terms.pop("item_attribute").detach()) == 0
     assert all(float(term.detach()) > 0 for term in terms.values())
 

@@ -51,7 +51,7 @@ def test_interrupted_it_resumes_and_gives_the_same_bytes(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode_texts(NUMBERS, FakeEncoder(stop_after=20))
-    assert len(chunk_files(cache)) == 3  # chunks of 8: 24 texts were done
+    assert len(chunk_files(cache)) == 3  # in chunks of 8, 24 texts were done
     resumed = FakeEncoder()
     vectors = encode_texts(NUMBERS, resumed)
     assert len(resumed.encoded) == 50 - 24

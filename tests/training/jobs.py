@@ -1,4 +1,4 @@
-"""What the tests of several processes and of kills do in processes of their own."""
+"""Jobs that the tests of kills and of several processes run in separate processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # what the first optimiser imports: here, so that forks need not
+import torch._dynamo  # the first optimiser imports this; import it here, so that forks need not
 from safetensors.torch import save_file
 
 from miracle_core.config import load_settings
@@ -123,17 +123,17 @@ def refused(config: str, run: str, out: str) -> None:
         Path(f"{out}.{processes().rank}").write_text(f"{kind}: {error.what}")
 
 
-# Where a training is, by the functions that Python is in.
+# The phase of a training, by the function that Python is in.
 PHASES = {"save_checkpoint": "checkpoint", "validate": "validation", "step": "batch"}
 
 
 class Clock:
-    """Counts the calls of functions, Python's and C's, in each phase; kills at one of them.
+    """Counts calls of Python and C functions in each phase, and kills at one of them.
 
     Args:
-        phase: ``batch``, ``checkpoint``, ``validation`` or ``between``; empty to count only.
-        call: which call of that phase.
-        delay: seconds from there to the kill, so that it also comes within C code.
+        phase: ``batch``, ``checkpoint``, ``validation`` or ``between``; empty to only count.
+        call: the number of the call in that phase.
+        delay: seconds between the call and the kill, so that the kill can also hit C code.
     """
 
     def __init__(self, phase: str, call: int, delay: float) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of training share: the tiny shop with settings that train in a second."""
+"""Shared by the tests of training: the tiny shop, and settings that train in a second."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def settings_of(kind: str, folder: Path) -> Settings:
         data = quick_settings(folder / "data").data
         model = {"kind": kind, "head": "capsules", "width": 8, "experts": 2, "inner": 8}
         return make_settings({"data": data, "model": {**model, "capsules": 4, "layers": 1}})
-    if kind == "gbce":  # with enough negatives that some are of the history
+    if kind == "gbce":  # enough negatives that some are in the history
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
         )

@@ -1,4 +1,4 @@
-"""Low precision stays close to float32, parts of a step add up, what can't be is refused."""
+"""Low precision is close to float32, parts of a step add up, and limits are reported."""
 
 from __future__ import annotations
 
@@ -152,5 +152,5 @@ def test_more_parts_than_examples(tmp_path: Path) -> None:
     settings = pretrain_settings(tmp_path, train__accumulation=50, train__epochs=1)
     result = pretrain(settings, tmp_path / "run")
     assert result["status"] == "finished"
-    # Alone in its part, a target has no negatives.
+    # With one example per part, a target has no in-batch negatives.
     assert RunFolder(tmp_path / "run").history()[0]["train"]["recommendation"] == 0.0

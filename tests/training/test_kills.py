@@ -1,4 +1,4 @@
-"""Killed (SIGKILL) at twenty moments, a training ends with the weights of one that never was."""
+"""A training killed (SIGKILL) at twenty moments ends with the weights of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def kill_and_compare(warm, tmp_path, settings, kills, seed):
     assert warm.run("train_until", str(config), str(whole), "new", "", 0, 0.0, str(counts)) == 0
     calls = json.loads(counts.read_text())
     steps = RunFolder(whole).history()[-1]["step"]
-    # About so many calls from one chance to get on to the next.
+    # The share of a phase's calls to kill within: those of two steps, or of one validation.
     each = {"batch": 2 / steps, "checkpoint": 2 / steps, "validation": 1 / settings.train.epochs}
     rng = random.Random(seed)
     moments = [phase for phase in PHASES for _ in range(kills // len(PHASES))]

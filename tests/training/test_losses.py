@@ -1,4 +1,4 @@
-"""The setting of a run's loss: what it takes, what it refuses, and that every one trains."""
+"""The loss setting: its values, what it refuses, and that every loss trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: the record it leaves, when it stops, and what it refuses."""
+"""The training loop: its records, early stopping, and what it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.training.support import quick_settings, same_tensors
 
 
 class Heard(Listener):
-    """Remembers what a training says."""
+    """Records the messages of a training."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -276,7 +276,7 @@ def test_planted_interests_are_learned(tmp_path: Path) -> None:
         train__metric="recall@8",
     )
     result = finetune(settings, tmp_path / "run")
-    # All eight items of a user's kind in the first eight: chance reaches a third.
+    # A user's eight items fill the top eight; chance reaches a third.
     assert result["test"]["recall@8"] > 0.9
 
 

@@ -1,4 +1,4 @@
-"""A run goes on with next week's data."""
+"""Update a run with next week's data."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     assert found.check is not None and not found.check.failed and found.replaced
     assert (new / "model.safetensors").read_bytes() == before
     assert RunFolder(run).dataset().n_items == 27 and RunFolder(new).dataset().n_items == 30
-    # Worse: they stay where they are, and it is said.
+    # The new run is worse: both runs stay in place, with a message.
     from miracle_core.training import update as module
 
     right = module.check_not_worse
@@ -218,9 +218,9 @@ def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None
 
 
 VALUES = {
-    ("letter", "B"): ["N1"],  # new
+    ("letter", "B"): ["N1"],  # a new value
     ("letter", "G"): ["I07", "I04", "I05"],
-    ("maker", "acme"): ["I01", "N2"],  # of an attribute that is new
+    ("maker", "acme"): ["I01", "N2"],  # values of a new attribute
     ("shelf", "0"): ["I00", "I01", "I02"],
     ("shelf", "3"): ["I25", "I26"],
 }
@@ -243,7 +243,7 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
     fresh = {name: value.clone() for name, value in system.state_dict().items()}
     report = beginning.load_into(system, new_settings)
     known = old.attributes.select("attribute", "value").unique().sort("attribute", "value").rows()
-    # A fine-tuned S3-Rec holds nothing of attributes: only its pre-training reads them.
+    # A fine-tuned S3-Rec stores no attributes, since only its pre-training reads them.
     if kind == "fdsa":
         assert report.values is not None
         assert (report.values.kept, report.values.new) == (3, 2)

@@ -1,4 +1,4 @@
-"""Fixtures of the explorer's tests."""
+"""Fixtures for the explorer's tests."""
 
 from __future__ import annotations
 

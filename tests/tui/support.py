@@ -1,4 +1,4 @@
-"""Driving the explorer in tests."""
+"""Helpers to drive the explorer in tests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tui.screens.explore import ExploreScreen
 from tui.session import Session
 
 S = TypeVar("S", bound=ExplorerScreen)
-# Two cores shared with everything else that runs: what takes longer than this hangs.
+# Seconds to wait for the explorer on a busy machine; anything longer is a hang.
 PATIENCE = 20.0
 STEP = 0.02
 
 
 class Driver:
-    """A running explorer."""
+    """Drives a running explorer."""
 
     def __init__(self, app: ExplorerApp, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot

@@ -1,4 +1,4 @@
-"""What ``miracle tui`` refuses before a screen is drawn, and what it hands to a window."""
+"""``miracle tui``: what it refuses before a screen is drawn, and what it passes to windows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_every_window_of_a_browser_has_the_same_rules(
     """The words of a window make the rules that the command was given, wherever it starts."""
     (tmp_path / "sold out.txt").write_text("I00\nI01\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("miracle_cli.tui._check_rules", lambda *_: None)  # nothing has a brand
+    monkeypatch.setattr("miracle_cli.tui._check_rules", lambda *_: None)  # no item has a brand
     asked = ["--deny", "sold out.txt", "--where", "brand=it's", "--mute", "2", "--boost", "1=-0.5"]
     asked += ["--min-strength", "0.1", "--quota", "1"]
     assert main(["tui", str(small_run), "--web", *asked]) == 0

@@ -1,4 +1,4 @@
-"""What becomes of the run's folder while it is open: newer weights, another run, or none."""
+"""Changes of the run folder while it is open: newer weights, another run, or no run."""
 
 from __future__ import annotations
 

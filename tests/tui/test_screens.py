@@ -1,4 +1,4 @@
-"""Users, capsules, training, compare, runs."""
+"""The Users, Capsules, Training, Compare and Runs screens."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -
     model = Recommender.load(small_run)
 
     class Other:
-        """A catalogue that knows one id and one title."""
+        """A catalogue that contains one id and one title."""
 
         def __init__(self, *, new_titles: bool) -> None:
             self.abilities = SimpleNamespace(new_titles=new_titles)

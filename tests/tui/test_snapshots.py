@@ -1,6 +1,6 @@
-"""Each screen as it looks, small and wide, dark and light.
+"""Snapshots of each screen in two sizes and two themes.
 
-After a change that is meant: run this file with --snapshot-update, then look at them.
+After an intended change, run this file with --snapshot-update, and inspect the new snapshots.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ async def export(driver: Driver) -> None:
 
 SCREENS = (explore, users, capsules, training, compare, runs)
 MOMENTS = (typing, user, figure_6, keys, export)
-# The moments are drawn with nothing that the screens don't have in both themes.
+# The moments use only elements of the screens, so one theme is enough for them.
 LOOKS = [(scene, size, theme) for scene in SCREENS for size in SIZES for theme in THEMES]
 LOOKS += [(scene, size, "dark") for scene in MOMENTS for size in SIZES]
 

@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 class Served(NamedTuple):
-    """A server that is up."""
+    """A running server."""
 
     address: str
     token: str
@@ -233,7 +233,7 @@ def is_alive(process: int) -> bool:
 
 
 class Browser:
-    """A page of a headless browser, spoken to through its debugging port."""
+    """A page in a headless browser, controlled through its debugging port."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket, self._number = socket, 0

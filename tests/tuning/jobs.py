@@ -1,4 +1,4 @@
-"""What the tests of studies do in processes of their own (see ``tests/support/warm.py``)."""
+"""Jobs that the tests of studies run in separate processes (see ``tests/support/warm.py``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna.samplers  # noqa: F401  (here, so that forks need not)
 import torch
-import torch._dynamo  # what the first optimiser imports: here, so that forks need not
+import torch._dynamo  # the first optimiser imports this; import it here, so that forks need not
 
 from miracle_core.config import Settings, make_settings, nested
 from miracle_core.files import write_json
@@ -68,7 +68,7 @@ def kill_at(data: str, out: str, at: int, counted: str) -> None:
 
 def share(data: str, out: str, log: str) -> None:
     """A study together with other processes; each trial is logged by who trains it."""
-    for name in ("WORLD_SIZE", "RANK"):  # these are no processes of one training
+    for name in ("WORLD_SIZE", "RANK"):  # these processes do not share one training
         os.environ.pop(name)
 
     def logged(train: Train) -> Train:

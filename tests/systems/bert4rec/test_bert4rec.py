@@ -1,4 +1,4 @@
-"""BERT4Rec against its paper, sequence by sequence."""
+"""BERT4Rec compared with its paper, one sequence at a time."""
 
 from __future__ import annotations
 

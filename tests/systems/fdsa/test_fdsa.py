@@ -1,4 +1,4 @@
-"""FDSA against its paper, history by history."""
+"""FDSA compared with its paper, one history at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.systems.sasrec.test_sasrec import layer_of
 from tests.systems.support import beats_popularity, overfits
 
 N_ITEMS, TEXT = 9, 4
-# Brands 0 to 2 and categories 3 to 6: item 2 has no brand, item 3 nothing, item 5 three categories.
+# Brands are 0 to 2, categories 3 to 6. Item 2 has no brand, item 3 nothing, item 5 more categories.
 VALUES = [[0, 3], [1, 4], [5], [], [2, 3], [0, 4, 5, 6], [1], [2, 6], [0, 3, 6]]
 SIZES = (3, 4)
 
@@ -150,7 +150,7 @@ def test_gradients_reach_every_weight():
     system.objective(side, batch_of(histories, [1, 2, 3]), ALONE).total.backward()
     for name, weight in system.named_parameters():
         assert weight.grad is not None, name
-        # A constant added to every logit, or to every key, changes no softmax.
+        # Adding a constant to every logit, or to every key, does not change a softmax.
         assert name == "features.logit.bias" or float(weight.grad.abs().max()) > 0, name
 
 

@@ -1,4 +1,4 @@
-"""GRU4Rec's gates against the paper's equations, history by history."""
+"""GRU4Rec's gates compared with the paper's equations, one history at a time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_steps_take_the_oldest_items_first_and_longer_histories_before_others(le
     sizes = packed.lengths()
     for step in range(max(lengths)):
         own = owners[places == step].tolist()
-        # The same order in every step, so that a state meets its own history.
+        # All steps use the same order, so that each state meets its own history.
         assert own == sorted(own, reverse=True)
         assert all(sizes[history] > step for history in own)
 

@@ -1,4 +1,4 @@
-"""The heads against plain loops; with capsules they are MIRACLE; each learns."""
+"""The heads compared with plain loops and, with capsules, with MIRACLE; each one learns."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_gradients_are_right_and_reach_every_weight(head: str, interests: int) -
     packed = pack_lists([[0, 1], [2], [3, 4, 5, 6, 7]], N)
     inputs = system.inputs(ItemSide(system.prepared(texts())))
     tokens = inputs[packed.items].detach().requires_grad_()
-    if head not in ("routing", "capsules"):  # of routing's weights no gradient is taken
+    if head not in ("routing", "capsules"):  # routing weights are not differentiated
         assert torch.autograd.gradcheck(
             lambda t: system.encode(t, packed).interests.vectors, (tokens,)
         )
@@ -203,7 +203,7 @@ def test_gradients_are_right_and_reach_every_weight(head: str, interests: int) -
     system.objective(ItemSide(system.prepared(texts())), batch, ALONE).total.backward()
     for name, weight in system.named_parameters():
         if name == "adaptor.noise_weight" or "score.bias" in name or "query_key_value.bias" in name:
-            continue  # noise is for training; a number added to all logits changes no softmax
+            continue  # only used in training, or added to all logits, where softmax ignores it
         assert weight.grad is not None, name
         assert float(weight.grad.abs().max()) > 0, name
 

@@ -1,4 +1,4 @@
-"""ItemKNN against plain counting, its scores, and what its files may hold."""
+"""ItemKNN compared with plain counting; its scores and its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model's tests share: random weights, and ours under the paper's symbols."""
+"""Shared by the model's tests: random weights, also under the paper's symbols."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_hard_cases_equal_the_paper(lengths, agreement):
     for items in (H, first, torch.zeros_like(H), 30.0 * H, first * torch.sign(H[:, :1])):
         reference = expected(module, items, packed)
         assert_equals_the_paper(module(items, packed), packed, reference)
-    # Equal to the last bit on any machine: zeros, since products of equal columns need not be.
+    # Use zeros for exact ties on any machine; products of equal columns may differ slightly.
     with torch.no_grad():
         module.base.zero_()
     output = module(H, packed)
@@ -216,7 +216,7 @@ def test_every_parameter_learns_from_the_interests():
     H, packed = batch([1, 2, 5, 4])
     module(H, packed).interests.vectors.square().sum().backward()
     for name, parameter in module.named_parameters():
-        if name == "attention.score.bias":  # the same number for every item: softmax ignores it
+        if name == "attention.score.bias":  # shifts all items' scores equally: softmax ignores it
             continue
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 

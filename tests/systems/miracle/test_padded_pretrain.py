@@ -1,4 +1,4 @@
-"""Pre-training over padded histories is pre-training over packed ones (eq. 15-22)."""
+"""Pre-training on padded histories equals pre-training on packed ones (eq. 15-22)."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def learned(model, batch, share, named, log_q, most=None):
 @pytest.mark.parametrize("log_q", [False, True])
 def test_all_terms_and_gradients(share, named, log_q):
     model = model_of("gain", torch.float64)
-    # What a weight of 0.001 would hide is to be seen.
+    # With its default weight of 0.001, an error in the contrast would stay hidden.
     model.settings = model.settings.model_copy(update={"contrast": 1.0})
     packed, padded = (learned(model, batch, share, named, log_q) for batch in batches(0))
-    if not share:  # nothing masked: no gradient here, zeros there
+    if not share:  # nothing is masked: None in one layout, zeros in the other
         padded[1]["mask"] = packed[1]["mask"] = None
     assert_same(packed, padded, 1e-9)
     assert (share is None) == ("contrast" not in packed[0].terms)

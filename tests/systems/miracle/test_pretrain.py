@@ -206,7 +206,7 @@ def test_every_parameter_learns_in_one_step():
     histories = [[0, 1, 2, 3, 4], [5, 4], [6, 7], [8, 0, 1]]
     losses_of(model, texts(), histories, [5, 6, 7, 8], [[0, 2], [0], [], [1]]).total.backward()
     for name, parameter in model.named_parameters():
-        if name == "capsules.attention.score.bias":  # the same for every item: softmax ignores it
+        if name == "capsules.attention.score.bias":  # shifts all scores equally: no effect
             continue
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
@@ -259,7 +259,7 @@ def test_without_sparse_activation_every_capsule_is_every_users():
     for own, found in zip(H, per_user(packed, output.interests), strict=True):
         expected = eq7_14_interests(list(own), p, forced=[0, 1, 2, 3])
         assert_same_interests(found, expected.u)
-    # And nothing else is another network.
+    # Nothing else about the network differs.
     sparse = model_of(3, capsules=4)
     assert sparse.state_dict().keys() == model.state_dict().keys()
     losses = losses_of(model, texts(), [[0, 1, 2, 3], [4, 5]], [6, 7], [[0, 1], [0]])

@@ -1,4 +1,4 @@
-"""S3-Rec against its paper, sequence by sequence; and its two stages."""
+"""S3-Rec compared with its paper, one sequence at a time; its two stages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Capture = pytest.CaptureFixture[str]
 N_ITEMS = 9
 STREAM = (7, 3)
 OBJECTIVES = ["item_attribute", "masked_item", "masked_attribute", "segment"]
-# A training sequence has a history and what came next, N items at most.
+# A training sequence is a history and its next item, together at most N items.
 SEQUENCES = st.lists(
     st.lists(st.integers(0, N_ITEMS - 1), min_size=2, max_size=N), min_size=1, max_size=5
 )
@@ -74,7 +74,7 @@ def states_of(system: S3Rec, rows: list[Any], *, both_ways: bool = True) -> list
     for layer in system.context.layers:
         block = layer_of(layer)
         if both_ways:
-            # An item that sees all: the newest one of a sequence put into an order where it is.
+            # To let item i attend to all items, move it to the end of the causal sequence.
             turned = []
             for i in range(len(rows)):
                 order = [*(j for j in range(len(rows)) if j != i), i]
@@ -223,7 +223,7 @@ def test_fine_tuning_looks_from_left_to_right(seed, sequences):
         np.testing.assert_allclose(states, states_of(system, rows, both_ways=False), **TOLERANCE)
 
 
-# Both stages.
+# The two stages together.
 
 
 def shop(folder: Path, seed: int = 0, *, bare: bool = False) -> Path:
@@ -268,10 +268,10 @@ def test_the_two_stages(tmp_path: Path, data: Path) -> None:
     assert "miracle evaluate" not in card
     summary = summarise(run)
     assert (summary.best, summary.best_epoch) == (min(losses), result["best_epoch"])
-    # Zero-shot is refused with words.
+    # Zero-shot use is refused with a message.
     with pytest.raises(InputError, match="ranks nothing before it is fine-tuned"):
         load_run(run, Dataset.open(data))
-    # Items, positions and blocks are taken over; what only the objectives need is not.
+    # Items, positions and blocks are transferred. Weights that only the objectives use are not.
     settings = {"data": str(data), "pretrained": str(run), "model": {"kind": "s3rec"}}
     theirs = RunFolder(run).settings().model.model_dump()
     tuned = make_settings(settings, {"model": theirs, "train": {"epochs": 1}})

@@ -1,4 +1,4 @@
-"""SASRec against its paper, history by history."""
+"""SASRec compared with its paper, one history at a time."""
 
 from __future__ import annotations
 

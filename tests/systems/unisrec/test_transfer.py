@@ -1,4 +1,4 @@
-"""UniSRec from its pre-training on: the same commands as MIRACLE's, and the same promises."""
+"""UniSRec's transfer learning: the same commands and guarantees as MIRACLE's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""UniSRec against its paper, history by history, and what it learns."""
+"""UniSRec compared with its paper, one history at a time; what it learns."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_what_is_dropped_follows_from_seed_epoch_and_example():
     assert all(own[0] for own in kept)
     rest = np.concatenate([own[1:] for own in kept])
     assert abs(rest.mean() - 0.8) < 0.02
-    # The same examples in another batch and order.
+    # The same examples in another batch and in another order.
     some = [7, 3, 1200, 3]
     packed = pack_lists([histories[number] for number in some], N)
     other = Batch(packed, torch.zeros(4).long(), torch.tensor(some)[packed.order], (5, 1))
