@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 
 def batch(run: str, out: str, kill_at: int) -> int:
-    """Lists of all users, five a part, killed before a part is put in its place.
+    """Write lists for all users, five per part, and get killed before a part is put in place.
 
     Args:
         run: the run folder.
@@ -44,7 +44,7 @@ def batch(run: str, out: str, kill_at: int) -> int:
 
 
 def refused(run: str, out: str, users: str) -> int:
-    """A user that isn't there, in one process's share: 2 where that is said, 3 in the others."""
+    """An unknown user in one process's share: return 2 where it is reported, 3 elsewhere."""
     sources.PART = 2
     recommender = Recommender.load(run)
     try:

@@ -68,7 +68,7 @@ def test_all_users_in_every_format(
 
 
 def test_the_whole_history_counts(recommender: Recommender, tmp_path: Path) -> None:
-    """The newest item is read, and left out of what is recommended."""
+    """The newest item is read, and it is left out of the recommendations."""
     out = tmp_path / "recs.parquet"
     recommend_batch(recommender, all_users(recommender), out, top_k=99, seen="leave-out")
     table = pl.read_parquet(out)
@@ -229,7 +229,7 @@ def test_a_bad_request_is_told_and_the_rest_go_on(
 def test_a_user_of_two_requests_is_told(
     recommender: Recommender, small_parts: None, tmp_path: Path
 ) -> None:
-    """Rows are known by their user, so two lists of one would be mixed. Parts are small here."""
+    """Rows are identified by the user, so two lists of one user would be mixed. Parts are small."""
     file, out = tmp_path / "requests.jsonl", tmp_path / "recs.parquet"
     users = [f"user-{place}" for place in range(13)]
     lines = [json.dumps({"user_id": user}) for user in users]
@@ -277,7 +277,7 @@ def test_a_bad_request_is_none_that_its_user_has(
     bad: dict[int, str],
     alone: bool,
 ) -> None:
-    """The first that can be answered is, and it is the same where each part has its process."""
+    """The user's first valid request is answered, also if each part has its own process."""
     monkeypatch.setattr(sources, "PART", 1 if alone else 99)
     file = tmp_path / "requests.jsonl"
     file.write_text("\n".join(lines))
@@ -314,7 +314,7 @@ def test_titles_of_another_process_are_looked_up_if_their_user_comes_again(
 def test_a_new_title_that_can_not_be_read_is_one_bad_request(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """Told before the others of its part are asked with it, and found out once."""
+    """It is found once, and before its part is asked as a whole."""
     recommender, tried = Recommender.load(small_run), []
 
     def gone(*_: object) -> None:

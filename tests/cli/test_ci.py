@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 
 def sales() -> str:
-    """A raw file: every customer buys things of one kind, in any order."""
+    """A raw file: every customer buys products of one kind, in random order."""
     rng = random.Random(0)
     lines = ["customer,sku,day"]
     for customer in range(80):
@@ -36,7 +36,7 @@ def sales() -> str:
 
 
 def shell(lines: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """As a runner does: bash, stopping at the first command that fails."""
+    """Run a script like a CI runner: with bash, stopping at the first command that fails."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", lines],

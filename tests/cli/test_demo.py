@@ -18,7 +18,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def shrunken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command as it is, over a smaller shop and network."""
+    """The real command on a smaller shop and network."""
     whole = core.demo
 
     def small(out: Path, **options: Any) -> core.Demo:

@@ -67,7 +67,7 @@ def test_many_refused_files(tmp_path: Path) -> None:
 def test_arrow_never_holds_a_python_object(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parsers, which have threads, are given paths and memory of Arrow's own."""
+    """Arrow's parsers use threads, so they are given paths and memory that Arrow owns."""
     given: list[object] = []
 
     def watched(parser: Callable[..., Any]) -> Callable[..., Any]:

@@ -232,7 +232,7 @@ def test_a_library_that_is_missing_or_damaged_is_no_bug(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One that the project asks for: by its name, or by where the error comes from."""
+    """A required library is recognised by its name, or by where the error comes from."""
 
     def damaged(text: str) -> Callable[[], object]:
         (tmp_path / "faiss.py").write_text(text)

@@ -68,7 +68,7 @@ START = datetime(2024, 1, 30, 23, 50, tzinfo=UTC)  # the sales span the end of a
 
 
 def sales() -> list[Sale]:
-    """Who bought what when, in the order of the export."""
+    """The sales (customer, product, time) in the order of the export."""
     found: list[Sale] = []
     for customer in range(24):
         kind, name = ("k", "zoë") if customer % 2 else ("c", "José Núñez")
@@ -98,7 +98,7 @@ def write_shop(folder: Path, form: Form) -> tuple[Path, Path]:
 
 
 def preprocess(folder: Path, form: Form, *more: str) -> list[str]:
-    """The command that reads the export."""
+    """Run the command that reads the export."""
     ventes, produits = write_shop(folder / "raw", form)
     return [
         *("preprocess", str(ventes), "--items", str(produits), "--out", str(folder / "data")),
@@ -108,7 +108,7 @@ def preprocess(folder: Path, form: Form, *more: str) -> list[str]:
 
 
 def expected(*, duplicates: bool) -> dict[str, list[str]]:
-    """Every customer's items in order of time, by the plainest reading there is."""
+    """Every customer's items in time order, from a plain reading of the sales."""
     titled = [sale for sale in sales() if sale[1] not in ("blank", "code")]
     rows = titled if duplicates else list(dict.fromkeys(titled))
     found: dict[str, list[str]] = {}

@@ -23,7 +23,7 @@ QUICK += ["--batch-size", "8", "--threads", "1"]
 
 @pytest.fixture
 def data(tmp_path: Path) -> list[str]:
-    """Options naming two Datasets; a third is in ``new``."""
+    """Options that name two Datasets; a third one is in ``new``."""
     folders = [tiny_shop(tmp_path / "a").folder, other_shop(tmp_path / "b").folder]
     other_shop(tmp_path / "new", items=25, name="new")
     return [part for folder in folders for part in ("--data", str(folder))]

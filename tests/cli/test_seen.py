@@ -31,7 +31,7 @@ QUICK += ["--batch-size", "8", "--epochs", "2", "--learning-rate", "0.05", "--th
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MIRACLE run trained by each rule, under its name; not to be written to."""
+    """A MIRACLE run trained with each seen rule, under the rule's name. Treat as read-only."""
     folder, threads = tmp_path_factory.mktemp("seen"), torch.get_num_threads()
     tiny_shop(folder / "data")
     for rule in RULES:
@@ -51,7 +51,7 @@ def shown(capsys: Capture, *args: str | Path) -> Any:
 
 
 def plain_ranks(run: TrainedRun, rule: str, split: str) -> dict[int, int]:
-    """User to rank of the held-out item: every score by hand, sorted as a list; 0 for left out."""
+    """Ranks of the held-out items by user, from sorted lists of scores; 0 means left out."""
     model, dataset, found = run.system, run.dataset, {}
     assert isinstance(model, Miracle)
     key = tie_order(dataset.n_items).tolist()
@@ -94,7 +94,7 @@ def test_ranks_are_those_of_sorting_by_hand(runs: Path, rule: str, split: Any) -
 
 
 def test_the_rules_differ(runs: Path) -> None:
-    """Or a command that ignored the option would pass."""
+    """Otherwise a command that ignores the option would pass the tests."""
     run = load_run(runs / "gain")
     ranks = [tuple(plain_ranks(run, rule, "test").values()) for rule in RULES]
     assert len(set(ranks)) == 3
@@ -167,7 +167,7 @@ def test_exclude_seen_is_short_for_leave_out(runs: Path, capsys: Capture) -> Non
 
 
 def test_inspect_takes_the_rule(runs: Path, tmp_path: Path, capsys: Capture) -> None:
-    """Capsules are the same by every rule; ranks of a system without capsules are not."""
+    """Capsules do not depend on the rule; ranks of a system without capsules do."""
     one, other = (
         shown(capsys, "inspect", runs / "gain", "--seen", rule) for rule in ("gain", "leave-out")
     )

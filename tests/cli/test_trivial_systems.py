@@ -24,7 +24,7 @@ OWN_OF_CAPSULES = {"capsule", "capsules", "scores", "active_capsules", "active_p
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``data`` and a run of each kind by its name; not to be written to."""
+    """A folder with ``data`` and a run of each kind under its name. Treat as read-only."""
     folder = tmp_path_factory.mktemp("runs")
     tiny_shop(folder / "data")
     for kind in KINDS:

@@ -23,7 +23,7 @@ LAYOUTS = {
 
 
 def fields_of(line: str, separator: str, quoted: bool) -> list[str] | None:
-    """The fields of a line by itself; None where it is no row."""
+    """The fields of a single line, or None if it is not a row."""
     if not quoted:
         return None if "\r" in line else line.split(separator)
     try:
@@ -34,7 +34,7 @@ def fields_of(line: str, separator: str, quoted: bool) -> list[str] | None:
 
 
 def lines_alone(name: str, content: bytes) -> list[list[str]]:
-    """Every line of a file of interactions that is a row by itself, without the header."""
+    """Every line of an interaction file that is a row by itself, without the header."""
     separator, quoted, header = LAYOUTS[name]
     if content.startswith(PACKED):
         return []

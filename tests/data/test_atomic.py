@@ -16,7 +16,7 @@ ITEMS = sorted(set("".join(SEQUENCES.values())))
 
 
 def write(folder: Path, **files: str | bytes) -> Path:
-    """Files ``Toy.<ending>``; a double underscore in the name stands for a dot."""
+    """Write files ``Toy.<ending>``; a double underscore in the name stands for a dot."""
     folder.mkdir(exist_ok=True)
     for ending, content in files.items():
         data = content.encode() if isinstance(content, str) else content
@@ -25,7 +25,7 @@ def write(folder: Path, **files: str | bytes) -> Path:
 
 
 def rows_of(sequences: dict[str, str], split: str, cap: int = 50) -> list[str]:
-    """Rows of a split as UniSRec writes them: training prefixes from the longest to the first."""
+    """The rows of a split as UniSRec writes them: the longest training prefix comes first."""
     rows = []
     for user, items in sequences.items():
         last = len(items) - 1

@@ -30,7 +30,7 @@ def corpus(folders: list[Path]) -> Corpus:
 
 
 def expected_examples(folders: list[Path]) -> list[tuple[list[int], int]]:
-    """Every training example by plain loops, in the corpus's numbering of items."""
+    """Every training example from plain loops, with the corpus's item numbers."""
     found, first = [], 0
     for folder in folders:
         dataset = Dataset.open(folder)

@@ -55,7 +55,7 @@ class TestDetection:
     def test_what_is_wrong_is_said(
         self, tmp_path: Path, content: bytes, what: str, form: str
     ) -> None:
-        """Not that nothing is known of it."""
+        """The message names the problem, instead of an unknown format."""
         (tmp_path / "x.csv").write_bytes(content)
         assert what in refused(form, [tmp_path / "x.csv"]).what
 

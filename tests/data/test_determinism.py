@@ -42,7 +42,7 @@ def test_the_same_bytes_from_several_files_whatever_the_hash_seed(tmp_path: Path
 
 
 def test_the_order_of_files_orders_equal_times_and_nothing_else(tmp_path: Path) -> None:
-    """Files named the other way round: ties turn round, and only ties."""
+    """Reversing the order of the files reverses ties, and only ties."""
     rows = [f"A{n % 6:013d},B{n * 5 % 7:09d},5.0,{n // 30}" for n in range(120)]
     for name, part in (("one", rows[:60]), ("two", rows[60:])):  # the files share no time
         (tmp_path / f"{name}.csv").write_text("\n".join(part) + "\n")

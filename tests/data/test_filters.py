@@ -193,7 +193,7 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, object], whe
 def plain_temporal(
     rows: list[Row], valid: int, test: int, least: int, most: int
 ) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """Training sequences, and (history, target) of validation and test: as the words say it."""
+    """Training sequences, and (history, target) of validation and test, as documented."""
     in_time = sorted(rows, key=lambda row: row[2])
     training = defaultdict(list)
     for user, item, time in in_time:
@@ -224,7 +224,7 @@ def plain_temporal(
 
 
 def seen_of(dataset: Dataset) -> tuple[dict[str, str], ...]:
-    """The same three of a Dataset."""
+    """The same three lists, read from a Dataset."""
     ids = dataset.items["item_id"].to_list()
     names = dataset.users["user_id"].to_list()
     text = "".join(ids[item] for item in dataset.sequences)

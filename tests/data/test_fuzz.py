@@ -27,7 +27,7 @@ CASES = FUZZ_CASES // 2 // BATCHES  # the other half is in test_fuzz_tables.py
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of small folders are written: that each reaches the disk is tested elsewhere."""
+    """This file writes thousands of small folders; syncing to disk is tested elsewhere."""
     for name in ("sync", "sync_folder"):
         monkeypatch.setattr(f"miracle_core.files.{name}", lambda _: None)
 

@@ -112,7 +112,7 @@ def line_of(row: list[str], separator: str) -> str:
 
 
 def stray_quotes(shop: Shop, rng: random.Random) -> None:
-    """An even number in all, one a row, at the beginning or end of a field or anywhere."""
+    """Insert an even number, at most one per row, at the ends of fields or anywhere."""
     for at in rng.sample(range(len(shop.lines)), rng.choice([2, 2, 4])):
         line = shop.lines[at]
         ends = [0, len(line)]
@@ -124,7 +124,7 @@ def stray_quotes(shop: Shop, rng: random.Random) -> None:
 
 
 def other_times(shop: Shop, rng: random.Random) -> None:
-    """Some times written another way, or none at all."""
+    """Write some times in another format, or remove them."""
     write = WAYS[rng.choice(list(WAYS))][0]
     for at in rng.sample(range(len(shop.lines)), rng.randint(1, 3)):
         time = datetime(2024, 3, rng.randint(13, 28), 5)
@@ -140,7 +140,7 @@ def other_times(shop: Shop, rng: random.Random) -> None:
 
 
 def float_ids(shop: Shop, rng: random.Random) -> None:
-    """Whole numbers that became floats, in all rows or in some: the same ids as before."""
+    """Write whole numbers as floats, in all rows or in some; the ids stay the same."""
     share = rng.choice([1.0, 0.3])
     for at, row in enumerate(shop.rows):
         if row[0].isdigit() and rng.random() < share and at not in shop.touched:
@@ -148,7 +148,7 @@ def float_ids(shop: Shop, rng: random.Random) -> None:
 
 
 def spaces(shop: Shop, rng: random.Random) -> None:
-    """Titles that begin with a space, in all rows or in some, as people type them after a comma."""
+    """Put a space before titles, in all rows or in some, as people type after a comma."""
     share = rng.choice([1.0, 0.5])
     for at, row in enumerate(shop.rows):
         if rng.random() < share and at not in shop.touched:
@@ -157,7 +157,7 @@ def spaces(shop: Shop, rng: random.Random) -> None:
 
 
 def several_lines(shop: Shop, rng: random.Random) -> None:
-    """Titles that span lines, some with as many separators as a row has."""
+    """Make titles span lines, some with as many separators as a row has."""
     if shop.separator not in ",;":
         return
     for at in rng.sample(range(len(shop.lines)), rng.randint(1, 3)):
@@ -172,7 +172,7 @@ def several_lines(shop: Shop, rng: random.Random) -> None:
 
 
 def lost_digits(shop: Shop, rng: random.Random) -> None:
-    """A user's number as a spreadsheet shows long ones: of text ids it is one more."""
+    """Show a user's number as a spreadsheet shows long ones; among text ids, that is a new id."""
     at = rng.randrange(len(shop.lines))
     if at not in shop.touched:
         shop.lines[at] = line_of([SHOWN, *shop.rows[at][1:]], shop.separator)
@@ -192,7 +192,7 @@ def missing_ids(shop: Shop, rng: random.Random) -> None:
 
 
 def nobody_said(shop: Shop, rng: random.Random) -> None:
-    """Another separator than the name of the file lets expect."""
+    """Use another separator than the file name suggests."""
     shop.options.pop("separator", None)
     shop.refused |= shop.separator != {"s.csv": ",", "s.tsv": "\t", "s.txt": "\t"}[shop.name]
 
@@ -267,7 +267,7 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
 
 
 def same(shop: Shop, at: int, fields: list[str] | None, event: tuple[str, str, float]) -> bool:
-    """Whether an event is what a touched line says: its ids by its fields, its time by meaning."""
+    """Whether an event matches a damaged line: the ids by their text, the time by its meaning."""
     if fields is None or len(fields) != len(HEADER) or shop.times[at] != event[2]:
         return False
     ids = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in fields[:2]]

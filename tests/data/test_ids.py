@@ -65,7 +65,7 @@ class TestWholeNumbers:
         assert read("steam", paths).events["item_id"].to_list() == ["70", "71"]
 
     def test_json_that_lost_digits(self, tmp_path: Path) -> None:
-        """A whole number of more than 64 bits is read as a float: two users would be one."""
+        """A number of more than 64 bits is read as a float, so two users could become one."""
         games = lines({"app_name": "Bat", "id": "7"})
         for one, other in ((2**64 + 1, 2**64 + 2), (1e16, 1.0000000000000002e16)):
             played = lines(

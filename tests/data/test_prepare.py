@@ -92,7 +92,7 @@ def test_times_are_compared_as_they_are(tmp_path: Path) -> None:
 
 
 def naive_core(events: list[tuple[int, int]], k: int) -> list[bool]:
-    """One event removed at a time, for as long as any may be."""
+    """Remove one event at a time until none can be removed."""
     keep = [True] * len(events)
     while True:
         left = [event for event, kept in zip(events, keep, strict=True) if kept]

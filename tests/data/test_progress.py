@@ -31,7 +31,7 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a few thousand rows stand for large ones."""
+    """Use small blocks, so that files of a few thousand rows act like large ones."""
     monkeypatch.setattr(opening, "_LINES", 1 << 13)
 
 

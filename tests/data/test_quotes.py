@@ -65,7 +65,7 @@ def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, secon
 
 @pytest.mark.parametrize("column", [0, 1, 3])
 def test_values_that_begin_with_a_space_hide_no_rows(tmp_path: Path, column: int) -> None:
-    """A shop of which every second row has a space after a separator."""
+    """In every second row, there is a space after a separator."""
     rows = []
     for n, row in enumerate(ROWS):
         fields = row.split(",")
@@ -156,7 +156,7 @@ def test_a_field_that_spans_lines(tmp_path: Path) -> None:
 
 
 def test_a_first_field_that_spans_lines(tmp_path: Path) -> None:
-    """Its last line has as many separators as a row has."""
+    """The last line of the field has as many separators as a row."""
     path = tmp_path / "goods.csv"
     path.write_text('title,user_id,item_id,when\n"two\nlines",u,a,1\n"\nMug",u,b,2\nJar,u,c,3\n')
     found = read("table", [path], TIMED)
@@ -226,7 +226,7 @@ FIELD = st.text('ab",;\n\r\t ', max_size=6)
 def test_what_is_read_is_what_pythons_csv_reads(
     tmp_path: Path, rows: list[list[str]], broken: list[tuple[int, str]], separator: str
 ) -> None:
-    """Where ours reads a file, a strict reading by another program gives the same rows."""
+    """If our reader accepts a file, Python's strict reader gives the same rows."""
     sink = io.StringIO()
     csv.writer(sink, delimiter=separator, lineterminator="\n").writerows([["x", "y", "z"], *rows])
     text = sink.getvalue()
@@ -257,7 +257,7 @@ def test_what_is_read_is_what_pythons_csv_reads(
 
 
 def alone(text: str, separator: str) -> list[list[str]]:
-    """The lines that are rows of three fields by themselves, read by Python's csv."""
+    """The lines that are rows of three fields by themselves, as Python's csv reads them."""
     found = []
     for line in text.split("\n")[1:]:
         try:

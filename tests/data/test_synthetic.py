@@ -36,12 +36,12 @@ def shops() -> list[Shop]:
 
 @pytest.fixture(params=SHOPS)
 def shop(request: pytest.FixtureRequest, shops: list[Shop]) -> Shop:
-    """One shop after another."""
+    """Each shop in turn."""
     return shops[SHOPS.index(request.param)]
 
 
 def histories(shop: Shop) -> list[np.ndarray]:
-    """Each user's items in time order, as indices; users in the order of the truth."""
+    """Each user's items in time order, as indices; users are in the order of the truth file."""
     codes = {item: index for index, item in enumerate(shop.items["item_id"])}
     found: dict[str, list[int]] = {user: [] for user in shop.truth.user_ids}
     for user, item in zip(shop.events["user_id"], shop.events["item_id"], strict=True):
@@ -114,7 +114,7 @@ def test_users_have_one_to_five_interests_and_little_else(shop: Shop) -> None:
 
 
 def test_interests_drift(shop: Shop) -> None:
-    """Halves of a history differ far more than halves of the same items in random order."""
+    """The halves of a history differ much more than the halves of a shuffled one."""
     shuffler = np.random.default_rng(0)
     n = len(shop.truth.interests)
     drift, chance, planted = [], [], []
@@ -180,7 +180,7 @@ def test_every_interest_sells_every_role(shop: Shop) -> None:
 
 
 def test_interests_share_brands_and_categories(shop: Shop) -> None:
-    """No brand and no category gives an interest away."""
+    """No brand and no category reveals an interest."""
     for column in ("brand", "categories"):
         for value in shop.items[column].unique():
             rows = (shop.items[column] == value).to_numpy()
@@ -216,7 +216,7 @@ def test_popularity_has_a_long_tail(shop: Shop) -> None:
 
 
 def test_purchases_follow_from_the_last_one(shop: Shop) -> None:
-    """Neighbours in a history against any two purchases of the same user and interest."""
+    """Compare neighbours in a history with random pairs of the same user and interest."""
     truth = shop.truth
     shuffler = np.random.default_rng(0)
     lines, roles = [], []  # (neighbours, control) pairs

@@ -75,7 +75,7 @@ def test_types_of_parquet(
 
 
 def by_pandas(rows: list[tuple[str, str, int]], core: int, since: int, drop: bool) -> pd.DataFrame:
-    """Filters, duplicates and k-core, as the words say it."""
+    """The expected result in pandas: filters, duplicates and k-core, as documented."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"])
     frame = frame[frame["time"] >= since]
     frame = frame.drop_duplicates() if drop else frame

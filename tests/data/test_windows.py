@@ -21,7 +21,7 @@ def offsets_of(lengths: list[int]) -> np.ndarray:
 
 
 def targets_of(offsets, found, length) -> list[tuple[int, int, int]]:
-    """(user, the target's position, how many items before it are read), window by window."""
+    """For each window's targets: (user, target's position, number of earlier items read)."""
     targets = []
     for user, position in zip(found.users.tolist(), found.positions.tolist(), strict=True):
         first = max(int(offsets[user]), position - length)
@@ -32,7 +32,7 @@ def targets_of(offsets, found, length) -> list[tuple[int, int, int]]:
 @SETTINGS
 @given(lengths=LENGTHS, length=st.integers(1, 6), data=st.data())
 def test_every_training_example_is_a_target_once(lengths, length, data):
-    """Also where the cuts are a temporal split's: anywhere in a history."""
+    """This also holds for the cuts of a temporal split, which can be anywhere in a history."""
     offsets = offsets_of(lengths)
     cuts = leave_one_out(offsets)
     if data.draw(st.booleans()):

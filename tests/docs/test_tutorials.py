@@ -19,7 +19,7 @@ from tests.support.demos import small_demo
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, from which modules can be imported as from any other."""
+    """An empty folder from which Python can import modules."""
     monkeypatch.setenv("MIRACLE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "empty"
     folder.mkdir()

@@ -41,7 +41,7 @@ def histories(evaluation: RunEvaluation) -> list[list[int]]:
 
 
 def trained(evaluation: RunEvaluation) -> list[int]:
-    """How often each item is in the training part, counted one by one."""
+    """How often each item occurs in the training part, counted one by one."""
     data = evaluation.dataset
     counts = [0] * data.n_items
     for user in range(data.n_users):

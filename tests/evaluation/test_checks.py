@@ -31,7 +31,7 @@ from tests.support.runs import other_shop, tiny_shop
 
 
 def measured(ranks: list[int], first_user: int = 0) -> Evaluation:
-    """An evaluation of which only ranks and users matter."""
+    """An evaluation in which only ranks and users matter."""
     users = np.arange(first_user, first_user + len(ranks))
     found = np.array(ranks)
     metrics = ranking_metrics(found, (10,))

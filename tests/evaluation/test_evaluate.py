@@ -162,7 +162,7 @@ def test_popularity_counts_the_training_part_only(tmp_path):
 
 
 def test_a_constant_scorer_ranks_as_chance(tmp_path):
-    """Ranks of all possible targets are 1 to the number of items, whatever their index."""
+    """The ranks of all possible targets are 1 to the number of items, whatever their index."""
     histories = [[0, 1, target] for target in range(ITEMS)]
     data = dataset_of(tmp_path / "d", histories)
     flat = evaluate(constant(torch.zeros(ITEMS)), data)

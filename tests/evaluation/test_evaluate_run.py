@@ -162,7 +162,7 @@ def test_damaged_runs(tmp_path: Path) -> None:
 
 
 def test_evaluation_draws_no_random_numbers(small_run: Path) -> None:
-    """Or the epochs after a validation would depend on it."""
+    """Otherwise the epochs after a validation would depend on it."""
     loaded = load_run(small_run)
     before = torch.get_rng_state()
     evaluate(loaded.scorer(), loaded.dataset, keep_top=5)

@@ -212,7 +212,7 @@ def test_shares_make_the_same_table(
 
 
 def started(folder: Path, shops: Path, *options: object) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, in a group of its own."""
+    """Start the command in a new process and process group."""
     one = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}
     return subprocess.Popen(
         [sys.executable, "-m", "miracle_cli", *command(folder, shops, *options)],

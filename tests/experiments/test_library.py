@@ -22,7 +22,7 @@ TRAINED = [name for name in library() if read_experiment(name).kind == "runs"]
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datasets of two shops; not to be written to."""
+    """Datasets of two shops. Treat as read-only."""
     folder = tmp_path_factory.mktemp("shops")
     demo_shops(folder, "workshop", "kitchen")
     return folder

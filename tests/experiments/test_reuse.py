@@ -20,7 +20,7 @@ OTHER = OTHER.replace('"gru4rec"', '"gru4rec"\nmodel.hidden = 6')
 
 
 def rows(out: Path, system: str) -> list[Any]:
-    """What the tables of an experiment say of a system: its figures by column and metric."""
+    """A system's figures in the experiment's tables, by column and metric."""
     tables = json.loads((out / "experiment.json").read_text())["tables"]
     return [
         each["metrics"]

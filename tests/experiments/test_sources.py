@@ -49,7 +49,7 @@ model.kind = "miracle"
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished experiment on one shop; not to be written to."""
+    """A finished experiment on one shop. Treat as read-only."""
     folder = tmp_path_factory.mktemp("rows")
     demo_shops(folder, "workshop", "kitchen")
     definition = read_experiment(str(tiny(folder, ROWS)))

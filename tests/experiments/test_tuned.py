@@ -20,7 +20,7 @@ from tests.tuning.jobs import pretend, search
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shops, and a study of SASRec on one of them that trains nothing."""
+    """Two shops, and a study of SASRec on one of them, whose trials are not really trained."""
     folder = tmp_path_factory.mktemp("tuned")
     demo_shops(folder, "workshop", "kitchen")
     search(folder / "workshop", folder / "studies" / "sasrec", 5, train=pretend)

@@ -26,7 +26,7 @@ Lists = dict[str, list[tuple[str, float]]]
 
 
 def run(folder: Path, how: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run ``use.py`` in a process that can't have this package."""
+    """Run ``use.py`` in a process that can't import this package."""
     return subprocess.run(
         [sys.executable, "-c", ALONE, str(folder / "use.py"), how, *words],
         capture_output=True,
@@ -37,7 +37,7 @@ def run(folder: Path, how: str, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def used(folder: Path, *words: str, how: str = "each") -> Lists:
-    """What ``use.py`` prints for each word, or for all of them together."""
+    """The output of ``use.py`` for each word, or for all of them together."""
     done = run(folder, how, *words)
     assert done.returncode == 0, done.stderr
     found: Lists = {}

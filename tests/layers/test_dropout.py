@@ -27,7 +27,7 @@ def test_share_and_scale(share):
 
 
 def test_elements_fall_independently():
-    """Neighbours, which share a random word, are no more alike than strangers."""
+    """Neighbours share a random word, but must not be more alike than others."""
     torch.manual_seed(1)
     gone = (dropout(torch.ones(200_000), 0.3, training=True) == 0).double()
     gone -= gone.mean()

@@ -19,7 +19,7 @@ SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def greedy(scores: list[float], categories: list[int], k: int, weight: float) -> list[int]:
-    """Algorithm 2, one item after another."""
+    """Algorithm 2, one item at a time."""
     chosen: list[int] = []
     for _ in range(k):
         best, value = -1, -math.inf
@@ -68,7 +68,7 @@ def test_a_large_weight_takes_one_of_each_category_first():
 
 
 def test_two_of_any_set_are_the_best_two_that_start_with_the_best():
-    """For two items the greedy choice is the best of all pairs with the best item in them."""
+    """For two items, the greedy choice is the best pair that contains the best item."""
     rng = np.random.default_rng(5)
     scores = -np.sort(-rng.normal(size=9))
     categories = rng.integers(0, 3, 9)
@@ -100,7 +100,7 @@ def test_what_can_not_be_is_refused(k, weight):
 
 
 def relevant(scores: list[float], vectors: np.ndarray, k: int, weight: float) -> list[int]:
-    """Carbonell and Goldstein's choice, one item after another."""
+    """Carbonell and Goldstein's selection (MMR), one item at a time."""
     chosen: list[int] = []
     for _ in range(k):
         best, value = -1, -math.inf

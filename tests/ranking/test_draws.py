@@ -15,7 +15,7 @@ STREAM = (2023, 4)
 
 
 def python_mix(z: int) -> int:
-    """The splitmix64 step that Steele, Lea and Flood print, in Python's whole numbers."""
+    """The splitmix64 step as Steele, Lea and Flood print it, in Python integers."""
     z &= 2**64 - 1
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -29,7 +29,7 @@ def test_mixing_is_that_of_unsigned_numbers(z: int) -> None:
 
 
 def test_the_known_outputs_of_splitmix64() -> None:
-    """The first three of seed 1234567, as Rosetta Code and Java's SplittableRandom have them."""
+    """The first three outputs for seed 1234567, as published by Rosetta Code."""
     golden = 0x9E3779B97F4A7C15
     states = [(1234567 + i * golden) % 2**64 for i in (1, 2, 3)]
     signed = torch.tensor([s - 2**64 if s >= 2**63 else s for s in states])

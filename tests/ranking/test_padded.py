@@ -28,7 +28,7 @@ USERS = st.lists(
 
 
 def padded_interests(users: list[dict[int, np.ndarray]], rng: np.random.Generator) -> Interests:
-    """As many places for each user; what lies in the others would win every item."""
+    """Equally many places per user; the padding's content would win every item."""
     vectors = rng.normal(size=(len(users), PLACES, WIDTH)) * 1e3
     active = np.zeros((len(users), PLACES), dtype=bool)
     for row, user in enumerate(users):
@@ -65,7 +65,7 @@ class Case:
 @SETTINGS
 @given(seed=SEEDS, drawn=USERS, sizes=st.sampled_from(BLOCKS), left=st.integers(0, 5))
 def test_full_softmax_equals_the_paper(seed, drawn, sizes, left):
-    """Over all users, and over those that count."""
+    """Over all users, and over only those that count."""
     case = Case(seed, drawn)
     counted = torch.arange(len(drawn)) != left
     for chosen in (None, counted if counted.any() else None):
@@ -151,7 +151,7 @@ def both(histories: list[list[int]]) -> tuple[Packed, Packed]:
     out=st.booleans(),
 )
 def test_a_table_says_what_pairs_say(histories, chosen, out):
-    """Of histories and of each token of them; a gain of minus infinity leaves items out."""
+    """For histories and for each of their tokens; a gain of minus infinity leaves items out."""
     packed, padded = both(histories)
     gain = torch.tensor(-torch.inf if out else 1.5, dtype=torch.float64)
     candidates = None if chosen is None else torch.tensor(sorted(chosen))
@@ -178,7 +178,7 @@ def test_a_table_says_what_pairs_say(histories, chosen, out):
     seed=SEEDS,
 )
 def test_a_table_of_masked_tokens_says_what_pairs_say(histories, chosen, seed):
-    """Nobody sees a masked item, not even where it comes again."""
+    """A masked token is never seen, even if its item occurs again."""
     packed, padded = both(histories)
     gain = torch.tensor(1.5, dtype=torch.float64)
     candidates = None if chosen is None else torch.tensor(sorted(chosen))

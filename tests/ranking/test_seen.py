@@ -68,7 +68,7 @@ def test_full_softmax_with_a_gain(seed, drawn, sizes):
 @SETTINGS
 @given(seed=SEEDS, drawn=USERS, sizes=st.sampled_from(BLOCKS))
 def test_in_batch_softmax_with_a_gain(seed, drawn, sizes):
-    """Only items of the history that are candidates of the batch count, own targets too."""
+    """Only history items that are candidates in the batch count, including the user's target."""
     case = Case(seed, drawn)
     distinct, rows, often = np.unique(case.targets, return_inverse=True, return_counts=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -146,7 +146,7 @@ def histories(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray,
 @SETTINGS
 @given(seed=SEEDS, n=st.integers(1, 6))
 def test_left_out_are_the_items_of_whole_histories(seed, n):
-    """Also those that are older than what is read, in any order of the users."""
+    """This includes items too old to be read, and works for users in any order."""
     rng = np.random.default_rng(seed)
     sequences, starts, ends = histories(rng, n)
     places = torch.from_numpy(rng.permutation(n))

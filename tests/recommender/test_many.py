@@ -41,7 +41,7 @@ RULES: list[SeenRule] = ["as-printed", "leave-out", "gain"]
 
 
 def assert_same(recommender: Recommender, found: Recommendations, histories: object) -> None:
-    """Every list is the one that its history is given alone."""
+    """Every list equals the one for its history alone."""
     table = found.frame()
     assert isinstance(histories, list)
     for number, (history, rule) in enumerate(histories):

@@ -136,7 +136,7 @@ def test_user_histories(small: Recommender) -> None:
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
-    """A run on users whose histories a temporal split cuts in every way."""
+    """A run whose users' histories are cut in every way by a temporal split."""
     folder = tmp_path_factory.mktemp("temporal")
     shop = tiny_shop(folder / "shop")
     # For each user: the number of items, the start of validation, the start of the test part.

@@ -47,7 +47,7 @@ SEEDS = (3, 4, 5)
 
 
 def having(seed: int) -> dict[str, list[set[str]]]:
-    """What each item has: some have no brand, some have two kinds."""
+    """The attributes of each item: some have no brand, some have two kinds."""
     rng = np.random.default_rng(seed)
     n = len(TITLES)
     brand: list[set[str]] = [
@@ -147,7 +147,7 @@ def test_as_brute_force_says(
     k: int,
     leave_out: bool,
 ) -> None:
-    """Each rule by itself and any of them together, on several catalogues."""
+    """Each rule alone and in combinations, on several catalogues."""
     recommender, rules = recommenders[seed], together(asked, differ)
     rule: SeenRule = "leave-out" if leave_out else "as-printed"
     catalogue = recommender.item_vectors().vectors
@@ -204,7 +204,7 @@ def test_as_brute_force_says(
 
 
 def together(asked: dict[str, Any], differ: tuple[str, float] | None) -> Rules:
-    """Rules of what was drawn, but for what doesn't go together."""
+    """Rules from drawn parts, without combinations that are refused."""
     mute = asked.get("mute", ())
     boost = {c: by for c, by in asked.get("boost", {}).items() if c not in mute}
     more: dict[str, Any] = {"boost": boost}
@@ -216,7 +216,7 @@ def together(asked: dict[str, Any], differ: tuple[str, float] | None) -> Rules:
 def choosing(
     recommender: Recommender, seed: int, rules: Rules
 ) -> Callable[[list[int], dict[int, float], int], list[int]] | None:
-    """How a list of items that differ is chosen."""
+    """How to choose a list of different items."""
     if not rules.diversity:
         return None
     if rules.diverse_by == "text":
@@ -258,7 +258,7 @@ def candidates_of(seed: int, rules: Rules, had: set[int]) -> set[int]:
 def test_an_evaluation_is_of_the_lists_that_are_given(
     recommender: Recommender, asked: dict[str, object], leave_out: bool
 ) -> None:
-    """Recall@K is the share of users whose held-out item is in their list of K."""
+    """Recall@K is the share of users whose list of K contains the held-out item."""
     rules, rule = Rules.make(**asked), "leave-out" if leave_out else "as-printed"
     scorer = recommender._scorer
     applied = recommender._rules(rules)

@@ -102,7 +102,7 @@ def test_a_wrong_first_letter_hides_no_title() -> None:
 
 
 def reference_similarity(query: str, title: str, titles: list[str]) -> float:
-    """The documented similarity of two texts of plain words, counted anew."""
+    """The documented similarity of two plain texts, computed independently."""
     typed, own = query.lower().split(), title.lower().split()
     if any(word[0].isdigit() and word not in own for word in typed):
         return 0.0

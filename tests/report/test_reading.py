@@ -43,7 +43,7 @@ def headed(html: str, heading: str) -> list[list[str]]:
 
 class TestWithoutAClaim:
     def test_others_are_held_against_the_highest_mean(self) -> None:
-        """Popularity is given first, as people give the plain systems first."""
+        """Popularity is given first, as people list simple systems first."""
         given = compared(proposed=None).systems
         found = Comparison([given[2], given[1], given[0]])
         assert found.reference.name == "miracle"
@@ -254,7 +254,7 @@ class TestSystems:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of two trained systems and one that is counted."""
+    """A page of two trained systems and one that only counts."""
     folder = tmp_path_factory.mktemp("trained")
     data = tiny_shop(folder / "data")
     for seed in (3, 4):

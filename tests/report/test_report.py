@@ -37,7 +37,7 @@ HOSTILE = "<script>alert(1)</script>\u202e &amp; \x1b[31m"
 
 
 def whole(html: str) -> ET.Element:
-    """The page as a tree: every tag is closed, every text escaped."""
+    """Parse the page: every tag must be closed and every text escaped."""
     assert html.startswith("<!doctype html>\n")
     return ET.fromstring(html.removeprefix("<!doctype html>\n"))
 

@@ -66,7 +66,7 @@ def test_every_chart_is_well_formed(values: list[float]) -> None:
 
 
 def test_sixteen_series_have_sixteen_shapes_and_colours() -> None:
-    """Shapes are told apart by what is drawn and by whether it is hollow."""
+    """Shapes differ in outline and in being filled or hollow."""
     colours, shapes = set(), set()
     for series in range(svg.SERIES):
         drawn = parsed(svg.mark(series, 0, 0))
