@@ -83,7 +83,7 @@ def test_actions_are_taken_in_turn_and_timed_by_the_clock_given() -> None:
 
 @pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (20, 2.093), (60, 2.001)])
 def test_few_pairs_say_little(n: int, quantile: float) -> None:
-    """The interval of a mean by Student's t, whose quantiles are those of printed tables."""
+    """The confidence interval of a mean by Student's t, with quantiles from printed tables."""
     logs = [0.1 if i % 2 else -0.1 for i in range(n)]
     middle, low, high = pairs.interval([math.exp(each) for each in logs])
     half = quantile * statistics.stdev(logs) / math.sqrt(n)

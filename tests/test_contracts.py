@@ -57,7 +57,7 @@ def test_a_breach_is_noticed(tmp_path: Path, file: str, line: str, contract: str
 
 
 def imported(file: Path) -> set[str]:
-    """The first parts of all names that a file imports."""
+    """The top-level packages that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -41,7 +41,7 @@ def warm_tensors() -> Iterator[Warm]:
 
 
 def words(folder: Path) -> set[str]:
-    """What the files of a folder say; all three must be there."""
+    """The contents of a folder's files; all three must be there."""
     found = [path for path in folder.rglob("*") if path.is_file()]
     assert sorted(path.name for path in found) == ["one", "three", "two"]
     return {path.read_text() for path in found}

@@ -34,7 +34,7 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture
 def held(warm: Warm, tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A Dataset folder that another process holds; the process is ended afterwards."""
+    """A Dataset folder that another process has locked; the process is ended afterwards."""
     place, begun = tmp_path / "place", tmp_path / "begun"
     dataset(place)
     holder = threading.Thread(target=warm.run, args=("hold", str(place), str(begun)))

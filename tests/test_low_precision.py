@@ -28,7 +28,7 @@ from tests.training.support import quick_settings
     name=st.sampled_from(sorted(TYPES)),
 )
 def test_no_score_is_wrong_by_more_than_it_may_be(seed, width, spread, name):
-    """Of vectors of any length up to 1, numbers that float16 can't hold well among them."""
+    """Vectors of any length up to 1, including numbers that float16 represents badly."""
     rng = np.random.default_rng(seed)
 
     def vectors(n: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ from tests.support import markov
 
 
 def without_torch(code: str) -> str:
-    """What a fresh process prints that must not have imported torch."""
+    """Run code in a fresh process that must not import torch, and return its output."""
     code += "\nimport sys; assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

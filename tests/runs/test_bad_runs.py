@@ -19,7 +19,7 @@ QUICK += ["--batch-size", "8", "--epochs", "1", "--threads", "1"]
 
 
 def told(capsys: Capture, *args: str | Path) -> str:
-    """What a command that is refused says: one message, no result, no traceback."""
+    """Run a command that is refused, and return its output: one message, no traceback."""
     capsys.readouterr()
     assert main([*map(str, args)]) == 2
     said = capsys.readouterr()
@@ -58,7 +58,7 @@ def trained(tmp_path: Path, kind: str) -> Path:
 def test_weights_of_another_kind(
     tmp_path: Path, data: Path, capsys: Capture, here: str, there: str
 ) -> None:
-    """Also where the shapes would fit, as those of popularity and of a random order do."""
+    """Even if the shapes would fit, as for popularity and random."""
     run, other = trained(tmp_path, here), trained(tmp_path, there)
     shutil.copy(other / "model.safetensors", run / "model.safetensors")
     before = files(run)

@@ -34,7 +34,7 @@ class PseudoTerminal:
         self.written = b""
 
     def read_until(self, text: bytes | None) -> None:
-        """Read until a text was written, or to the end."""
+        """Read until a text appears, or to the end."""
         end = time.monotonic() + PATIENCE
         while text is None or text not in self.written:
             assert time.monotonic() < end, f"waited in vain; written: {self.written[-2000:]!r}"
@@ -57,7 +57,7 @@ class PseudoTerminal:
         self._terminal = -1
 
     def status(self) -> int:
-        """What a shell would say: the exit code, or 128 and the signal."""
+        """The exit status as a shell reports it: the exit code, or 128 plus the signal."""
         end = time.monotonic() + PATIENCE
         while True:
             process, status = os.waitpid(self.process, os.WNOHANG)

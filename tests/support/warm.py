@@ -48,12 +48,12 @@ class Warm:
         self._process.wait(60)
 
     def run(self, function: str, *arguments: Any) -> int:
-        """How a process that calls the function ends: its exit code, or minus the signal."""
+        """Call the function in a new process; return its exit code, or minus the signal."""
         (code,) = self._run(1, function, arguments)
         return code
 
     def together(self, size: int, function: str, *arguments: Any) -> list[int]:
-        """The same in several processes that know of each other as ``torchrun`` tells them."""
+        """Do the same in several processes that know of each other, as under ``torchrun``."""
         return self._run(size, function, arguments)
 
     def _run(self, size: int, function: str, arguments: tuple[Any, ...]) -> list[int]:
@@ -67,7 +67,7 @@ class Warm:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port that is free at the moment."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -99,7 +99,7 @@ def _child(module: Any, job: dict[str, Any], environment: dict[str, str]) -> Non
 
 
 def main() -> None:
-    """Fork for each line of stdin."""
+    """Fork once per line of stdin."""
     module = importlib.import_module(sys.argv[1])
     for line in sys.stdin:
         job = json.loads(line)

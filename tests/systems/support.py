@@ -19,7 +19,7 @@ from miracle_core.training.finetuning import finetune
 
 
 def cycle_shop(folder: Path, n_items: int = 12, length: int = 7) -> Path:
-    """Users who take items in one fixed circle, each from another place."""
+    """Users who take items in one fixed circle, each from a different start."""
     names = [f"I{place:02}" for place in range(n_items)]
     starts = np.arange(2 * n_items)
     write_dataset(

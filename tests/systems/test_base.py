@@ -23,7 +23,7 @@ LENGTHS = st.lists(st.integers(1, LONGEST + 2), min_size=1, max_size=6)
 
 
 def sequences(rng: np.random.Generator, lengths: list[int]) -> tuple[list[list[int]], Batch]:
-    """Histories as they are read, each with its target last, and their batch."""
+    """Histories as they are read, each with its target last, and the batch of them."""
     whole = [rng.integers(0, N_ITEMS, length + 1).tolist() for length in lengths]
     packed = pack_lists([each[:-1] for each in whole], LONGEST)
     targets = torch.tensor([each[-1] for each in whole])[packed.order]

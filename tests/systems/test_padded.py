@@ -65,7 +65,7 @@ LOSSES = ["softmax", "bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampl
 def system_of(
     kind: str, own: dict[str, Any], dtype: torch.dtype, loss: str = "softmax", seen: str = "gain"
 ) -> System:
-    """A system with weights that tell histories apart, and a gain that matters."""
+    """A system with weights that distinguish histories, and a notable gain."""
     model = {"kind": kind, "max_length": LONGEST, **SMALL.get(kind, {}), **own}
     settings = make_settings(
         {"model": model, "seen": seen, "loss": {"recommendation": loss, "negatives": 7}}
@@ -75,7 +75,7 @@ def system_of(
 
 
 def drawn(system: AnySystem, dtype: torch.dtype) -> AnySystem:
-    """A system with weights that tell histories apart, and a gain that matters; in evaluation."""
+    """The same system in evaluation mode."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in system.named_parameters():
@@ -94,7 +94,7 @@ def side(dtype: torch.dtype) -> ItemSide:
 
 
 def attributes() -> ItemAttributes:
-    """Of every third item none, of the others one to three values."""
+    """Every third item has no values, the others one to three."""
     has = torch.rand(N_ITEMS, sum(ATTRIBUTES), generator=torch.Generator().manual_seed(6)) < 0.3
     has[::3] = False
     items, values = has.nonzero().unbind(1)
@@ -102,7 +102,7 @@ def attributes() -> ItemAttributes:
 
 
 def histories(seed: int, copies: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Histories of every length from 1 to some beyond N, in no order; items come again."""
+    """Histories of every length from 1 to more than N, in no order; items may repeat."""
     rng = np.random.default_rng(seed)
     lengths = rng.permutation(np.repeat(np.arange(1, LONGEST + 3), copies))
     ends = np.cumsum(lengths)
@@ -267,7 +267,7 @@ class Step(torch.nn.Module):
 
 @pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
 def test_a_step_can_be_captured(kind, own):
-    """Traced on one batch, without any value, it gives another batch's losses and gradients.
+    """The step is traced on one batch without reading values, then run on another batch.
 
     That is what a CUDA graph asks: no value is read by the host, and no shape depends on one.
     """
@@ -301,7 +301,7 @@ def test_a_step_can_be_captured(kind, own):
 
 @pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
 def test_in_low_precision(kind, own):
-    """Products in bfloat16, as on a GPU; padding adds nothing to what that changes."""
+    """Products are in bfloat16, as on a GPU; padding adds no further error."""
     system = system_of(kind, own, torch.float32)
     _, batch = batches(9)
     exact, _ = learned(system, batch, torch.float32)
@@ -313,7 +313,7 @@ def test_in_low_precision(kind, own):
 
 @pytest.mark.parametrize("kind", PADDED)
 def test_noise_and_dropout_are_drawn_without_the_host(kind):
-    """In training mode too; another stream, so other losses than those of packed histories."""
+    """In training mode, too. The random stream differs, so losses differ from packed ones."""
     system = system_of(kind, {}, torch.float32).train()
     _, batch = batches(10)
     found = []

@@ -28,7 +28,7 @@ HISTORIES = st.lists(
 
 
 def batch_of(sequences: list[list[int]], **more: Any) -> Batch:
-    """Windows: all but the last item are read, which is the target."""
+    """Windows: all items but the last are read, and the last is the target."""
     packed = pack_lists([own[:-1] for own in sequences], LONGEST)
     targets = torch.tensor([own[-1] for own in sequences])[packed.order]
     return Batch(packed, targets, packed.order, (1, 1), **more)
@@ -100,7 +100,7 @@ class Sums(SequenceSystem):
 @SETTINGS
 @given(sequences=HISTORIES)
 def test_the_loss_is_the_mean_over_all_items_read(sequences):
-    """With the gain of what each item could see, and no later one."""
+    """Each item gets the gain of what it could see, and of nothing later."""
     system = randomise(Sums(), 1)
     found = system.objective(ItemSide(), batch_of(sequences), ALONE)
     items = system.item.detach().numpy()
@@ -143,7 +143,7 @@ def test_gradients_reach_every_weight_of_a_system(kind, loss):
 
 @pytest.mark.parametrize("kind", ["sasrec", "gru4rec", "bert4rec"])
 def test_what_the_score_loses_without_each_item(kind):
-    """By hand: the system asked again with each item taken out of the history."""
+    """By hand: query the system again without each item of the history."""
     settings = make_settings({"model": {"kind": kind, "max_length": 5}})
     system = randomise(build_system(settings, Sizes(N_ITEMS)), 4)
     scorer = system.scorer(ItemSide())

@@ -172,7 +172,7 @@ def test_no_dataset(tmp_path: Path) -> None:
 
 
 def test_cache_entries_say_what_they_hold(cache: Path) -> None:
-    """The documented layout, read by hand."""
+    """Read the documented layout by hand."""
     encode_texts(NUMBERS[:3], FakeEncoder())
     (file,) = chunk_files(cache)
     content = file.read_bytes()

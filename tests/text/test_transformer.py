@@ -34,7 +34,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plain(folder: Path, pooling: str, limit: int = 32) -> np.ndarray:
-    """Each text alone through plain transformers: no batch, no padding, no mask."""
+    """Encode each text alone with plain transformers: no batch, no padding, no mask."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     rows = []
     with torch.no_grad():

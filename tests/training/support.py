@@ -45,13 +45,13 @@ def pretrain_settings(folder: Path, **changes: Any) -> Settings:
 
 
 def same_tensors(a: Path, b: Path) -> bool:
-    """Whether two safetensors files hold the same numbers, bit for bit."""
+    """Whether two safetensors files hold bitwise identical numbers."""
     (one, _), (other, _) = load_tensors(a), load_tensors(b)
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def settings_of(kind: str, folder: Path) -> Settings:
-    """Settings of a small training by a name for it; ``NAME padded`` in the padded layout."""
+    """The settings of a small training by its name; ``NAME padded`` uses the padded layout."""
     usual, _, padded = kind.partition(" ")
     if padded:
         settings = settings_of(usual, folder)

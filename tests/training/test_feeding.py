@@ -124,7 +124,7 @@ def test_a_training_fed_by_a_thread_ends_with_the_same_bits(
 
 
 def test_nothing_is_read_back_between_reports(tmp_path: Path) -> None:
-    """Sums wait for :meth:`Training.collect`; what they come to is what steps found."""
+    """Sums are read only in :meth:`Training.collect`, and equal those of the single steps."""
     settings = quick_settings(tmp_path / "data", train__layout="padded")
     dataset = Dataset.open(settings.data)
     training = Finetuning(settings, RunFolder(tmp_path / "run"), dataset, None, ALONE)

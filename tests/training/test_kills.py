@@ -29,7 +29,7 @@ def warm() -> Iterator[Warm]:
 
 
 def test_killed_twenty_times_it_ends_with_the_same_weights(warm: Warm, tmp_path: Path) -> None:
-    """In a batch, in a checkpoint's write, in a validation and between, five times each.
+    """Kill in a batch, in a checkpoint, in a validation and between them, five times each.
 
     A moment is a call of some function, Python's or C's, and up to 2 ms from there.
     """
@@ -43,7 +43,7 @@ def test_a_pretraining_too(warm: Warm, tmp_path: Path) -> None:
 
 
 def kill_and_compare(warm, tmp_path, settings, kills, seed):
-    """Train once to the end; then with kills, each in a phase of its own, and on to the end."""
+    """Train once without kills and once with kills at random phases; compare the two runs."""
     config, counts = tmp_path / "config.toml", tmp_path / "counts.json"
     config.write_text(dump_settings(settings))
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -70,7 +70,7 @@ def kill_and_compare(warm, tmp_path, settings, kills, seed):
 
 
 def readable(run: Path) -> None:
-    """What is there after a kill is whole: weights that load, or none yet."""
+    """After a kill the weights can be loaded, or do not exist yet."""
     if run.is_dir():
         try:
             load_run(run)

@@ -111,7 +111,7 @@ def test_every_weight_learns_the_mask_vector_and_positions_too(
 def test_what_makes_item_vectors_of_text_learns_at_a_rate_of_its_own(
     tmp_path: Path, rate: float
 ) -> None:
-    """Adam's first step moves every weight with a gradient by its learning rate."""
+    """Adam's first step moves every weight that has a gradient by its learning rate."""
     settings = pretrain_settings(
         tmp_path,
         pretrain__encoder_rate=rate,

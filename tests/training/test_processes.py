@@ -35,7 +35,7 @@ def warm() -> Iterator[Warm]:
 
 
 def written(folder: Path, settings: Settings) -> str:
-    """A file of the settings."""
+    """Write the settings to a file."""
     path = folder / "config.toml"
     path.write_text(dump_settings(settings))
     return str(path)
@@ -98,7 +98,7 @@ def state(run: Path) -> dict[str, Any]:
 def test_a_run_of_two_processes_goes_on_to_the_same_weights(
     warm: Warm, tmp_path: Path, kind: str
 ) -> None:
-    """Stopped by one process alone, the other stops as well; with two processes it goes on."""
+    """If one process stops, the other stops as well; both resume together."""
     settings = settings_of(kind, tmp_path)
     config = written(tmp_path, settings)
     whole, run = tmp_path / "whole", tmp_path / "run"

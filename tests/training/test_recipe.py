@@ -85,7 +85,7 @@ def test_a_recipe_is_the_commands_it_stands_for(shops: Path, tmp_path: Path) -> 
 
 
 def stopping(kind: Kind, step: int, done: list[tuple[Kind, bool]]) -> Callable[..., dict[str, Any]]:
-    """Trains, and stops a kind of stage at a step."""
+    """Train, and stop one kind of stage at a step."""
 
     def train(own: Kind, settings: Settings, path: Path, go_on: bool) -> dict[str, Any]:
         done.append((own, go_on))
@@ -121,7 +121,7 @@ def test_a_recipe_goes_on_where_it_was_cut_off(shops: Path, tmp_path: Path, kind
 
 
 def test_a_recipe_that_is_moved_goes_on(shops: Path, tmp_path: Path) -> None:
-    """Its folder names no place of this machine, so it can go with its data."""
+    """The folder contains no absolute paths, so it can move with its data."""
     before = tmp_path / "before"
     shutil.copytree(shops / "data", before / "data")
     recipe = write(before, PRETRAIN, FINETUNE)

@@ -34,7 +34,7 @@ from tests.training.support import quick_settings, same_tensors
 
 
 def stop_at(*steps: int) -> Callable[[], bool]:
-    """Asked after each step: true at these, counted over all calls."""
+    """A stop function: true after these steps, counted over all calls."""
     asked = iter(range(1, 1_000_000))
     return lambda: next(asked) in steps
 
@@ -128,7 +128,7 @@ finetuning.finetune(load_settings(config), run, resume=resume, should_stop=say)
 
 
 def kill_after(steps: int, run: Path, config: Path, mode: str, rng: random.Random) -> None:
-    """Train in a process of its own and kill -9 it some moment after so many steps."""
+    """Train in a new process, and kill -9 it at some moment after this many steps."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(run), str(config), mode],
         stdout=subprocess.PIPE,
@@ -185,7 +185,7 @@ def test_killed_within_a_validation(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Best weights are written, the line is or is not, the checkpoint is not: nothing twice."""
+    """Best weights are written, the record may be, the checkpoint is not: nothing happens twice."""
     settings, whole = uninterrupted
     run = tmp_path / "run"
     finetune(settings, run, should_stop=stop_at(13))
@@ -244,7 +244,7 @@ def test_a_checkpoint_cut_off(stopped: tuple[Settings, RunFolder], share: float)
 
 
 def rewritten(folder: RunFolder, change: str) -> None:
-    """A checkpoint that is a good safetensors file with something wrong in it."""
+    """A checkpoint that is a valid safetensors file with one wrong entry."""
     tensors, metadata = load_tensors(folder.state)
     position = orjson.loads(metadata["position"])
     if change == "version":
@@ -323,7 +323,7 @@ def test_changed_data_is_noticed(stopped: tuple[Settings, RunFolder], name: str)
 def test_other_text_features_with_a_manifest_that_fits(
     stopped: tuple[Settings, RunFolder],
 ) -> None:
-    """Encoded anew inside the run folder: every hash fits its manifest, the weights don't."""
+    """Encoded anew inside the run folder: the hashes match the manifest, but not the weights."""
     settings, folder = stopped
     dataset = Dataset.open(folder.data)
     entry = dataset.feature_set()

@@ -116,7 +116,7 @@ def test_resumed_without_the_run_it_came_from(pretrained: Path, data: Path, tmp_
 def test_killed_before_the_first_checkpoint(
     pretrained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It begins again from the same weights, or says that they are others now."""
+    """It starts again from the same weights, or reports that they have changed."""
     source = shutil.copytree(pretrained, tmp_path / "source")
     settings = settings_to(source, data)
     finetune(settings, tmp_path / "whole")
@@ -141,7 +141,7 @@ def test_killed_before_the_first_checkpoint(
 
 
 def test_from_a_fine_tuned_run(pretrained: Path, data: Path, tmp_path: Path) -> None:
-    """Its item embeddings are of its own catalogue and stay behind."""
+    """Its item embeddings belong to its own catalogue, and are not transferred."""
     first = tmp_path / "first"
     finetune(settings_to(pretrained, data), first)
     other = other_shop(tmp_path / "third", items=25, users=12, name="third").folder

@@ -30,7 +30,7 @@ NEW = ["A brand new mug", "Another new thing"]
 
 
 def next_week(folder: Path, old: Dataset, *, prefix: str = "") -> Dataset:
-    """Some items are gone, two are new, all stand in another order; users bought more."""
+    """Some items are gone, two are new, the order has changed, and users bought more."""
     rng = np.random.default_rng(11)
     kept = old.items.gather(rng.permutation(old.n_items)[:25].tolist())
     new = pl.DataFrame(
@@ -111,7 +111,7 @@ def test_items_are_kept_by_their_ids(tmp_path: Path, kind: str) -> None:
 
 
 def test_before_is_what_the_old_run_says(tmp_path: Path) -> None:
-    """On its own data the beginning is the old run itself."""
+    """On the same data, the updated run starts as the old run itself."""
     run = learned(tmp_path / "old")
     found = update(run, tmp_path / "old" / "data", tmp_path / "new")
     assert found.check is not None
@@ -204,7 +204,7 @@ def test_what_it_can_not_go_on_from_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None:
-    """``recommend RUN --data NEW``: the new items are candidates, and part of histories."""
+    """``recommend RUN --data NEW``: new items can be recommended, and be in histories."""
     run = learned(tmp_path / "old", "inductive")
     data = next_week(tmp_path / "next", RunFolder(run).dataset())
     recommender = Recommender.load(run, data=data.folder)
@@ -228,7 +228,7 @@ VALUES = {
 
 @pytest.mark.parametrize("kind", ["fdsa", "s3rec"])
 def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path) -> None:
-    """Other data numbers them otherwise: some are new or gone, an attribute is added."""
+    """Other data numbers values differently: some are new or gone, and an attribute is added."""
     old = tiny_shop(tmp_path / "shop", attributes=True)
     small = {"model.kind": kind, "model.width": 8, "model.heads": 1, "train.epochs": 1}
     settings = make_settings(nested({"data": str(tmp_path / "shop"), **small}))
@@ -265,7 +265,7 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
 
 
 def with_values(plain: Dataset, folder: Path) -> Dataset:
-    """The same Dataset whose items have :data:`VALUES`."""
+    """The same Dataset with :data:`VALUES` as the items' attributes."""
     there = set(plain.items["item_id"])
     rows = [
         (item, attribute, value)

@@ -121,7 +121,7 @@ def test_a_second_process_is_refused_too(warm: Warm, tmp_path: Path) -> None:
 
 
 def test_of_several_processes_only_the_first_holds_the_lock(warm: Warm, tmp_path: Path) -> None:
-    """Or they would refuse each other."""
+    """Otherwise the processes would refuse each other."""
     settings = quick_settings(tmp_path / "data", train__epochs=1)
     config = tmp_path / "config.toml"
     config.write_text(dump_settings(settings))

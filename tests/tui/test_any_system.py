@@ -30,7 +30,7 @@ from tui.session import Session
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs by the names of their systems, ``pretrained``, and Datasets ``data`` and ``new``."""
+    """Runs under their systems' names, ``pretrained``, and the Datasets ``data`` and ``new``."""
     folder = tmp_path_factory.mktemp("systems")
     for kind in ("popularity", "textknn", "itemknn", "mind", "unisrec"):
         trained(folder, kind)
@@ -394,7 +394,7 @@ async def test_a_pretrained_run_is_compared_over_the_data_of_the_open_run(runs: 
 
 
 async def test_the_rules_of_a_shop(small_run: Path) -> None:
-    """Lists are those that the Recommender makes by the rules; the screen says which there are."""
+    """The lists equal the Recommender's with these rules, and the screen names the rules."""
     rules = Rules(deny=("I05",), boost=dict.fromkeys(range(7), 0.25), quota=2)
     model = Recommender.load(small_run, rules=rules)
     load = load_recommender

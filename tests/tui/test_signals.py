@@ -24,7 +24,7 @@ SWITCHED_BACK = (*(mode + b"l" for mode in MOUSE), b"\x1b[?1049l", b"\x1b[?25h",
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[PseudoTerminal]:
-    """The explorer's list of runs, drawn."""
+    """A terminal in which the explorer has drawn the list of runs."""
     opened = PseudoTerminal(PROGRAM, tmp_path)
     yield opened
     opened.close()

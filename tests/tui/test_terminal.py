@@ -136,7 +136,7 @@ def walk(terminal: Terminal, folder: Path, run: Path, typed: str, completion: st
 
 @pytest.fixture(scope="module")
 def scientific_run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's Scientific data set under random weights: training is not what is tested."""
+    """The paper's Scientific data set with random weights, since training is not tested here."""
     folder = tmp_path_factory.mktemp("scientific")
     prepare(read("atomic", [real_data / "scientific"]), PrepareSettings(), folder / "data")
     dataset = encode_dataset(folder / "data", ENCODER)

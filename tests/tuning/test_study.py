@@ -32,7 +32,7 @@ from tests.tuning.jobs import SMALL, pretend, search, small
 
 
 def table(out: Path) -> list[dict[str, Any]]:
-    """The table of trials without how long they took."""
+    """The table of trials without durations."""
     rows: list[dict[str, Any]] = read_trials(out).drop(columns="seconds").to_dict("records")
     return [{name: value for name, value in row.items() if value == value} for row in rows]
 
@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of four trials that nothing stopped; not to be written to."""
+    """A study of four trials that nothing interrupted. Treat as read-only."""
     out = tmp_path_factory.mktemp("whole") / "study"
     assert search(data, out, 4)["status"] == "finished"
     return out

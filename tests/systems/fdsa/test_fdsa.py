@@ -65,7 +65,7 @@ def item_side(seed: int, *, with_attributes: bool = True) -> ItemSide:
 
 
 def reference_feature(system: FDSA, item: int, text: Any, values: list[int]) -> Any:
-    """f_i of one item: its text, the mean of its brands and that of its categories."""
+    """f_i of one item: its text, the mean of its brands and the mean of its categories."""
     own = system.features
     vectors = [f64(own.text.weight) @ text + f64(own.text.bias)]
     for low, high in ((0, 3), (3, 7)):
@@ -82,7 +82,7 @@ def reference_feature(system: FDSA, item: int, text: Any, values: list[int]) -> 
 
 
 def reference_stream(stream: Any, rows: list[Any], activation: str) -> list[Any]:
-    """Positions, a norm, then the blocks."""
+    """Add positions, normalise, then apply the blocks."""
     places, scale, shift = f64(stream.position), f64(stream.norm.weight), f64(stream.norm.bias)
     first = N - len(rows)
     rows = [layer_norm(row + places[first + i], scale, shift) for i, row in enumerate(rows)]
@@ -164,7 +164,7 @@ def test_attributes_of_some_items_as_a_table():
 
 
 def test_a_run_names_the_attributes_it_read_and_refuses_others(tmp_path: Path) -> None:
-    """The same catalogue with other attributes: numbers of values would mean other things."""
+    """With other attributes, the numbers of values would have other meanings."""
     data = tiny_shop(tmp_path / "data", attributes=True)
     other = tiny_shop(tmp_path / "other")
     model = {"kind": "fdsa", "width": 4, "layers": 1, "inner": 4, "max_length": 5}

@@ -40,7 +40,7 @@ def small(layers: int = 1) -> GRU4Rec:
 
 
 def gates_of(layer: torch.nn.GRU) -> dict[str, np.ndarray]:
-    """Torch keeps reset, update and candidate on top of each other."""
+    """Split torch's stacked weights into reset gate, update gate and candidate."""
     Wr, Wz, W = np.split(f64(layer.weight_ih_l0), 3)
     Ur, Uz, U = np.split(f64(layer.weight_hh_l0), 3)
     return {"Wr": Wr, "Wz": Wz, "W": W, "Ur": Ur, "Uz": Uz, "U": U}

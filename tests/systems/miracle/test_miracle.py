@@ -153,7 +153,7 @@ def test_names_of_items_and_order_of_histories_mean_nothing():
 
 @pytest.mark.parametrize("score", ["inner", "cosine"])
 def test_items_that_do_not_compete_are_as_if_they_were_not_there(score: str):
-    """The loss is that of a catalogue without them, and none of it reaches their embeddings."""
+    """The loss equals that of a catalogue without them, and their embeddings get no gradient."""
     model, text = model_of(2, score=score, gain=True), texts()
     among = torch.tensor([0, 2, 3, 5, 8])
     rng = np.random.default_rng(0)
@@ -236,7 +236,7 @@ def test_every_parameter_learns_in_one_step(transductive):
 
 
 def test_text_enters_at_unit_scale_or_raw():
-    """Root mean square 1 whatever the encoder's scale; a text of zeros stays one."""
+    """The root mean square is 1 at any scale of the encoder; a text of zeros stays zero."""
     text = texts() * torch.logspace(-6, 6, ITEMS).unsqueeze(1)
     text[3] = 0.0
     scaled = model_of(7, text_scale="unit").prepared(text)

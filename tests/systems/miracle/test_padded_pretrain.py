@@ -30,7 +30,7 @@ def model_of(seen: str, dtype: torch.dtype, **own: object) -> Miracle:
 
 
 def masked_of(packed: Packed, share: float) -> torch.Tensor:
-    """A mask by history and place, the same in both layouts; never the newest item."""
+    """A mask by history and position, the same in both layouts, that spares the newest items."""
     caller = packed.order[packed.history_of_token()]
     table = torch.rand(caller.max() + 1, 20, generator=torch.Generator().manual_seed(8)) < share
     masked = table[caller, packed.positions]
@@ -109,7 +109,7 @@ def test_rows_that_are_not_there_are_no_negatives():
 
 
 def test_a_step_can_be_captured():
-    """Traced on one batch, without any value, it gives another batch's losses."""
+    """The step is traced on one batch without reading values, then run on another batch."""
     model = model_of("gain", torch.float64)
     text = torch.randn(N_ITEMS, N_TEXT, dtype=torch.float64)
     one, other = batches(7)[1], batches(8)[1]

@@ -66,7 +66,7 @@ def batch_of(sequences: list[list[int]]) -> Batch:
 
 
 def states_of(system: S3Rec, rows: list[Any], *, both_ways: bool = True) -> list[Any]:
-    """The encoder of one sequence; the reference's causal block is turned both ways by hand."""
+    """Encode one sequence; the reference's causal block is made bidirectional by hand."""
     places = f64(system.context.position)
     scale, shift = f64(system.context.norm.weight), f64(system.context.norm.bias)
     first = N - len(rows)
@@ -95,7 +95,7 @@ def map_of(system: S3Rec, name: str) -> tuple[Any, Any]:
 @SETTINGS
 @given(seed=SEEDS, sequences=SEQUENCES)
 def test_the_four_objectives_are_the_papers(seed, sequences):
-    """With what the draws hid; each is the mean over sequences of a sequence's sum."""
+    """Given the drawn masks, each objective is the mean over sequences of a sequence's sum."""
     system = randomise(small(), seed)
     batch = batch_of(sequences)
     found = system.pretrain_objective(ItemSide(attributes=attributes()), batch, ALONE)
@@ -155,7 +155,7 @@ def test_the_four_objectives_are_the_papers(seed, sequences):
 @SETTINGS
 @given(seed=st.integers(0, 1000), sequences=SEQUENCES)
 def test_what_is_hidden(seed, sequences):
-    """The last item always; of a segment 1 to n / 2 items in a row, strange ones from the batch."""
+    """Always the last item; a segment is 1 to n / 2 items, with negatives from the batch."""
     batch = batch_of(sequences)
     whole, _ = batch.packed.appended(batch.targets)
     keys = keys_within(batch.examples[whole.history_of_token()], whole.places())
@@ -300,7 +300,7 @@ def test_another_catalogue_is_refused(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_recipe(tmp_path: Path, bare: Path) -> None:
-    """Without attributes the run names the objectives that ran."""
+    """Without attributes, the run names the objectives that were used."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         "model = {kind = 's3rec', width = 8, layers = 1, inner = 8}\ntrain = {epochs = 1}\n"
@@ -349,7 +349,7 @@ def test_it_goes_on_to_the_same_weights(tmp_path: Path, data: Path) -> None:
 
 
 def test_learns_what_is_around(tmp_path: Path) -> None:
-    """On a circle the last item always follows; MIP falls from log 2 towards log(1 + 1 / e)."""
+    """On a circle the last item is certain; MIP falls from log 2 towards log(1 + 1 / e)."""
     data = cycle_shop(tmp_path / "circle")
     settings = make_settings(
         {"datasets": [str(data)], "model": {
