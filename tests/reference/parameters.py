@@ -71,7 +71,7 @@ def random_parameters(
     capsules: int = 5,
     scale: float = 0.5,
 ) -> Parameters:
-    """Parameters drawn from N(0, scale²), scales of the norms around 1; none is special."""
+    """Parameters drawn from N(0, scale²), with the norms' scales around 1."""
 
     def draw(*shape: int) -> Array:
         return rng.normal(0.0, scale, shape)

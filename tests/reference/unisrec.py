@@ -36,7 +36,7 @@ def whitened(x: Array, b: Array, W: Array) -> Array:
 
 
 def item(x: Array, p: UniSRecParameters, noise: Array | None = None) -> Array:
-    """V of one text vector; `noise` [G] are standard normal numbers, drawn in training only."""
+    """V of one text vector; `noise` [G] is standard normal, and drawn in training only."""
     logits = x @ p.W_gate
     if noise is not None:
         for k in range(len(logits)):
@@ -50,7 +50,7 @@ def item(x: Array, p: UniSRecParameters, noise: Array | None = None) -> Array:
 
 
 def sequence(vs: list[Array], p: UniSRecParameters) -> Array:
-    """S of one history's items, oldest first: the newest's state, of length 1."""
+    """S of one history, oldest item first: the newest item's state, normalised."""
     n = len(p.places)
     rows = [
         layer_norm(v + p.places[n - len(vs) + i], p.norm_scale, p.norm_shift)
@@ -72,7 +72,7 @@ def contrast(
 ) -> float:
     """The mean of -log exp(r_j . o_j / tau) / sum_j' exp(r_j . o_j' / tau).
 
-    The sum is over j itself and those that took another item next.
+    The sum is over j and all j' whose next item differs.
     """
     total = 0.0
     for j, row in enumerate(rows):

@@ -80,11 +80,11 @@ def squash(z: np.ndarray) -> np.ndarray:
 
 
 def chains(folder: Path) -> Path:
-    """A Dataset of users who follow one of two chains of six items: what comes next is certain.
+    """A Dataset of users who follow one of two chains of six items, so the next item is certain.
 
-    Two users go to the end, and are trained on what the others, who stop at the fourth item, are
-    asked. What comes next follows from which items came before, in whatever order: MIND hardly
-    sees it.
+    Two users complete the chain; the others stop at the fourth item. So the training examples
+    contain what the others are evaluated on. The next item depends on which items came before, but
+    not on their order, which MIND hardly uses.
     """
     whole = [list(range(6)), list(range(6, 12))]
     users = [chain[:length] for length in (6, 4, 4, 4) for chain in whole]

@@ -30,7 +30,7 @@ def competing(
 
 
 def ordered(items: set[int], score: dict[int, float], ties: list[int]) -> list[int]:
-    """Items by falling score; ties are in the order of the items."""
+    """Items by falling score; ties are in the order of ``ties``."""
     return sorted(items, key=lambda item: (-score[item], ties[item]))
 
 
@@ -72,7 +72,7 @@ def listed(
 ) -> tuple[list[int], dict[int, float], dict[int, int]]:
     """One user's list: the items, their scores, and the index of the interest that won each.
 
-    With ``choose`` the list is what it takes of the candidates in the order of their scores.
+    If ``choose`` is given, it picks the list from the candidates in the order of their scores.
     """
     each = vectors.astype(np.float64) @ catalogue.astype(np.float64).T
     each += np.array(boosts)[:, np.newaxis]

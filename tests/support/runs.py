@@ -52,7 +52,7 @@ SMALL_MODEL = {
 def tiny_shop(folder: Path, *, attributes: bool = False) -> Dataset:
     """A Dataset of :data:`TITLES` with the features of :data:`ENCODER`.
 
-    With attributes every item has a shelf, and some have a first letter, too.
+    With ``attributes``, every item has a shelf, and some also have a first letter.
     """
     rng = np.random.default_rng(7)
     items = pl.DataFrame(

@@ -22,7 +22,7 @@ def fitted_scorer(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) 
 
 
 def fitted(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> VectorScorer:
-    """The scorer of ``popularity``, ``random`` or ``textknn``."""
+    """As :func:`fitted_scorer`, for ``popularity``, ``random`` and ``textknn``."""
     scorer = fitted_scorer(kind, dataset, seed=seed, **own)
     assert isinstance(scorer, VectorScorer)
     return scorer

@@ -49,7 +49,7 @@ def overfits(
 ) -> None:
     """Train on the circle: what comes next is always known, and the loss falls to nearly 0.
 
-    With ``text`` items have text vectors.
+    With ``text``, items have text vectors.
     """
     data = cycle_shop(folder / "circle")
     if text:
@@ -84,7 +84,7 @@ def beats_popularity(
 ) -> None:
     """Train on a small generated shop; validation Recall@10 is well above popularity's.
 
-    With ``text`` items have text vectors.
+    With ``text``, items have text vectors.
     """
     (shop,) = generate_shops(0, shops=["workshop"], n_items=150, n_users=400)
     write_shop_files(shop, folder / "raw")

@@ -75,7 +75,7 @@ def system_of(
 
 
 def drawn(system: AnySystem, dtype: torch.dtype) -> AnySystem:
-    """The same system in evaluation mode."""
+    """Draw weights that distinguish histories and a notable gain; set evaluation mode."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in system.named_parameters():
@@ -269,7 +269,7 @@ class Step(torch.nn.Module):
 def test_a_step_can_be_captured(kind, own):
     """The step is traced on one batch without reading values, then run on another batch.
 
-    That is what a CUDA graph asks: no value is read by the host, and no shape depends on one.
+    CUDA graphs require this: the host reads no value, and no shape depends on one.
     """
     system = system_of(kind, own, torch.float64).train(False)
     names = [name for name, weight in system.named_parameters() if weight.requires_grad]

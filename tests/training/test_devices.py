@@ -36,7 +36,7 @@ def training_of(settings: Settings, folder: Path) -> Training:
 def learned(training: Training, batch: list[int]) -> tuple[dict[str, float], dict[str, Any]]:
     """Losses and gradients of a batch with fixed weights, without noise and dropout.
 
-    With larger weights an item here activates another capsule in bf16, which changes far more.
+    With larger weights, an item would activate another capsule in bf16, which changes far more.
     """
     unlike(training.system, 0.2)
     training.system.eval()

@@ -108,8 +108,8 @@ async def explorer(
 ) -> AsyncIterator[Driver]:
     """A running explorer with its run loaded (or failed).
 
-    An error that nobody foresaw is told like any other, so it is looked for; ``bugs`` says that
-    the test makes some. ``source`` opens the run as it says.
+    Unexpected errors become messages like any other, so this checks that there are none; set
+    ``bugs`` if the test causes some. ``source`` replaces ``run`` and ``data``.
     """
     if source is None and run is not None:
         source = Source(run, data)
