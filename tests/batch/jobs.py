@@ -20,11 +20,11 @@ def batch(run: str, out: str, kill_at: int) -> int:
 
     Args:
         run: the run folder.
-        out: the output.
-        kill_at: before which of this process's parts; 0 for never.
+        out: the output file.
+        kill_at: the number of the part to kill before, in this process; 0 for never.
 
     Returns:
-        0, or 5 where parts that were there were taken over.
+        0, or 5 if parts of an earlier attempt were reused.
     """
     sources.PART = 5
     written = iter(range(1, 1_000))

@@ -72,7 +72,7 @@ def contrast(
 ) -> float:
     """The mean of -log exp(r_j . o_j / tau) / sum_j' exp(r_j . o_j' / tau).
 
-    The sum is over j and all j' whose next item differs.
+    j' runs over j itself and all examples whose next item differs from j's.
     """
     total = 0.0
     for j, row in enumerate(rows):

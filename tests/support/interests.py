@@ -84,7 +84,7 @@ def chains(folder: Path) -> Path:
 
     Two users complete the chain; the others stop at the fourth item. So the training examples
     contain what the others are evaluated on. The next item depends on which items came before, but
-    not on their order, which MIND hardly uses.
+    not on their order, because MIND hardly uses the order.
     """
     whole = [list(range(6)), list(range(6, 12))]
     users = [chain[:length] for length in (6, 4, 4, 4) for chain in whole]

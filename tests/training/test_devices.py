@@ -126,7 +126,7 @@ def test_a_device_that_can_not_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_parts_of_a_step_add_up_to_its_gradient(tmp_path: Path) -> None:
     """All terms but coverage, which depends on the items of each part.
 
-    Noise and dropout off, 7 examples in three parts.
+    Noise and dropout are off, and there are 7 examples in three parts.
     """
     gradients = []
     for parts in (1, 3):

@@ -31,7 +31,7 @@ def warm() -> Iterator[Warm]:
 def test_killed_twenty_times_it_ends_with_the_same_weights(warm: Warm, tmp_path: Path) -> None:
     """Kill in a batch, in a checkpoint, in a validation and between them, five times each.
 
-    A moment is a call of some function, Python's or C's, and up to 2 ms from there.
+    Each kill comes up to 2 ms after a random call of a Python or C function.
     """
     settings = quick_settings(tmp_path / "data", train__epochs=10, train__patience=10)
     kill_and_compare(warm, tmp_path, settings, KILLS, seed=4)

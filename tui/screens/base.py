@@ -109,7 +109,7 @@ class ExplorerScreen(Screen[None]):
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
 
     def about_it(self) -> str:
-        """The first sentence of the screen's help."""
+        """The introduction to the screen's help."""
         return self.about
 
     def on_screen_resume(self) -> None:

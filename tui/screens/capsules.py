@@ -138,7 +138,7 @@ class CapsulesScreen(ExplorerScreen):
         self.refresh_bindings()
 
     def about_it(self) -> str:
-        """The first sentence of the screen's help."""
+        """The introduction to the screen's help."""
         return self.about if self._has_capsules else "This system has no capsules."
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

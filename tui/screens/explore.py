@@ -49,7 +49,7 @@ class ExploreScreen(AnsweringScreen):
         self._open = "recommendations"
 
     def about_it(self) -> str:
-        """The first sentence of the screen's help."""
+        """The introduction to the screen's help."""
         if self.has_interests:
             return self.about
         return "Type titles; see what they recommend, and why."
