@@ -22,7 +22,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with random weights (see ``tests/support/runs.py``); not to be written to."""
+    """A run folder with random weights (see ``tests/support/runs.py``). Treat as read-only."""
     from tests.support.runs import tiny_run
 
     return tiny_run(tmp_path_factory.mktemp("small"))

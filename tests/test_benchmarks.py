@@ -1,4 +1,4 @@
-"""The benchmarks' own promises: all are run, each runs alone, the clock is fair."""
+"""The benchmarks: all are run, each runs alone, and timing is fair."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_actions_are_taken_in_turn_and_timed_by_the_clock_given() -> None:
 
 @pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (20, 2.093), (60, 2.001)])
 def test_few_pairs_say_little(n: int, quantile: float) -> None:
-    """The interval of a mean by Student's t, whose quantiles are those of printed tables."""
+    """The confidence interval of a mean by Student's t, with quantiles from printed tables."""
     logs = [0.1 if i % 2 else -0.1 for i in range(n)]
     middle, low, high = pairs.interval([math.exp(each) for each in logs])
     half = quantile * statistics.stdev(logs) / math.sqrt(n)
@@ -107,7 +107,7 @@ def test_histories_of_the_scaling_problem() -> None:
     assert p.valid.sum() == p.packed.n_tokens
     assert p.valid.shape == (40, 10)
     assert {length for length, _ in p.packed.groups} <= set(range(1, 11))
-    # The packed and the padded histories are the same ones.
+    # The packed and the padded histories hold the same items.
     assert p.items[p.valid].tolist() == p.packed.items.tolist()
 
 

@@ -1,4 +1,4 @@
-"""Settings: layers, TOML in and out, and what is said of a bad one."""
+"""Settings: their layers, reading and writing TOML, and messages for bad settings."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_flags_beat_the_file_and_the_file_beats_the_preset(tmp_path: Path) -> No
     )
     found = load_settings(file, nested({"train.epochs": 3}))
     assert (found.train.epochs, found.train.seed, found.model.width) == (3, 5, 64)
-    assert found.model.agreement == "q"  # the preset's
-    assert found.model.capsules == settings_class()().model.capsules  # nobody's
+    assert found.model.agreement == "q"  # from the preset
+    assert found.model.capsules == settings_class()().model.capsules  # set by nobody
     assert load_settings(file, nested({"model.agreement": "h"})).model.agreement == "h"
     assert load_settings(file, {"preset": "paper"}).model.agreement == "h"
 
@@ -52,10 +52,10 @@ def test_toml_out_and_in_is_the_same(tmp_path: Path) -> None:
         nested({"data": 'a "b" \\ c', "train.learning_rate": 1 / 3, "model.score": "cosine"})
     )
     text = dump_settings(settings)
-    # A path in a file is relative to the file.
+    # Paths in a file are relative to the file.
     there = settings.model_copy(update={"data": str(tmp_path / settings.data)})
     assert load_settings(write(tmp_path / "c.toml", text)) == there
-    # Complete: nothing is left to a default that may change.
+    # The file is complete: no setting relies on a default that may change.
     values = tomllib.loads(text)
     for name in setting_names(settings_class()):
         place: Any = values
@@ -89,7 +89,7 @@ def test_a_file_of_an_older_version_loads(tmp_path: Path) -> None:
     assert (model["width"], model["kind"]) == (64, "miracle")
     assert (model["coverage"], model["orthogonality"], model["contrast"]) == (0.5, 0.25, 0.125)
     assert (model["mask_probability"], model["mask_min_length"]) == (0.4, 7)
-    # Written again it is today's, and the same.
+    # Written again, it has the current format and the same content.
     assert load_settings(write(tmp_path / "d.toml", dump_settings(found))) == found
 
 

@@ -1,4 +1,4 @@
-"""Which way imports run, and which versions are installed: promises of pyproject.toml."""
+"""The direction of imports and the versions of dependencies, as pyproject.toml promises."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_breach_is_noticed(tmp_path: Path, file: str, line: str, contract: str
 
 
 def imported(file: Path) -> set[str]:
-    """The first parts of all names that a file imports."""
+    """The top-level packages that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -94,7 +94,7 @@ def test_every_dependency_has_an_exact_version_in_its_range() -> None:
         if not line.startswith("#"):
             name, _, version = line.partition("==")
             exact[canonicalize_name(name)] = version
-    # A build's suffix would tie the file to one machine's build of torch.
+    # A local version suffix would tie the file to one particular build of torch.
     assert not [version for version in exact.values() if "+" in version]
     for requirement in declared_requirements():
         version = exact.get(canonicalize_name(requirement.name))

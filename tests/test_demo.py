@@ -1,4 +1,4 @@
-"""The demo, shrunken: the whole way from generated files to recommendations."""
+"""The shrunken demo: the whole way from generated files to recommendations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices by name, and what is said where there is no such device."""
+"""Devices by name, and the messages for devices that do not exist."""
 
 from __future__ import annotations
 
@@ -101,4 +101,4 @@ def test_a_run_may_go_on_elsewhere(tmp_path: Path) -> None:
     words = ["train", "--out", str(run), "--resume"]
     assert main(words) == 2
     assert main([*words, "--device", "cpu"]) == 0
-    assert load_settings(config).train.devices == "cuda:7"  # as it was begun
+    assert load_settings(config).train.devices == "cuda:7"  # as the run was started

@@ -1,4 +1,4 @@
-"""A full disk: what was written, where, how much it takes; what was there before stays."""
+"""A full disk: the message names file, place and size, and earlier files are kept."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def content(place: Path) -> dict[str, bytes]:
     ],
 )
 def test_every_writer_says_so(warm: Warm, tmp_path: Path, kind: str, name: str, takes: str) -> None:
-    """The system refuses to let a file grow, as it does on a full disk; libraries say it each in
-    their own way."""
+    """The system refuses to let a file grow, as on a full disk. Libraries report this in
+    different ways."""
     place, said = tmp_path / "place" / name, tmp_path / "said"
     if kind in ("dataset", "features"):
         dataset(place)

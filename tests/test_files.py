@@ -1,4 +1,4 @@
-"""Files and folders that are replaced: killed at every call of the system, nothing is lost."""
+"""Replacing files and folders: a kill at any system call loses nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def warm_tensors() -> Iterator[Warm]:
 
 
 def words(folder: Path) -> set[str]:
-    """What the files of a folder say; all three must be there."""
+    """The contents of a folder's files; all three must be there."""
     found = [path for path in folder.rglob("*") if path.is_file()]
     assert sorted(path.name for path in found) == ["one", "three", "two"]
     return {path.read_text() for path in found}
@@ -62,7 +62,7 @@ def test_a_folder_is_the_old_or_the_new_one_whenever_its_writer_is_killed(
         ended = warm.run("swap", str(folder), word, in_one_step, at, str(counted))
         assert ended == -signal.SIGKILL, at
         if in_one_step:
-            assert folder.is_dir(), at  # at every moment, for every reader
+            assert folder.is_dir(), at  # readers always find the folder
         restore(folder)
         now = words(folder)
         assert now in (before, {word}), at
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_the_old_or_the_new_one_whenever_its_writer_is_killed(
         assert value in (before, float(at))
         assert all((tensor == value).all() for tensor in tensors.values())
         before = value
-    assert before == calls  # the later kills come after the rename
+    assert before == calls  # the last kills come after the rename
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["counted", "state.safetensors"]
 
@@ -161,7 +161,7 @@ def test_modes_are_those_of_any_new_file_and_the_mask_is_never_touched(
         with replacing_folder(tmp_path / "folder") as beside:
             write_text(beside / "file", "x")
             with replacing(beside / "other") as other:
-                Path(f"{other}.own").touch(0o600)  # as libraries do that put files there at once
+                Path(f"{other}.own").touch(0o600)  # as some libraries create and rename files
                 Path(f"{other}.own").replace(other)
     finally:
         monkeypatch.undo()

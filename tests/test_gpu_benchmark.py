@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: its figures, tried out on the processor; what it says without a GPU."""
+"""benchmarks/gpu.py: run its measurements on the CPU; its message without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Approximate search, and what is kept of a catalogue between commands."""
+"""Approximate search, and what is cached for a catalogue between commands."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_item_above_the_floor_has_its_true_rank() -> None:
     best = (user @ items.T).amax(0)
     sure = found.items[best[found.items] >= found.floor]
     assert len(sure) >= 20
-    assert len(found.items) > len(sure)  # the floor says something
+    assert len(found.items) > len(sure)  # some found items are below the floor
     order = best.argsort(descending=True)
     assert set(order[: len(sure)].tolist()) == set(sure.tolist())
 
@@ -204,7 +204,7 @@ def test_lists_are_looked_into_until_the_recall_is_what_is_wanted(run: Path) -> 
     record = store.build_index(load_run(run), kind="IVF8,Flat")
     index, _ = opened(run)
     assert (index.lists, index.probes) == (8, record.probes)
-    # top-100 of 30 items is all of them, and no list may be left out.
+    # The top 100 of 30 items are all items, so every list must be searched.
     assert record.recall["100"] == 1.0
 
 
@@ -289,7 +289,7 @@ def test_a_build_that_fails_leaves_the_old_index(
     assert not list(run.glob(".index*"))
 
 
-# Item vectors kept.
+# Cached item vectors.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a step dispatches has a ceiling; a GPU waits for launches."""
+"""A limit on the operators that a training step dispatches, since GPUs wait for launches."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from miracle_core.data.dataset import Dataset
 from tests.support import markov
 from tests.support.runs import tiny_shop
 
-# Of a padded step at a system's default settings. A step of one block of scores, as the shop of the
-# test has, dispatches as many operators as one of Scientific: numbers of layers, heads and
-# iterations decide, not sizes. nn.GRU is one kernel on a GPU, and some thirty operators an item and
-# layer on a processor.
+# For a padded step at a system's default settings. The counts depend on the numbers of layers,
+# heads and iterations, not on sizes: a step whose scores fit in one block, as in this test's shop,
+# dispatches as many operators as one on Scientific. nn.GRU is one kernel on a GPU, but some thirty
+# operators per item and layer on a CPU.
 CEILINGS = {
     "bert4rec": 590,
     "comirec": 230,
@@ -33,9 +33,9 @@ CEILINGS = {
     "sasrec": 350,
     "unisrec": 400,
 }
-# The same of pre-training.
+# The same for pre-training.
 PRETRAINING_CEILINGS = {"miracle": 1200, "s3rec": 1300, "unisrec": 800}
-# Operators of which the size of what they give is waited for, unseen by the counter of host reads.
+# Operators that wait for the size of their output, which the counter of host reads does not see.
 WAITING = {
     *("bincount", "masked_select", "repeat_interleave", "unique_consecutive", "unique_dim"),
     *("_unique2", "is_nonzero", "equal"),
@@ -76,10 +76,10 @@ def test_a_padded_step_stays_below_its_ceiling_and_reads_nothing_back(
 
 
 class Strict(Launches):
-    """Also what waits without a host read that could be seen: rows taken by a mask, say.
+    """Also records operators that wait without a visible host read, such as boolean indexing.
 
     Attributes:
-        waiting: their names.
+        waiting: the names of these operators.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One writer: the second is refused and told who; a lock ends with its process."""
+"""One writer per folder: a second one is refused and told why; a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture
 def held(warm: Warm, tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A Dataset folder that another process holds; the process is ended afterwards."""
+    """A Dataset folder that another process has locked; the process is ended afterwards."""
     place, begun = tmp_path / "place", tmp_path / "begun"
     dataset(place)
     holder = threading.Thread(target=warm.run, args=("hold", str(place), str(begun)))
@@ -67,7 +67,7 @@ def test_the_second_writer_is_told_who_the_first_is(held: tuple[Path, int]) -> N
         assert f"process {pid} on {socket.gethostname()}" in caught.value.what
         assert str(place.name) in str(caught.value.where)
         assert caught.value.remedy
-    # Readers go on, and nothing has changed.
+    # Readers are not blocked, and nothing has changed.
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
@@ -76,7 +76,7 @@ def test_a_killed_holder_holds_nothing(held: tuple[Path, int]) -> None:
     lock = place.with_name(".place.lock")
     assert json.loads(lock.read_text())["pid"] == pid
     os.kill(pid, signal.SIGKILL)
-    with one_writer(place):  # the system lets go of a dead process's lock at once, or nearly
+    with one_writer(place):  # the lock of a dead process is released almost at once
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert not lock.exists()
 
@@ -100,7 +100,7 @@ def test_one_thread_may_nest_it_and_another_thread_may_not(tmp_path: Path) -> No
     with one_writer(place):
         with one_writer(str(place)):
             assert tried() == 1
-        assert tried() == 2  # the inner one's end lets nobody in
+        assert tried() == 2  # leaving the inner block does not release the lock
     assert tried() == 2
 
 

@@ -1,4 +1,4 @@
-"""Low-precision scores are wrong by no more than the benchmark says they may be."""
+"""Errors of low-precision scores stay within the bounds that the benchmark states."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.training.support import quick_settings
     name=st.sampled_from(sorted(TYPES)),
 )
 def test_no_score_is_wrong_by_more_than_it_may_be(seed, width, spread, name):
-    """Of vectors of any length up to 1, numbers that float16 can't hold well among them."""
+    """Vectors of any length up to 1, including numbers that float16 represents badly."""
     rng = np.random.default_rng(seed)
 
     def vectors(n: int) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_no_score_is_wrong_by_more_than_it_may_be(seed, width, spread, name):
         return torch.from_numpy(rows.astype(np.float32))
 
     users, items = vectors(6), vectors(40)
-    # Nearly the same items as others: by a few of float32's last places.
+    # Copies of other items that differ only in the last digits of float32.
     items[20:] = items[:20] * (1 + torch.arange(20).unsqueeze(1) * 2.0**-23)
     interests = Interests(users, torch.arange(2).repeat(3), torch.arange(3), ((2, 3),))
     kind, unit = TYPES[name]
@@ -56,7 +56,7 @@ def test_the_head_of_a_run(
     low_precision.main()
     (found,) = json.loads(capsys.readouterr().out).values()
     assert (found["users"], found["items"]) == (11, 30)
-    # A few pairs of float16, which a processor may round otherwise, against some forty of bfloat16.
+    # A few pairs in float16, which CPUs may round differently, against some forty in bfloat16.
     assert 0 <= found["float16"]["share"] < found["bfloat16"]["share"] < 1
     assert found["bfloat16"]["mean"] == pytest.approx(
         found["bfloat16"]["share"] * found["items"], rel=1e-9

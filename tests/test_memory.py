@@ -33,5 +33,5 @@ def test_memory_freed_once_is_not_fetched_again() -> None:
         command = [sys.executable, "-c", COUNT, how]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    # By how much depends on the size of the system's pages.
+    # The difference depends on the system's page size.
     assert faults("keep") < faults("leave")

@@ -1,4 +1,4 @@
-"""The package that people install: made from the source archive, and run outside the checkout."""
+"""The installed package: built from the source archive, and run outside the checkout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOW = "import miracle_core, miracle_cli, tui; print(miracle_core.__file__, mira
 
 
 def call(*words: str | Path, cwd: Path, path: str) -> str:
-    """A program's output; its errors are shown if it fails."""
+    """Run a program and return its output; on failure its errors are shown."""
     done = subprocess.run(
         [*map(str, words)],
         cwd=cwd,
@@ -71,7 +71,7 @@ def test_the_package_runs_outside_the_checkout(tmp_path: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == set(PACKAGES)
     call(*pip, "install", "--no-deps", "--no-index", "--target", library, wheel, cwd=away, path="")
 
-    # Every file that the checkout holds: data sets, experiments, styles, templates, py.typed.
+    # Every data file of the checkout: data sets, experiments, styles, templates, py.typed.
     for package in PACKAGES:
         assert files_of(library / package) == files_of(ROOT / package)
         assert (library / package / "py.typed").is_file()
@@ -105,7 +105,7 @@ def test_the_package_runs_outside_the_checkout(tmp_path: Path) -> None:
 
 
 def test_type_checkers_see_the_defaults_of_rules() -> None:
-    """Without pydantic's plugin they know a default by its name alone, as ``default=``."""
+    """Without pydantic's plugin, they only recognise a default given as ``default=``."""
     source = (ROOT / "miracle_core" / "ranking" / "rules.py").read_text(encoding="utf-8")
     fields = [
         node
@@ -117,7 +117,7 @@ def test_type_checkers_see_the_defaults_of_rules() -> None:
 
 
 def test_our_own_deprecations_are_errors() -> None:
-    """As the settings of pytest ask for: by the module that a warning is of."""
+    """As pytest's settings demand: by the module that a warning is about."""
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         for module in ("miracle_core.data", "miracle_cli", "tui.app"):
             with pytest.raises(category):

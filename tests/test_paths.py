@@ -1,4 +1,4 @@
-"""Paths: text or ``Path``, ``~``, names that are not UTF-8, and runs that are moved."""
+"""Paths: text or ``Path``, ``~``, names that are not UTF-8, and moved runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_path_is_named_from_a_folder_and_found_again(tmp_path: Path) -> None:
     run, data = tmp_path / "runs" / "a", tmp_path / "data" / "shop"
     assert portable(data, run) == "../../data/shop"
     assert from_portable("../../data/shop", run) == str(data)
-    assert from_portable(str(data), run) == str(data)  # as older runs have it
+    assert from_portable(str(data), run) == str(data)  # as in older runs
 
 
 def test_a_name_that_is_not_utf8_is_refused_before_reading(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/python.md: its blocks run as they are printed."""
+"""docs/python.md: its blocks run as printed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = names["everybody"].frame()
     assert everybody["user_id"].nunique() == 12 and len(everybody) == 60
     assert names["unseen"].vectors.shape == (1, 32) and len(names["typed"]) >= 2
-    # The vectors alone give the scores that the recommender gives (as printed: without a gain).
+    # The vectors alone give the recommender's scores, since as-printed has no gain.
     listed = names["recommender"].recommend_users(["c0"], top_k=12).frame()
     scores = dict(zip(names["items"].ids, names["best"], strict=True))
     assert np.allclose([scores[item] for item in listed["item_id"]], listed["score"], atol=1e-6)

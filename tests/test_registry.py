@@ -1,4 +1,4 @@
-"""The table of systems: names, near misses, and what it says without importing torch."""
+"""The registry of systems: names, near misses, and its content without importing torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support import markov
 
 
 def without_torch(code: str) -> str:
-    """What a fresh process prints that must not have imported torch."""
+    """Run code in a fresh process that must not import torch, and return its output."""
     code += "\nimport sys; assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -37,13 +37,13 @@ def test_every_system_is_what_its_line_says() -> None:
         assert settings.spec == spec
         assert settings.train.mode == spec.modes[0]
         check_search(spec)
-        # What is trained can be tuned.
+        # Systems that are trained can be tuned.
         assert own.SEARCH or "train" not in spec.stages, spec.name
         for name, among in own.SEARCH.items():
             assert among.holds(flat(settings.model_dump())[name]), (spec.name, name)
         assert issubclass(spec.system_class(), System)
         assert spec.modes and spec.stages and spec.title and spec.paper
-        # Made at once or by gradients, never both.
+        # A system is either fitted in one go or trained by gradients.
         assert ("fit" in spec.stages) != ("train" in spec.stages)
 
 

@@ -1,4 +1,4 @@
-"""Every door of the Python API takes text for a path, from raw files to recommendations."""
+"""Every entry point of the Python API accepts text as a path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.runs import SMALL_MODEL
 
 
 def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a relative path here and an absolute one there, and none of them a ``Path``."""
+    """Some paths are relative and some absolute, and none of them is a ``Path``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     rows = [f"u{u},i{(u + i) % 9},{i}\n" for u in range(12) for i in range(6)]

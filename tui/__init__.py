@@ -1,5 +1,6 @@
 import os
 
-# Textual waits for up to two of its frames before it draws. At its 60 a second that alone is longer
-# than a keystroke may take; it draws nothing where nothing has changed.
+# Textual may wait for up to two frames before it draws. At its default of 60 frames per second, the
+# wait alone exceeds our time limit for a keystroke. A higher rate costs nothing while the screen is
+# idle, because Textual draws only what has changed.
 os.environ.setdefault("TEXTUAL_FPS", "240")

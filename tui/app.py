@@ -1,4 +1,4 @@
-"""The explorer: its screens, and what they share."""
+"""The explorer application: its screens, and the actions that they share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tui.widgets.top_bar import SCREENS
 
 
 def _screen(name: str) -> Callable[[], ExplorerScreen]:
-    """A screen whose file is imported when it is first gone to: the first paint waits for one."""
+    """Return a factory that imports the screen's module on first use, to keep the start fast."""
 
     def make() -> ExplorerScreen:
         from importlib import import_module
@@ -39,7 +39,7 @@ def _screen(name: str) -> Callable[[], ExplorerScreen]:
 
 
 class ExplorerApp(RunApp):
-    """The explorer: its screens and keys."""
+    """The explorer application, with its screens and keys."""
 
     TITLE = "Miracle"
     ENABLE_COMMAND_PALETTE = True
@@ -62,7 +62,7 @@ class ExplorerApp(RunApp):
     ]
 
     def on_mount(self) -> None:
-        """Show the first screen; load after it is drawn."""
+        """Show the first screen, and load the run after it is drawn."""
         self.switch_mode("runs" if self.first is None else "explore")
         self.start()
 
@@ -70,13 +70,13 @@ class ExplorerApp(RunApp):
 
     @background("open")
     async def choose_run(self, run: Path) -> None:
-        """Open a run; of one that was pre-trained ask for the Dataset that it is to read."""
+        """Open a run. For a pre-trained run, first ask which Dataset to read."""
         data: Path | None = None
         if await asyncio.to_thread(is_pretrained, run):
             from tui.screens.pick_folder import DATASET, PickFolderScreen
 
             picked = await self.push_screen_wait(PickFolderScreen(self.here, DATASET))
-            data = cast("Path | None", picked)  # None where the dialog was closed
+            data = cast("Path | None", picked)  # None if the dialog was closed
             if data is None:
                 return
         self.open_run(Source(run, data))
@@ -91,8 +91,8 @@ class ExplorerApp(RunApp):
         """Show a user of the data set in Explore.
 
         Args:
-            place: where the user stands in ``order``.
-            order: users in the table's order, for stepping.
+            place: the user's position in ``order``.
+            order: users in the table's order, for stepping to the next and previous.
         """
         self.switch_mode("explore")
 
@@ -105,18 +105,18 @@ class ExplorerApp(RunApp):
         self.call_after_refresh(show)
 
     def action_switch_theme(self) -> None:
-        """From dark to light and back."""
+        """Switch between dark and light."""
         self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
 
     def action_help(self) -> None:
-        """Every key."""
+        """Show every key."""
         from tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
 
     def picture(self, title: str) -> str:
-        """The screen as SVG. Fonts that a viewer would fetch from elsewhere are left out."""
+        """Return the screen as SVG, without the fonts that a viewer would have to download."""
         svg = self.export_screenshot(title=title, simplify=True)
         return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
@@ -132,19 +132,19 @@ class ExplorerApp(RunApp):
             self.push_screen(ExportScreen(self.here, f"miracle-{name}-{screen.mode}", forms))
 
     def action_copy_command(self) -> None:
-        """The command that gives the same answer, to the clipboard and to see."""
+        """Copy the shell command that gives the same answer, and show it."""
         from tui.exports import command
         from tui.screens.text import TextScreen
 
         if self.model is None or self.engine is None or not self.exploration.countable:
-            self.notify("There is no history to make a command of.")
+            self.notify("There is no history to copy as a command.")
             return
         text = command(self.engine.source, self.exploration, self.model)
         self.copy_to_clipboard(text)
         self.push_screen(TextScreen("Copied: the same in a shell", text))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The command palette: every key of this screen by name, and the runs opened lately."""
+        """Fill the command palette: this screen's keys by name, and the recently opened runs."""
         from tui.screens.help import keys_of
 
         for _, keys in keys_of(screen):
@@ -156,7 +156,7 @@ class ExplorerApp(RunApp):
                         self._runner(screen, binding.action),
                     )
         for name in self.session.recent:
-            # The palette reads both as markup; the name of a folder is none.
+            # The palette parses both as markup, so names of folders are escaped.
             title, where = escape(shown(Path(name).name)), escape(shown(name))
             yield SystemCommand(f"Open {title}", where, self._opener(Path(name)))
 

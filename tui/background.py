@@ -1,4 +1,4 @@
-"""Work beside the interface whose every error becomes a message: none ends the explorer."""
+"""Background work. Every error in it becomes a message; none ends the explorer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tui.engine import Stopped
 
 
 class Hears(Protocol):
-    """What has work done."""
+    """An object that runs background work, and that is told when the work fails."""
 
     def failed(self, error: MiracleError) -> None:
-        """Tell the person."""
+        """Show the error to the user."""
 
 
 S = TypeVar("S", bound=Hears)
@@ -31,12 +31,12 @@ def background(
 ]:
     """Turn a method of a screen or of the application into a Textual worker.
 
-    Whatever it raises is told by the object's ``failed``; that the explorer is being closed
-    (:class:`~tui.engine.Stopped`) is not.
+    Errors that the method raises are passed to the object's ``failed``.
+    :class:`~tui.engine.Stopped` is ignored: it only means that the run is being closed.
 
     Args:
-        group: its kind of work.
-        exclusive: whether it replaces the work of its kind under way on the same object.
+        group: the kind of work.
+        exclusive: whether a new call cancels work of the same kind that the object is still doing.
     """
 
     def decorate(
@@ -51,7 +51,7 @@ def background(
             except Exception as error:
                 self.failed(as_told(error))
 
-        # Textual would describe it by its arguments, and the order of all users is one of them.
+        # By default Textual's description contains the arguments, which may include all users.
         worker: Any = work(guarded, group=group, exclusive=exclusive, description=method.__name__)
         return worker  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ def background(
 
 
 def as_told(error: Exception) -> MiracleError:
-    """Any error as one that a person is meant to read."""
+    """Convert any error to one with a readable message."""
     if isinstance(error, MiracleError):
         return error
     if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""A capsule in words: what is in it, what is like it, what is wrong with it."""
+"""A capsule described as text: its items, its most similar capsules, and its problems."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tui.display import chip, fitted, shown
 if TYPE_CHECKING:
     from miracle_core.recommender.results import CapsuleSummary, CapsuleUse
 
-# Two base vectors with a cosine above this stand for the same thing.
+# Two capsules count as the same if the cosine of their base vectors is above this.
 COLLAPSED = 0.9
-# A capsule with more of the items than this has taken the others' part.
+# A capsule that takes a larger share of the items than this leaves too few to the others.
 MOST = 0.5
 
 
 def fault(capsule: CapsuleSummary, use: CapsuleUse | None) -> tuple[str, str]:
-    """What is wrong with a capsule, as a word and as a sentence; empty where nothing is."""
+    """Say what is wrong with a capsule, as a word and as a sentence; both empty if nothing is."""
     if capsule.neighbours and capsule.neighbours[0][1] > COLLAPSED:
         other, cosine = capsule.neighbours[0]
         return "collapsed", f"It has become the same as capsule {other} (cosine {cosine:.2f})."
@@ -39,14 +39,14 @@ def capsule_text(
     title: Callable[[int], str],
     width: int,
 ) -> Text:
-    """Everything about one capsule.
+    """Describe one capsule in full.
 
     Args:
-        capsule: which.
-        use: how the users use the capsules, or None while that is being computed.
-        label: a capsule's words.
-        title: an item's title.
-        width: cells.
+        capsule: the capsule.
+        use: how users use the capsules, or None while this is being computed.
+        label: returns a capsule's label.
+        title: returns an item's title.
+        width: the width in cells.
     """
     out = Text.assemble(chip(capsule.capsule), (f" {shown(capsule.label)}\n", "bold"))
     sentence = fault(capsule, use)[1]

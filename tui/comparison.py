@@ -1,4 +1,4 @@
-"""Two answers to one history, put side by side."""
+"""Compare the answers of two runs to one history."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Pair:
     """One item in two answers.
 
     Attributes:
-        item_id: its id.
-        title: its title.
-        left: as the first run ranks it; None where it isn't among the ranked.
-        right: as the second does.
+        item_id: the item's id.
+        title: the item's title.
+        left: the item in the first run's answer, or None if it is not there.
+        right: the item in the second run's answer, or None if it is not there.
     """
 
     item_id: str
@@ -33,14 +33,14 @@ class Pair:
 
     @property
     def move(self) -> int | None:
-        """How far it stands higher in the second run, or None where one doesn't rank it."""
+        """How many ranks higher it is in the second run; None if either run does not rank it."""
         if self.left is None or self.right is None:
             return None
         return self.left.rank - self.right.rank
 
 
 def pairs(left: Recommendation, right: Recommendation, top_k: int) -> list[Pair]:
-    """The items of either top-K, by their better rank; ids tell which items are the same."""
+    """Pair the items of both top-K lists by their ids, sorted by the better of the two ranks."""
     of_left = {item.item_id: item for item in left.items}
     of_right = {item.item_id: item for item in right.items}
     ids = dict.fromkeys(item.item_id for item in (*left.items[:top_k], *right.items[:top_k]))
@@ -61,10 +61,10 @@ def _best_rank(pair: Pair) -> tuple[int, int]:
 def translate(
     entries: Sequence[Entry], source: Recommender, target: Recommender
 ) -> tuple[list[Known], int]:
-    """A history in the terms of another run: by id, then by title, else as a new title.
+    """Translate a history to another run: match by id, then by title, else as a new title.
 
     Returns:
-        The items, and how many are left out: what is new to a system that takes nothing new.
+        The items, and how many were left out because the other system takes no new titles.
     """
     found: list[Known] = []
     lost = 0

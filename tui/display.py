@@ -1,4 +1,4 @@
-"""Text from data made harmless, and the marks that stand for capsules and values."""
+"""Make text from data safe to display, and draw the marks for capsules and values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from itertools import pairwise
 from rich.style import Style
 from rich.text import Text
 
-# Longer texts are cut before they are measured: no line of a screen is longer.
+# Longer texts are cut before they are measured: no line on a screen is longer.
 LINE = 400
-# Invisible characters that shape real scripts, and do so between letters only.
+# Invisible characters that some scripts need, but only between letters.
 _JOINERS = "\u200c\u200d"
-# They change how many cells the character before takes, and terminals disagree on how many.
+# These change the width of the character before them, and terminals disagree on the width.
 _VARIATIONS = frozenset(map(chr, range(0xFE00, 0xFE10)))
 _MARKS_ON_ONE_LETTER = 4
 
-# Okabe and Ito's colours, told apart with any colour blindness; dark text reads on all of them.
+# Okabe and Ito's colours, distinct under any colour blindness. Dark text is readable on all.
 _COLOURS = ("#56b4e9", "#e69f00", "#2fb58a", "#f0e442", "#cc79a7", "#ef7f45", "#8fa8ff", "#b8b8b8")
 _SHAPES = "●▲■◆★▼○△□◇☆▽"
-# Cividis, in nine steps: lightness rises evenly, so it needs no colour vision.
+# Cividis in nine steps. Its lightness rises evenly, so it works without colour vision.
 _HEAT = (
     "#00224e",
     "#123570",
@@ -35,18 +35,18 @@ _GLYPHS = " ░▒▓█"
 
 
 def shown(text: str, limit: int = LINE) -> str:
-    """Text on one line that can't move the cursor, change colours or turn its surroundings around.
+    """Return text as one line that can't move the cursor, change colours or reverse other text.
 
-    Control characters become spaces; invisible ones, direction marks and the parts of broken
-    characters vanish.
+    Control characters become spaces. Invisible characters, direction marks and parts of broken
+    characters are removed.
 
     Args:
-        text: anything, such as a title.
-        limit: characters kept; where more are given the last is an ellipsis.
+        text: any text, such as a title.
+        limit: the most characters to keep; a longer text ends with an ellipsis.
     """
     kept: list[str] = []
     marks = 0
-    # A little more than the limit: what vanishes makes room.
+    # Read beyond the limit, because removed characters make room.
     for character in text[: 2 * limit]:
         category = unicodedata.category(character)
         marks = marks + 1 if category in ("Mn", "Me") else 0
@@ -68,10 +68,10 @@ def shown(text: str, limit: int = LINE) -> str:
 
 
 def fitted(text: str | Text, width: int, *, right: bool = False) -> Text:
-    """One line exactly ``width`` cells wide: cut with an ellipsis, or filled with spaces."""
+    """Return one line exactly ``width`` cells wide, cut with an ellipsis or padded with spaces."""
     if width < 1:
         return Text("")
-    # Assembled, a text's own style becomes a span: rendering forgets it otherwise.
+    # Assembling turns the text's own style into a span; rendering would drop it otherwise.
     line = Text.assemble(text)
     line.no_wrap = True
     line.truncate(width, overflow="ellipsis")
@@ -90,16 +90,16 @@ def shape(capsule: int) -> str:
 
 
 def colour(capsule: int | None) -> str:
-    """The capsule's colour; where there is none that of the text around."""
+    """The capsule's colour; empty, and so the colour of the surrounding text, without a capsule."""
     if capsule is None:
         return ""
     return _COLOURS[capsule % len(_COLOURS)]
 
 
 def chip(capsule: int | None) -> Text:
-    """A capsule's mark: colour, shape and number together, six cells wide or more.
+    """A capsule's mark: colour, shape and number, at least six cells wide.
 
-    Where there is none it is empty.
+    It is empty if there is no capsule.
     """
     if capsule is None:
         return Text("")
@@ -113,13 +113,13 @@ def heat_style(level: float) -> Style:
 
 
 def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
-    """A cell of a heatmap.
+    """Draw a cell of a heatmap.
 
     Args:
-        text: the number.
-        value: 0 to 1, how hot.
-        width: cells, the last of which stays free to part it from the next.
-        colours: whether there are any; without, the cell is filled with a shade.
+        text: the number to show.
+        value: the heat, from 0 to 1.
+        width: the width in cells; the last one stays blank as a separator.
+        colours: whether the terminal shows colours; if not, the cell is filled with a shade.
     """
     level = min(max(value, 0.0), 1.0)
     if not colours:
@@ -129,7 +129,7 @@ def heat_cell(text: str, value: float, width: int, *, colours: bool) -> Text:
 
 
 def heat_scale(low: str, high: str, *, colours: bool) -> Text:
-    """What the colours (or shades) of a heatmap mean, from ``low`` to ``high``."""
+    """The legend of a heatmap: its colours (or shades) from ``low`` to ``high``."""
     if not colours:
         return Text(f"{low} {''.join(glyph * 2 for glyph in _GLYPHS)} {high}")
     blocks = [("  ", Style(bgcolor=step)) for step in _HEAT]
@@ -137,19 +137,19 @@ def heat_scale(low: str, high: str, *, colours: bool) -> Text:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar for a share between 0 and 1, ``width`` cells at most; anything above 0 shows."""
+    """A bar for a share from 0 to 1, at most ``width`` cells long. Any share above 0 is visible."""
     eighths = max(round(min(share, 1.0) * width * 8), int(share > 0))
     parts: tuple[str, ...] = ("", *"▏▎▍▌▋▊▉")
     return "█" * (eighths // 8) + parts[eighths % 8]
 
 
 def held_out_rank(rank: int) -> str:
-    """The rank of a held-out item, 0 for one that the seen rule leaves out."""
+    """The rank of a held-out item as text; 0 means that the seen rule leaves it out."""
     return f"{rank:,}" if rank else "out"
 
 
 def flexible(widths: list[int], total: int) -> list[int]:
-    """Column widths that fill ``total`` cells: negative ones share what is left in proportion."""
+    """Widths that fill ``total`` cells; negative ones share the remaining cells in proportion."""
     wishes = -sum(width for width in widths if width < 0)
     left = max(total - sum(width for width in widths if width > 0), 0)
     if not wishes:

@@ -1,7 +1,7 @@
-"""The loaded run and the threads that ask it: nothing here runs on the interface's own thread.
+"""The loaded run, and the threads that query it, so that no query blocks the interface's thread.
 
-Each kind of work has a lane, a thread that does one thing at a time. A request is awaited by a
-Textual worker; when a newer one cancels that worker, a request that has not begun is dropped.
+Each kind of work has a lane: a thread that does one thing at a time. A Textual worker awaits each
+request. When a newer worker cancels it, a request that has not started yet is dropped.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ T = TypeVar("T")
 
 
 class Load(Protocol):
-    """What loads a run."""
+    """A function that loads a run."""
 
     def __call__(self, source: Source, progress: Progress, /) -> Recommender:
-        """Load it, with the data and the weights asked for."""
+        """Load the run with the requested data and weights."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A piece of longer work under way.
+    """The progress of a long task.
 
     Attributes:
-        what: its name.
-        done: units done.
-        total: units in all, or None if that isn't known.
+        what: the name of the task.
+        done: how many units are done.
+        total: how many units there are, or None if unknown.
     """
 
     what: str
@@ -68,17 +68,17 @@ class Stage:
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """The run is being closed: longer work ends at its next sign of progress."""
+    """The run is being closed. A long task stops when it next reports progress."""
 
 
 class Lane:
-    """A thread that does one thing after another."""
+    """A thread that does one thing at a time, in order."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it, when what was asked for before is done.
+        """Call a function once all earlier requests are done.
 
         Raises:
             Stopped: the lane is closed.
@@ -90,12 +90,12 @@ class Lane:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Drop what has not begun."""
+        """Drop the requests that have not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Reporter:
-    """Brings the core's progress from a lane to the interface."""
+    """Passes the core's progress from a lane to the interface."""
 
     def __init__(self, tell: Callable[[Stage | None], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -104,17 +104,17 @@ class Reporter:
         self.stopped = False
 
     def start(self, what: str, total: int | None, unit: str) -> None:
-        """Work begins."""
+        """A task starts."""
         self._say(Stage(what, 0, total))
 
     def advance(self, amount: int) -> None:
-        """Some of it is done."""
+        """Some units of the task are done."""
         stage: Stage | None = getattr(self._stages, "now", None)
         if stage is not None:
             self._say(Stage(stage.what, stage.done + amount, stage.total))
 
     def finish(self) -> None:
-        """It has ended."""
+        """The task has ended."""
         self._say(None)
 
     def _say(self, stage: Stage | None) -> None:
@@ -125,7 +125,7 @@ class Reporter:
 
 
 def load_recommender(source: Source, progress: Progress, device: str = "cpu") -> Recommender:
-    """Load a run; PyTorch is imported here, seconds after the first paint."""
+    """Load a run. PyTorch is imported here, after the first paint, because it takes seconds."""
     progress.start("starting PyTorch", None, "")
     from miracle_core import Recommender, Rules
     from miracle_core.devices import device_named
@@ -139,23 +139,23 @@ def load_recommender(source: Source, progress: Progress, device: str = "cpu") ->
         weights=source.weights,
         rules=source.rules,
     )
-    # The first answer makes what later ones find ready.
+    # The first answer fills the caches that later answers use.
     recommender.recommend([0], DEPTH, rules=Rules())
     recommender.nearest(0)
     return recommender
 
 
 class Engine:
-    """A run, and what may be asked of it.
+    """A run and the queries that it answers.
 
     Args:
         source: the run folder, and what is read with it.
-        tell: hears of longer work, on the interface's thread.
-        load: what loads it.
+        tell: called on the interface's thread with the progress of long tasks.
+        load: the function that loads the run.
 
     Attributes:
-        source: the same.
-        files: what the folder held when the run was loaded; None before that.
+        source: the run folder, and what is read with it.
+        files: the files in the folder when the run was loaded; None before that.
     """
 
     def __init__(self, source: Source, tell: Callable[[Stage | None], None], load: Load) -> None:
@@ -164,7 +164,7 @@ class Engine:
         self._load = load
         self._reporter = Reporter(tell)
         self._recommender: Recommender | None = None
-        # Typing, answering and passes over all users never wait for each other.
+        # Three lanes: typing, answers and passes over all users never wait for each other.
         self._typing, self._answers, self._passes = Lane("typing"), Lane("answers"), Lane("passes")
 
     @property
@@ -179,18 +179,18 @@ class Engine:
 
     @property
     def model(self) -> Recommender:
-        """The loaded run, for what costs nothing: titles, ids, sizes."""
+        """The loaded run, for cheap look-ups only: titles, ids and sizes."""
         assert self._recommender is not None, "asked before it was loaded"
         return self._recommender
 
     @property
     def answering(self) -> str:
-        """Which epoch's weights answer, in words."""
+        """In words: the epoch whose weights give the answers."""
         return state_name(self.model.weights, self.model.epoch, fitted=self.fitted)
 
     @property
     def fitted(self) -> bool:
-        """Whether the system learns at once, so that there are no epochs."""
+        """Whether the system is fitted in one go, without epochs."""
         return self.model.system.stages == ("fit",)
 
     def same_data(self, other: Engine) -> bool:
@@ -198,11 +198,11 @@ class Engine:
         return self.model.dataset.manifest.fingerprint == other.model.dataset.manifest.fingerprint
 
     async def load(self) -> None:
-        """Load the run and its titles; whatever goes wrong comes out here."""
+        """Load the run and its titles. Any error in loading is raised here."""
         self._recommender = await self._answers.run(self._load_all)
 
     def _load_all(self) -> Recommender:
-        # What a run closed before has left behind may go; see below.
+        # Let Python free what an earlier run left behind; see gc.freeze below.
         gc.unfreeze()
         files = Files.of(self.source)
         recommender = self._load(self.source, self._reporter)
@@ -210,7 +210,7 @@ class Engine:
         recommender.complete("a", 1)
         if recommender.abilities.capsules:
             recommender.capsules()
-        # All that is read from the folder is read now: it may be gone, or another run's, later.
+        # Read everything now: the folder may later be gone, or belong to another run.
         if recommender.n_users:
             recommender.user_id(0)
         if not files.same_run(Files.of(self.source)):
@@ -220,9 +220,9 @@ class Engine:
                 remedy=f"load it again: {RELOAD}",
             )
         self.files = files
-        # Python looks through all objects for cycles now and then; with PyTorch's among them an
-        # edit in that moment would wait for 0.3 s. What is loaded stays, so it need not be looked
-        # through.
+        # Python's garbage collector now and then scans all objects for cycles. With PyTorch's
+        # objects among them, an edit at that moment would wait for 0.3 s. The loaded objects stay
+        # alive anyway, so the collector can skip them.
         gc.freeze()
         self._reporter.finish()
         return recommender
@@ -236,18 +236,18 @@ class Engine:
         )
 
     async def complete(self, typed: str, limit: int) -> list[int]:
-        """Catalogue items whose title may be meant."""
+        """Catalogue items whose titles match what was typed."""
         return await self._typing.run(self.model.complete, typed, limit)
 
     async def match(self, lines: Sequence[str]) -> list[Match]:
-        """What each of some typed lines means."""
+        """Find the item that each typed line means."""
         return await self._typing.run(lambda: [self.model.match(line)[0] for line in lines])
 
     async def recommend(
         self, history: Sequence[Known], top_k: int, seen: SeenRule | None, target: int | None
     ) -> Recommendation:
-        """The answer to a history: ``top_k`` items of each interest, more in all."""
-        # Where places are kept in a list, one of another length is another list.
+        """Answer a history: ``top_k`` items for each interest, and a longer list overall."""
+        # With a quota or diversity, a longer list is a different list: ask for the exact length.
         depth = top_k if self.model.rules.of_lists else max(top_k, DEPTH)
         return await self._answers.run(
             self.model.recommend,
@@ -259,7 +259,7 @@ class Engine:
         )
 
     async def nearest(self, item: int, limit: int) -> list[Neighbour]:
-        """Catalogue items that are nearest."""
+        """The catalogue items nearest to an item."""
         return await self._typing.run(self.model.nearest, item, limit)
 
     async def user_history(self, user: int) -> UserHistory:
@@ -273,23 +273,23 @@ class Engine:
         return await self._answers.run(self.model.capsules)
 
     async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Whatever else takes its turn among the answers."""
+        """Run any other function in turn with the answers."""
         return await self._answers.run(function, *args, **kwargs)
 
     async def users(self) -> UserTable:
-        """Every user, ranked: a pass over all of them, kept by the Recommender."""
+        """The table of all users: one pass over them, cached by the Recommender."""
         return await self._passes.run(self.model.users)
 
     async def capsule_use(self) -> CapsuleUse:
-        """How the users use the capsules: a pass over all of them, kept by the Recommender."""
+        """How users use the capsules: one pass over all users, cached by the Recommender."""
         return await self._passes.run(self.model.capsule_use)
 
     async def activations(self) -> Activations:
-        """Figure 6 for a sample of users."""
+        """The data of figure 6, for a sample of users."""
         return await self._answers.run(self.model.activations)
 
     def close(self) -> None:
-        """Let the threads end as soon as they can."""
+        """Tell the threads to end as soon as they can."""
         self._reporter.stopped = True
         for lane in (self._typing, self._answers, self._passes):
             lane.close()

@@ -1,4 +1,4 @@
-"""What a person is exploring in one run: the history, how it is shown, and the last answer."""
+"""The state of Explore for one run: the history, the view settings and the last answer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from tui.widgets.heatmap import View
 
 TOP_K = (5, 10, 20, 50, 100)
-# These rules need nothing that was learned; a gain is there where the run ranks by it.
+# These rules need nothing learned. "gain" is offered only if the run itself ranks by it.
 RULES: tuple[SeenRule, ...] = ("leave-out", "as-printed")
-# So many ranks are asked for beyond what is shown, so that a move from below can be told.
+# Ask for at least this many ranks, so that moves from below the shown list are known.
 DEPTH = 200
 
 
@@ -36,18 +36,18 @@ class Exploration:
     Attributes:
         history: the edited history.
         top_k: how many recommendations are shown.
-        seen: what becomes of the history's own items, or None for the run's own rule.
+        seen: the rule for items that are in the history, or None for the run's own rule.
         view: what the heatmap shows.
-        capsule: the interest whose items alone are shown, or None for all.
-        answer: the last answer; None too where the last question failed.
-        failure: why the last question failed, or "".
-        places: for each item of the answer's history its place in ``history``.
-        moves: how far each item rose (above 0) or fell with the last edit; None came from beyond
-            what was ranked before.
+        capsule: show only this interest's items, or None for all.
+        answer: the last answer; also None if the last request failed.
+        failure: why the last request failed, or "".
+        places: for each item of the answer's history, its index in ``history``.
+        moves: how many ranks each item rose (above 0) or fell (below 0) with the last edit; None
+            if the item was not ranked before.
         new_titles_fail: why new titles can't be encoded, or "".
-        own_rule: the rule that the run ranks by itself.
-        takes_new: whether the run can be asked about titles that its catalogue doesn't hold.
-        shop_rules: the names of the rules that lists are made by.
+        own_rule: the run's own seen rule.
+        takes_new: whether the run accepts titles that are not in its catalogue.
+        shop_rules: the names of the shop rules that shape the lists.
     """
 
     history: History = field(default_factory=History)
@@ -65,7 +65,7 @@ class Exploration:
     shop_rules: tuple[str, ...] = ()
 
     def of_run(self, model: Recommender) -> None:
-        """Learn what the run that answers from now on can be asked."""
+        """Read from a newly loaded run what it can be asked."""
         self.own_rule, self.takes_new = model.seen, model.abilities.new_titles
         self.shop_rules = tuple(model.rules.summary())
         if self.seen not in self.rules:
@@ -73,16 +73,16 @@ class Exploration:
 
     @property
     def rules(self) -> list[SeenRule]:
-        """The rules that the run can rank by, its own first."""
+        """The seen rules that the run can rank by, its own first."""
         return [self.own_rule, *(rule for rule in RULES if rule != self.own_rule)]
 
     @property
     def rule(self) -> SeenRule:
-        """What becomes of the history's own items."""
+        """The seen rule in use."""
         return self.seen or self.own_rule
 
     def next_rule(self) -> None:
-        """Go on to the next rule, and from the last to the run's own."""
+        """Switch to the next seen rule; after the last comes the run's own."""
         rules = self.rules
         rule = rules[(rules.index(self.rule) + 1) % len(rules)]
         self.seen = None if rule == self.own_rule else rule
@@ -99,7 +99,7 @@ class Exploration:
 
     @property
     def countable(self) -> list[int]:
-        """Places of the history that the Recommender is given."""
+        """Indices of the history items that are passed to the Recommender."""
         entries = self.history.entries
         return [
             place
@@ -108,12 +108,12 @@ class Exploration:
         ]
 
     def accept(self, answer: Recommendation | None, places: Sequence[int], *, edit: bool) -> None:
-        """Take a new answer in.
+        """Store a new answer.
 
         Args:
-            answer: the answer, or None where nothing was asked.
-            places: for each item of its history its place in ``history``.
-            edit: whether it follows from an edit: then ranks are compared with the ones before.
+            answer: the answer, or None if there was nothing to ask.
+            places: for each item of the answer's history, its index in ``history``.
+            edit: whether it follows an edit; if so, its ranks are compared with the previous ones.
         """
         if edit:
             self.moves = {}
@@ -128,16 +128,16 @@ class Exploration:
             self.capsule = None
 
     def fail(self, why: str) -> None:
-        """Take in that there is no answer: an older one is not of the history that is shown."""
+        """Store that there is no answer. An older one would not belong to the shown history."""
         self.answer, self.places, self.moves, self.failure = None, (), {}, why
 
     def forget_answer(self) -> None:
-        """Drop the answer: another run, or other weights, are asked now."""
+        """Drop the answer, because another run or other weights answer from now on."""
         self.answer, self.places, self.moves = None, (), {}
 
     @property
     def listed(self) -> list[Recommended]:
-        """The recommendations shown: the top-K, of one interest or of all."""
+        """The recommendations shown: the top-K of one interest or of all."""
         if self.answer is None:
             return []
         items = self.answer.items
@@ -148,26 +148,26 @@ class Exploration:
 
     @property
     def held_out_below(self) -> Recommended | None:
-        """The held-out item, where it isn't in the list."""
+        """The held-out item if it is not in the list, else None."""
         target = self.answer.target if self.answer else None
         if target is None or any(item.item == target.item for item in self.listed):
             return None
         return target
 
     def capsules_of_history(self) -> Mapping[int, int | None]:
-        """Place in the history to the capsule that its item activates, if it does."""
+        """For each index in the history, the capsule that its item activates, or None."""
         return {place: item.capsule for place, _, item in self._answered()}
 
     def unread(self) -> set[int]:
-        """Places in the history that are older than what the system reads."""
+        """Indices of history items that are too old to be read by the system."""
         first = self.answer.first if self.answer else 0
         return {place for place, number, _ in self._answered() if number < first}
 
     def _answered(self) -> Iterator[tuple[int, int, HistoryItem]]:
-        """Places in the history, with their numbers and items in the answer's.
+        """Match the answer's history with the shown one: (index here, index there, item).
 
-        The answer may be of the history before the last edit: places that hold another item now
-        are left out.
+        The answer may belong to the history before the last edit. Indices that hold another item
+        by now are left out.
         """
         if self.answer is None:
             return
@@ -179,7 +179,7 @@ class Exploration:
 
 
 def _ranked(answer: Recommendation) -> Iterator[Recommended]:
-    """Every item whose rank is told; some come up twice."""
+    """Every item whose rank is known; some appear twice."""
     yield from answer.items
     for active in answer.capsules:
         yield from active.best
@@ -188,15 +188,15 @@ def _ranked(answer: Recommendation) -> Iterator[Recommended]:
 def _same(entry: Entry, item: HistoryItem) -> bool:
     if entry.item is not None:
         return entry.item == item.item
-    # The Recommender takes a new title's spaces together.
+    # The Recommender collapses the spaces of a new title.
     return item.new and " ".join(entry.title.split()) == item.title
 
 
 def entry_of(match: Match) -> Entry:
-    """A history entry for what was typed."""
+    """Convert a matched title to a history entry."""
     return Entry(match.item, match.title)
 
 
 def entries_of(user: UserHistory, titles: Sequence[str]) -> list[Entry]:
-    """A user's items as history entries."""
+    """Convert a user's items to history entries."""
     return [Entry(item, title) for item, title in zip(user.items, titles, strict=True)]

@@ -1,4 +1,4 @@
-"""What is on screen as JSON, CSV or a command line."""
+"""Export what is on screen as JSON, as CSV or as a command line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from miracle_core.recommender.results import Trace
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet reads a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def exploration_json(exploration: Exploration) -> dict[str, Any]:
-    """The answer with the fields of ``miracle recommend --json``, and how it came about."""
+    """The answer with the fields of ``miracle recommend --json``, plus how it was computed."""
     answer = exploration.answer
     assert answer is not None
     trace, named = answer.trace, bool(answer.capsules)
@@ -67,7 +67,7 @@ def _routing(trace: Trace) -> dict[str, Any]:
 
 
 def exploration_table(exploration: Exploration) -> Table:
-    """The recommendations listed."""
+    """The listed recommendations as a table."""
     named = bool(exploration.answer and exploration.answer.capsules)
     return ("rank", "item_id", "title", "score", *(["capsule"] if named else [])), [
         (item.rank, item.item_id, item.title, item.score, *([item.capsule] if named else []))
@@ -76,7 +76,7 @@ def exploration_table(exploration: Exploration) -> Table:
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV (RFC 4180, UTF-8); text that a spreadsheet would run gets a quote first."""
+    """A table as CSV (RFC 4180). A quote is put before text that a spreadsheet would execute."""
     head, rows = table
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
@@ -87,7 +87,7 @@ def csv_text(table: Table) -> str:
 
 
 def command(source: Source, exploration: Exploration, recommender: Recommender) -> str:
-    """The command that gives the same answer in a shell."""
+    """The shell command that gives the same answer."""
     words = ["miracle", "recommend", str(source.run)]
     words += [] if source.data is None else ["--data", str(source.data)]
     for place in exploration.countable:

@@ -1,6 +1,6 @@
-"""The history that a person edits, with undo. It knows nothing of models or screens.
+"""The history that is being edited, with undo. It depends on no model and no screen.
 
-The items and the user whose items they are belong together: one step of undo brings both back.
+The items and the user they belong to form one state: one undo step restores both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Entry:
 
     Attributes:
         item: the catalogue item, or None for a new one.
-        title: its title; a new item is nothing but that.
-        on: whether it counts.
+        title: the title; a new item has nothing else.
+        on: whether the item counts.
     """
 
     item: int | None
@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def given(self) -> Known:
-        """What the Recommender takes."""
+        """The entry as the Recommender accepts it."""
         return NewTitle(self.title) if self.item is None else self.item
 
 
@@ -38,10 +38,10 @@ class OpenUser:
     """The user of the data set whose history is shown.
 
     Attributes:
-        user_id: the id.
-        held_out: the item that came next, or None.
-        own: the user's history as the data set has it.
-        place: where the user stands in ``order``.
+        user_id: the user's id.
+        held_out: the held-out item, which came next, or None.
+        own: the user's history in the data set, unedited.
+        place: the user's position in ``order``.
         order: users in the table's order, for stepping to the next and previous.
     """
 
@@ -54,7 +54,7 @@ class OpenUser:
 
 @dataclass(frozen=True)
 class Moment:
-    """What one step of undo brings back.
+    """The state that one undo step restores.
 
     Attributes:
         entries: the entries, oldest first.
@@ -66,10 +66,10 @@ class Moment:
 
 
 class History:
-    """Entries, oldest first, with undo and redo. Every edit is one step.
+    """A list of entries, oldest first, with undo and redo. Every edit is one step.
 
     Attributes:
-        revision: rises with every change, so that a screen knows what it has shown.
+        revision: increases with every change, so that a screen can tell what it has shown.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -93,26 +93,26 @@ class History:
 
     @property
     def on(self) -> list[int]:
-        """Places of the entries that count."""
+        """Indices of the entries that count."""
         return [place for place, entry in enumerate(self.entries) if entry.on]
 
     @property
     def given(self) -> list[Known]:
-        """What the Recommender takes: the entries that count."""
+        """The entries that count, as the Recommender accepts them."""
         return [entry.given for entry in self.entries if entry.on]
 
     def add(self, *entries: Entry) -> None:
-        """Put entries at the end."""
+        """Append entries."""
         if entries:
             self.replace([*self.entries, *entries])
 
     def remove(self, place: int) -> None:
-        """Take an entry out."""
+        """Remove an entry."""
         if 0 <= place < len(self):
             self.replace([*self.entries[:place], *self.entries[place + 1 :]])
 
     def move(self, place: int, by: int) -> int:
-        """Move an entry; returns its new place."""
+        """Move an entry, and return its new index."""
         target = min(max(place + by, 0), len(self) - 1)
         if 0 <= place < len(self) and target != place:
             entries = list(self.entries)
@@ -128,19 +128,19 @@ class History:
             self.replace(entries)
 
     def replace(self, entries: Iterable[Entry]) -> None:
-        """Put another list in the place of this one."""
+        """Replace all entries; the user stays open."""
         self._step(Moment(tuple(entries), self.user))
 
     def open(self, user: OpenUser) -> None:
-        """Put a user's own history in the place of this one."""
+        """Open a user, whose history replaces this one."""
         self._step(Moment(user.own, user))
 
     def clear(self) -> None:
-        """Start with nothing; no user is open then."""
+        """Remove all entries and close the user."""
         self._step(Moment())
 
     def undo(self) -> bool:
-        """Take the last edit back; False if there is none."""
+        """Undo the last edit; return False if there is none."""
         if not self._undo:
             return False
         self._redo.append(self._now)
@@ -148,7 +148,7 @@ class History:
         return True
 
     def redo(self) -> bool:
-        """Do what was undone last again; False if there is nothing."""
+        """Redo the last undone edit; return False if there is none."""
         if not self._redo:
             return False
         self._undo.append(self._now)

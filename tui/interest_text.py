@@ -1,4 +1,4 @@
-"""The interests of a history as text, a line each."""
+"""The interests of a history as text, one per line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tui.display import bar, chip, colour, fitted, shown
 if TYPE_CHECKING:
     from miracle_core.recommender.results import Recommendation
 
-# From this width on there is room for the number of items.
+# From this width on, there is room for the number of items.
 _ROOM = 40
 
 
@@ -20,10 +20,10 @@ def interests_text(answer: Recommendation, width: int) -> Text:
 
     Args:
         answer: the answer.
-        width: cells for label and number of items.
+        width: the cells for the label and the number of items.
     """
     out = Text()
-    # Of some systems items activate no interest.
+    # In some systems, items do not activate interests.
     activated = any(item.capsule is not None for item in answer.history)
     for capsule in answer.capsules:
         out.append_text(chip(capsule.capsule))

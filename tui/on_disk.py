@@ -1,7 +1,7 @@
-"""What a run's folder holds now, against what was loaded from it.
+"""Detect what has changed in a run folder since it was loaded.
 
-A training replaces the weights epoch by epoch, and another one may replace the whole folder. What
-is loaded answers all the same, so a person has to be told.
+Training replaces the weights epoch by epoch, and a new training may replace the whole folder. The
+loaded weights keep answering, so the user must be told.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ RELOAD = "Ctrl+R"
 
 @dataclass(frozen=True)
 class Source:
-    """What is opened.
+    """What to open.
 
     Attributes:
         run: the run folder.
-        data: the Dataset that it reads; None for the run's own.
-        weights: which of its two kept states; None takes the best, if there is one.
-        rules: of every list; None for none.
-        options: the words that make these rules on a command line.
+        data: the Dataset that the run reads; None for the run's own.
+        weights: which of the run's two checkpoints; None takes the best if there is one.
+        rules: the shop rules for every list; None for none.
+        options: the command-line options that specify these rules.
     """
 
     run: Path
@@ -40,11 +40,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Files:
-    """The files that decide what answers; None where there is none.
+    """Stamps of the files that determine the answers; None for a missing file.
 
     Attributes:
         settings: ``config.toml``.
-        data: the Dataset's manifest, which has the hashes of its files.
+        data: the Dataset's manifest, which holds the hashes of its files.
         best: the weights of the best epoch.
         last: the newest checkpoint.
     """
@@ -56,7 +56,7 @@ class Files:
 
     @classmethod
     def of(cls, source: Source) -> Files:
-        """Look at the folders. They may be on a slow disk: not for the interface's own thread."""
+        """Look at the folders. Call this in a worker thread, since the disk may be slow."""
         run = source.run
         manifest = run / MANIFEST if source.data is None else source.data / "manifest.json"
         return cls(
@@ -67,21 +67,21 @@ class Files:
         )
 
     def same_run(self, other: Files) -> bool:
-        """Whether both are of one training on the same data, perhaps at different times."""
+        """Whether both belong to the same training on the same data, perhaps at other times."""
         return (self.settings, self.data) == (other.settings, other.data)
 
     def weights(self, which: Weights) -> Stamp | None:
-        """The file of some weights."""
+        """The stamp of the file with these weights."""
         return self.best if which == "best" else self.last
 
 
 @dataclass(frozen=True)
 class News:
-    """What a person has to know of the folder.
+    """What the user should know about the folder.
 
     Attributes:
-        text: in words, or "" where nothing has changed.
-        newer: whether there is something else to load than what answers.
+        text: the message, or "" if nothing has changed.
+        newer: whether there is something newer to load.
     """
 
     text: str = ""
@@ -89,12 +89,12 @@ class News:
 
 
 def state_name(weights: Weights, epoch: int | None, *, fitted: bool) -> str:
-    """Which state of a training some weights are, in words.
+    """Name some weights by the state of training that they come from.
 
     Args:
-        weights: which.
-        epoch: the epoch that they are of, if it is known.
-        fitted: whether their system learns at once: then there is but one state.
+        weights: which weights.
+        epoch: their epoch, or None if unknown.
+        fitted: whether the system is fitted in one go, and so has only one state.
     """
     if fitted:
         return "fitted state"
@@ -102,13 +102,13 @@ def state_name(weights: Weights, epoch: int | None, *, fitted: bool) -> str:
 
 
 def news_of(source: Source, loaded: Files, here: str, answering: Weights) -> News:
-    """What has changed in a run's folder since it was loaded.
+    """Say what has changed in a run folder since it was loaded.
 
     Args:
         source: what was loaded.
-        loaded: what was there then.
-        here: the weights that answer, in words.
-        answering: which they are.
+        loaded: the files that were there then.
+        here: the name of the weights that answer now.
+        answering: which weights these are.
     """
     run, now = source.run, Files.of(source)
     if now.settings is None:

@@ -1,4 +1,4 @@
-"""The application's run: opened, watched on disk, loaded again, and kept in the session."""
+"""The application's run: open it, watch its folder, reload it, and save it in the session."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SAVE_EVERY, LOOK_EVERY = 5.0, 2.0
 
 
 class RunApp(App[None]):
-    """An application around one run.
+    """An application that shows one run.
 
     Args:
         source: what to open, or None for the list of runs.
-        session: what is kept between two openings.
-        load: what loads a run.
-        here: where runs are looked for.
+        session: the state kept between two starts.
+        load: the function that loads a run.
+        here: the folder to search for runs.
 
     Attributes:
-        engine: the run, loaded or being loaded; None before one is chosen.
-        exploration: what is being explored in it.
-        load_error: why it can't be opened, or None.
+        engine: the run, loaded or still loading; None before one is chosen.
+        exploration: the state of Explore for this run.
+        load_error: why the run can't be opened, or None.
     """
 
     stage: reactive[Stage | None] = reactive(None)
@@ -67,7 +67,7 @@ class RunApp(App[None]):
         self.theme = LIGHT.name if self.session.theme == LIGHT.name else DARK.name
 
     def start(self) -> None:
-        """Open the first run once the first screen is drawn; look after it from now on."""
+        """Open the first run once the first screen is drawn, and start the timers."""
         if self.first is not None:
             self.call_after_refresh(self.open_run, self.first)
         self.set_interval(SAVE_EVERY, self._save_session)
@@ -81,11 +81,11 @@ class RunApp(App[None]):
     # Opening.
 
     def open_run(self, source: Source) -> None:
-        """Open a run in the place of the one that is open."""
+        """Open a run in place of the current one."""
         self._keep()
         if self.engine is not None:
             self.engine.close()
-        # The folder that the explorer was started in may be gone when the path is needed again.
+        # Make the paths absolute: the working folder may be gone when they are needed again.
         data = None if source.data is None else source.data.absolute()
         source = replace(source, run=source.run.absolute(), data=data)
         self.engine = Engine(source, self._tell, self.load_run)
@@ -114,7 +114,7 @@ class RunApp(App[None]):
             self._loaded()
 
     def action_reload(self) -> None:
-        """Load what the run's folder holds now, if that is newer than what answers."""
+        """Load what the run folder holds now, if it is newer than what answers."""
         engine = self.engine
         if engine is None:
             self.notify("No run is open.")
@@ -125,7 +125,7 @@ class RunApp(App[None]):
 
     @background("load")
     async def _reload(self, old: Engine) -> None:
-        """The old weights answer until the new ones can."""
+        """Load the new weights; the old ones answer until the new ones are ready."""
         news = await old.news()
         if not news.newer:
             text = news.text or f"Nothing is newer: the {old.answering} answers."
@@ -165,7 +165,7 @@ class RunApp(App[None]):
         self.stage = stage
 
     def refresh_screen(self) -> None:
-        """Let the screen in sight show the state of things; the others do when they come up."""
+        """Refresh the visible screen; the others refresh when they are shown."""
         for screen in self.screen_stack:
             if isinstance(screen, ExplorerScreen) and screen.is_mounted:
                 screen.show_state()
@@ -174,8 +174,8 @@ class RunApp(App[None]):
 
     @background("look", exclusive=False)
     async def look_at_folder(self) -> None:
-        """Say what has become of the folder of the run that answers."""
-        if self._looking:  # a disk may take longer than the time between two looks
+        """Check the folder of the open run, and show a notice if it has changed."""
+        if self._looking:  # a slow disk may take longer than the interval
             return
         engine = self.engine
         self._looking = True
@@ -187,7 +187,7 @@ class RunApp(App[None]):
             self.notice = news.text
 
     def watch_notice(self) -> None:
-        """A notice stands on the screen in sight."""
+        """Show a new notice on the visible screen."""
         for screen in self.screen_stack:
             if isinstance(screen, ExplorerScreen):
                 screen.show_stage()
@@ -195,17 +195,17 @@ class RunApp(App[None]):
     # What went wrong.
 
     def failed(self, error: MiracleError) -> None:
-        """Tell of an error of work in the background."""
+        """Show an error from background work."""
         self.notify(str(error), severity="error", timeout=12, markup=False)
 
     @property
     def failure(self) -> Exception | None:
-        """What ended the explorer, or None."""
+        """The error that ended the explorer, or None."""
         error = self._exception
         return error.error if isinstance(error, WorkerFailed) else error  # type: ignore[return-value]
 
     def _fatal_error(self) -> None:
-        """Close without Textual's traceback: whoever started the explorer tells of the failure."""
+        """Close without Textual's traceback: the caller reports the failure."""
         self._close_messages_no_wait()
 
     # The session.
@@ -223,7 +223,7 @@ class RunApp(App[None]):
             await asyncio.to_thread(self.session.save)
 
     def on_unmount(self) -> None:
-        """Keep the session; let the threads end."""
+        """Save the session, and let the threads end."""
         self._keep()
         self.session.save()
         if self.engine is not None:

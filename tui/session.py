@@ -1,4 +1,4 @@
-"""What is kept between two openings: the theme, the runs opened, and each run's exploration."""
+"""State kept between two starts: the theme, the recent runs, and each run's exploration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECENT = 12
 
 
 def session_file() -> Path:
-    """Where the session is kept, by the system's custom."""
+    """The path of the session file, in the operating system's usual place."""
     from platformdirs import user_state_path
 
     return user_state_path("miracle", appauthor=False) / "explorer.json"
@@ -30,13 +30,13 @@ def session_file() -> Path:
 
 @dataclass
 class Session:
-    """What is kept. A file that is missing, damaged or not ours is a fresh start.
+    """The state that is kept. If the file is missing, damaged or not ours, start afresh.
 
     Attributes:
-        file: where it lies; None keeps nothing.
+        file: the session file; None saves nothing.
         theme: the theme's name, or "".
-        recent: runs opened, the last first.
-        runs: each run's exploration, as saved.
+        recent: paths of the opened runs, the latest first.
+        runs: each run's saved exploration.
     """
 
     file: Path | None
@@ -63,7 +63,7 @@ class Session:
         return session
 
     def save(self) -> None:
-        """Write the session, whole or not at all. A disk that can't be written loses only this."""
+        """Write the session, whole or not at all. If the disk can't be written, it is not saved."""
         if self.file is None:
             return
         recent = [name for name in self.recent if _is_text(name)]
@@ -74,12 +74,12 @@ class Session:
             return
 
     def opened(self, source: Source) -> None:
-        """Put a run at the head of the recent ones."""
+        """Move a run to the front of the recent runs."""
         name = str(real_path(source.run))
         self.recent = [name, *(other for other in self.recent if other != name)][:RECENT]
 
     def keep(self, source: Source, exploration: Exploration, recommender: Recommender) -> None:
-        """Note a run's exploration. Catalogue items go by id: indices belong to one data set."""
+        """Store a run's exploration. Items are stored by id, since indices depend on the data."""
         self.runs[str(real_path(source.run))] = {
             "data": _data(source),
             "history": [
@@ -96,10 +96,10 @@ class Session:
         }
 
     def restore(self, source: Source, recommender: Recommender) -> tuple[Exploration, int]:
-        """A run's exploration as it was left. One on other data is another one.
+        """Restore a run's exploration; one that was made on other data is ignored.
 
         Returns:
-            The exploration, and how many items are no longer in the catalogue.
+            The exploration, and how many saved items are no longer in the catalogue.
         """
         saved = self.runs.get(str(real_path(source.run)), {})
         if saved.get("data") != _data(source):
@@ -129,7 +129,7 @@ def _data(source: Source) -> str | None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a path can stand in a JSON file: names of files need not be UTF-8."""
+    """Whether a path can be written to a JSON file: file names need not be UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The explorer in a terminal: it needs one, and leaves it as it was, whatever ends it."""
+"""Run the explorer in a terminal, and restore the terminal however the explorer ends."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from miracle_core.errors import InputError
 from tui.run_app import RunApp
 from tui.served import ServedDriver, is_served
 
-# So many seconds an orderly end may take after a signal: a terminal that takes no output holds it
-# up. After a hang-up there is no terminal to be left in order.
+# How many seconds an orderly end may take after a signal. A terminal that accepts no output can
+# block it. After a hang-up there is no terminal left to restore.
 GRACE, GRACE_HANG_UP = 5.0, 1.0
 _ENDING = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)
@@ -22,17 +22,17 @@ _ENDING = tuple(
 
 
 def require_terminal() -> None:
-    """Refuse to start where there is nobody to see and type.
+    """Refuse to start without a terminal.
 
-    The process that serves one window of a browser has pipes, and a driver made for them.
+    A process that serves a browser window is accepted: it has pipes and a driver for them.
 
     Raises:
-        InputError: naming the streams that are no terminal.
+        InputError: a standard stream is not a terminal; the message names it.
     """
     if is_served():
         return
-    # Textual reads the first and draws on the third; whoever sends the second to a file expects
-    # a result there, and there is none.
+    # Textual reads standard input and draws on standard error. Standard output is checked too:
+    # whoever redirects it to a file expects a result there, and there is none.
     streams = {
         "standard input": sys.stdin,
         "standard output": sys.stdout,
@@ -50,11 +50,11 @@ def require_terminal() -> None:
 def run(explorer: RunApp) -> None:
     """Run the explorer until it ends.
 
-    A signal that would end the process ends the explorer first, which leaves the alternate screen
-    and the mouse mode; then the signal does its work, so that whoever sent it sees that.
+    A signal that would end the process first ends the explorer, so that the terminal leaves the
+    alternate screen and the mouse mode. Then the signal ends the process, as its sender expects.
 
     Raises:
-        Exception: what ended the explorer, if that was an error.
+        Exception: the error that ended the explorer, if there was one.
     """
     received: list[int] = []
     if is_served():
@@ -66,7 +66,7 @@ def run(explorer: RunApp) -> None:
         def end(number: int) -> None:
             received.append(number)
             for each in _ENDING:
-                loop.remove_signal_handler(each)  # a second one ends it at once
+                loop.remove_signal_handler(each)  # a second signal ends the process at once
             grace = GRACE_HANG_UP if signal.Signals(number).name == "SIGHUP" else GRACE
             last = threading.Timer(grace, os._exit, [128 + number])
             last.daemon = True
@@ -82,7 +82,7 @@ def run(explorer: RunApp) -> None:
 
     asyncio.run(until_it_ends())
     if os.isatty(2):
-        # Textual switches mouse reports in pixels on where it can, and leaves them on.
+        # Where it can, Textual turns on mouse reports in pixels, but never turns them off.
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(2, b"\x1b[?1016l")
     if received:

@@ -1,4 +1,4 @@
-"""The two looks. Capsules and heat have their own colours, the same in both."""
+"""The two themes. Capsules and heatmaps use the same colours in both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filter over the users: conditions on their figures, and a part of the id."""
+"""Filter the users by conditions on their figures and by part of the id."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
 }
 SORTS = ("user", "items", "interests", "rank")
-# Of a system that sees one interest in everybody.
+# For systems that see one interest in every user.
 PLAIN_SORTS = ("user", "items", "rank")
 
 
 def columns(table: UserTable) -> dict[str, Any]:
-    """The table's figures by the names used in filters and heads."""
+    """The table's columns, under the names used in filters and headers."""
     return {"items": table.lengths, "interests": table.active, "rank": table.ranks}
 
 
 def chosen_users(
     table: UserTable, user_ids: Sequence[str], text: str, sort: str, *, down: bool
 ) -> list[int]:
-    """The users that a filter leaves, in order.
+    """Return the users that pass a filter, in order.
 
     Args:
         table: every user's figures.
         user_ids: every user's id.
-        text: words that all must hold: ``items>5``, ``interests>=3``, ``rank<=10``, or a part of
-            the id. Conditions on the rank leave out users with nothing held out.
+        text: words that must all match: ``items>5``, ``interests>=3``, ``rank<=10``, or part of
+            the id. Conditions on the rank leave out users without a held-out item.
         sort: one of :data:`SORTS`; ``user`` is the data set's order.
-        down: whether from the largest.
+        down: whether to sort in descending order.
     """
     import numpy as np
 
@@ -59,7 +59,7 @@ def chosen_users(
     if sort == "user":
         return [int(user) for user in (users[::-1] if down else users)]
     values = figures[sort][users]
-    if sort == "rank":  # without a held-out item there is no rank: last, either way
+    if sort == "rank":  # users without a held-out item come last in both orders
         values = np.where(values > 0, values, 0 if down else np.iinfo(np.int64).max)
     order = np.argsort(-values if down else values, kind="stable")
     return [int(user) for user in users[order]]

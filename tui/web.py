@@ -1,8 +1,8 @@
 """The explorer in a browser, through Textual's own server.
 
-The server starts one explorer a browser window and carries keys and pictures over a websocket.
-Whoever opens it reads the runs and can write exports to this machine's disk: see
-:mod:`tui.web_access` for who may.
+The server starts one explorer per browser window, and passes keys and screens over a websocket.
+Anyone with access can read the runs and write exports to this machine's disk.
+:mod:`tui.web_access` decides who has access.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from tui.on_disk import Source
 from tui.web_access import Access, bracketed
 
 _TEMPLATES = Path(__file__).parent / "web_templates"
-# Open windows are told to end; one that doesn't is not waited for longer.
+# At the end, how long to wait for open windows to close.
 _END_SECONDS = 5.0
 
 
 class ExplorerServer(Server):
-    """Textual's server for those who may use it, with a page that loads nothing from elsewhere.
+    """Textual's server with access control and a page that loads nothing from other hosts.
 
     Args:
-        command: starts one explorer.
-        access: who may use it.
+        command: the command that starts one explorer.
+        access: who may use the server.
     """
 
     def __init__(self, command: str, access: Access) -> None:
@@ -48,10 +48,10 @@ class ExplorerServer(Server):
         return app
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say nothing: the address is told once the server listens."""
+        """Print nothing: the address is reported once the server listens."""
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """Carry one window, until either side ends it."""
+        """Serve one window until either side ends it."""
         window = asyncio.current_task()
         assert window is not None
         self._windows.add(window)
@@ -61,21 +61,21 @@ class ExplorerServer(Server):
             self._windows.discard(window)
 
     async def on_shutdown(self, app: web.Application) -> None:
-        """End the windows that are open, or the server would wait for them."""
+        """Close the open windows; the server would wait for them otherwise."""
         for window in list(self._windows):
             window.cancel()
 
     def run(self, listening: Callable[[], None]) -> None:
-        """Serve until Ctrl-C, or a signal.
+        """Serve until Ctrl-C or a signal.
 
         Args:
             listening: called once browsers can connect.
 
         Raises:
-            OSError: the address can't be served on.
+            OSError: the server can't listen on the address.
         """
-        # Textual's own set-up would log every request with its address, and the token with it, and
-        # every error with the local variables.
+        # Textual's own logging would write every request's address, which contains the token, and
+        # every error with its local variables.
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         web.run_app(
             self._make_app(),
@@ -98,13 +98,13 @@ def serve(
 
     Args:
         source: what to open, or None for the list of runs.
-        host: the address.
-        port: the port.
-        tell: hears of the addresses to open, with the token, once they can be opened.
-        device: the name of where the model runs.
+        host: the address to listen on.
+        port: the port to listen on.
+        tell: called with the addresses to open, token included, once they can be opened.
+        device: the name of the device that runs the model.
 
     Raises:
-        InputError: the address can't be served on.
+        InputError: the server can't listen on the address.
     """
     words = [sys.executable, "-m", "miracle_cli", "tui"]
     if source is not None:

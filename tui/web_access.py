@@ -1,8 +1,9 @@
-"""Who may use the explorer in a browser: who knows its token, by one of its own names.
+"""Access to the explorer in a browser: a client needs the token and one of the server's names.
 
-As in Jupyter: a token is drawn when the server starts and stands in the address that it prints.
-The first visit with it leaves a cookie, and the page goes on without it, so that it stands in no
-history of a browser and in no ``Referer``. Every request needs one of both, the websocket's too.
+This works as in Jupyter. The server draws a token when it starts, and prints an address that
+contains it. The first visit sets a cookie and redirects to the page without the token, which keeps
+the token out of the browser's history and of ``Referer`` headers. Every request, including the
+websocket's, needs the token or the cookie.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ REFUSED_TOKEN = (
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether an address can be reached only from this machine."""
     if host.lower() == "localhost":
         return True
     address = _address(host)
@@ -36,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands in a URL: IPv6 addresses in brackets."""
+    """A host as written in a URL, with IPv6 addresses in brackets."""
     address = _address(host)
     return f"[{host}]" if address is not None and address.version == 6 else host
 
@@ -46,9 +47,9 @@ class Access:
     """Who may use the explorer.
 
     Attributes:
-        host: the address served on.
-        port: the port served on.
-        token: what a request has to know.
+        host: the address that the server listens on.
+        port: the port that the server listens on.
+        token: the secret that a request must contain.
     """
 
     host: str
@@ -57,12 +58,12 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name. Cookies don't tell ports apart, and there may be several explorers."""
+        """The cookie's name. It holds the port, since cookies are shared between ports."""
         return f"miracle-explorer-{self.port}"
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses to open, with the token; the likeliest first."""
+        """The addresses to open, with the token; the most useful first."""
         hosts = [self.host]
         if (address := _address(self.host)) is not None and address.is_unspecified:
             hosts = [socket.gethostname(), "127.0.0.1" if address.version == 4 else "::1"]
@@ -71,13 +72,14 @@ class Access:
     def known_name(self, host_header: str) -> bool:
         """Whether a ``Host`` header names this server.
 
-        The owner of another site can let its name point here. Then the page of that site is, to a
-        browser, of the same origin as this server. So only these names are answered to: the local
-        ones, the one served on, and where others can reach the server this machine's own name and
-        any address in numbers, which nobody can let point elsewhere.
+        This prevents DNS rebinding: the owner of another site can point its name at this server,
+        and to a browser that site's page then has the same origin as this server. So the server
+        answers only to the local names and to the host that it listens on. If other machines can
+        reach it, it also answers to this machine's name and to any numeric address, which cannot be
+        pointed elsewhere.
 
         Args:
-            host_header: the header; a name, perhaps with a port.
+            host_header: the header: a name, perhaps with a port.
         """
         asked = _split(host_header)
         if asked is None or asked.netloc != host_header or asked.username is not None:
@@ -89,19 +91,19 @@ class Access:
         return name in own or _address(name) is not None
 
     def known_token(self, given: str | None) -> bool:
-        """Whether something given is the token; takes as long for a near guess as for a far one."""
+        """Whether a value is the token; compared in constant time against timing attacks."""
         if given is None:
             return False
         return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
 
     @web.middleware
     async def check(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Let a request through, or refuse it (403)."""
+        """Let a request through or refuse it (403)."""
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or not self.known_name(hosts[0]):
             raise web.HTTPForbidden(text=REFUSED_NAME)
         origin = request.headers.get("Origin")
-        # A page of another site can open a websocket here.
+        # Without this check, a page of another site could open a websocket here.
         if origin is not None and not _is_origin_of(origin, hosts[0]):
             raise web.HTTPForbidden(text=REFUSED_ORIGIN)
         with_token = self.known_token(request.query.get("token"))
@@ -113,12 +115,12 @@ class Access:
         return response
 
     def _first_visit(self, request: web.Request) -> web.StreamResponse:
-        """Leave the cookie, and lead to the same page without the token in its address."""
+        """Set the cookie, and redirect to the same page without the token in its address."""
         rest = request.rel_url.without_query_params("token")
         response = web.HTTPSeeOther(rest)
         response.headers["Cache-Control"] = "no-store"
         response.headers["Referrer-Policy"] = "no-referrer"
-        # Lax, not strict: the address may be opened from another site, such as a mail in a browser.
+        # Lax, not Strict: the address may be opened from another site, such as webmail.
         response.set_cookie(self.cookie, self.token, httponly=True, samesite="Lax", path="/")
         return response
 
@@ -136,7 +138,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _split(netloc: str) -> SplitResult | None:
-    """The parts of a host with its port, or None where it is none."""
+    """Split a host with an optional port; None if it is malformed."""
     try:
         parts = urlsplit(f"//{netloc}")
         _ = parts.port

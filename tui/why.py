@@ -1,6 +1,6 @@
-"""Why an item is recommended, as text: its scores, who built them, what is near it.
+"""Explain as text why an item is recommended: its scores, what built them, and similar items.
 
-Systems differ in what they can say; each part is there only where the system says it.
+Systems differ in what they can explain. Each part appears only if the system provides it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tui.display import bar, chip, colour, fitted, shown
 if TYPE_CHECKING:
     from miracle_core.recommender.results import Recommendation, Recommended
 
-# A text that goes on longer than this is cut, and says so.
+# A longer text is cut, and a note says so.
 TEXT = 1500
-# How many items near it are shown.
+# How many of the nearest items are shown.
 NEAR = 5
 By = Literal["text", "vectors"]
 _NEAREST: dict[By, str] = {"text": "nearest by text", "vectors": "nearest by the system's vectors"}
@@ -27,13 +27,13 @@ Near = Sequence[tuple[str, float]]
 
 @dataclass(frozen=True)
 class Explained:
-    """What is explained, and what is known of it besides the answer.
+    """The item to explain, and what is known about it besides the answer.
 
     Attributes:
-        answer: the answer that the item is part of.
+        answer: the answer that contains the item.
         item: the recommended item.
         text: the item's text in the data.
-        by: what tells nearness in this system; None for nothing.
+        by: what the system measures similarity by, or None if it can't.
     """
 
     answer: Recommendation
@@ -43,12 +43,12 @@ class Explained:
 
 
 def why_text(explained: Explained, near: Near | None, width: int) -> Text:
-    """The whole panel.
+    """Return the text of the whole panel.
 
     Args:
-        explained: the item, and what is known of it.
-        near: titles and similarities of the items nearest to it; None while they are looked for.
-        width: cells.
+        explained: the item, and what is known about it.
+        near: titles and similarities of the nearest items; None while they are being computed.
+        width: the width in cells.
     """
     answer, item, text = explained.answer, explained.item, explained.text
     out = Text()
@@ -81,7 +81,7 @@ def why_text(explained: Explained, near: Near | None, width: int) -> Text:
 
 
 def _interests(answer: Recommendation, item: Recommended, width: int) -> Text:
-    """The score under each interest."""
+    """The item's score under each interest."""
     out = Text.assemble(("\nscore under each interest", "underline"), "\n")
     best = max(item.scores)
     space = max(width - 42, 4)
@@ -100,7 +100,7 @@ def _interests(answer: Recommendation, item: Recommended, width: int) -> Text:
 def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
     """The history items that built the score, the largest part first.
 
-    Where their parts don't sum to it, what it would lose without each.
+    If the parts don't sum to the score, show what it would lose without each item.
     """
     trace = answer.trace
     out = Text.assemble(("\nbuilt by" if answer.additive else "\nrests on", "underline"))

@@ -1,4 +1,4 @@
-"""What the tests of several processes and of kills do in processes of their own."""
+"""Jobs that the tests of kills and of several processes run in processes of their own."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ torch.set_num_threads(1)
 
 
 def batch(run: str, out: str, kill_at: int) -> int:
-    """Lists of all users, five a part, killed before a part is put in its place.
+    """Write lists for all users, five per part, and get killed before a part is put in place.
 
     Args:
         run: the run folder.
-        out: the output.
-        kill_at: before which of this process's parts; 0 for never.
+        out: the output file.
+        kill_at: the number of the part to kill before, in this process; 0 for never.
 
     Returns:
-        0, or 5 where parts that were there were taken over.
+        0, or 5 if parts of an earlier attempt were reused.
     """
     sources.PART = 5
     written = iter(range(1, 1_000))
@@ -44,7 +44,7 @@ def batch(run: str, out: str, kill_at: int) -> int:
 
 
 def refused(run: str, out: str, users: str) -> int:
-    """A user that isn't there, in one process's share: 2 where that is said, 3 in the others."""
+    """An unknown user in one process's share: return 2 where it is reported, 3 elsewhere."""
     sources.PART = 2
     recommender = Recommender.load(run)
     try:

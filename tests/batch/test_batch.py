@@ -1,4 +1,4 @@
-"""Lists for many users on disk: what is in them, kills, several processes, bad requests."""
+"""Write recommendations for many users: contents, kills, several processes, bad requests."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_all_users_in_every_format(
 
 
 def test_the_whole_history_counts(recommender: Recommender, tmp_path: Path) -> None:
-    """The newest item is read, and left out of what is recommended."""
+    """The newest item is read, and it is left out of the recommendations."""
     out = tmp_path / "recs.parquet"
     recommend_batch(recommender, all_users(recommender), out, top_k=99, seen="leave-out")
     table = pl.read_parquet(out)
@@ -150,7 +150,7 @@ def test_users_of_a_file(recommender: Recommender, tmp_path: Path) -> None:
         "user-7",
         "user-2",
     ]
-    # Skipped parts don't count as answered for one who wants to stop.
+    # A file without any user id is refused.
     file.write_text("")
     with pytest.raises(InputError, match="holds no user id"):
         named_users(recommender, file)
@@ -229,12 +229,12 @@ def test_a_bad_request_is_told_and_the_rest_go_on(
 def test_a_user_of_two_requests_is_told(
     recommender: Recommender, small_parts: None, tmp_path: Path
 ) -> None:
-    """Rows are known by their user, so two lists of one would be mixed. Parts are small here."""
+    """Rows are identified by the user, so two lists of one user would be mixed. Parts are small."""
     file, out = tmp_path / "requests.jsonl", tmp_path / "recs.parquet"
     users = [f"user-{place}" for place in range(13)]
     lines = [json.dumps({"user_id": user}) for user in users]
     lines += ['{"user_id": "user-1", "history": ["I03"]}', '{"user_id": "16", "history": ["I04"]}']
-    lines.append('{"history": ["I05"]}')  # whose name is its line, 16
+    lines.append('{"history": ["I05"]}')  # named by its line, 16
     file.write_text("\n".join(lines))
     with pytest.raises(InputError, match="user 'user-1' is named twice") as error:
         recommend_batch(recommender, json_requests(recommender, file), out)
@@ -244,7 +244,7 @@ def test_a_user_of_two_requests_is_told(
     assert (found.requests, found.users) == (16, 14)
     assert [problem.where for problem in found.problems] == [f"{file}:14", f"{file}:16"]
     assert pl.read_parquet(out)["user_id"].unique(maintain_order=True).to_list() == [*users, "16"]
-    # A process that has only the last part knows of the others' users.
+    # A process that has only the last part still knows the users of the other parts.
     (part,) = json_requests(recommender, file).parts(lambda number: number == 3)
     assert [problem.where for problem in part.problems] == [f"{file}:16"]
 
@@ -264,7 +264,7 @@ MUG = '{"user_id": "me", "history": ["I05"]}'
             {1: "title is empty", 3: "twice"},
         ),
         (['{"user_id": "me", "story": 1}', GLOVE, MUG], {1: "no part", 3: "twice"}),
-        # Its number is its name.
+        # A request without a user id is named by its line number.
         (['{"history": ["I99"]}', '{"user_id": "1", "history": ["I05"]}'], {1: "no item"}),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_bad_request_is_none_that_its_user_has(
     bad: dict[int, str],
     alone: bool,
 ) -> None:
-    """The first that can be answered is, and it is the same where each part has its process."""
+    """The user's first valid request is answered, also if each part has its own process."""
     monkeypatch.setattr(sources, "PART", 1 if alone else 99)
     file = tmp_path / "requests.jsonl"
     file.write_text("\n".join(lines))
@@ -314,7 +314,7 @@ def test_titles_of_another_process_are_looked_up_if_their_user_comes_again(
 def test_a_new_title_that_can_not_be_read_is_one_bad_request(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """Told before the others of its part are asked with it, and found out once."""
+    """It is found once, and before its part is asked as a whole."""
     recommender, tried = Recommender.load(small_run), []
 
     def gone(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""docs/ci.md: the workflow's shell lines, from a raw file to a threshold that fails."""
+"""docs/ci.md: run the workflow's shell lines, from a raw file to a threshold that fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 PAGE = Path(__file__).parents[2] / "docs" / "ci.md"
-GROUPS, SIZE = 4, 15  # kinds of items, and how many there are of each
+GROUPS, SIZE = 4, 15  # kinds of items, and items per kind
 
 
 def block(language: str) -> str:
@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 
 def sales() -> str:
-    """A raw file: every customer buys things of one kind, in any order."""
+    """A raw file: every customer buys products of one kind, in random order."""
     rng = random.Random(0)
     lines = ["customer,sku,day"]
     for customer in range(80):
@@ -36,7 +36,7 @@ def sales() -> str:
 
 
 def shell(lines: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """As a runner does: bash, stopping at the first command that fails."""
+    """Run a script like a CI runner: with bash, stopping at the first command that fails."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", lines],

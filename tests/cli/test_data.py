@@ -133,14 +133,14 @@ def test_what_is_no_dataset(tmp_path: Path, command: str, capsys: Capture) -> No
 def test_show_popularity_and_cold_items(folder: Path, capsys: Capture) -> None:
     assert main(["data", "show", str(folder)]) == 0
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
-    # Two of the eleven items have 11 interactions each, of 76.
+    # Two of the eleven items have 11 interactions each, out of 76.
     assert next(row for row in table if row[:1] == ["10%"])[:2] == ["10%", "28.9%"]
     assert ["100%", "100.0%", "█" * 30] in table
     assert any("cold items" in " ".join(row) for row in table)
 
 
 def test_export(folder: Path, tmp_path: Path, capsys: Capture) -> None:
-    # Users of at least three items: others have no row in a test split to be read back from.
+    # Every user has at least three items; shorter ones have no test row to read back.
     log, data = str(tmp_path / "log.csv"), tmp_path / "data"
     assert main(["preprocess", log, "--k-core", "3", "--out", str(data)]) == 0
     capsys.readouterr()

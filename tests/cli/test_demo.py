@@ -18,7 +18,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def shrunken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command as it is, over a smaller shop and network."""
+    """The real command on a smaller shop and network."""
     whole = core.demo
 
     def small(out: Path, **options: Any) -> core.Demo:
@@ -48,7 +48,7 @@ def test_json_is_one_document(tmp_path: Path, capsys: Capture) -> None:
     (recommended,) = shown["recommendations"]
     assert [own["typed"] for own in recommended["history"]] == list(core.TITLES)
     assert len(recommended["items"]) == core.TOP_K
-    # The commands that stand alone say the same of what is left.
+    # The separate commands give the same figures for the run that the demo leaves.
     assert main(["evaluate", shown["run"], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == shown["metrics"]
     typed = [f"--title={title}" for title in core.TITLES]

@@ -1,4 +1,4 @@
-"""``miracle download`` against a server on this machine; the network is never used."""
+"""``miracle download`` from a server on this machine; the network is never used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = b"user_id,item_id,title\n" + b"u,a,Lamp\n" * 300_000
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; ``breaks`` cuts the first answers off, ``tag`` says which version it is."""
+    """Serve CONTENT; ``breaks`` cuts off the first answers, ``tag`` names the version."""
 
     breaks = 0
     tag = '"one"'
@@ -105,7 +105,7 @@ def test_licence_first_then_the_file(server: Server, tmp_path: Path, capsys: Cap
     (file,) = orjson.loads(out)["files"]
     assert file["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
-    assert main(["download", "shop", "--out", str(tmp_path)]) == 0  # there already
+    assert main(["download", "shop", "--out", str(tmp_path)]) == 0  # it is already there
     assert server.ranges == [None]
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_changed_meanwhile_starts_again(server: Server, tmp_path: Pa
 def test_killed_after_the_last_byte_it_is_complete(
     server: Server, tmp_path: Path, stated: bool
 ) -> None:
-    """The server has nothing to send then, and says so (416)."""
+    """The server then has nothing left to send, and answers 416."""
     server.length_stated = stated
     (tmp_path / "shop.csv.part").write_bytes(CONTENT)
     (tmp_path / "shop.csv.part.json").write_bytes(orjson.dumps({"tag": server.tag}))
@@ -150,7 +150,7 @@ def test_killed_after_the_last_byte_it_is_complete(
 def test_too_many_bytes_are_not_taken_for_the_file(
     server: Server, tmp_path: Path, stated: bool
 ) -> None:
-    """Without a hash the length tells; where the server does not state it, all is loaded again."""
+    """Without a hash the length decides. If the server states no length, load everything again."""
     server.length_stated = stated
     (tmp_path / "shop.csv.part").write_bytes(CONTENT + b"more")
     (tmp_path / "shop.csv.part.json").write_bytes(orjson.dumps({"tag": server.tag}))
@@ -172,7 +172,7 @@ def test_a_hash_that_differs_starts_again(server: Server, tmp_path: Path) -> Non
 def test_killed_at_every_call_it_ends_with_the_file_of_the_server(
     server: Server, tmp_path: Path
 ) -> None:
-    """No hash is stated, and after every second kill the server has another version."""
+    """No hash is stated, and after every second kill the server has a new version."""
     url = f"http://127.0.0.1:{server.server_address[1]}/shop.csv"
     versions = (b"1" * 20_000, b"2" * 21_000)
     server.content, server.tag = versions[0], '"1"'
@@ -185,7 +185,7 @@ def test_killed_at_every_call_it_ends_with_the_file_of_the_server(
             server.content, server.tag = versions[0], '"1"'
             ended = warm.run("load", url, str(out), at, str(tmp_path / "n"))
             assert ended == -signal.SIGKILL, at
-            whole = (out / "shop.csv").exists()  # then it is kept
+            whole = (out / "shop.csv").exists()  # a complete file is kept
             if at % 2:
                 server.content, server.tag = versions[1], '"2"'
             (path,) = module.download(data_at(url), out)

@@ -18,7 +18,7 @@ from tests.support.runs import tiny_run
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Stdout is one JSON document and nothing else."""
+    """Parse stdout, which is one JSON document and nothing else."""
     value: dict[str, Any] = json.loads(capsys.readouterr().out)
     return value
 

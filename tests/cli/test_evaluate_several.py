@@ -1,4 +1,4 @@
-"""``miracle evaluate`` of several runs, and the demands of a pipeline."""
+"""``miracle evaluate`` of several runs, and the checks that a pipeline can make."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_one_table(runs: Path, capsys: Capture) -> None:
     for kind in ("popularity", "random"):
         metrics = evaluate_run(runs / kind).found.metrics.values()
         expected = [f"{value:.4f}" for value in metrics]
-        if kind == "random":  # popularity is a reference, too, by the same name
+        if kind == "random":  # popularity is also a reference of the same name
             assert rows[kind][:-1] == [kind, *expected]
         assert " ".join(expected) in " ".join(out.split())
     assert "chance" in rows
@@ -64,7 +64,7 @@ def test_a_bound_that_is_not_reached(runs: Path, tmp_path: Path, capsys: Capture
     assert line in said.err.splitlines()
     root = ET.parse(junit).getroot()
     assert root.attrib == {"tests": "2", "failures": "1", "errors": "0"}
-    # Every run is asked, and the table is printed all the same.
+    # A failing run stops neither the other runs nor the table.
     other = str(runs / "random")
     assert main(["evaluate", run, other, high]) == 1
     said = capsys.readouterr()
@@ -79,7 +79,7 @@ def test_against_a_base(runs: Path, capsys: Capture) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["model"] == "random"
     first, second = found["checks"]
-    # There are 30 items: both have all of them among the first 50.
+    # With 30 items, both runs have every item in their top 50.
     assert (first["difference"], first["interval"], first["failed"]) == (0, [0, 0], False)
     assert second["interval"][0] < second["difference"] < second["interval"][1]
     means = [evaluate_run(path).found.metrics["mrr@10"] for path in (new, base)]
@@ -91,7 +91,7 @@ def test_against_a_base(runs: Path, capsys: Capture) -> None:
 
 def test_a_worse_run_fails(runs: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     new, base = str(runs / "random"), str(runs / "popularity")
-    # The shop is small: let the interval be narrow.
+    # The shop is small, so make the interval narrow.
     monkeypatch.setattr("miracle_core.evaluation.checks.stdtrit", lambda *_: 0.0)
     metrics = [evaluate_run(path).found.metrics["mrr@50"] for path in (new, base)]
     worse, better = (new, base) if metrics[0] < metrics[1] else (base, new)

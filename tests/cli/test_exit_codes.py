@@ -1,7 +1,7 @@
-"""Refused files end the process with code 2, and never with a signal.
+"""Refused files end the process with code 2, never with a signal.
 
-A thread of a library that outlives the error must not hold a Python object when the interpreter
-ends: that aborts the process (code 134). It happens by chance, so many processes are run:
+If a library's thread outlives the error and holds a Python object when the interpreter ends, the
+process is aborted (code 134). This happens by chance, so the test runs many processes.
 ``MIRACLE_REFUSED=300 pytest tests/cli/test_exit_codes.py`` runs 300.
 """
 
@@ -67,7 +67,7 @@ def test_many_refused_files(tmp_path: Path) -> None:
 def test_arrow_never_holds_a_python_object(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parsers, which have threads, are given paths and memory of Arrow's own."""
+    """Arrow's parsers use threads, so they are given paths and memory that Arrow owns."""
     given: list[object] = []
 
     def watched(parser: Callable[..., Any]) -> Callable[..., Any]:

@@ -122,9 +122,9 @@ def test_resuming_keeps_the_settings(
     command = ["finetune", "--data", str(data), "--out", str(run), *QUICK, *EPOCHS]
     assert main(command) == 0
     before = (run / "model.safetensors").read_bytes()
-    assert main(command) == 2  # it is taken
+    assert main(command) == 2  # the folder is taken
     assert "--resume" in capsys.readouterr().err
-    # The same command, or only what must be said, goes on; data may have moved.
+    # Resume with the same command or with only the required options, also with moved data.
     assert main([*command, "--resume"]) == 0
     moved = data.rename(tmp_path / "moved")
     assert main(["finetune", "--out", str(run), "--resume", "--data", str(moved)]) == 0

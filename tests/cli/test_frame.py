@@ -1,4 +1,4 @@
-"""The frame of the command line: help, errors, interruption, output."""
+"""The command line itself: help, errors, interruption and output."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
 
 def test_help_is_quick() -> None:
     def seconds() -> float:
-        # The processor's: a busy machine makes nothing slow.
+        # Measure processor time, so that a busy machine does not matter.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "miracle_cli", "--help"], capture_output=True, check=True
@@ -105,7 +105,7 @@ def test_h_is_the_help_of_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_shells_completion_can_be_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    # The test runner is not a shell that Typer could detect.
+    # Typer can't detect a shell in the test runner.
     run = [sys.executable, "-m", "miracle_cli", "--show-completion", "bash"]
     detect = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     subprocess.run(run, env={**os.environ, **detect}, check=True)
@@ -213,7 +213,7 @@ def test_a_full_disk_is_no_bug(install: Install, capsys: pytest.CaptureFixture[s
         "where: /data/x",
         "fix:   make room on that disk (or in the quota), then run the command again",
     ]
-    install(throwing(RuntimeError("Error in fwrite: No space left on device")))  # as libraries do
+    install(throwing(RuntimeError("Error in fwrite: No space left on device")))  # as in libraries
     assert main(["try"]) == 1
     assert "error: the disk is full" in capsys.readouterr().err
 
@@ -232,7 +232,7 @@ def test_a_library_that_is_missing_or_damaged_is_no_bug(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One that the project asks for: by its name, or by where the error comes from."""
+    """A required library is recognised by its name, or by where the error comes from."""
 
     def damaged(text: str) -> Callable[[], object]:
         (tmp_path / "faiss.py").write_text(text)
@@ -372,11 +372,11 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="x"), stage(progress, "outer [red]stage[/red]"):
         with stage(progress, "reading", 4, "rows"):
             progress.advance(4)
-        with stage(progress, "counting", unit="rows"):  # nobody knows how many there are
+        with stage(progress, "counting", unit="rows"):  # the total is unknown
             progress.advance(1500)
         raise ValueError("x")
     shown = terminal.getvalue()
     assert "outer [red]stage[/red]" in shown
     assert "4/4 rows" in shown
     assert "1,500 rows" in shown
-    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor comes back
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1  # the cursor is shown again

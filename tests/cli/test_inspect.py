@@ -117,7 +117,7 @@ ALIKE = ["x" * 20 + digit + "y" * 20 for digit in "12"]
     [
         (["user-10", "a@example.org"], ["user-10", "a@example.org"]),
         (["A1B2C3D4E5F6G7H8I9J0K1L2M3"], ["A1B2C3D4E5F6…8I9J0K1L2M3"]),
-        (ALIKE, ALIKE),  # their ends agree, so more of them is shown
+        (ALIKE, ALIKE),  # both end alike, so more of them is shown
         (["same", "same"], ["same", "same"]),
         (["a\x1b[2Jb"], ["a [2Jb"]),
     ],

@@ -1,8 +1,8 @@
-"""A shop's export as shops write them, from its files to recommendations.
+"""A realistic, messy shop export, from its files to recommendations.
 
-In it: accents, HTML entities, separators inside fields, titles that are page code, products without
-a title, an export that ran twice (exact duplicates) beside true repurchases, customers and products
-with too little, and products that nobody has bought yet.
+It contains accents, HTML entities, separators inside fields, page code as titles, products without
+a title, exact duplicates (the export ran twice) beside true repurchases, customers and products
+with too few sales, and products that nobody has bought yet.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Form:
     """How an export is written.
 
     Attributes:
-        separator: of the fields.
-        stamp: writes a time.
-        options: what reads it.
+        separator: the field separator.
+        stamp: formats a time.
+        options: the command-line options that read this form.
     """
 
     separator: str = ","
@@ -45,7 +45,7 @@ class Form:
     options: tuple[str, ...] = ()
 
 
-# One line a form: the same sales, written otherwise, must give the same Dataset. Semicolons
+# One line per form. The same sales in another form must give the same Dataset. Semicolons
 # (``--separator``) and time zones belong here.
 FORMS = {
     "commas and UTC": Form(),
@@ -57,18 +57,18 @@ CABLES = [f"USB cable {n} m, 5 V &amp; 2 A" for n in range(8)]
 TITLES = {
     **{f"k{n}": title for n, title in enumerate(COFFEE)},
     **{f"c{n}": title for n, title in enumerate(CABLES)},
-    "blank": "",  # sold, but without a title
-    "code": "<script>track('pdp')</script>",  # sold, and page code is no title
-    "new-coffee": "Café crème, moulu; nouveau",  # nobody bought these yet
+    "blank": "",  # sold, but has no title
+    "code": "<script>track('pdp')</script>",  # sold, but page code is not a title
+    "new-coffee": "Café crème, moulu; nouveau",  # not bought yet
     "new-cable": "USB cable, braided",
     "new-blank": "  ",
 }
 UNSOLD = ["new-coffee", "new-cable"]
-START = datetime(2024, 1, 30, 23, 50, tzinfo=UTC)  # sales go over an end of a month
+START = datetime(2024, 1, 30, 23, 50, tzinfo=UTC)  # the sales span the end of a month
 
 
 def sales() -> list[Sale]:
-    """Who bought what when, in the order of the export."""
+    """The sales (customer, product, time) in the order of the export."""
     found: list[Sale] = []
     for customer in range(24):
         kind, name = ("k", "zoë") if customer % 2 else ("c", "José Núñez")
@@ -76,7 +76,7 @@ def sales() -> list[Sale]:
             item = f"{kind}{(customer // 2 + step * (1 + customer % 3)) % 8}"
             found.append((f"{name} {customer}", item, START + timedelta(hours=step, days=customer)))
     found += [("once", "k1", START), ("once", "c1", START + timedelta(minutes=1))]
-    # Bought again later: that is no duplicate.
+    # Bought again later, so this is not a duplicate.
     found += [("zoë 1", "k3", START + timedelta(days=60)), ("zoë 1", "k3", START + timedelta(90))]
     found += [("zoë 3", "blank", START + timedelta(3)), ("zoë 5", "code", START + timedelta(4))]
     # The last two days were exported twice.
@@ -98,7 +98,7 @@ def write_shop(folder: Path, form: Form) -> tuple[Path, Path]:
 
 
 def preprocess(folder: Path, form: Form, *more: str) -> list[str]:
-    """The command that reads the export."""
+    """Run the command that reads the export."""
     ventes, produits = write_shop(folder / "raw", form)
     return [
         *("preprocess", str(ventes), "--items", str(produits), "--out", str(folder / "data")),
@@ -108,7 +108,7 @@ def preprocess(folder: Path, form: Form, *more: str) -> list[str]:
 
 
 def expected(*, duplicates: bool) -> dict[str, list[str]]:
-    """Every customer's items in order of time, by the plainest reading there is."""
+    """Every customer's items in time order, from a plain reading of the sales."""
     titled = [sale for sale in sales() if sale[1] not in ("blank", "code")]
     rows = titled if duplicates else list(dict.fromkeys(titled))
     found: dict[str, list[str]] = {}
@@ -186,7 +186,7 @@ def test_new_products_are_recommended(tmp_path: Path, capsys: Capture) -> None:
     assert main(["recommend", run, "--user", "zoë 1", "--top-k", "99", "--json"]) == 0
     ranked = [item["item_id"] for item in json.loads(capsys.readouterr().out)["items"]]
     assert len(ranked) == len(TITLES) - 3
-    # By its text, the new coffee comes before any cable.
+    # By text similarity, the new coffee ranks before any cable.
     first = ranked.index("new-coffee")
     assert all(first < ranked.index(item) for item in (*[f"c{n}" for n in range(8)], "new-cable"))
     assert main(["evaluate", run, "--json"]) == 0

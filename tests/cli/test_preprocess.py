@@ -1,4 +1,4 @@
-"""``miracle preprocess``: from the shell to a folder, and nothing written when it fails."""
+"""``miracle preprocess``: from the shell to a folder, with nothing written on failure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_figures_on_screen(shop: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "\x1b" not in out + err
     dataset = Dataset.open(tmp_path / "out")
     assert dataset.items.row(0)[:3] == ("i0", "[red]Thing[/red] 0", "[red]Thing[/red] 0. Shelf & 0")
-    # Day by day: the latest row of the file comes first.
+    # Within a day, the latest row of the file comes first.
     ids = dataset.items["item_id"].to_list()
     assert [ids[item] for item in dataset.sequence(1)] == [f"i{n}" for n in (6, 5, 4, 3, 2, 1)]
 
@@ -252,7 +252,7 @@ def test_items_without_a_title_in_office2014(
     assert "with --on-error skip" in capsys.readouterr().err
     assert main([*command, "--on-error", "skip"]) == 0
     assert "skipped 57 rows: an item without text" in capsys.readouterr().err
-    assert Dataset.open(out).n_interactions == 53_149  # of 53,258: the 5-core comes after
+    assert Dataset.open(out).n_interactions == 53_149  # of 53,258 before the 5-core
 
 
 @pytest.mark.real_data
@@ -340,8 +340,8 @@ def test_a_split_by_time(shop: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     more = ("--split", "temporal", "--k-core", "2", "--valid-from", "48", "--test-from", "50")
     assert main(arguments(shop, out, *more)) == 0
-    # Items 2 and 3 were bought once before the cut: the 2-core of the training part drops them,
-    # and with them the test targets of u2 and u3 and both validation targets of u1.
+    # Items 2 and 3 were bought once before the cut. The 2-core of the training part drops them,
+    # and so the test targets of u2 and u3 and both validation targets of u1.
     assert "temporal: 5 users are validated, 4 tested" in capsys.readouterr().out
     assert main(["data", "verify", str(out)]) == 0
     assert "nothing looks ahead" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``miracle pretrain``, and what its run is for: ``finetune --from`` and zero-shot ``evaluate``."""
+"""``miracle pretrain``, and the uses of its run: ``finetune --from`` and zero-shot ``evaluate``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK += ["--batch-size", "8", "--threads", "1"]
 
 @pytest.fixture
 def data(tmp_path: Path) -> list[str]:
-    """Options naming two Datasets; a third is in ``new``."""
+    """Options that name two Datasets; a third one is in ``new``."""
     folders = [tiny_shop(tmp_path / "a").folder, other_shop(tmp_path / "b").folder]
     other_shop(tmp_path / "new", items=25, name="new")
     return [part for folder in folders for part in ("--data", str(folder))]
@@ -69,12 +69,12 @@ def test_from_pretraining_to_zero_shot_and_fine_tuning(
     assert "context.position" in result["transfer"]["frozen"]
     used = tomllib.loads((tuned / "config.toml").read_text())
     assert used["pretrained"] == "../run" and used["train"]["freeze"] is True
-    assert used["model"]["width"] == 8  # the run's own, not the default
-    # config.toml alone trains the same again.
+    assert used["model"]["width"] == 8  # the pre-trained run's width, not the default
+    # config.toml alone repeats the same training.
     again = tmp_path / "again"
     assert main(["finetune", "--config", str(tuned / "config.toml"), "--out", str(again)]) == 0
     assert same_tensors(tuned / "model.safetensors", again / "model.safetensors")
-    # The same command, or only what must be said, goes on.
+    # Resume with the same command, or with only the required options.
     assert main([*command, "--resume"]) == 0
     assert main(["finetune", "--out", str(tuned), "--resume"]) == 0
     capsys.readouterr()
@@ -169,7 +169,7 @@ def test_seeds(tmp_path: Path, data: list[str], capsys: Capture) -> None:
     assert "seed 2023" in said.err and "seed 2024" in said.err
     assert main(["evaluate", str(out / "seed-2024"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == summary["runs"][1]["test"]
-    # One more seed: the two that are done stay.
+    # Add one seed; the two finished ones stay.
     assert main(["finetune", "--out", str(out), "--seeds", "3", "--resume"]) == 0
     said = capsys.readouterr()
     assert "seed 2025" in said.err and "seed 2024" not in said.err

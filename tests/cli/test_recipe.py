@@ -44,7 +44,7 @@ def test_json_is_the_result(recipe: Path, capsys: Capture) -> None:
     assert json.loads(said.out) == json.loads((out / "result.json").read_text())
     assert f"stage 1: finetune, in {out / '1-finetune'}" in said.err
     assert f"stage 2: evaluate, in {out / '2-evaluate'}" in said.err
-    # The folder knows its recipe, and a stage that is done stays.
+    # The folder stores its recipe, and finished stages are kept.
     assert main(["train", "--out", str(out), "--resume", "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == json.loads(said.out)

@@ -176,7 +176,7 @@ def test_hostile_titles_are_shown_as_text(small_run: Path, capsys: Capture) -> N
     assert "[bold red]Not markup[/bold red]" in shown.replace("\n", " ")
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
     assert "打印机" in shown
-    assert shown.count("x") < 3000  # 10,000 characters of one title are not
+    assert shown.count("x") < 3000  # a title of 10,000 characters is cut
     exact = answer(capsys, small_run, *args)["history"]
     assert [own["title"] for own in exact] == HOSTILE
 
@@ -213,7 +213,7 @@ def test_bad_input_is_told(
 
 def test_a_damaged_run_is_told(small_run: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "is not a run folder" in fails(capsys, tmp_path, "--item", "I00")
-    for seed in (2023, 2024, 2025, 2026):  # as train --seeds leaves them
+    for seed in (2023, 2024, 2025, 2026):  # the folders that train --seeds leaves
         (tmp_path / f"several/seed-{seed}").mkdir(parents=True)
         (tmp_path / f"several/seed-{seed}/config.toml").touch()
     told = " ".join(fails(capsys, tmp_path / "several", "--item", "I00").split())

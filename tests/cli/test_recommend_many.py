@@ -208,7 +208,7 @@ def test_the_price_of_rules(small_run: Path, tmp_path: Path, capsys: Capture) ->
 
 
 def test_each_line_of_a_file_is_an_id(tmp_path: Path) -> None:
-    """There are no comments: an id may begin with #, and hold a line separator."""
+    """Files have no comments: an id may start with # and contain a line separator."""
     file = tmp_path / "ids.txt"
     file.write_bytes("\n#12\r\n  # sold out  \n\n \na\u2028b\n".encode())
     nothing = dict.fromkeys(RuleOptions._fields)

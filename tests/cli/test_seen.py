@@ -31,7 +31,7 @@ QUICK += ["--batch-size", "8", "--epochs", "2", "--learning-rate", "0.05", "--th
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MIRACLE run trained by each rule, under its name; not to be written to."""
+    """A MIRACLE run trained with each seen rule, under the rule's name. Treat as read-only."""
     folder, threads = tmp_path_factory.mktemp("seen"), torch.get_num_threads()
     tiny_shop(folder / "data")
     for rule in RULES:
@@ -51,7 +51,7 @@ def shown(capsys: Capture, *args: str | Path) -> Any:
 
 
 def plain_ranks(run: TrainedRun, rule: str, split: str) -> dict[int, int]:
-    """User to rank of the held-out item: every score by hand, sorted as a list; 0 for left out."""
+    """Ranks of the held-out items by user, from sorted lists of scores; 0 means left out."""
     model, dataset, found = run.system, run.dataset, {}
     assert isinstance(model, Miracle)
     key = tie_order(dataset.n_items).tolist()
@@ -73,7 +73,7 @@ def plain_ranks(run: TrainedRun, rule: str, split: str) -> dict[int, int]:
                 assert gain is not None
                 for item in set(read):
                     scores[item] += float(gain)
-            if rule == "leave-out":  # the whole history, also what is too old to be read
+            if rule == "leave-out":  # the whole history, including items too old to be read
                 scores = [-np.inf if i in history else s for i, s in enumerate(scores)]
             gone = rule == "leave-out" and target in history
             found[user] = 0 if gone else metrics.rank_of(scores, target, key)
@@ -89,12 +89,12 @@ def test_ranks_are_those_of_sorting_by_hand(runs: Path, rule: str, split: Any) -
     found = evaluate_run(runs / "gain", split=split, seen=rule).found  # type: ignore[arg-type]
     ranks = np.where(found.ranks == UNRANKED, 0, found.ranks)
     assert dict(zip(found.users.tolist(), ranks.tolist(), strict=True)) == expected
-    if (rule, split) == ("leave-out", "test"):  # some held-out items were had before
+    if (rule, split) == ("leave-out", "test"):  # some held-out items had been taken before
         assert 0 in expected.values()
 
 
 def test_the_rules_differ(runs: Path) -> None:
-    """Or a command that ignored the option would pass."""
+    """Otherwise a command that ignores the option would pass the tests."""
     run = load_run(runs / "gain")
     ranks = [tuple(plain_ranks(run, rule, "test").values()) for rule in RULES]
     assert len(set(ranks)) == 3
@@ -119,7 +119,7 @@ def test_a_run_learns_and_validates_by_its_rule(runs: Path, capsys: Capture, rul
         "gain": "their scores gain a learned number",
     }
     assert words[rule] in (runs / rule / "README.md").read_text()
-    # Asked for nothing else, every command ranks by the rule of the training.
+    # Without --seen, every command ranks by the rule of the training.
     found = shown(capsys, "evaluate", runs / rule)
     assert (found["seen"], found["trained_seen"]) == (rule, rule)
     assert found["exclude_seen"] == (rule == "leave-out")
@@ -167,7 +167,7 @@ def test_exclude_seen_is_short_for_leave_out(runs: Path, capsys: Capture) -> Non
 
 
 def test_inspect_takes_the_rule(runs: Path, tmp_path: Path, capsys: Capture) -> None:
-    """Capsules are the same by every rule; ranks of a system without capsules are not."""
+    """Capsules do not depend on the rule; ranks of a system without capsules do."""
     one, other = (
         shown(capsys, "inspect", runs / "gain", "--seen", rule) for rule in ("gain", "leave-out")
     )

@@ -1,4 +1,4 @@
-"""A system that reads from left to right, through the commands."""
+"""A system that reads histories from left to right, through all commands."""
 
 from __future__ import annotations
 

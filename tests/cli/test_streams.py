@@ -1,4 +1,4 @@
-"""Output that can't take every character, is closed or full; arguments as a shell left them."""
+"""Output streams that are closed, full or limited in encoding, and raw shell arguments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.written import dataset
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a shell's line; ``$M`` is the program."""
+    """Run a shell command; ``$M`` is the program."""
     given = {**os.environ, "M": f"{sys.executable} -m miracle_cli", **environment}
     return subprocess.run(["sh", "-c", line], env=given, capture_output=True, timeout=120)
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """A Dataset whose name no 8-bit encoding has."""
+    """A Dataset whose name can't be written in any 8-bit encoding."""
     dataset(tmp_path / "shop")
     manifest = tmp_path / "shop" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"shop"', '"café 店"'), encoding="utf-8")
@@ -51,7 +51,7 @@ def test_closed_streams_are_no_bug(closed: str) -> None:
 
 
 def test_what_is_printed_into_a_closed_stream_reaches_no_file(tmp_path: Path) -> None:
-    """The next file that a program opens takes the number of a closed stream."""
+    """The next file that a program opens gets the descriptor of a closed stream."""
     source = tmp_path / "shop.csv"
     rows = [f"u{u},i{i},Lamp {i},{u * 10 + i}" for u in range(6) for i in range(6)]
     source.write_text("user_id,item_id,title,time\n" + "\n".join(rows) + "\n")
@@ -69,7 +69,7 @@ def test_full_output_is_a_failed_run() -> None:
     said = ran.stderr.decode().splitlines()
     assert said[0] == "error: the output can't be written: No space left on device"
     assert said[1] == "where: standard output"
-    assert shell("$M download 2> /dev/full").returncode == 0  # nobody to tell, and nothing to say
+    assert shell("$M download 2> /dev/full").returncode == 0  # nowhere to report it
 
 
 def test_an_argument_that_is_not_utf8_is_refused() -> None:

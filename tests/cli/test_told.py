@@ -1,4 +1,4 @@
-"""``--quiet`` and ``--log-file``; completion in a shell."""
+"""``--quiet``, ``--log-file`` and shell completion."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_log_holds_what_is_told_and_goes_on(
 
 
 def test_on_a_terminal_the_log_has_lines_where_the_display_moves(data: Path) -> None:
-    """The display draws over itself; of that nothing gets into the log."""
+    """The display redraws itself, and none of that gets into the log."""
     log = data.with_name("log.txt")
     ours, theirs = pty.openpty()
     done = subprocess.run(
@@ -158,7 +158,7 @@ def test_every_long_command_takes_them(name: str, capsys: pytest.CaptureFixture[
 
 
 def completed(*words: str) -> list[str]:
-    """What bash would be told to offer for the last word."""
+    """The completions that bash would offer for the last word."""
     done = subprocess.run(
         [sys.executable, "-m", "miracle_cli"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The training display: drawn on a terminal, lines elsewhere, and what it promises of time."""
+"""The training display: drawn on a terminal, plain lines elsewhere, with a time estimate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def record(epoch: int, *, best: bool, value: float = 0.1234) -> dict[str, Any]:
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that moves only when told to."""
 
     now = 0.0
 
@@ -65,13 +65,13 @@ def test_it_shows_all_that_matters(live: Live, time: Clock) -> None:
             assert part in text
         assert "coverage 1.2500" in text
         assert "capsules in use 31/32" in text
-        # 10,000 examples at 500 a second: 20 s an epoch, 6 of 10 steps are left, then 29 epochs.
+        # 10,000 examples at 500 per second: 20 s per epoch, with 6 of 10 steps and 29 epochs left.
         assert "0:00:12 left" in text
         assert "at most 0:09:52 to epoch 30" in text
         assert "stops after 10 epochs without a better ndcg@10" in text
         time.now += 5
         assert "0:00:07 left" in drawn(live)
-        time.now += 500  # much slower than it was: no time below zero
+        time.now += 500  # much slower than before: the time left is not negative
         assert "0:00:00 left" in drawn(live)
 
 
@@ -101,7 +101,7 @@ def test_the_best_is_marked_and_stays_in_sight(live: Live) -> None:
 def test_after_resuming_the_best_from_before_is_known(live: Live) -> None:
     resumed = Live(SETTINGS, [record(1, best=True), record(2, best=False)], console=Console())
     assert resumed.best_epoch == 1
-    # A validation that was lost and is made again is one row.
+    # A validation that was lost and is repeated is shown in one row.
     resumed.epoch(record(2, best=True))
     assert [r["epoch"] for r in resumed.records] == [1, 2]
     assert resumed.best_epoch == 2
@@ -126,7 +126,7 @@ def test_a_failure_leaves_the_terminal_whole(live: Live) -> None:
         raise RuntimeError
     file = live._live.console.file
     assert isinstance(file, io.StringIO)
-    hidden, shown = "\x1b[?25l", "\x1b[?25h"  # the cursor
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"  # hide and show the cursor
     assert file.getvalue().rindex(shown) > file.getvalue().rindex(hidden)
 
 

@@ -1,4 +1,4 @@
-"""``popularity``, ``random`` and ``textknn`` through every command: no epochs, no capsules."""
+"""``popularity``, ``random`` and ``textknn``, without epochs or capsules, through every command."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.runs import TITLES, other_shop, tiny_shop
 
 Capture = pytest.CaptureFixture[str]
 KINDS = ("popularity", "random", "textknn")
-# What only a system with capsules, or with several interests a user, can say.
+# Keys that need a system with capsules, or with several interests per user.
 OWN_OF_CAPSULES = {"capsule", "capsules", "scores", "active_capsules", "active_per_user"}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``data`` and a run of each kind by its name; not to be written to."""
+    """A folder with ``data`` and a run of each kind under its name. Treat as read-only."""
     folder = tmp_path_factory.mktemp("runs")
     tiny_shop(folder / "data")
     for kind in KINDS:
@@ -68,7 +68,7 @@ def test_a_run_without_epochs_is_a_run(runs: Path, tmp_path: Path, kind: str) ->
     _, metadata = load_tensors(run.weights)
     assert (metadata["kind"], metadata["epoch"]) == (kind, "0")
     assert run.history() == []
-    # Text is read, and its features kept, only where it is needed.
+    # Text is read, and its features are kept, only if the system needs them.
     features = Dataset.open(run.data).manifest.features
     assert list(features) == (["hashing:32"] if kind == "textknn" else [])
 
@@ -140,7 +140,7 @@ def test_recommend_shows_a_list_and_no_interests(runs: Path, capsys: Capture, ki
     assert [item["rank"] for item in found["items"]] == [1, 2, 3, 4, 5]
     for item in found["items"]:
         assert item["repeat"] == 0.0
-        if kind == "textknn":  # the nearest item of the history brings all of it
+        if kind == "textknn":  # the nearest history item contributes the whole score
             assert sorted(item["contributions"]) == pytest.approx([0.0, item["score"]], abs=1e-6)
         else:
             assert item["contributions"] == []
@@ -169,7 +169,7 @@ def test_inspect_shows_ranks_in_place_of_capsules(runs: Path, capsys: Capture, k
     dataset, table = Dataset.open(runs / "data"), Recommender.load(runs / kind).users()
     target = f"I{dataset.sequence(12)[-1]:02}"
     rank = int(table.ranks[12]) or None
-    # Whatever is left out of the candidates has no rank; what is a candidate has one.
+    # An item has a rank exactly if it is a candidate.
     assert (rank is None) == (kind == "textknn" and target in ids(dataset, 12)[:-1])
     assert found["users"] == [
         {"user_id": "user-12", "length": 11, "held_out": target, "rank": rank},

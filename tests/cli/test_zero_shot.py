@@ -1,4 +1,4 @@
-"""A pre-trained run is asked over a catalogue it never saw: ``recommend|inspect --data``."""
+"""Query a pre-trained run over a catalogue that it never saw: ``recommend|inspect --data``."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_without_a_dataset_or_with_one_that_can_not_be_read(
 
 
 def test_new_users_of_the_runs_own_catalogue(tmp_path: Path, capsys: Capture) -> None:
-    """A transductive run knows the items, whoever the users are."""
+    """A transductive run knows the items, so it can serve users it never saw."""
     run = tiny_run(tmp_path)
     users = other_shop(tmp_path / "users", items=30).folder
     answer = shown(capsys, "recommend", run, "--data", users, "--user", "o3", "--held-out")

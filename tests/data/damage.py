@@ -1,4 +1,4 @@
-"""Small files in every layout, ways to damage them, and what must come of it."""
+"""Small files in every layout, ways to damage them, and the allowed outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from miracle_core.errors import InputError
 from tests.data.strict import LAYOUTS, lines_alone
 from tests.data.support import META_2023, MOVIES, RETAIL, lines, meta, retail_csv, reviews, workbook
 
-SLOWEST = 60.0  # seconds a case may take on a busy machine: anything near it is a hang
+SLOWEST = 60.0  # seconds per case on a busy machine; a case near the limit hangs
 
 TABLE = (
     "user_id,item_id,when,title\n" + "u,a,1,Lamp\n" + 'u,b,2,"Mug, big"\n' + "v,a,3,\nv,b,4,\n"
@@ -51,7 +51,7 @@ STEAM = {
     "games.json": b"{u'app_name': u'Bat', u'id': u'1', u'genres': [u'A']}\n"
     b"{u'app_name': u'It\\'s', u'id': u'2'}\n",
 }
-FUZZ_CASES = int(os.environ.get("MIRACLE_FUZZ_CASES", "2000"))  # half in each of two files
+FUZZ_CASES = int(os.environ.get("MIRACLE_FUZZ_CASES", "2000"))  # half of them in each of two files
 Files = dict[str, bytes]
 SEEDS: list[tuple[str, Files]] = [
     ("table", {"shop.csv": TABLE}),
@@ -187,7 +187,7 @@ def zipped(content: bytes, rng: random.Random) -> bytes:
 
 
 def even_quotes(content: bytes, rng: random.Random) -> bytes:
-    """Two or four quotes, each at the beginning or the end of a field, or anywhere."""
+    """Insert two or four quotes, each at the start or end of a field, or anywhere."""
     places = [at for at, byte in enumerate(content) if byte in b",\t|\n"]
     for _ in range(rng.choice([2, 2, 4])):
         at = rng.choice([*places, rng.randint(0, len(content))]) + rng.randrange(2)
@@ -196,7 +196,7 @@ def even_quotes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mixed_times(content: bytes, rng: random.Random) -> bytes:
-    """One time of those there are, written another way."""
+    """Write one of the times in another format."""
     found = list(re.finditer(TIME, content))
     if not found:
         return content
@@ -205,7 +205,7 @@ def mixed_times(content: bytes, rng: random.Random) -> bytes:
 
 
 def float_ids(content: bytes, rng: random.Random) -> bytes:
-    """Some numbers with a point that they had not."""
+    """Add a decimal point to some whole numbers."""
     return re.sub(rb"\b\d{1,6}\b", lambda at: at[0] + b".0" * (rng.random() < 0.5), content)
 
 
@@ -246,7 +246,7 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
 
 
 def nothing_lost(found: Interactions, folder: Path) -> None:
-    """Every line that is a row by itself was read, or is counted among those left out."""
+    """Every line that is a row by itself was read, or is counted as left out."""
     seen = found.steps[0]["interactions"] if found.steps else found.events.height
     seen += sum(skip["rows"] for skip in found.skipped)
     used = {source.file for source in found.sources}
@@ -260,7 +260,7 @@ def nothing_lost(found: Interactions, folder: Path) -> None:
 
 
 def attempt(form: str, folder: Path, options: ReadOptions) -> bool:
-    """Whether the files are read; then they make a Dataset that verifies. Or one clear error."""
+    """Try to read the files: they make a valid Dataset (True), or give one clear error (False)."""
     out = folder.parent / "out"
     begun = time.monotonic()
     try:

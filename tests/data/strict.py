@@ -1,7 +1,7 @@
-"""An independent, strict reading of delimited text: Python's csv module, a line at a time.
+"""An independent, strict reader of delimited text: Python's csv module, applied line by line.
 
-It knows nothing of quoted fields that span lines, and need not: what it is for is that a line which
-is a row by itself is never lost without a word.
+It does not support quoted fields that span lines. It only serves to check that a line which is a
+row by itself is never lost without a message.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 
 PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
-# Of files of interactions: separator, whether quotes quote, whether there is a header.
+# Layouts of interaction files: separator, whether quotes have meaning, whether there is a header.
 LAYOUTS = {
     "shop.csv": (",", True, True),
     "shop.tsv": ("\t", False, True),
@@ -23,7 +23,7 @@ LAYOUTS = {
 
 
 def fields_of(line: str, separator: str, quoted: bool) -> list[str] | None:
-    """The fields of a line by itself; None where it is no row."""
+    """The fields of a single line, or None if it is not a row."""
     if not quoted:
         return None if "\r" in line else line.split(separator)
     try:
@@ -34,7 +34,7 @@ def fields_of(line: str, separator: str, quoted: bool) -> list[str] | None:
 
 
 def lines_alone(name: str, content: bytes) -> list[list[str]]:
-    """Every line of a file of interactions that is a row by itself, without the header."""
+    """Every line of an interaction file that is a row by itself, without the header."""
     separator, quoted, header = LAYOUTS[name]
     if content.startswith(PACKED):
         return []

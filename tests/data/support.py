@@ -23,7 +23,7 @@ def lines(*objects: Any) -> bytes:
 
 
 def write(folder: Path, **files: bytes) -> list[Path]:
-    """Files; a double underscore in a name stands for a dot."""
+    """Write files; a double underscore in a name stands for a dot."""
     paths = []
     for name, content in files.items():
         paths.append(folder / name.replace("__", "."))
@@ -126,7 +126,7 @@ def retail_csv(rows: list[tuple[str, ...]] | None = None, header: str = HEADER) 
 
 
 def workbook(rows: list[tuple[str, ...]], padding: int = 0) -> bytes:
-    """The least that a workbook is: one sheet, its text inside the cells."""
+    """A minimal workbook: one sheet with its text inside the cells."""
 
     def cell(column: int, row: int, text: str) -> str:
         place = f"{'ABCDEFGH'[column]}{row}"

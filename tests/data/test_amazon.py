@@ -1,4 +1,4 @@
-"""Amazon 2018 and 2023, and files like Steam's, in the layouts of their releases."""
+"""The layouts of Amazon 2018 and 2023, and of files like Steam's."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TestAmazon2018:
         assert refused("amazon2018", paths).where == f"{paths[1]}:2"
 
     def test_a_block_that_is_not_sound_is_read_line_by_line(self, tmp_path: Path) -> None:
-        # Blank lines, a title that is a number or a list, a brand that is null, a mark.
+        # Blank lines, a title that is a number or a list, a brand that is null, a byte order mark.
         odd = b"\xef\xbb\xbf\n" + lines(
             {"asin": ITEMS[0], "title": 7, "brand": None},
             {"asin": ITEMS[1], "title": ["A", "B"], "category": "Home"},
@@ -156,7 +156,7 @@ class TestAmazon2018:
         assert "no file of items" in refused("amazon2018", paths[:1]).what
         assert "no file of interactions" in refused("amazon2018", paths[1:2]).what
         assert refused("amazon2018", paths).where == str(paths[2])
-        check_2018(read("amazon2018", [tmp_path]))  # in a folder it is passed over
+        check_2018(read("amazon2018", [tmp_path]))  # in a folder, it is ignored
         assert "user" in refused("amazon2018", paths[:2], ReadOptions(user="x")).what
 
 

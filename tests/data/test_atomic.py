@@ -1,4 +1,4 @@
-"""Atomic files, in both forms: what is read, and each thing that is refused."""
+"""Atomic files in both forms: what is read, and everything that is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ITEMS = sorted(set("".join(SEQUENCES.values())))
 
 
 def write(folder: Path, **files: str | bytes) -> Path:
-    """Files ``Toy.<ending>``; a double underscore in the name stands for a dot."""
+    """Write files ``Toy.<ending>``; a double underscore in the name stands for a dot."""
     folder.mkdir(exist_ok=True)
     for ending, content in files.items():
         data = content.encode() if isinstance(content, str) else content
@@ -25,7 +25,7 @@ def write(folder: Path, **files: str | bytes) -> Path:
 
 
 def rows_of(sequences: dict[str, str], split: str, cap: int = 50) -> list[str]:
-    """Rows of a split as UniSRec writes them: training prefixes from the longest to the first."""
+    """The rows of a split as UniSRec writes them: the longest training prefix comes first."""
     rows = []
     for user, items in sequences.items():
         last = len(items) - 1
@@ -143,7 +143,7 @@ class TestBenchmark:
         assert "Toy.test.inter:2" in error.what
 
     def test_rows_missing_in_between(self, tmp_path: Path) -> None:
-        # Histories are capped at 4 (v's says so), and nothing says what came before u's e.
+        # Histories are capped at 4, as v's shows, so the items before u's e are unknown.
         folder = write(
             tmp_path,
             train__inter=HEADER + "u\ta\tb\nu\ta b\tc\n",

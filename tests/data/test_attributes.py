@@ -1,4 +1,4 @@
-"""What items are besides their text, and items that have ids only: from files to a Dataset."""
+"""Item attributes, and items that have only ids: from files to a Dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERS, ITEMS = "abcde", "wxyz"
 
 
 def table(folder: Path, header: str, row: str) -> Path:
-    """Every user takes every item; ``row`` is filled with user, item and the item's number."""
+    """Every user takes every item; ``row`` is formatted with user, item and the item's number."""
     rows = [row.format(user=user, item=item, n=n) for user in USERS for n, item in enumerate(ITEMS)]
     path = folder / "sales.csv"
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
@@ -47,7 +47,7 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
     assert dataset.manifest.format == 2
     verify(dataset.folder)
     assert (dataset.folder / "attributes.parquet").is_file()
-    # The same input gives the same bytes, and without them the fingerprint is another.
+    # The same input gives the same bytes; without attributes the fingerprint differs.
     again = prepare(read("table", [path], options), PrepareSettings(k_core=0), tmp_path / "again")
     plain = prepare(read("table", [path]), PrepareSettings(k_core=0), tmp_path / "plain")
     assert again.manifest.fingerprint == dataset.manifest.fingerprint
@@ -129,7 +129,7 @@ def test_a_dataset_of_the_first_format_opens(tmp_path: Path) -> None:
 
 
 def test_items_that_have_ids_only(tmp_path: Path, capsys: Capture) -> None:
-    """From the file to recommendations; whoever needs text says so."""
+    """From the file to recommendations; systems that need text say so."""
     path = table(tmp_path, "user_id,item_id,day", "{user},{item},2024-01-1{n}")
     out, run = tmp_path / "data", tmp_path / "run"
     words = ["preprocess", str(path), "--format", "table", "--out", str(out), "--k-core", "2"]

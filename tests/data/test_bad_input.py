@@ -1,6 +1,6 @@
-"""Each kind of bad input that is known by name, in files of every layout.
+"""Each known kind of bad input, in files of every layout.
 
-Beside ``test_fuzz.py``, which draws its damage: here nothing is left to chance.
+Unlike in ``test_fuzz.py``, nothing here is random.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def every_line(content: bytes, change: Callable[[bytes], bytes], first: int = 1)
 
 def hostile_titles(content: bytes) -> bytes:
     evil = b"".join(MARKUP)
-    if content.lstrip()[:1] == b"{":  # inside a string control characters are escaped
+    if content.lstrip()[:1] == b"{":  # control characters inside a string are escaped
         text = evil.decode(errors="replace")
         evil = json.dumps(text)[1:-1].encode()
     return re.sub(TITLES, lambda match: match[0] + evil, content)
@@ -94,7 +94,7 @@ KINDS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of small folders are written: that each reaches the disk is tested elsewhere."""
+    """This file writes hundreds of small folders; syncing to disk is tested elsewhere."""
     for name in ("sync", "sync_folder"):
         monkeypatch.setattr(f"miracle_core.files.{name}", lambda _: None)
 
@@ -130,7 +130,7 @@ def test_every_kind_in_every_file(
 
 
 def test_hostile_titles_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is read of them is shown as it is, without what moves a cursor."""
+    """They are displayed as they are, but without control characters."""
     rows = "".join(f"u{n % 4},i{n % 5},{n}\n" for n in range(40))
     folder = put(tmp_path / "raw", {"shop.csv": b"user_id,item_id,when\n" + rows.encode()})
     titles = [f"i{n},{MARKUP[n % len(MARKUP)].decode(errors='replace')} Lamp" for n in range(5)]

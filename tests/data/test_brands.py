@@ -1,4 +1,4 @@
-"""``docs/brands.py``: a published split whose items get the brand that ends their text."""
+"""``docs/brands.py``: add brands, taken from the end of the texts, to a published split."""
 
 from __future__ import annotations
 

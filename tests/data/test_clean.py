@@ -1,4 +1,4 @@
-"""Text of items: cleaning and titles."""
+"""Item texts: cleaning and titles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from miracle_core.data.readers.clean import clean_text, join_texts, titles_of
     ("raw", "clean"),
     [
         ("Phantasy Star, Episode I &amp; II", "Phantasy Star, Episode I & II"),
-        # Once: what is shown as an entity stays one.
+        # Unescaped only once: an escaped entity becomes a plain one.
         ("Tom &amp;amp; Jerry", "Tom &amp; Jerry"),
         ("Pen&amp;notebook", "Pen&notebook"),
         ("Pen&notebook &copy 2020 &copy;", "Pen&notebook &copy 2020 ©"),
@@ -177,7 +177,7 @@ def test_titles_end_where_the_categories_begin() -> None:
         "Mr. Heater Kit",
         "Saw",
         "Yeast 11 g",
-        "Shop & Home Funnels. SEOH",  # a title that only repeats the category says nothing
+        "Shop & Home Funnels. SEOH",  # a title that only repeats the category
     ]
 
 

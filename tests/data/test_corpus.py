@@ -1,4 +1,4 @@
-"""Several Datasets as one: what each batch holds, and in what order."""
+"""Several Datasets as one corpus: the content and order of its batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def corpus(folders: list[Path]) -> Corpus:
 
 
 def expected_examples(folders: list[Path]) -> list[tuple[list[int], int]]:
-    """Every training example by plain loops, in the corpus's numbering of items."""
+    """Every training example from plain loops, with the corpus's item numbers."""
     found, first = [], 0
     for folder in folders:
         dataset = Dataset.open(folder)
@@ -47,7 +47,7 @@ def test_batches_hold_the_examples_of_each_domain(folders: list[Path], corpus: C
     assert len(corpus) == len(expected) == sum(corpus.sizes)
     chosen = np.random.default_rng(0).permutation(len(corpus))[:25]
     batch = corpus.batch(chosen, N)
-    # The batch's own order is free; what belongs together must stay together.
+    # The order within a batch is free, but each example must stay whole.
     items = batch.items[batch.packed.items.numpy()]
     histories = np.split(items, np.cumsum(batch.packed.lengths().numpy())[:-1])
     targets = batch.items[batch.targets]
@@ -58,7 +58,7 @@ def test_batches_hold_the_examples_of_each_domain(folders: list[Path], corpus: C
     assert used == set(batch.items.tolist())
     border = Dataset.open(folders[0]).n_items
     assert any(items < border) and any(items >= border)
-    for history, target in found:  # nobody took things of two domains
+    for history, target in found:  # no history mixes two domains
         assert len({item < border for item in [*history, target]}) == 1
 
 
@@ -76,7 +76,7 @@ def test_an_epoch_takes_every_example_once(corpus: Corpus) -> None:
     assert np.array_equal(order, corpus.order(5, 1, 1.0))
     assert not np.array_equal(order, corpus.order(5, 2, 1.0))
     assert not np.array_equal(order, corpus.order(6, 1, 1.0))
-    # By size: the first half of an epoch holds about half of each domain.
+    # Domains are drawn by size: half an epoch holds about half of each.
     first = order[: len(order) // 2] < corpus.sizes[0]
     assert abs(first.mean() - corpus.sizes[0] / len(corpus)) < 0.15
 
@@ -88,7 +88,7 @@ def test_a_temperature_changes_how_often_domains_come(corpus: Corpus, temperatur
     counts = np.bincount(order, minlength=len(corpus))
     given_by = [counts[: corpus.sizes[0]], counts[corpus.sizes[0] :]]
     assert [int(c.sum()) for c in given_by] == shares(corpus.sizes, temperature)
-    for domain in given_by:  # evenly: no example twice more often than another
+    for domain in given_by:  # evenly: counts differ by at most one
         assert domain.max() - domain.min() <= 1
     assert np.array_equal(order, corpus.order(5, 1, temperature))
 

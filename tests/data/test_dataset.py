@@ -1,4 +1,4 @@
-"""The Dataset folder: what is written is what is read, and damage is named."""
+"""The Dataset folder: it is read as it was written, and damage is reported."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def test_the_split_leaves_the_last_two_out(folder: Path) -> None:
 
     assert examples("test") == [(0, [0, 1, 2, 3], 1), (1, [4, 0], 4)]
     assert examples("valid") == [(0, [0, 1, 2], 3), (1, [4], 0)]
-    # cat has too few items to be evaluated: both are for training.
+    # cat has too few items to be evaluated, so both are used for training.
     assert examples("train") == [(0, [0], 1), (0, [0, 1], 2), (2, [2], 3)]
-    # Training items: 0 1 2 of ann, 4 of bob, 2 3 of cat, 1 of dan.
+    # Training items: 0, 1 and 2 of ann, 4 of bob, 2 and 3 of cat, 1 of dan.
     assert dataset.training_counts().tolist() == [1, 2, 2, 1, 1]
 
 
@@ -84,7 +84,7 @@ def test_features(folder: Path, dtype: str) -> None:
     dataset = write_features(folder, vectors(dtype), identity())
     assert dataset.features().dtype == dtype
     assert np.array_equal(dataset.features("hashing"), vectors(dtype))
-    assert dataset.manifest.fingerprint == before  # features are no part of the data
+    assert dataset.manifest.fingerprint == before  # features are not part of the data
     assert any("features.hashing.npy" in line for line in verify(folder))
 
 
@@ -141,7 +141,7 @@ def test_a_file_of_an_older_name_gives_way_and_is_never_taken(folder: Path) -> N
     new.rename(old)
     edit(folder / "manifest.json", lambda m: m["features"]["org/a"].update(file=old.name))
     assert np.array_equal(Dataset.open(folder).features("org/a", verify=True), vectors())
-    # The name of another encoder leads to the same file: both stay.
+    # Another encoder's name leads to the same file name; both files are kept.
     dataset = write_features(folder, vectors() + 1, identity("org-a"))
     assert np.array_equal(dataset.features("org/a", verify=True), vectors())
     assert np.array_equal(dataset.features("org-a", verify=True), vectors() + 1)

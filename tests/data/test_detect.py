@@ -1,4 +1,4 @@
-"""Which format files are in, told by what is in them."""
+"""Detect the format of files from their content."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestDetection:
     def test_what_is_wrong_is_said(
         self, tmp_path: Path, content: bytes, what: str, form: str
     ) -> None:
-        """Not that nothing is known of it."""
+        """The message names the problem, instead of an unknown format."""
         (tmp_path / "x.csv").write_bytes(content)
         assert what in refused(form, [tmp_path / "x.csv"]).what
 

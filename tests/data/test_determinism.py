@@ -33,7 +33,7 @@ def test_the_same_bytes_from_several_files_whatever_the_hash_seed(tmp_path: Path
         )
     for path in (tmp_path / "out1").iterdir():
         assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
-    # Equal times: all of the file named first, then all of the other.
+    # With equal times, the file named first comes first.
     dataset = Dataset.open(tmp_path / "out1")
     ids = dataset.items["item_id"].to_list()
     first = [items[n * 7 % 9] for n in range(0, 40, 12)]
@@ -42,9 +42,9 @@ def test_the_same_bytes_from_several_files_whatever_the_hash_seed(tmp_path: Path
 
 
 def test_the_order_of_files_orders_equal_times_and_nothing_else(tmp_path: Path) -> None:
-    """Files named the other way round: ties turn round, and only ties."""
+    """Reversing the order of the files reverses ties, and only ties."""
     rows = [f"A{n % 6:013d},B{n * 5 % 7:09d},5.0,{n // 30}" for n in range(120)]
-    for name, part in (("one", rows[:60]), ("two", rows[60:])):  # no time is in both
+    for name, part in (("one", rows[:60]), ("two", rows[60:])):  # the files share no time
         (tmp_path / f"{name}.csv").write_text("\n".join(part) + "\n")
     for name, part in (("tie-one", rows[:20]), ("tie-two", rows[20:40])):
         later = [f"{row.rpartition(',')[0]},7" for row in part]

@@ -1,4 +1,4 @@
-"""A Dataset written as atomic files and read back."""
+"""Write a Dataset as atomic files and read it back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_scientific_there_and_back(tmp_path: Path, real_data: Path) -> None:
     source = real_data / "scientific"
     found = prepare(read("atomic", [source]), PrepareSettings(), tmp_path / "data")
     export_atomic(found, tmp_path / "out")
-    # The published split, byte for byte.
+    # The published split is reproduced byte for byte.
     for ending in ("train.inter", "valid.inter", "test.inter", "item2index", "user2index"):
         ours = (tmp_path / "out" / f"Scientific.{ending}").read_bytes()
         assert ours == (source / f"Scientific.{ending}").read_bytes(), ending

@@ -1,4 +1,4 @@
-"""Preparation's options, each against a plain reading of what it says."""
+"""The options of preparation, each against a plain implementation of its description."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_exact_duplicates_are_no_repurchases(tmp_path: Path) -> None:
     assert sequences(kept) == {"u": "bacca", "v": "bbbc"}
     assert (kept.manifest.counts["repeats"], kept.manifest.counts["duplicates"]) == (4, 3)
     dropped = prepared(tmp_path / "dropped", TWICE, duplicates="drop")
-    # u bought a twice, at two times.
+    # u bought a twice, at different times.
     assert sequences(dropped) == {"u": "baca", "v": "bc"}
     counts = dropped.manifest.counts
     assert (counts["repeats"], counts["duplicates"]) == (1, 0)
@@ -193,7 +193,7 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, object], whe
 def plain_temporal(
     rows: list[Row], valid: int, test: int, least: int, most: int
 ) -> tuple[dict[str, str], dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """Training sequences, and (history, target) of validation and test: as the words say it."""
+    """Training sequences, and (history, target) of validation and test, as documented."""
     in_time = sorted(rows, key=lambda row: row[2])
     training = defaultdict(list)
     for user, item, time in in_time:
@@ -224,7 +224,7 @@ def plain_temporal(
 
 
 def seen_of(dataset: Dataset) -> tuple[dict[str, str], ...]:
-    """The same three of a Dataset."""
+    """The same three lists, read from a Dataset."""
     ids = dataset.items["item_id"].to_list()
     names = dataset.users["user_id"].to_list()
     text = "".join(ids[item] for item in dataset.sequences)
@@ -267,12 +267,12 @@ def test_temporal_split_looks_at_nothing_later(
         return
     dataset = prepared(folder / "out", rows, **options, **cut)
     assert seen_of(dataset) == expected
-    # The proof from the times themselves.
+    # Verify the split from the times themselves.
     assert any("nothing looks ahead" in line for line in verify(folder / "out"))
     training = dataset.examples("train")
     assert (dataset.times()[training.positions] < 15).all()
     assert dataset.training_counts().sum() == sum(map(len, expected[0].values()))
-    # Another future: what happens from a moment on changes nothing that is known before it.
+    # Change the future: later events must not change what was known before them.
     for moment, known in ((15, 1), (28, 2)):
         other = [row for row in rows if row[2] < moment] + [("w", "h", 39), ("x", "g", 40)]
         other += [] if moment == 28 else [("w", "a", 16)]
@@ -298,7 +298,7 @@ def test_default_moments_and_cold_items(tmp_path: Path) -> None:
     ]
     assert dataset.users["user_id"].to_list() == ["u", "v"]
     cold = describe(dataset).cold
-    # h is new in the validation part; g is new in the test part, where it is nobody's first item.
+    # h is new in validation. g is new in the test part, but is nobody's first test item.
     assert (cold.items, cold.valid_all, cold.test, cold.test_all) == (1, 2, 0, 2)
     again = prepared(tmp_path / "again", rows, split="temporal", k_core=2)
     assert again.manifest.model_dump() == dataset.manifest.model_dump()

@@ -1,4 +1,4 @@
-"""Datasets from pandas, polars and pyarrow tables, and Datasets and results as pandas tables."""
+"""Datasets from pandas, polars and pyarrow tables; Datasets and results as pandas tables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_table_is_read_as_its_file_is(tmp_path: Path, kind: str) -> None:
     assert data.users["user_id"].to_list() == ["7", "8"]
     assert data.items["title"].to_list() == ["Ant", "Bee", "Cat"]
     assert data.items["text"].to_list() == ["Ant. x", "Bee. y", "Cat. z"]
-    assert data.sequences.tolist() == [1, 2, 0, 2, 0, 1]  # in order of time
+    assert data.sequences.tolist() == [1, 2, 0, 2, 0, 1]  # in time order
     assert data.manifest.settings["read"]["format"] == "frame"
 
 
@@ -91,7 +91,7 @@ def test_kinds_of_pandas_columns(tmp_path: Path) -> None:
         (
             frame.astype({"what": "category", "label": "string"}),
             frame.astype({"who": "Int64"}),
-            frame.astype({"who": float}),  # as pandas makes of a column with a missing number
+            frame.astype({"who": float}),  # as pandas converts columns with missing values
             frame.assign(when=frame["when"].dt.tz_localize("UTC")),
             frame.assign(when=frame["when"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")),
             frame.assign(when=frame["when"].astype(str)),
@@ -119,7 +119,7 @@ def test_an_item_table_ratings_and_attributes(tmp_path: Path) -> None:
     assert (data.name, data.n_interactions) == ("shop", 5)
     assert data.items["title"].to_list() == ["A", "B", "C"]
     assert data.attributes["value"].to_list() == ["x", "y", "x"]
-    assert data.sequences.tolist() == [0, 2, 0, 1, 2]  # the order of the rows
+    assert data.sequences.tolist() == [0, 2, 0, 1, 2]  # in row order
 
 
 def test_rows_that_can_not_be_used_may_be_skipped(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_every_part_is_told(small_run: Path) -> None:
     for split in ("valid", "test"):
         positions = data.examples(split).positions
         assert np.flatnonzero(frame["split"] == split).tolist() == positions.tolist()
-    # A user with fewer than three items is trained on only.
+    # A user with fewer than three items is used for training only.
     assert set(frame[frame["user_id"] == "user-1"]["split"]) == {"train"}
 
 

@@ -1,8 +1,8 @@
 """Damaged, hostile and odd files: each is read, refused with a clear error, or skipped and counted.
 
-The cases are the same in every run: small files in every layout, damaged in one to three ways
-drawn by a seeded generator; and rows of arbitrary text drawn by hypothesis. 2,000 cases by default,
-in this file and in ``test_fuzz_tables.py``; ``MIRACLE_FUZZ_CASES=10000`` makes it 10,000.
+The cases are the same in every run: small files in every layout, damaged in one to three ways by a
+seeded generator, and rows of arbitrary text from hypothesis. By default this file and
+``test_fuzz_tables.py`` run 2,000 cases together; set ``MIRACLE_FUZZ_CASES=10000`` for 10,000.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.data.damage import FUZZ_CASES, MUTATIONS, SEEDS, TABLE, TEXT, attempt
 from tests.data.support import lines, meta, reviews
 
 BATCHES = 20
-CASES = FUZZ_CASES // 2 // BATCHES  # the other half: test_fuzz_tables.py
+CASES = FUZZ_CASES // 2 // BATCHES  # the other half is in test_fuzz_tables.py
 
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of small folders are written: that each reaches the disk is tested elsewhere."""
+    """This file writes thousands of small folders; syncing to disk is tested elsewhere."""
     for name in ("sync", "sync_folder"):
         monkeypatch.setattr(f"miracle_core.files.{name}", lambda _: None)
 
@@ -53,7 +53,7 @@ def test_damaged_files(tmp_path: Path, batch: int, capsys: pytest.CaptureFixture
             **asked,
         )
         read_well += attempt(rng.choice([form, "auto"]), folder, options)
-        if case % 15 == 0:  # and from the shell: no traceback, nothing that moves the cursor
+        if case % 15 == 0:  # also from the shell, without a traceback or control characters
             out = tmp_path / "out"
             command = ["preprocess", str(folder), "--out", str(out), "--k-core", "0"]
             code = main([*command, "--format", form, "--on-error", options.on_error])
@@ -64,7 +64,7 @@ def test_damaged_files(tmp_path: Path, batch: int, capsys: pytest.CaptureFixture
             assert not {"\x1b", "\x9b", "\x07"} & set(said)
             shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(folder)
-    assert 0 < read_well < CASES  # neither is everything refused nor does nothing matter
+    assert 0 < read_well < CASES  # some files are read and some are not
 
 
 @given(

@@ -1,9 +1,9 @@
-"""Tables of which every row is known, damaged by chance: nothing is lost or changed without a word.
+"""Randomly damaged tables with known rows: nothing is lost or changed without a message.
 
-Each case is a small shop written in one way of many (separators, ways to write times, ids that are
-text or numbers), and damaged in up to three: an even number of stray quotes, times written another
-way, ids that became floats, another separator or encoding, missing fields. What is kept is compared
-with the rows that were written, and with each line read by Python's csv module by itself.
+Each case is a small shop in one of many formats, which differ in separators, times and kinds of
+ids. It is damaged in up to three ways: an even number of stray quotes, times in another format, ids
+that became floats, another separator or encoding, or missing fields. The rows that are read are
+compared with the rows that were written, and with each line as Python's csv module reads it.
 
 ``MIRACLE_FUZZ_CASES=10000 pytest tests/data/test_fuzz.py tests/data/test_fuzz_tables.py`` runs
 10,000 cases in all.
@@ -30,7 +30,7 @@ from tests.data.damage import FUZZ_CASES
 from tests.data.strict import fields_of
 
 BATCHES = 10
-CASES = FUZZ_CASES // 2  # the other half: test_fuzz.py
+CASES = FUZZ_CASES // 2  # the other half is in test_fuzz.py
 HEADER = ["user_id", "item_id", "when", "title"]
 TITLES = [
     "Lamp",
@@ -42,9 +42,9 @@ TITLES = [
     "<b>Jar</b>",
     "x|y",
 ]
-SHOWN = "1.23457E+11"  # a long number as spreadsheets show it
+SHOWN = "1.23457E+11"  # how spreadsheets show a long number
 Writer = Callable[[datetime], str]
-# How a time is written, and what it is read as: microseconds, or a count of the unit.
+# How a time is written, and the unit that it is read in: microseconds, or a plain count.
 WAYS: dict[str, tuple[Writer, float]] = {
     "iso": (lambda t: t.strftime("%Y-%m-%d %H:%M:%S"), 1e6),
     "iso with zones": (
@@ -67,18 +67,18 @@ def stamp(time: datetime) -> float:
 
 @dataclass
 class Shop:
-    """A shop as it is written, and what is true of it."""
+    """A shop as written to a file, and its true content."""
 
     name: str
     separator: str
     rows: list[list[str]]
-    times: list[float | None]  # what each time means, in the unit of the column; None: nothing
+    times: list[float | None]  # each time in the column's unit; None if it has no meaning
     unit: float
     lines: list[str]
     options: dict[str, Any]
-    touched: set[int] = field(default_factory=set)  # rows that may be lost, if that is said
-    refused: bool = False  # the file as a whole
-    clash: bool = False  # times may be refused as a whole
+    touched: set[int] = field(default_factory=set)  # rows that may be lost with a message
+    refused: bool = False  # the whole file may be refused
+    clash: bool = False  # all times may be refused
     encode: Callable[[str], bytes] = str.encode
 
 
@@ -90,7 +90,7 @@ def draw(rng: random.Random) -> Shop:
     kind = rng.choice(["{}", "id{}"])
     rows, times = [], []
     for _ in range(rng.randint(14, 30)):
-        # From the 13th on no way to write a day is another one's.
+        # Days from the 13th on are unambiguous in every date format.
         time = datetime(2024, rng.randint(1, 9), rng.randint(13, 28), rng.randrange(24))
         time += timedelta(minutes=rng.randrange(60))
         item = rng.randrange(8)
@@ -112,7 +112,7 @@ def line_of(row: list[str], separator: str) -> str:
 
 
 def stray_quotes(shop: Shop, rng: random.Random) -> None:
-    """An even number in all, one a row, at the beginning or end of a field or anywhere."""
+    """Insert an even number, at most one per row, at the ends of fields or anywhere."""
     for at in rng.sample(range(len(shop.lines)), rng.choice([2, 2, 4])):
         line = shop.lines[at]
         ends = [0, len(line)]
@@ -124,12 +124,12 @@ def stray_quotes(shop: Shop, rng: random.Random) -> None:
 
 
 def other_times(shop: Shop, rng: random.Random) -> None:
-    """Some times written another way, or none at all."""
+    """Write some times in another format, or remove them."""
     write = WAYS[rng.choice(list(WAYS))][0]
     for at in rng.sample(range(len(shop.lines)), rng.randint(1, 3)):
         time = datetime(2024, 3, rng.randint(13, 28), 5)
         none = ["soon", "", "2024-02-30", "31/31/24", "2024-03-14T05:00:00+25:00"]
-        if shop.unit < 1e6:  # seconds or milliseconds: a date in digits is neither
+        if shop.unit < 1e6:  # seconds or milliseconds; an all-digit date is neither
             none += ["20240314", "202403140500", "20240314050000"]
         was, now = shop.rows[at][2], rng.choice([write(time), *none])
         if was in shop.lines[at]:
@@ -140,7 +140,7 @@ def other_times(shop: Shop, rng: random.Random) -> None:
 
 
 def float_ids(shop: Shop, rng: random.Random) -> None:
-    """Whole numbers that became floats, in all rows or in some: the same ids as before."""
+    """Write whole numbers as floats, in all rows or in some; the ids stay the same."""
     share = rng.choice([1.0, 0.3])
     for at, row in enumerate(shop.rows):
         if row[0].isdigit() and rng.random() < share and at not in shop.touched:
@@ -148,7 +148,7 @@ def float_ids(shop: Shop, rng: random.Random) -> None:
 
 
 def spaces(shop: Shop, rng: random.Random) -> None:
-    """Titles that begin with a space, in all rows or in some, as people type them after a comma."""
+    """Put a space before titles, in all rows or in some, as people type after a comma."""
     share = rng.choice([1.0, 0.5])
     for at, row in enumerate(shop.rows):
         if rng.random() < share and at not in shop.touched:
@@ -157,7 +157,7 @@ def spaces(shop: Shop, rng: random.Random) -> None:
 
 
 def several_lines(shop: Shop, rng: random.Random) -> None:
-    """Titles that span lines, some with as many separators as a row has."""
+    """Make titles span lines, some with as many separators as a row has."""
     if shop.separator not in ",;":
         return
     for at in rng.sample(range(len(shop.lines)), rng.randint(1, 3)):
@@ -168,11 +168,11 @@ def several_lines(shop: Shop, rng: random.Random) -> None:
         row = [*shop.rows[at][:3], f"Lamp\n{prose}{end}"]
         shop.rows[at], shop.lines[at] = row, line_of(row, shop.separator)
         if prose.count(shop.separator) == len(HEADER) - 1:
-            shop.touched.add(at)  # it may be left out, and nothing else may
+            shop.touched.add(at)  # only this row may be left out
 
 
 def lost_digits(shop: Shop, rng: random.Random) -> None:
-    """A user's number as a spreadsheet shows long ones: of text ids it is one more."""
+    """Show a user's number as a spreadsheet shows long ones; among text ids, that is a new id."""
     at = rng.randrange(len(shop.lines))
     if at not in shop.touched:
         shop.lines[at] = line_of([SHOWN, *shop.rows[at][1:]], shop.separator)
@@ -192,7 +192,7 @@ def missing_ids(shop: Shop, rng: random.Random) -> None:
 
 
 def nobody_said(shop: Shop, rng: random.Random) -> None:
-    """Another separator than the name of the file lets expect."""
+    """Use another separator than the file name suggests."""
     shop.options.pop("separator", None)
     shop.refused |= shop.separator != {"s.csv": ",", "s.tsv": "\t", "s.txt": "\t"}[shop.name]
 
@@ -231,12 +231,12 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
         assert shop.touched, f"a sound file was refused: {said}"
         all_bad = skip and "rows were skipped" in said
         told = all_bad or (shop.clash and "what the other dates mean" in said)
-        told |= "whether these two are one" in said  # of ids that became floats
+        told |= "whether these two are one" in said  # for ids that became floats
         told |= "exponent form" in said
         assert not skip or told, f"refused, though rows may be skipped: {said}"
         return
     kept = found.events.rows()
-    # A row that spans lines may count as one or as all of its lines.
+    # A row that spans lines may count once, or once per line.
     written = sum(bool(part.strip("\r")) for line in shop.lines for part in line.split("\n"))
     assert len(shop.lines) <= len(kept) + left_out <= written, "rows were lost without a word"
     numbers = all(row[0].isdigit() for row in shop.rows)
@@ -246,8 +246,8 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
     alone = [fields_of(line, shop.separator, not ordinary) for line in shop.lines]
     at = 0
     for event in kept:
-        # The rows come in the order of the file: this one is of the next line that was not
-        # touched, or of one before it.
+        # Rows keep the order of the file. So this event belongs to the next undamaged line, or
+        # to a damaged line before it.
         end = next((row for row in range(at, len(alone)) if row not in shop.touched), len(alone))
         if end < len(alone) and (*shop.rows[end][:2], shop.times[end]) == event:
             at = end + 1
@@ -267,11 +267,11 @@ def check(shop: Shop, found: Interactions | None, skip: bool, said: str) -> None
 
 
 def same(shop: Shop, at: int, fields: list[str] | None, event: tuple[str, str, float]) -> bool:
-    """Whether an event is what a touched line says: its ids by its fields, its time by meaning."""
+    """Whether an event matches a damaged line: the ids by their text, the time by its meaning."""
     if fields is None or len(fields) != len(HEADER) or shop.times[at] != event[2]:
         return False
     ids = [re.sub(r"^(\d+)\.0$", r"\1", text) for text in fields[:2]]
-    # Between tabs a quote may be an ordinary character, or not.
+    # In tab-separated files, a quote may be an ordinary character.
     loose = [text.strip('"') for text in ids] if shop.separator not in ",;" else ids
     return list(event[:2]) in (ids, loose)
 

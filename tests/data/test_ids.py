@@ -1,4 +1,4 @@
-"""Ids: whole numbers that became floats, ids that are all but equal, files that share none."""
+"""Ids: whole numbers stored as floats, nearly equal ids, and files that share no ids."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TestWholeNumbers:
         assert read("steam", paths).events["item_id"].to_list() == ["70", "71"]
 
     def test_json_that_lost_digits(self, tmp_path: Path) -> None:
-        """A whole number of more than 64 bits is read as a float: two users would be one."""
+        """A number of more than 64 bits is read as a float, so two users could become one."""
         games = lines({"app_name": "Bat", "id": "7"})
         for one, other in ((2**64 + 1, 2**64 + 2), (1e16, 1.0000000000000002e16)):
             played = lines(
@@ -113,13 +113,13 @@ class TestWholeNumbers:
             with pytest.raises(InputError, match=r"both '7\.0' and '7'") as caught:
                 whole_ids(pl.Series(["7", *others, "7.0"]), "item", place)
             assert caught.value.where == f"row {len(others) + 1}"
-        mostly = pl.Series(["7", "x", "7.0", "8.0"])  # one broken id changes nothing for the others
+        mostly = pl.Series(["7", "x", "7.0", "8.0"])  # one broken id does not change the others
         assert whole_ids(mostly, "item", place).to_list() == ["7", "x", "7", "8"]
         for values in (
             ["v1.0", "x"],
             ["7.0", "x"],
             ["1.5", "1.0"],
-        ):  # nothing is joined: as they are
+        ):  # unchanged: nothing is merged
             assert whole_ids(pl.Series(values), "item", place).to_list() == values
 
     def test_of_enums(self) -> None:
@@ -130,12 +130,12 @@ class TestWholeNumbers:
 
 
 class TestTypes:
-    """What a column of Parquet may hold that is no id, or no longer the id that it was."""
+    """Values of Parquet columns that are not ids, or no longer the original ids."""
 
     def test_floats_of_32_bits(self, tmp_path: Path) -> None:
         path = parquet(tmp_path / "1.parquet", [1, 2**24 - 1], [100, 101], pl.Float32())
         assert read("table", [path]).events["user_id"].to_list() == ["1", "16777215"]
-        # 2^24 + 1 is stored as 2^24: one customer is another one.
+        # 2^24 + 1 is stored as 2^24, which is another customer's id.
         path = parquet(tmp_path / "1.parquet", [1, 2**24 + 1], [100, 101], pl.Float32())
         error = refused("table", [path], ReadOptions(on_error="skip"))
         assert "too large" in error.what

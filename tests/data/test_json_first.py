@@ -1,4 +1,4 @@
-"""Files that are nearly JSON lines: what they are is said, with the command that fixes them."""
+"""Files that are almost JSON lines: the message names the format and the command to fix it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_objects_over_several_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 @pytest.mark.parametrize("broken", [b"", b"{\n"])
 def test_nan_is_a_value_that_is_missing(tmp_path: Path, number: str, broken: bytes) -> None:
-    """Python's json module writes it; in a block that is read line by line and in any other."""
+    """Python's json module writes NaN. Test it in a block read line by line, and in any other."""
     events = lines(*reviews()).replace(b'"vote": "2"', f'"vote": {number}'.encode())
     events = events.replace(b'"overall": 5.0', f'"overall": {number}'.encode())
     items = meta().replace(b'"brand": "3M"', f'"brand": {number}'.encode())

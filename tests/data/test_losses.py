@@ -1,4 +1,4 @@
-"""What preparation leaves out is counted, adds up, and comes with what keeps it."""
+"""What preparation leaves out: counts, their sum, and the option that keeps it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from miracle_core.recommender.catalogue import Catalogue
 from tests.data.support import ITEMS, lines, meta, retail_csv, reviews, write
 from tests.data.test_filters import DAY, START, Row, interactions
 
-# x has one interaction, and its item no other buyer; items e to h are nobody's.
+# x has one interaction, with an item that nobody else bought. Nobody bought items e to h.
 ROWS: list[Row] = [
     *((user, item, START + n * DAY) for n, item in enumerate("abc") for user in "uvw"),
     ("x", "d", START),
@@ -141,7 +141,7 @@ def test_older_and_damaged_manifests(tmp_path: Path) -> None:
 def test_what_reading_lost_counts_too(tmp_path: Path) -> None:
     paths = write(tmp_path, retail__csv=retail_csv().encode())
     dataset = prepare(read("online-retail", paths), PrepareSettings(k_core=0), tmp_path / "out")
-    # A row without a customer is no customer's.
+    # A row without a customer belongs to no user.
     assert [tuple(loss.model_dump().values()) for loss in losses(dataset)] == [
         ("cancelled invoices dropped", 0, 0, 1, "--format table"),
         ("quantities below 1 dropped", 0, 0, 1, "--format table"),
@@ -159,7 +159,7 @@ def test_a_shops_items_that_nobody_took_are_counted_or_read(tmp_path: Path) -> N
     assert ("items nobody took dropped", 2, "--keep-unsold") in [
         (loss.step, loss.items, loss.keep) for loss in dropped
     ]
-    # They can't be kept if they were not read.
+    # They can't be kept, because they were not read.
     with pytest.raises(InputError, match="2 items that nobody took were not read"):
         prepare(found, PrepareSettings(k_core=0, keep_unsold=True), tmp_path / "no")
     found = read("amazon2018", paths, ReadOptions(keep_unsold=True))
@@ -167,6 +167,6 @@ def test_a_shops_items_that_nobody_took_are_counted_or_read(tmp_path: Path) -> N
     assert dataset.items["item_id"].to_list() == [*ITEMS[:2], "new"]
     assert dataset.items["title"].to_list()[-1] == "Brand & new"
     assert [(loss.step, loss.items) for loss in losses(dataset) if loss.items] == [
-        ("items without text dropped", 1),  # of the third review's item there is no row
-        ("items without text dropped", 1),  # blank
+        ("items without text dropped", 1),  # the third review's item has no row
+        ("items without text dropped", 1),  # its text is blank
     ]

@@ -60,7 +60,7 @@ class TestMovieLens:
         ratings.write_bytes(whole + b"".join(separator.join(row) + b"\n" for row in bad))
         found = read("movielens", [tmp_path], ReadOptions(with_ratings=True, on_error="skip"))
         assert found.events.height == 2
-        # In places of the file, though a broken row before them is gone.
+        # Row numbers are those of the file, although a broken row before them was dropped.
         assert [(skip["rows"], skip["first"]) for skip in found.skipped] == [
             (1, f"{ratings.name}:{line}"),
             (1, f"{ratings.name}:{line + 2}"),

@@ -1,4 +1,4 @@
-"""Online Retail, as CSV and as a workbook."""
+"""Online Retail as CSV and as a workbook."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TestOnlineRetail:
         found = read("online-retail", paths)
         note = next(note for note in found.notes if "StockCode" in note)
         assert note.startswith("7 rows have a StockCode that is not a product (POST, BANK CHARGES")
-        assert found.events.height == 3 + 7  # told, and kept
+        assert found.events.height == 3 + 7  # reported and kept
         plain = read("online-retail", write(tmp_path, retail__csv=retail_csv().encode()))
         assert not any("StockCode" in note for note in plain.notes)
 

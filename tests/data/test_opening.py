@@ -1,4 +1,4 @@
-"""Packed sources: what is unpacked, and every archive that is refused."""
+"""Compressed and archived sources: what is unpacked, and every archive that is refused."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_cut_off_and_flipped(tmp_path: Path, kind: str) -> None:
         assert str(tmp_path / "s.csv") in str(caught.value.where)
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 16
-    if kind != "zstd":  # without a checksum in it, zstd may not notice
+    if kind != "zstd":  # zstd may not notice, since its checksum is optional
         with pytest.raises(InputError, match="unpacked"):
             read("table", [write(tmp_path / "s.csv", bytes(flipped))], TIMED)
 

@@ -1,4 +1,4 @@
-"""Preparation: k-core, order, ids, counts, bytes."""
+"""Preparation: k-core, order, ids, counts and bytes."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_order_ids_and_counts(tmp_path: Path) -> None:
         [("u", "d", 5), ("v", "c", 9), ("u", "c", 5), ("u", "b", 1), ("v", "d", 2), ("u", "d", 5)]
     )
     dataset = prepare(found, ALL, tmp_path / "out")
-    # Equal times keep the input order; items keep the order of the catalogue, users that of
-    # their first event; items nobody took are gone.
+    # Events at equal times keep the input order. Items keep the catalogue's order, users the
+    # order of their first events. Items that nobody took are dropped.
     assert sequences(dataset) == {"u": "bdcd", "v": "dc"}
     assert dataset.items["item_id"].to_list() == ["b", "c", "d"]
     assert dataset.items.row(0) == ("b", "the b", "the b, described", "toy")
@@ -92,7 +92,7 @@ def test_times_are_compared_as_they_are(tmp_path: Path) -> None:
 
 
 def naive_core(events: list[tuple[int, int]], k: int) -> list[bool]:
-    """One event removed at a time, for as long as any may be."""
+    """Remove one event at a time until none can be removed."""
     keep = [True] * len(events)
     while True:
         left = [event for event, kept in zip(events, keep, strict=True) if kept]
@@ -115,7 +115,7 @@ def test_k_core_is_the_largest_set(events: list[tuple[int, int]], k: int) -> Non
 
 
 def test_k_core_goes_on_until_nothing_changes(tmp_path: Path) -> None:
-    # w's only partner falls with v, and w after it: two rounds at least.
+    # Items c and d fall first. Only then do users v and w have too few items.
     rows = [(u, i, n) for n, (u, i) in enumerate((u, i) for u in "xy" for i in "ab")]
     rows += [("v", "a", 10), ("w", "c", 11), ("w", "b", 12), ("v", "d", 13)]
     dataset = prepare(interactions(rows), PrepareSettings(k_core=2), tmp_path / "out")
@@ -152,7 +152,7 @@ def test_only_a_dataset_is_ever_replaced(tmp_path: Path) -> None:
     found = interactions([("u", "a", 1), ("u", "b", 2)])
     out = tmp_path / "out"
     out.mkdir()
-    prepare(found, ALL, out)  # an empty folder is fine
+    prepare(found, ALL, out)  # an empty folder is accepted
     prepare(interactions([("u", "c", 1)]), ALL, out)
     assert sequences(Dataset.open(out)) == {"u": "c"}
     mine = tmp_path / "mine"
@@ -236,7 +236,7 @@ def test_published_splits(
     found = read("atomic", [real_data / folder])
     dataset = prepare(found, PrepareSettings(), tmp_path / "one")
     assert (dataset.n_users, dataset.n_items, dataset.n_interactions) == figures
-    # Every published test row, against our own indices and split.
+    # Compare every published test row with our indices and split.
     examples = dataset.examples("test")
     lines = (real_data / folder / f"{name}.test.inter").read_text().splitlines()[1:]
     assert len(lines) == len(examples)
@@ -264,7 +264,7 @@ def test_scientific_ids_and_titles(tmp_path: Path, real_data: Path) -> None:
     assert titles["B0013RVDG4"] == "Oatey 30203 Dark Cutting Oil, Speed Threading, 16-Ounce"
     text = dict(dataset.items.select("item_id", "text").iter_rows())["B0000223UV"]
     assert text.endswith("Tapes, Adhesives & Sealants Urethane Adhesives. Gorilla.")
-    # All training and validation rows, too, are what our split says (their histories are capped).
+    # Training and validation rows match our split, too; their histories are capped.
     for split, examples in (("valid", dataset.examples("valid")), ("train", None)):
         lines = (folder / f"Scientific.{split}.inter").read_text().splitlines()[1:]
         examples = examples or dataset.examples("train")

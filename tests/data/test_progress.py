@@ -1,4 +1,4 @@
-"""Whatever reads a large file tells how many rows it has read, and counts none twice."""
+"""Reading a large file reports how many rows were read, each counted once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROWS = 3000
 
 
 class Listener:
-    """Keeps what each stage said."""
+    """Records the progress of each stage."""
 
     def __init__(self) -> None:
         self.open: list[str] = []
@@ -31,7 +31,7 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a few thousand rows stand for large ones."""
+    """Use small blocks, so that files of a few thousand rows act like large ones."""
     monkeypatch.setattr(opening, "_LINES", 1 << 13)
 
 
@@ -69,7 +69,7 @@ def test_with_rows_that_are_left_out(tmp_path: Path, quote: str) -> None:
 def test_rows_that_are_read_twice_count_once(tmp_path: Path) -> None:
     ratings = tmp_path / "r.csv"
     rows = [f"A{n % 7:013d},B{n % 11:09d},5.0,{n}" for n in range(ROWS - 1)]
-    # The last time is no whole number: the columns of numbers are read again, as text.
+    # The last time is not a whole number, so the number columns are read again as text.
     ratings.write_text("\n".join([*rows, f"A{1:013d},B{1:09d},5.0,3.5"]) + "\n")
     (tmp_path / "meta_r.json").write_text(
         "".join(f'{{"asin": "B{n:09d}", "title": "T"}}\n' for n in range(11))

@@ -1,4 +1,4 @@
-"""Quotes: what they swallow is found, where they mean nothing they are ordinary characters."""
+"""Quotes: find what stray quotes swallow; where quotes have no meaning, keep them as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKIP = ReadOptions(time="when", on_error="skip")
 HEADER = "user_id,item_id,when,title\n"
 ROWS = [f"u{n % 6},i{n % 9},{n},Thing {n % 9}" for n in range(36)]
 CLOSED_LATER = [
-    # What a row is changed to; the second stray quote stands where a field may end.
+    # The new text of two rows; the second stray quote is where a field may end.
     ('u1,i7,7,"Thing 7', 'u3,i6,15,"Thing 6'),
     ('u1,i7,7,"Thing 7', 'u3,i6,15,Thing 24"'),
     ('u1,i7,7,"Thing 7', 'u3,i6,15",Thing 6'),
@@ -57,7 +57,7 @@ def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, secon
     found = read("table", [path], SKIP)
     left_out = sum(skip["rows"] for skip in found.skipped)
     assert found.events.height + left_out == 36
-    # Every row without a stray quote is there, and as it was written.
+    # Every row without a stray quote is read unchanged.
     kept = set(found.events["time"].to_list())
     assert set(range(36)) - {7, 15} <= kept
     assert found.skipped[0]["first"] == "shop.csv:9"
@@ -65,7 +65,7 @@ def test_an_even_number_of_stray_quotes_in_csv(tmp_path: Path, first: str, secon
 
 @pytest.mark.parametrize("column", [0, 1, 3])
 def test_values_that_begin_with_a_space_hide_no_rows(tmp_path: Path, column: int) -> None:
-    """A shop of which every second row has a space after a separator."""
+    """In every second row, there is a space after a separator."""
     rows = []
     for n, row in enumerate(ROWS):
         fields = row.split(",")
@@ -87,7 +87,7 @@ def test_values_that_begin_with_a_space_hide_no_rows(tmp_path: Path, column: int
 @pytest.mark.parametrize(
     ("text", "left_out"),
     [
-        # Rows or a text: nothing tells, all of it is left out, and no row is made of prose.
+        # These may be rows or a text. Nothing tells which, so all is left out.
         ('"Good,\nsoft, cosy, nice, really\nand warm"', 3),
         ('"Good\nsoft, cosy, nice, really"', 2),
         ('"Good\n\nsoft,cosy,nice,really\nwarm"', 3),
@@ -156,7 +156,7 @@ def test_a_field_that_spans_lines(tmp_path: Path) -> None:
 
 
 def test_a_first_field_that_spans_lines(tmp_path: Path) -> None:
-    """Its last line has as many separators as a row has."""
+    """The last line of the field has as many separators as a row."""
     path = tmp_path / "goods.csv"
     path.write_text('title,user_id,item_id,when\n"two\nlines",u,a,1\n"\nMug",u,b,2\nJar,u,c,3\n')
     found = read("table", [path], TIMED)
@@ -226,12 +226,12 @@ FIELD = st.text('ab",;\n\r\t ', max_size=6)
 def test_what_is_read_is_what_pythons_csv_reads(
     tmp_path: Path, rows: list[list[str]], broken: list[tuple[int, str]], separator: str
 ) -> None:
-    """Where ours reads a file, a strict reading by another program gives the same rows."""
+    """If our reader accepts a file, Python's strict reader gives the same rows."""
     sink = io.StringIO()
     csv.writer(sink, delimiter=separator, lineterminator="\n").writerows([["x", "y", "z"], *rows])
     text = sink.getvalue()
     for at, more in broken:
-        at = 6 + at % (len(text) - 5)  # the header stays
+        at = 6 + at % (len(text) - 5)  # keep the header intact
         text = text[:at] + more + text[at:]
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode())
@@ -252,12 +252,12 @@ def test_what_is_read_is_what_pythons_csv_reads(
         kept = read_rows(raw, layout, names, skips=skips).rows.height
     except InputError:
         kept = 0
-    # No line is lost that is a row by itself.
+    # No line that is a row by itself is lost.
     assert kept + sum(count for count, _ in skips.found.values()) >= len(alone(text, separator))
 
 
 def alone(text: str, separator: str) -> list[list[str]]:
-    """The lines that are rows of three fields by themselves, read by Python's csv."""
+    """The lines that are rows of three fields by themselves, as Python's csv reads them."""
     found = []
     for line in text.split("\n")[1:]:
         try:

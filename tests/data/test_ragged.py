@@ -1,4 +1,4 @@
-"""Runs of an array against plain ranges."""
+"""Ragged slices of an array, compared with plain ranges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), max_size=8)
 
 @given(drawn=RUNS)
 def test_equals_plain_ranges(drawn: list[tuple[int, int]]) -> None:
-    """Runs may be empty, overlap and come in any order."""
+    """Slices may be empty, overlap and come in any order."""
     starts, lengths = (np.array([run[i] for run in drawn], dtype=np.int64) for i in (0, 1))
     runs, places = ragged(starts, lengths)
     assert (runs.dtype, places.dtype) == (np.int64, np.int64)

@@ -1,4 +1,4 @@
-"""Recipes: named sets of filters that make published data sets again."""
+"""Recipes: named sets of filters that reproduce published data sets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestOnlineRetail:
             ("lines without a description dropped", 10),
             ("equal lines merged", 8),
         ]
-        # Price, customer and country don't make a line another one; cancellations are kept.
+        # Lines that differ only in price, customer or country are equal; cancellations are kept.
         assert found.events.select("user_id", "item_id").rows() == [
             ("536365", "85123A"),
             ("536365", "71053"),
@@ -113,7 +113,7 @@ class TestAmazon:
             ("equal ratings merged", 6),
             ("items without text dropped", 4),
         ]
-        # Without the recipe, an item without a title is none.
+        # Without the recipe, items without a title are dropped.
         plain = read("amazon2018", paths)
         assert plain.events["item_id"].to_list() == [row[0]] * 4
         assert found.events["item_id"].to_list() == [row[0]] * 3 + [other[0]]

@@ -19,8 +19,8 @@ def test_equal_partitions_are_perfect_whatever_the_names() -> None:
 
 
 def test_pairs_are_counted_as_by_hand() -> None:
-    # same interest: (0,1) shares, (0,2) and (1,2) don't
-    # different: (0,3) and (1,3) share, (2,3) doesn't
+    # in the same interest: (0,1) share a capsule, (0,2) and (1,2) don't
+    # in different interests: (0,3) and (1,3) share one, (2,3) don't
     score = recovery([1, 1, 2, 1], [0, 0, 0, 5])
     assert score.same_interest == pytest.approx(1 / 3)
     assert score.different_interest == pytest.approx(2 / 3)

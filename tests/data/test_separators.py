@@ -1,4 +1,4 @@
-"""What stands between fields: a wrong separator is named, and another one can be given."""
+"""Field separators: a wrong one is reported, and another one can be given."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
     path = write(tmp_path / "shop.csv", ";", [("customer", "sku"), ("u", "a")])
     error = refused("table", [path])
     assert "semicolons" in error.what
-    # A single column with a space in its name says nothing of spaces.
+    # A single column with a space in its name does not suggest spaces as separators.
     path.write_text("all of it\nx\n")
     assert "no column 'user_id'" in refused("table", [path]).what
 

@@ -1,4 +1,4 @@
-"""Generated shops: the same bytes everywhere, and the structure that was promised is there."""
+"""Generated shops: the same bytes on every machine, with the promised structure."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def shops() -> list[Shop]:
 
 @pytest.fixture(params=SHOPS)
 def shop(request: pytest.FixtureRequest, shops: list[Shop]) -> Shop:
-    """One shop after another."""
+    """Each shop in turn."""
     return shops[SHOPS.index(request.param)]
 
 
 def histories(shop: Shop) -> list[np.ndarray]:
-    """Each user's items in time order, as indices; users in the order of the truth."""
+    """Each user's items in time order, as indices; users are in the order of the truth file."""
     codes = {item: index for index, item in enumerate(shop.items["item_id"])}
     found: dict[str, list[int]] = {user: [] for user in shop.truth.user_ids}
     for user, item in zip(shop.events["user_id"], shop.events["item_id"], strict=True):
@@ -69,7 +69,7 @@ def test_same_seed_gives_same_bytes_and_another_seed_others(tmp_path: Path) -> N
 
 
 def test_bytes_are_those_of_every_other_machine(tmp_path: Path) -> None:
-    # A change here changes every generated shop: say so in CHANGELOG.md.
+    # A change here changes every generated shop: record it in CHANGELOG.md.
     assert small(0, tmp_path / "a") == PINNED
 
 
@@ -114,7 +114,7 @@ def test_users_have_one_to_five_interests_and_little_else(shop: Shop) -> None:
 
 
 def test_interests_drift(shop: Shop) -> None:
-    """Halves of a history differ far more than halves of the same items in random order."""
+    """The halves of a history differ much more than the halves of a shuffled one."""
     shuffler = np.random.default_rng(0)
     n = len(shop.truth.interests)
     drift, chance, planted = [], [], []
@@ -180,7 +180,7 @@ def test_every_interest_sells_every_role(shop: Shop) -> None:
 
 
 def test_interests_share_brands_and_categories(shop: Shop) -> None:
-    """No brand and no category gives an interest away."""
+    """No brand and no category reveals an interest."""
     for column in ("brand", "categories"):
         for value in shop.items[column].unique():
             rows = (shop.items[column] == value).to_numpy()
@@ -209,17 +209,17 @@ def test_popularity_has_a_long_tail(shop: Shop) -> None:
         top = inside[: len(inside) // 5].sum() / inside.sum()
         assert top > 0.4
         assert np.median(inside) < 0.85 * inside.mean()
-    assert (counts >= 5).mean() > 0.9  # few are lost to the 5-core
+    assert (counts >= 5).mean() > 0.9  # the 5-core drops few
 
 
 # --- sequences -------------------------------------------------------------------------------
 
 
 def test_purchases_follow_from_the_last_one(shop: Shop) -> None:
-    """Neighbours in a history against any two purchases of the same user and interest."""
+    """Compare neighbours in a history with random pairs of the same user and interest."""
     truth = shop.truth
     shuffler = np.random.default_rng(0)
-    lines, roles = [], []  # of (neighbours, control) pairs
+    lines, roles = [], []  # (neighbours, control) pairs
     for history in histories(shop):
         for interest in np.unique(truth.item_interest[history]):
             own = history[truth.item_interest[history] == interest]
@@ -233,7 +233,7 @@ def test_purchases_follow_from_the_last_one(shop: Shop) -> None:
     same_line = [line[line[:, 0] == pairs, 1].mean() for pairs in (0, 1)]
     device_again = [role[role[:, 0] == pairs, 1].mean() for pairs in (0, 1)]
     assert same_line[0] > same_line[1] + 0.05
-    assert same_line[0] > 0.55  # of four lines
+    assert same_line[0] > 0.55  # there are four lines
     assert device_again[0] < 0.8 * device_again[1]
 
 
@@ -255,7 +255,7 @@ def test_the_last_purchases_predict_the_next_better_than_popularity(shop: Shop) 
     hits = [(h[-1] in popular, h[-1] in following[h[-2]]) for h in histories(shop)]
     by_popularity, by_last = np.mean(hits, axis=0)
     assert by_last > 2.5 * by_popularity
-    assert by_last < 0.5  # not trivial
+    assert by_last < 0.5  # the task is not trivial
 
 
 # --- files and errors ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Random numbers of the generator of shops."""
+"""The random numbers of the shop generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generic tables: CSV, TSV and Parquet, and each thing that is refused."""
+"""Generic tables (CSV, TSV and Parquet), and everything that is refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_csv_with_text_in_its_rows(tmp_path: Path) -> None:
     options = ReadOptions(time="when", text=("about",))
     found = read("table", [write(tmp_path / "shop.csv", CSV)], options)
     assert found.events.rows() == [("u", "b", 3), ("v", "a", 1), ("u", "a", 2), ("u", "b", 4)]
-    # The first title and text of an item that are not blank.
+    # Of each item, the first title and the first text that are not blank.
     assert found.items.rows() == [
         ("b", "Drill, 18 V", 'Drill, 18 V. say "hi"', "shop"),
         ("a", "Hammer", "Hammer. heavy", "shop"),
@@ -109,7 +109,7 @@ def test_several_files_of_different_kinds_are_one(tmp_path: Path) -> None:
     [
         (["3", " 1 ", "2"], [0, -2, -1]),
         (["3.5", "1", "2e0"], [0, -2.5, -1.5]),
-        (["9007199254740992", "9007199254740993"], [0, 1]),  # float64 can't tell these apart
+        (["9007199254740992", "9007199254740993"], [0, 1]),  # equal as float64
         (["2024-01-02T00:00:01", "2024-01-02T00:00:00.5"], [0, -5e5]),
         (["2024-01-02 10:01", "2024-01-01 10:01"], [0, -24 * 3600e6]),
         (["2024-01-02", "2024-01-03"], [0, 24 * 3600e6]),

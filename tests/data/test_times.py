@@ -1,4 +1,4 @@
-"""One parser of times: a format is of a column, and what is not written so is named or left out."""
+"""Parsing times: a column has one format; other values are reported or left out."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class TestDayOrMonth:
             assert "whether the day or the month" in notes[0]
         notes = []
         assert moments(["2/2/2011", "3/3/2011"], notes)
-        assert not notes  # either way they mean the same
+        assert not notes  # both readings give the same times
 
 
 class TestNumbers:
@@ -198,7 +198,7 @@ class TestNumbers:
             with pytest.raises(InputError, match="lost its last digits") as caught:
                 parse_times(pl.Series(shown), place, skips)
             assert caught.value.where == "row 0"
-        complete = ["1.588687728923E12", "1.5886877E12"]  # of which the second ends in noughts
+        complete = ["1.588687728923E12", "1.5886877E12"]  # the second one ends in zeros
         times = parse_times(pl.Series(complete), place)
         assert times.to_list() == [1588687728923, 1588687700000]
 
@@ -307,7 +307,7 @@ class TestMoments:
     @pytest.mark.parametrize(
         ("text", "unit"),
         [
-            ("2024-01-13", ""),  # the order of the file, or a counter
+            ("2024-01-13", ""),  # file order, or a counter
             ("1705104000", "ms"),
             ("1705104000000", "s"),
             ("2024", "s"),
@@ -336,7 +336,7 @@ class TestMoments:
 
 
 class TestSeveralFiles:
-    """Files that are fine one by one are in one unit together."""
+    """Files that parse one by one are read in one common unit."""
 
     def test_reviews_in_seconds_and_in_milliseconds(self, tmp_path: Path) -> None:
         files = {"meta_T.jsonl": META_2023}

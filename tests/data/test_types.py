@@ -1,4 +1,4 @@
-"""Columns of every type that ids, times and titles may have: what is kept is what Python says."""
+"""Ids, times and titles in columns of every type are kept as Python would read them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_types_of_parquet(
 
 
 def by_pandas(rows: list[tuple[str, str, int]], core: int, since: int, drop: bool) -> pd.DataFrame:
-    """Filters, duplicates and k-core, as the words say it."""
+    """The expected result in pandas: filters, duplicates and k-core, as documented."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"])
     frame = frame[frame["time"] >= since]
     frame = frame.drop_duplicates() if drop else frame

@@ -1,4 +1,4 @@
-"""Items that nobody took, kept in the catalogue: whatever reads a Dataset holds."""
+"""Items that nobody took are kept in the catalogue, in everything that reads a Dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from miracle_core.evaluation.references import references
 from tests.data.test_filters import Row, interactions, sequences
 from tests.support.scorers import fitted
 
-# a, c, e and g are sold; d is sold too seldom for the 3-core; b, f and h to nobody.
+# a, c, e and g are sold; d is sold too rarely for the 3-core; b, f and h are unsold.
 ROWS: list[Row] = [(u, i, n) for n, i in enumerate("aceg") for u in "uvwx"] + [("u", "d", 9)]
 LEFT = PrepareSettings(k_core=3, keep_unsold=True)
 
@@ -45,7 +45,7 @@ def test_the_whole_catalogue_stays_in_its_order(dataset: Dataset) -> None:
 def test_purchases_that_filters_removed_are_told(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dataset.manifest.counts["steps"][-1]["taken_before"] == 1  # d, and not b, f and h
+    assert dataset.manifest.counts["steps"][-1]["taken_before"] == 1  # d, but not b, f and h
     bought = "".join(f"{user},{item},{n}\n" for user, item, n in ROWS)
     (tmp_path / "sales.csv").write_text("user,item,time\n" + bought)
     (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"{i},{i}\n" for i in "abcdefgh"))
@@ -89,7 +89,7 @@ def test_they_are_candidates(dataset: Dataset) -> None:
     assert found.n_items == 8
     of_popularity = references(dataset, "test")["popularity"].ranks
     assert sorted(found.ranks.tolist()) == sorted(of_popularity.tolist())
-    # g is nobody's in training: it shares the last places with those that nobody took.
+    # g is not in the training part, so it ties with the unsold items for the last ranks.
     assert 3 <= found.ranks[0] <= 8
 
 

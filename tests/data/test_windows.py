@@ -1,4 +1,4 @@
-"""Training sequences in windows: every training example is a target exactly once."""
+"""Training windows: every training example is a target exactly once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def offsets_of(lengths: list[int]) -> np.ndarray:
 
 
 def targets_of(offsets, found, length) -> list[tuple[int, int, int]]:
-    """(user, the target's position, how many items before it are read), window by window."""
+    """For each window's targets: (user, target's position, number of earlier items read)."""
     targets = []
     for user, position in zip(found.users.tolist(), found.positions.tolist(), strict=True):
         first = max(int(offsets[user]), position - length)
@@ -32,7 +32,7 @@ def targets_of(offsets, found, length) -> list[tuple[int, int, int]]:
 @SETTINGS
 @given(lengths=LENGTHS, length=st.integers(1, 6), data=st.data())
 def test_every_training_example_is_a_target_once(lengths, length, data):
-    """Also where the cuts are a temporal split's: anywhere in a history."""
+    """This also holds for the cuts of a temporal split, which can be anywhere in a history."""
     offsets = offsets_of(lengths)
     cuts = leave_one_out(offsets)
     if data.draw(st.booleans()):
@@ -47,7 +47,7 @@ def test_every_training_example_is_a_target_once(lengths, length, data):
     assert sorted(own) == list(
         zip(examples.users.tolist(), examples.positions.tolist(), strict=True)
     )
-    # A target is told at least one item and at most N; the newest one of a user all it can be.
+    # A target sees 1 to N items before it; a user's newest target sees as many as possible.
     assert all(1 <= read <= length for _, _, read in found)
     for user in {user for user, _, _ in found}:
         place, read = max((place, read) for u, place, read in found if u == user)
@@ -69,7 +69,7 @@ def test_whole_sequences_are_one_window_each(lengths):
 def test_a_history_of_nine_in_windows_of_three():
     offsets = np.array([0, 9])
     found = windows(offsets, np.array([[7, 8]]), 3)
-    # Items 0 to 6 are trained on: 1 to 6 are targets, two windows of three.
+    # Items 0 to 6 are for training. Items 1 to 6 are targets, in two windows of three.
     assert found.positions.tolist() == [6, 3]
     packed = pack(np.arange(9), np.zeros(2, dtype=np.int64), found.positions, 3)
     assert packed.items.tolist() == [3, 4, 5, 0, 1, 2]

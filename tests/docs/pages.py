@@ -1,4 +1,4 @@
-"""Pages of the documentation, run as a reader would run them: block after block in one folder."""
+"""Run documentation pages as a reader would: block after block, in one folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Block:
     """A fenced block of a page.
 
     Attributes:
-        language: ``sh`` for commands, ``python`` for code; what has a title is a file.
-        title: the file that the block is, or an empty text.
-        text: what stands in it.
-        line: where its text begins in the page, from 1.
+        language: ``sh`` for commands, ``python`` for code.
+        title: the name of the file that the block shows; empty if it is not a file.
+        text: the content of the block.
+        line: the line in the page where the content begins, from 1.
     """
 
     language: str
@@ -44,7 +44,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The commands of a block of the shell: one a line, or on more with a backslash at the end."""
+    """The commands in a shell block, one per line; a final backslash continues a line."""
     lines = block.text.replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
@@ -52,16 +52,16 @@ def commands(block: Block) -> list[list[str]]:
 def run_page(
     page: str, names: dict[str, Any], instead: Callable[[Sequence[str]], bool] = lambda words: False
 ) -> list[list[str]]:
-    """Run all blocks of a page in the folder where one is.
+    """Run all blocks of a page in the current folder.
 
     Args:
-        page: its file.
-        names: what the code blocks define is left in it. A reader leaves Python for a command, so
-            a code block after one knows nothing of the code before it.
-        instead: does another thing for some commands, and says whether it did.
+        page: the file of the page.
+        names: receives what the code blocks define. A reader leaves Python to run a command, so a
+            code block after a command does not see the code before it.
+        instead: replaces some commands; returns whether it handled the command.
 
     Returns:
-        The commands that were run, without ``miracle``.
+        The commands that were run, without the word ``miracle``.
     """
     done: list[list[str]] = []
     scope: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def run_page(
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
             Path(block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
-            # As many empty lines before it, so that a traceback has the page's line.
+            # Pad with empty lines, so that a traceback shows the line number in the page.
             code = "\n" * (block.line - 1) + block.text
             exec(compile(code, str(DOCS / page), "exec"), scope)
             names.update(scope)
@@ -84,7 +84,7 @@ def run_page(
 
 
 def _call(words: list[str]) -> int:
-    """Run a command in this process: a process of its own takes seconds to start."""
+    """Run a command in this process, since a new process takes seconds to start."""
     if words[0] == "miracle":
         return main(words[1:])
     assert words[0] == "python", f"{words[0]} can't be tried here"

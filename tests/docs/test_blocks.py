@@ -1,4 +1,4 @@
-"""Code and files in the pages that no test runs whole: names exist, files are read as they are."""
+"""Check pages that no test runs in full: the names exist, and the files can be read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support import markov
 from tests.support.runs import other_shop, tiny_shop
 
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
-GONE = {"benchmarks/compile.py"}  # the page says that it is
-OF_OTHERS = {"toolkits.md"}  # it names files of other projects
+GONE = {"benchmarks/compile.py"}  # the page says that it is gone
+OF_OTHERS = {"toolkits.md"}  # pages that name files of other projects
 OURS = ("miracle_core", "miracle_cli", "tui")
 
 
@@ -37,7 +37,7 @@ def test_what_a_page_imports_is_there(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_names_in_full_is_there(page: str) -> None:
-    """`miracle_core.a.b.name`, `miracle_core/a/b.py` and `tests/a.py`, wherever they stand."""
+    """Check `miracle_core.a.b.name`, `miracle_core/a/b.py` and `tests/a.py` on all pages."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for path in re.findall(
         r"`((?:miracle_core|miracle_cli|tui|tests|docs|benchmarks)/[\w./-]+)`", text
@@ -57,7 +57,7 @@ def _is_module(name: str) -> bool:
 
 
 def _holds(held: str, last: str) -> bool:
-    """Whether a module, or a class in a module, has a name."""
+    """Whether a module, or a class in a module, contains a name."""
     if _is_module(held):
         return hasattr(import_module(held), last)
     module, _, kind = held.rpartition(".")

@@ -1,4 +1,4 @@
-"""docs/extending.md: every extension point has an example, and the page's own run as printed."""
+"""docs/extending.md: every extension point has an example, and the page's run works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         registry.unregister("short")
         sys.modules.pop("my_loss", None)
     assert (names["data"].n_users, names["data"].n_items) == (20, 15)
-    # The term was learned of, and is in the curves.
+    # The added loss term is trained and recorded.
     assert names["run"].history()["train/length"].iloc[-1] > 0
     assert names["diary"].lines[-1] == "finished" and len(names["diary"].lines) == 3
     assert names["users"].height == 20

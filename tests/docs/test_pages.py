@@ -1,4 +1,4 @@
-"""What pages quote, name and tell a reader to type is there."""
+"""Everything that pages quote, name or tell a reader to type exists."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def page(name: str) -> str:
 
 
 def quoted(text: str) -> list[str]:
-    """Messages that the page of troubleshooting explains: its headings in code."""
+    """The messages that the troubleshooting page explains: its headings in code."""
     return re.findall(r"^### `(.+)`$", text, re.MULTILINE)
 
 
 def told() -> list[str]:
-    """Messages of the sources, errors and others that say what is wrong."""
+    """The messages in the sources: errors, and others that say what is wrong."""
     own = [each.what for each in make_reference.told(ROOT)]
     main_file = (ROOT / "miracle_cli" / "main.py").read_text(encoding="utf-8")
     return own + [re.sub(r"\{[^}]+\}", "...", text) for text in re.findall(r'f"(.+?)"', main_file)]
@@ -104,7 +104,7 @@ def test_each_table_of_the_paper_has_a_command_that_plans_its_runs(
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The port where the page's service listens."""
+    """The port of the service from the page."""
     monkeypatch.setattr(sys, "argv", ["serve.py", str(tiny_run(tmp_path)), "0"])
     monkeypatch.setenv("SERVE_TOKEN", "s\u00e9same")
     names = served()
@@ -120,7 +120,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def served() -> dict[str, Any]:
-    """What the file of the page defines."""
+    """The names that the page's file defines."""
     (code,) = [block.text for block in blocks("serving.md") if block.title == "serve.py"]
     names: dict[str, Any] = {"__name__": "served"}
     exec(compile(code, "serve.py", "exec"), names)
@@ -128,7 +128,7 @@ def served() -> dict[str, Any]:
 
 
 def asked(port: int, body: bytes, **changed: str | None) -> tuple[int, dict[str, Any]]:
-    """The status and the JSON that a request is answered with; None leaves out a header."""
+    """The status and JSON of the answer to a request; a header of None is left out."""
     headers: dict[str, str | None] = {
         "Authorization": "Bearer s\u00e9same",
         "Content-Type": "application/json",
@@ -189,7 +189,7 @@ def test_the_service_is_for_those_who_have_its_token_and_for_no_web_page(service
 def test_nobody_holds_up_the_service(service: int) -> None:
     for length in ("-1", "1000001", "9" * 5000, "much", None):
         assert asked(service, b"", Content_Length=length)[0] == 413, length
-    # One that never ends its request: the next is answered after the patience of the service.
+    # A client never ends its request. The next one is answered after the service's timeout.
     with socket.create_connection(("127.0.0.1", service), timeout=60) as silent:
         silent.sendall(b"POST / HTTP/1.1\r\n")
         assert asked(service, b'{"history": ["I03"]}')[0] == 200
@@ -205,7 +205,7 @@ def test_the_service_does_not_start_without_a_token(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_weekly_script_stops_where_the_run_is_worse(tmp_path: Path) -> None:
-    """Run by a shell, with a program in place of miracle that notes its words."""
+    """Run the script in a shell, with a stand-in for miracle that records its arguments."""
     (script,) = [block.text for block in blocks("serving.md") if block.title == "weekly.sh"]
     (tmp_path / "weekly.sh").write_text(script)
     program = tmp_path / "bin/miracle"

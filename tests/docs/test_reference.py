@@ -1,4 +1,4 @@
-"""The generated reference: nothing of the code is left out, and nothing in it is markup."""
+"""The generated reference: it covers all of the code, and no text in it acts as markup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_command_and_option_is_there() -> None:
     assert "| `--top-k <int range>` | How many items to recommend." in page
     sources = Path(main.__file__).parent
     for name, (module, _) in main.COMMANDS.items():
-        # With the commands below it, where it has some.
+        # Include the subcommands, if there are any.
         heading = rf"^## `miracle {name}[` ].*?(?=^## |\Z)"
         part = "".join(re.findall(heading, page, re.MULTILINE | re.DOTALL))
         source = (sources / f"{module.rpartition('.')[2]}.py").read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def test_the_names_of_the_package_are_there() -> None:
     assert "#### `Recommender.recommend_users`\n" in page
     assert "- `InputError`: " in page
     assert "``" not in re.sub(r"^```.*$", "", page, flags=re.MULTILINE)
-    assert "0x" not in page  # no addresses: the same code gives the same page
+    assert "0x" not in page  # no object addresses, which differ from build to build
 
 
 def test_every_message_is_there_once_a_folder() -> None:

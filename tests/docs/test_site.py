@@ -1,4 +1,4 @@
-"""The site: it builds from a checkout alone, every link leads somewhere, nothing is fetched."""
+"""The site: it builds from a checkout alone, every link works, and nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from docs import make_method, make_reference, make_site
 
 
 def test_the_site_of_a_checkout(tmp_path: Path) -> None:
-    """One test, since it is built once: every page, each decision, the search, no problem."""
+    """All checks in one test, since the site is built once: pages, decisions, search, links."""
     built = make_site.build(tmp_path)
     pages = {path.relative_to(built).as_posix() for path in built.rglob("*.html")}
     assert {"index.html", "docs/index.html", "docs/shop.html", "benchmarks/index.html"} <= pages

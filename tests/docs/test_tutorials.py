@@ -1,4 +1,4 @@
-"""The tutorials, run from an empty folder by the blocks that stand in the pages themselves."""
+"""The tutorials, run from an empty folder with the blocks in the pages themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.demos import small_demo
 
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, from which modules can be imported as from any other."""
+    """An empty folder from which Python can import modules."""
     monkeypatch.setenv("MIRACLE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "empty"
     folder.mkdir()
@@ -38,7 +38,7 @@ def test_the_tutorial_of_a_shop(empty: Path, capfd: pytest.CaptureFixture[str]) 
     for (user,), items in lists.group_by("user_id"):
         assert not bought[user] & set(items["item_id"])
         assert not {"KIT00001", "KIT00002"} & set(items["item_id"])
-    # The new run took the old one's place. The first lists knew nothing of the last week.
+    # The new run replaced the old one. The first lists were made without the last week.
     assert (empty / "runs/kitchen/update.json").is_file()
     first = names["recommendations"]
     assert any(bought[user] & set(items["item_id"]) for (user,), items in first.group_by("user_id"))
@@ -46,7 +46,7 @@ def test_the_tutorial_of_a_shop(empty: Path, capfd: pytest.CaptureFixture[str]) 
     assert page.startswith("<!") and "http://" not in page.replace("http://www.w3.org/", "")
     assert (empty / "capsules.svg").is_file()
     assert np.load(empty / "exported/items.npy").shape[0] == 200
-    last = capfd.readouterr().out.splitlines()[-10:]  # what exported/use.py printed
+    last = capfd.readouterr().out.splitlines()[-10:]  # the output of exported/use.py
     assert all(line.startswith("KIT") for line in last), last
 
 
@@ -85,7 +85,7 @@ def test_a_page_that_goes_stale_is_noticed(empty: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("tests.docs.pages.DOCS", empty)
     with pytest.raises(AssertionError, match="--dada"):
         run_page("stale.md", {})
-    # An import doesn't outlive the interpreter that a command ended.
+    # An import does not survive the end of the interpreter before a shell command.
     page = "```python\nimport math\n```\n```python\nmath.pi\n```\n"
     (empty / "stale.md").write_text(page)
     run_page("stale.md", {})

@@ -1,4 +1,4 @@
-"""``miracle doctor`` on whole and on half-broken installations."""
+"""``miracle doctor`` on working and on broken installations."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_torch_that_does_not_load(tmp_path: Path) -> None:
 
 
 def test_nothing_of_what_the_program_needs_can_be_imported(tmp_path: Path) -> None:
-    """Not even the doctor's own process may need one of them."""
+    """Even the doctor itself must not need any of the required libraries."""
     damaged = dict.fromkeys(MODULES, "raise RuntimeError('damaged')")
     code, out = doctor(stand_ins(tmp_path / "m", **damaged))
     assert code == 1
@@ -103,7 +103,7 @@ def test_other_commands_point_to_the_doctor(tmp_path: Path) -> None:
 
 
 def test_through_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """With its help; the plain call never comes here."""
+    """The command with --help; a plain call takes another way."""
     from miracle_cli.main import main
 
     assert main(["doctor", "--help"]) == 0
@@ -138,7 +138,7 @@ def test_a_library_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("place", ["", "text"])
 def test_a_cache_that_can_not_be_used(tmp_path: Path, place: str) -> None:
-    """As root every folder can be read, so a file stands where a folder should."""
+    """root can read every folder, so use a file in place of a folder."""
     (tmp_path / "cache").write_text("a file")
     cache = str(tmp_path / "cache" / place)
     code, out = doctor(stand_ins(tmp_path / "m"), "--json", MIRACLE_CACHE=cache)
@@ -159,7 +159,7 @@ def test_a_cache_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_missing_extra_is_no_fault() -> None:
-    """Nothing of this name is installed."""
+    """No package of this name is installed."""
     asked = [Wanted("numpy", ">=1", None), Wanted("miracle-absent", ">=2", "faiss")]
     assert import_groups(asked) == [["numpy"]]
     tried = {"numpy": {"state": "works"}}
@@ -221,7 +221,7 @@ def test_a_check_that_fails_itself_is_a_finding(monkeypatch: pytest.MonkeyPatch)
 def test_the_wheels_metadata_says_the_same_as_the_checkout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lines as a wheel has them."""
+    """Lines in the format of a wheel's metadata."""
     lines = [
         "torch>=2.5",
         "faiss-cpu>=1.9; extra == 'faiss'",
@@ -243,7 +243,7 @@ def test_ranges() -> None:
 
 
 def test_every_module_of_the_table_is_there() -> None:
-    """A distribution whose module has another name needs a line in the table."""
+    """A distribution with another module name needs an entry in the table."""
     import importlib.util
 
     there = [each for each in wanted() if each.extra is None or installed(each) is not None]
@@ -251,7 +251,7 @@ def test_every_module_of_the_table_is_there() -> None:
 
 
 def test_what_each_extra_is_for_is_said() -> None:
-    """A new extra needs a line in EXTRAS."""
+    """A new extra needs an entry in EXTRAS."""
     import tomllib
 
     file = Path(__file__).resolve().parents[2] / "pyproject.toml"

@@ -1,4 +1,4 @@
-"""Metrics beyond accuracy, each against a computation in plain Python."""
+"""Metrics beyond accuracy, each compared with plain Python."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def histories(evaluation: RunEvaluation) -> list[list[int]]:
 
 
 def trained(evaluation: RunEvaluation) -> list[int]:
-    """How often each item is in the training part, counted one by one."""
+    """How often each item occurs in the training part, counted one by one."""
     data = evaluation.dataset
     counts = [0] * data.n_items
     for user in range(data.n_users):
@@ -56,7 +56,7 @@ def test_coverage_gini_and_novelty(evaluation: RunEvaluation, found: Beyond) -> 
     n = evaluation.dataset.n_items
     assert found.figures["coverage"] == pytest.approx(len(set(listed)) / n)
     times = [listed.count(item) for item in range(n)]
-    # Half the mean absolute difference of all pairs, over the mean.
+    # The Gini coefficient: half the mean absolute difference of all pairs, over the mean.
     apart = fmean(abs(a - b) for a in times for b in times)
     assert found.figures["gini"] == pytest.approx(apart / 2 / fmean(times))
     counts = trained(evaluation)
@@ -130,7 +130,7 @@ def test_slices_hold_every_user_once(evaluation: RunEvaluation, found: Beyond) -
 def test_lists_with_empty_places() -> None:
     top = np.array([[0, 1, ABSENT], [1, ABSENT, ABSENT]])
     assert coverage(top, 4) == 0.5
-    assert gini(top, 4) == pytest.approx(7 / 12)  # 0, 0, 1, 2 of 3 places
+    assert gini(top, 4) == pytest.approx(7 / 12)  # 0, 0, 1 and 2 of 3 list entries
 
 
 def test_groups_keep_equal_numbers_together() -> None:
@@ -147,6 +147,6 @@ def test_users_of_zero_may_stand_alone() -> None:
     assert [(g.label, g.members.tolist()) for g in found] == [
         ("0", [1, 5]), ("1", [2]), ("2", [3]), ("3", [0]), ("4", [4]),
     ]  # fmt: skip
-    # Where all or none are 0 there is nothing to set apart.
+    # If all or none are 0, there are no two groups to compare.
     for each in (np.zeros(4, dtype=np.int64), np.array([1, 2, 3])):
         assert [g.label for g in groups(each, zero_apart=True)] == [g.label for g in groups(each)]

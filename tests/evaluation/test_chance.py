@@ -1,4 +1,4 @@
-"""Scores that know nothing must not look good, whoever the targets are."""
+"""Scores without information must not look good, whoever the targets are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ITEMS, K = 2000, 100
 
 
 def shop(folder: Path, targets: list[int]) -> Dataset:
-    """A user for each target, with two other items before it."""
+    """One user per target, with two other items before it."""
     names = [f"i{i}" for i in range(ITEMS)]
     return write_dataset(
         folder,
@@ -41,7 +41,7 @@ def shop(folder: Path, targets: list[int]) -> Dataset:
     ids=["first", "last", "spread"],
 )
 def test_a_constant_score_reaches_what_chance_does(tmp_path: Path, targets: list[int]) -> None:
-    """400 different targets, K / V = 5 %: 20 hits expected, 4.2 their standard deviation."""
+    """400 different targets and K / V = 5 %: 20 hits expected, with standard deviation 4.2."""
     data = shop(tmp_path / "d", targets)
     for scores in (torch.zeros(ITEMS), torch.full((ITEMS,), -3.5)):
         found = evaluate(constant(scores), data, ks=(K,))
@@ -51,7 +51,7 @@ def test_a_constant_score_reaches_what_chance_does(tmp_path: Path, targets: list
 
 
 def test_ties_with_the_best_do_not_help(tmp_path: Path) -> None:
-    """The first 1000 items tie at the top: the targets among them are found at K / 1000."""
+    """The first 1000 items tie for the top, so the targets among them are found in K / 1000."""
     data = shop(tmp_path / "d", list(range(400)))
     scores = torch.zeros(ITEMS)
     scores[:1000] = 1.0
@@ -61,7 +61,7 @@ def test_ties_with_the_best_do_not_help(tmp_path: Path) -> None:
 
 
 def test_popularity_is_not_told_the_targets(tmp_path: Path) -> None:
-    """One item is every user's target and in nobody's training part: it ties with all the rest."""
+    """All users share a target that is not in the training part. It ties with all other items."""
     data = shop(tmp_path / "d", [7] * 50)
     found = evaluate(fitted("popularity", data), data, ks=(1,))
     assert found.metrics["recall@1"] == 0.0
@@ -81,7 +81,7 @@ def test_item_0_is_an_item(tmp_path: Path) -> None:
 def test_references_are_what_full_ranking_gives(
     tmp_path: Path, split: Split, leave_out: bool
 ) -> None:
-    """Sorting the catalogue once is the same as ranking it for each user."""
+    """Sorting the catalogue once equals ranking it for each user."""
     data = tiny_shop(tmp_path / "d")
     few = torch.from_numpy(np.random.default_rng(0).integers(0, 4, data.n_items)).double()
     for scorer in (fitted("popularity", data), fitted("random", data), constant(few)):

@@ -1,4 +1,4 @@
-"""Demands on runs: bounds, paired differences, several runs side by side, and JUnit XML."""
+"""Checks of runs: bounds, paired differences, several runs in one table, and JUnit XML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.runs import other_shop, tiny_shop
 
 
 def measured(ranks: list[int], first_user: int = 0) -> Evaluation:
-    """An evaluation of which only ranks and users matter."""
+    """An evaluation in which only ranks and users matter."""
     users = np.arange(first_user, first_user + len(ranks))
     found = np.array(ranks)
     metrics = ranking_metrics(found, (10,))
@@ -62,11 +62,11 @@ def test_metrics_of_users_have_the_mean_of_the_metrics() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "failed"),
     [
-        ([99] * 30, [1] * 30, True),  # no spread at all
+        ([99] * 30, [1] * 30, True),  # no variance at all
         ([1] * 30, [1] * 30, False),
         ([1] * 30, [99] * 30, False),
         ([1] * 20 + [99] * 10, [1] * 30, True),
-        ([1] * 29 + [99], [1] * 30, False),  # lower on average, but one user is no evidence
+        ([1] * 29 + [99], [1] * 30, False),  # lower on average, but one user proves nothing
     ],
 )
 def test_worse_is_an_interval_below_zero(ours: list[int], theirs: list[int], failed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Evaluation against plain sorted lists: splits, ties, exclusion, batches, kept top items."""
+"""Evaluation compared with sorted lists: splits, ties, exclusion, batches and top items."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def random_histories(seed: int = 0) -> list[list[int]]:
 
 
 class LikeTheHistory:
-    """Interests = the (whole-number) vectors of the history's items, so scores are exact."""
+    """The interests are the history's item vectors, in whole numbers, so scores are exact."""
 
     max_length = MAX_LENGTH
     n_interests = ITEMS
@@ -162,7 +162,7 @@ def test_popularity_counts_the_training_part_only(tmp_path):
 
 
 def test_a_constant_scorer_ranks_as_chance(tmp_path):
-    """Ranks of all possible targets are 1 to the number of items, whatever their index."""
+    """The ranks of all possible targets are 1 to the number of items, whatever their index."""
     histories = [[0, 1, target] for target in range(ITEMS)]
     data = dataset_of(tmp_path / "d", histories)
     flat = evaluate(constant(torch.zeros(ITEMS)), data)

@@ -1,4 +1,4 @@
-"""Which data a run can be evaluated on, and beside what."""
+"""The data that a run can be evaluated on, and the references beside it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
     summary = found.summary()
     assert (summary["dataset"], summary["users"], summary["items"]) == ("other", 9, 20)
     assert summary["zero_shot"]
-    # By hand: the same weights over the other items' text.
+    # By hand: apply the same weights to the other items' texts.
     model = load_run(run).system
     scorer = model.scorer(item_side(model, found.run.spec, other, None))
     assert summary["metrics"] == evaluate(scorer, other).metrics
@@ -69,7 +69,7 @@ def test_zero_shot_on_another_catalogue(tmp_path: Path) -> None:
 
 def test_a_transductive_run_is_refused_another_catalogue(tmp_path: Path) -> None:
     run = tiny_run(tmp_path)
-    for items in (20, 30):  # of another size, or of the same size
+    for items in (20, 30):  # a catalogue of another size or of the same size
         other = other_shop(tmp_path / f"other{items}", items=items)
         if items == 30:
             table = other.items.with_columns(title=other.items["title"].reverse())
@@ -103,7 +103,7 @@ def test_features_of_another_encoder(tmp_path: Path, changes: dict[str, object])
     other = reencode(other_shop(tmp_path / "other"), name="bert", **changes)
     with pytest.raises(InputError, match=r"encoder 'bert' .*, the run reads those of 'hashing:32'"):
         evaluate_run(run, other.folder)
-    # Also under the run's own encoder's name.
+    # This also holds if the encoder has the same name.
     other = reencode(other, name=ENCODER)
     with pytest.raises(InputError, match=r"of encoder 'hashing:32' .* those of 'hashing:32'"):
         evaluate_run(run, other.folder)
@@ -158,11 +158,11 @@ def test_damaged_runs(tmp_path: Path) -> None:
     items.write_bytes(kept + b" ")
     with pytest.raises(InputError, match="has changed"):
         evaluate_run(run, data)
-    evaluate_run(run)  # its own copy is whole
+    evaluate_run(run)  # the run's own copy is intact
 
 
 def test_evaluation_draws_no_random_numbers(small_run: Path) -> None:
-    """Or the epochs after a validation would depend on it."""
+    """Otherwise the epochs after a validation would depend on it."""
     loaded = load_run(small_run)
     before = torch.get_rng_state()
     evaluate(loaded.scorer(), loaded.dataset, keep_top=5)

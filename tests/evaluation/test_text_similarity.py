@@ -1,4 +1,4 @@
-"""Nearness of texts alone, against the plainest way of computing it."""
+"""Text similarity as a scorer, compared with a plain implementation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_item_is_as_good_as_its_nearest_text_in_the_history(
     data = tiny_shop(tmp_path / "data")
     text = torch.from_numpy(data.features().astype(np.float32))
     system = fitted("textknn", data, max_length=max_length).system
-    scorer = system.scorer(ItemSide(system.prepared(text * 7.0)))  # the length means nothing
+    scorer = system.scorer(ItemSide(system.prepared(text * 7.0)))  # the length has no effect
     found = evaluate(scorer, data, ks=[10], leave_out=leave_out)
     directions = text.double().numpy()
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -41,7 +41,7 @@ def test_an_item_is_as_good_as_its_nearest_text_in_the_history(
                 assert rank > data.n_items
                 continue
             scores[history] = -np.inf
-        # float32 may order what is nearly equal otherwise.
+        # float32 may swap items with nearly equal scores.
         better = (scores > scores[target] + 1e-6).sum()
         as_good = (scores > scores[target] - 1e-6).sum()
         assert better + 1 <= rank <= as_good

@@ -1,4 +1,4 @@
-"""The saved top-K: metrics computed from the file alone, and what the file never holds."""
+"""The saved top-K file: metrics computed from it alone, and what it must not contain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.scorers import fitted
 
 
 def from_file(path: Path, users: int, k: int) -> dict[str, float]:
-    """Recall, NDCG and MRR at k from nothing but the rows of the file."""
+    """Recall, NDCG and MRR at k, computed only from the rows of the file."""
     hits = [
         row["rank"]
         for row in pl.read_parquet(path).iter_rows(named=True)
@@ -56,7 +56,7 @@ def test_metrics_from_the_file_agree(tmp_path: Path, mode: str, seen: SeenRule) 
 
 
 def test_every_item_is_a_candidate_once_and_nothing_else_is(tmp_path: Path) -> None:
-    """With K the whole catalogue each user's list is the catalogue, item 0 included; no padding."""
+    """If K is the catalogue's size, each list is the whole catalogue with item 0, unpadded."""
     found = evaluate_run(tiny_run(tmp_path), keep_top=1000)
     table = saved(found, tmp_path / "top.parquet")
     catalogue = sorted(found.dataset.items["item_id"])
@@ -75,7 +75,7 @@ def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -
     table = saved(found, tmp_path / "top.parquet")
     ids, dataset = found.dataset.items["item_id"], found.dataset
     for user in found.found.users.tolist():
-        # The whole history is excluded, also what is too old for the model to read.
+        # The whole history is excluded, including items too old for the model to read.
         seen = {ids[int(item)] for item in dataset.sequence(user)[:-1]}
         listed = table.filter(pl.col("user_id") == f"user-{user}")
         assert set(listed["item_id"]) == set(ids) - seen
@@ -84,7 +84,7 @@ def test_seen_items_are_not_in_the_file_when_they_are_excluded(tmp_path: Path) -
 
 
 def seen_everything(folder: Path) -> Dataset:
-    """Four items; one user has taken all of them, another all but the one held out."""
+    """Four items. One user has taken all of them, another all but the held-out one."""
     items = pl.DataFrame({c: [f"{c}{i}" for i in range(4)] for c in ("item_id", "title", "text")})
     sequences = [0, 1, 2, 3, 1, 0, 1, 2, 3, 0, 1, 2]
     return write_dataset(
@@ -104,7 +104,7 @@ def seen_everything(folder: Path) -> Dataset:
 def test_a_user_who_has_seen_every_item_counts_as_evaluate_counts(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page's recipe, word for word, on a file in which one user has no candidate."""
+    """Run the page's recipe verbatim on a file in which one user has no candidates."""
     dataset = seen_everything(tmp_path / "data")
     found = evaluate(
         fitted("popularity", dataset), dataset, ks=(1, 2, 10), leave_out=True, keep_top=10
@@ -152,7 +152,7 @@ def test_a_csv_is_a_csv_and_says_what_the_parquet_says(tmp_path: Path) -> None:
 
 
 def test_a_seen_target_is_no_hit_even_when_k_is_the_whole_catalogue(tmp_path: Path) -> None:
-    """Popularity on the tiny shop: some users took their held-out item before."""
+    """Popularity on the tiny shop, where some users took their held-out item before."""
     dataset = Dataset.open(tiny_run(tmp_path) / "data")
     found = evaluate(fitted("popularity", dataset), dataset, ks=(30, 50), leave_out=True)
     again = [int(dataset.sequence(u)[-1]) in dataset.sequence(u)[:-1] for u in found.users]

@@ -1,4 +1,4 @@
-"""A file of user results: what is in it, and which files are refused."""
+"""The file of user results: its content, and the files that are refused."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_files_of_others(file: Path, tmp_path: Path) -> None:
 
 
 def changed(file: Path, table: pa.Table | None = None, **about: object) -> Path:
-    """The file with another table, or with some words of its description replaced."""
+    """The file with another table, or with parts of its description replaced."""
     table = pq.read_table(file) if table is None else table
     text = pq.read_schema(file).metadata[b"miracle.user_results"].decode()
     for old, new in about.items():
@@ -173,7 +173,7 @@ def test_a_user_with_fewer_candidates_has_a_shorter_list(file: Path) -> None:
 def test_rules_about_who_competes_are_in_the_file(
     small_run: Path, evaluation: RunEvaluation, tmp_path: Path
 ) -> None:
-    """Ranks are those among what the rules leave; files of other rules are never mixed."""
+    """Ranks count only the candidates that the rules leave. Different rules are never mixed."""
     rules = Rules(deny=("I03", "I04"), boost={2: 0.4})
     under = evaluate_run(small_run, seen="leave-out", keep_top=TOP, rules=rules)
     files = [tmp_path / "plain.parquet", tmp_path / "under.parquet"]
@@ -189,7 +189,7 @@ def test_rules_about_who_competes_are_in_the_file(
     assert denied.any() and (found.ranks[denied] == UNRANKED).all()
     with pytest.raises(InputError, match="different rules of a shop: none and deny 2, boost"):
         check_comparable([plain, found])
-    # As many other ids are other rules.
+    # Rules with the same number of different ids are different rules.
     other = Rules(deny=("I03", "I05"), boost={2: 0.4}).record()
     assert other["deny"] == 2 and other["sha256"] != found.about.rules["sha256"]
     check_comparable([found, found])

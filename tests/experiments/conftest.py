@@ -1,4 +1,4 @@
-"""Two small shops and a finished experiment on one of them, made once."""
+"""Two small shops, and a finished experiment on one of them, shared by the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.experiments import demo_shops, tiny
 
 @pytest.fixture(scope="session")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datasets of two shops; not to be written to."""
+    """Datasets of two shops. Treat as read-only."""
     folder = tmp_path_factory.mktemp("shops")
     demo_shops(folder, "workshop", "kitchen")
     return folder
@@ -23,7 +23,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def done(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished experiment, ``tiny.toml`` beside its folder ``out``; not to be written to."""
+    """A finished experiment: ``tiny.toml`` and its folder ``out``. Treat as read-only."""
     folder = tmp_path_factory.mktemp("done")
     tiny(folder)
     conduct(make_plan(read_experiment(str(folder / "tiny.toml")), [shops / "workshop"]),

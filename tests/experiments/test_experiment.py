@@ -1,4 +1,4 @@
-"""An experiment of one's own: planned, run, cut off, gone on with, and verified."""
+"""A custom experiment: planned, run, interrupted, resumed and verified."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_plan_is_one_list_of_runs(shops: Path, tmp_path: Path) -> None:
     own = read_experiment(str(tiny(tmp_path)))
     plan = make_plan(own, [shops / "workshop", shops / "kitchen"], seeds=3)
     names = [run.name for run in plan.runs]
-    assert len(set(names)) == len(names) == 2 * 2 * (3 + 3 + 1)  # popularity has no seed
+    assert len(set(names)) == len(names) == 2 * 2 * (3 + 3 + 1)  # popularity has no seeds
     assert "kitchen/seen-aware/gru4rec/seed-2025" in names
     rules = {(run.system, run.column): run.seen for run in plan.runs}
     assert rules["SASRec", "as printed"] == rules["Popularity", "as printed"] == "as-printed"
@@ -95,7 +95,7 @@ def test_pre_training_and_what_follows(shops: Path, tmp_path: Path) -> None:
     assert (first.kind, then.kind, then.needs) == ("pretrain", "train", first.name)
     assert first.settings.datasets == [str(shops / "kitchen")]
     assert first.settings.train.mode == "inductive"
-    assert then.settings.train.freeze  # the ground of what is begun from a pre-training
+    assert then.settings.train.freeze  # the default for a run that starts from a pre-training
     assert first.settings.model == then.settings.model
 
 
@@ -212,7 +212,7 @@ def test_shares_make_the_same_table(
 
 
 def started(folder: Path, shops: Path, *options: object) -> subprocess.Popen[bytes]:
-    """The command in a process of its own, in a group of its own."""
+    """Start the command in a new process and process group."""
     one = {name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS")}
     return subprocess.Popen(
         [sys.executable, "-m", "miracle_cli", *command(folder, shops, *options)],
@@ -255,7 +255,7 @@ def test_jobs_and_ctrl_c(done: Path, shops: Path, tmp_path: Path) -> None:
     process = started(tmp_path, shops, "--jobs", 2, "--threads", 1)
     try:
         waited_for(tmp_path / "out/runs/workshop/as-printed/sasrec/seed-2024/config.toml", process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
         assert process.wait(300) == 130
     finally:
         if process.poll() is None:
@@ -302,7 +302,7 @@ def test_the_live_table(done: Path, shops: Path) -> None:
 
 
 def test_one_that_fails_leaves_the_others(shops: Path, tmp_path: Path, capsys: Capture) -> None:
-    # More negatives than there are items: its training refuses it, and nobody could know before.
+    # More negatives than items: training refuses this, but planning can't know it.
     text = TINY.replace('model.kind = "gru4rec"', 'model.kind = "gru4rec"\nloss.negatives = 9999\n'
                         'loss.recommendation = "bce"')  # fmt: skip
     tiny(tmp_path, text, seeds="columns = ['as printed']\nseeds")
@@ -336,22 +336,22 @@ def test_the_dry_run_writes_nothing_and_knows_recorded_epochs(
         for line in path.read_text().splitlines()
     ]
     assert run["seconds_an_epoch"] == pytest.approx(sum(lines) / len(lines))
-    # Finished runs took two epochs, so two it will be.
+    # The finished runs took two epochs, so two are expected.
     assert (run["epochs_to_come"], run["epochs_at_most"]) == (2, False)
     assert run["seconds"] == pytest.approx(2 * run["seconds_an_epoch"])
-    # With other stopping, only how long an epoch is is known.
+    # With other stopping settings, only the time per epoch is known.
     more = ["--recorded", str(done), "--set", "train.epochs=7"]
     assert main([*args, *more]) == 0
     run = next(r for r in json.loads(capsys.readouterr().out)["runs"] if r["model"] == "sasrec")
     assert (run["epochs_to_come"], run["epochs_at_most"]) == (7, True)
-    # What is done takes no more time.
+    # Finished runs take no more time.
     assert main([*command(done, shops, "--dry-run", "--json")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {run["state"] for run in found["runs"]} == {"done"}
     assert found["seconds"] == 0
 
 
-# What is refused, naming both sides.
+# Refusals that name both sides.
 
 
 def test_changed_ranks_are_told(copy: Path, capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""Every experiment that comes along, quick, on small demo shops, through the command line."""
+"""Every bundled experiment, shrunken, on small demo shops, through the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAINED = [name for name in library() if read_experiment(name).kind == "runs"]
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datasets of two shops; not to be written to."""
+    """Datasets of two shops. Treat as read-only."""
     folder = tmp_path_factory.mktemp("shops")
     demo_shops(folder, "workshop", "kitchen")
     return folder
@@ -30,7 +30,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_quick_trial(name: str, shops: Path, tmp_path: Path, capsys: Capture) -> None:
-    # The tables' pre-trained rows are made as the figures' are, and would take as long again.
+    # The tables' pre-trained rows work like the figures', and would take as long again.
     domains = ["--pretrain", shops / "kitchen"] if name.startswith("figure") else []
     options = ["--data", shops / "workshop", *domains, "--out", tmp_path / name]
     code = main(["experiment", name, *map(str, options), *QUICK])
@@ -53,7 +53,7 @@ def test_a_quick_trial(name: str, shops: Path, tmp_path: Path, capsys: Capture) 
     if not experiment.capsules:
         assert found["activations"] == []
     looks = list((tmp_path / name).rglob("test_looks.jsonl"))
-    assert bool(looks) == (experiment.split == "test")  # figure 4 leaves the test part unread
+    assert bool(looks) == (experiment.split == "test")  # figure 4 does not read the test part
     assert main(["experiment", "verify", str(tmp_path / name)]) == 0
 
 
@@ -64,13 +64,13 @@ def test_figure_6_counts_capsules(shops: Path, tmp_path: Path, capsys: Capture) 
     (own,) = found["activations"]
     assert own["system"] == "MIRACLE from scratch"
     assert len(own["user_ids"]) == len(own["counts"]) == 12
-    # Every item that the model reads activates one capsule.
+    # Every item that the model reads activates exactly one capsule.
     assert [sum(row) for row in own["counts"]] == own["lengths"]
     stored = next((tmp_path / "f").rglob("*miracle*/**/users-test-as-printed.parquet"))
     assert own["mean"] == pytest.approx(pl.read_parquet(stored)["interests"].mean())
     assert list((tmp_path / "f").glob("capsules-*.svg"))
     capsys.readouterr()
-    # A count that is not the one of the user results is told.
+    # A mean that differs from the user results is reported.
     own["mean"] += 0.5
     (tmp_path / "f" / "experiment.json").write_text(json.dumps(found))
     assert main(["experiment", "verify", str(tmp_path / "f")]) == 1
@@ -81,7 +81,7 @@ def test_table_1_names_what_differs(shops: Path, tmp_path: Path, capsys: Capture
     args = ["experiment", "table1", "--data", str(shops / "workshop")]
     assert main(args) == 0
     assert "the paper has no row of this name" in capsys.readouterr().out
-    # The same data under a name that the paper has.
+    # The same data under the name of a data set in the paper.
     manifest = json.loads((shops / "workshop" / "manifest.json").read_text())
     renamed = tmp_path / "pantry"
     renamed.mkdir()
@@ -117,7 +117,7 @@ def test_table_1_of_scientific_is_the_papers(
 
 
 def test_the_papers_rows() -> None:
-    # Improvements that the paper prints beside its table 2: over the best of the others.
+    # The improvements that the paper prints beside its table 2, over the best other system.
     printed = {
         ("Scientific", "recall@10"): 8.57, ("Scientific", "recall@50"): 6.04,
         ("Scientific", "ndcg@10"): 8.90, ("Pantry", "recall@10"): 9.45,
@@ -130,7 +130,7 @@ def test_the_papers_rows() -> None:
         rows = paper.rows("table2", data)
         best = max(row[metric] for name, row in rows.items() if name != "MIRACLE")
         assert 100 * (rows["MIRACLE"][metric] / best - 1) == pytest.approx(gain, abs=0.03)
-    # Table 3 at two layers and table 4 at 32 capsules are table 2's MIRACLE.
+    # Table 3 with two layers and table 4 with 32 capsules repeat table 2's MIRACLE.
     for table, row in (("table3", "L=2"), ("table4", "C=32")):
         for data in ("Scientific", "Office", "Online Retail"):
             own = paper.rows(table, data)[row]

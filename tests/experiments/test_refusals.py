@@ -1,4 +1,4 @@
-"""What an experiment refuses: bad input, and folders of something else."""
+"""What an experiment refuses: bad input, and folders with other content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that another experiment has done are copied; one table may come before the other."""
+"""Reuse: runs that another experiment has finished are copied."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.support.experiments import TINY, command, refused, tiny
 
 Capture = pytest.CaptureFixture[str]
 
-# SASRec by another name, as it is with other settings, and one that the other has not.
+# SASRec under another name and with other settings, and one system of its own.
 OTHER = TINY.replace('proposed = ["SASRec"]', "").replace('"SASRec"', '"Attention"')
 OTHER = OTHER.replace('"gru4rec"', '"gru4rec"\nmodel.hidden = 6')
 
 
 def rows(out: Path, system: str) -> list[Any]:
-    """What the tables of an experiment say of a system: its figures by column and metric."""
+    """A system's figures in the experiment's tables, by column and metric."""
     tables = json.loads((out / "experiment.json").read_text())["tables"]
     return [
         each["metrics"]
@@ -36,14 +36,14 @@ def test_the_same_runs_are_copied_and_others_are_trained(
     tiny(tmp_path, OTHER)
     assert main(command(tmp_path, shops, "--reuse", done / "out")) == 0
     said = capsys.readouterr().err
-    # SASRec's two seeds and popularity, in two columns; GRU4Rec has other settings here.
+    # Copied: SASRec's two seeds and popularity, in two columns. GRU4Rec's settings differ.
     assert "6 runs were copied from" in said
     assert said.count("begins ") == 4
     assert "gru4rec" in said.split("begins ")[1]
     assert rows(tmp_path / "out", "Attention") == rows(done / "out", "SASRec") != []
     assert rows(tmp_path / "out", "GRU4Rec") != rows(done / "out", "GRU4Rec")
     assert main(["experiment", "verify", str(tmp_path / "out")]) == 0
-    # What the settings name is found from the new place.
+    # The paths in the settings also work from the new folder.
     run = RunFolder(tmp_path / "out/runs/workshop/as-printed/attention/seed-2023")
     assert Path(run.settings().data).samefile(shops / "workshop")
 

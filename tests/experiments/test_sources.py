@@ -1,4 +1,4 @@
-"""``miracle compare`` and ``miracle report`` of experiments: rows, claims, and what is left out."""
+"""``miracle compare`` and ``miracle report`` of experiments: rows, claims and omissions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from miracle_core.experiments.whole import conduct
 from tests.support.experiments import demo_shops, tiny
 
 Capture = pytest.CaptureFixture[str]
-# Rows of one system with the same settings but for where they begin; one that is not trained.
+# Rows of one system that differ only in where they start; one of them is not trained.
 ROWS = """
 seeds = 2
 primary = "recall@10"
@@ -49,7 +49,7 @@ model.kind = "miracle"
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished experiment on one shop; not to be written to."""
+    """A finished experiment on one shop. Treat as read-only."""
     folder = tmp_path_factory.mktemp("rows")
     demo_shops(folder, "workshop", "kitchen")
     definition = read_experiment(str(tiny(folder, ROWS)))

@@ -1,4 +1,4 @@
-"""Rows of an experiment with the settings that ``miracle tune`` found."""
+"""Experiment rows with the settings that ``miracle tune`` found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tuning.jobs import pretend, search
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shops, and a study of SASRec on one of them that trains nothing."""
+    """Two shops, and a study of SASRec on one of them, whose trials are not really trained."""
     folder = tmp_path_factory.mktemp("tuned")
     demo_shops(folder, "workshop", "kitchen")
     search(folder / "workshop", folder / "studies" / "sasrec", 5, train=pretend)
@@ -48,7 +48,7 @@ def test_the_best_trial_is_every_run_of_the_row(made: Path, tmp_path: Path) -> N
         changed = {name for name in own if own[name] != other[name]}
         if run.system == "SASRec":
             assert {name: own[name] for name in best} == best
-            # The study held these at what is no default.
+            # The study fixed these at values other than the defaults.
             held = {"train.batch_size", "model.inner"}
             assert [own[name] for name in held] == [8, 8]
             assert changed <= best.keys() | held

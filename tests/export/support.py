@@ -1,4 +1,4 @@
-"""Scripts of exports, run where this package can't be imported."""
+"""Run the scripts of exports where this package can't be imported."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A finder that refuses this package, put before the script is run: with each argument by itself, or
-# with all of them.
+# An import finder that refuses this package, installed before the script runs. The script runs
+# once per argument, or once with all of them.
 ALONE = (
     "import runpy, sys\n"
     "class No:\n"
@@ -26,7 +26,7 @@ Lists = dict[str, list[tuple[str, float]]]
 
 
 def run(folder: Path, how: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run ``use.py`` in a process that can't have this package."""
+    """Run ``use.py`` in a process that can't import this package."""
     return subprocess.run(
         [sys.executable, "-c", ALONE, str(folder / "use.py"), how, *words],
         capture_output=True,
@@ -37,7 +37,7 @@ def run(folder: Path, how: str, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def used(folder: Path, *words: str, how: str = "each") -> Lists:
-    """What ``use.py`` prints for each word, or for all of them together."""
+    """The output of ``use.py`` for each word, or for all of them together."""
     done = run(folder, how, *words)
     assert done.returncode == 0, done.stderr
     found: Lists = {}

@@ -1,4 +1,4 @@
-"""Exports are used without this package, by the script that they bring."""
+"""Exports work without this package, through the script that they contain."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_from_the_shell(
     said = capsys.readouterr()
     told = json.loads(said.out)
     assert (told["users"], told["replaced"], "replaced" in said.err) == (13, False, False)
-    assert main([*words, "numpy", "--json"]) == 0  # an export is replaced, and it is said
+    assert main([*words, "numpy", "--json"]) == 0  # the export is replaced, with a message
     said = capsys.readouterr()
     assert json.loads(said.out)["replaced"]
     assert f"replaced the export that was in {tmp_path / 'out'}" in said.err

@@ -1,4 +1,4 @@
-"""Networks as ONNX give what the run gives, for every length, and say it when they can't."""
+"""ONNX exports match the run for every history length, and report it if they don't."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exported(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("kind", "own"), CASES)
 def test_interests_are_those_of_the_system(tmp_path: Path, kind: str, own: dict[str, Any]) -> None:
-    """Batches of one history and of many, of one length and of several, longer ones than N too."""
+    """Batches of one or many histories, of equal or mixed lengths, some longer than N."""
     system = system_of(kind, own, torch.float32)
     scorer = system.scorer(side(torch.float32))
     onnx.write_history(scorer, LONGEST, tmp_path / "history.onnx")
@@ -66,7 +66,7 @@ def test_the_script_recommends_what_the_recommender_does(
 ) -> None:
     recommender = Recommender.load(small_run, seen=seen)  # type: ignore[arg-type]
     folder = shutil.copytree(exported, tmp_path / "out")
-    if seen == "leave-out":  # the networks don't know the rule, the script reads it
+    if seen == "leave-out":  # the rule is applied by the script, not by the networks
         about = json.loads((folder / "export.json").read_text())
         about |= {"seen": seen, "gain": recommender.gain()}
         (folder / "export.json").write_text(json.dumps(about))
@@ -121,13 +121,13 @@ def test_what_cannot_be_had_is_told(
 
 
 class Session:
-    """A network under onnxruntime, the first number of one of its outputs changed.
+    """A network in onnxruntime that changes the first number of one of its outputs.
 
     Args:
-        real: what gives the answers.
-        output: the place of the output that is changed.
-        change: its first number to another one.
-        since: the first call that is changed.
+        real: the session that computes the outputs.
+        output: the index of the output to change.
+        change: maps the first number to another one.
+        since: the first call to change.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ Asking = Callable[..., Path]
 def asking(
     small_run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Asking:
-    """Export networks that are right, one of which is tried by a :class:`Session`."""
+    """Export correct networks, one of which is checked through a :class:`Session`."""
     session = onnx._session
 
     def ask(network: str, *how: Any) -> Path:
@@ -176,7 +176,7 @@ def asking(
         ("history.onnx", 0, lambda number: number + 1e-3, 0, "differ by 0.001"),
         ("history.onnx", 0, lambda number: number + 1e-3, MAX_LENGTH, "differ by 0.001"),
         ("history.onnx", 0, lambda _: np.nan, 0, "finite"),
-        # The largest of numbers and no number may be a number.
+        # A maximum over values with NaN may not be NaN.
         ("history.onnx", 0, lambda _: np.nan, MAX_LENGTH, "finite"),
         ("history.onnx", 0, lambda _: -np.inf, 0, "finite"),
         ("history.onnx", 1, lambda active: not active, 0, "of other interests"),
@@ -201,7 +201,7 @@ def test_a_network_that_gives_other_numbers_is_not_kept(
 
 
 def test_a_difference_of_rounding_is_kept(asking: Asking) -> None:
-    """And the stand-ins of the test above change nothing else."""
+    """This also shows that the stand-ins of the test above change nothing else."""
     about = json.loads((asking("history.onnx", 0, lambda n: n + 2e-5) / "export.json").read_text())
     assert 1e-5 < about["largest_difference"]["history.onnx"] < 1e-4
 
@@ -220,7 +220,7 @@ def test_items_known_by_embeddings_alone_have_no_text(tmp_path: Path) -> None:
 def test_what_is_traced_is_a_copy_on_the_cpu(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run may lie on a GPU. Here it lies on ``meta``, whose weights have no numbers to copy."""
+    """A run may be on a GPU. Here it is on ``meta``, whose weights have no numbers to copy."""
     scorer = Recommender.load(small_run).vector_scorer()
     system = scorer.system.to("meta")
     traced: list[torch.nn.Module] = []
@@ -241,7 +241,7 @@ def test_what_is_traced_is_a_copy_on_the_cpu(
 
 
 def test_a_form_that_fixes_the_number_of_histories_is_refused(tmp_path: Path) -> None:
-    """``len`` of a tensor is a number and not a size: the batch would be the example's for ever."""
+    """``len`` of a tensor is a plain number: it would fix the batch size to the example's."""
     system = system_of("sasrec", {}, torch.float32)
     scorer = system.scorer(side(torch.float32))
     encode = type(system).encode

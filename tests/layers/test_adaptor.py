@@ -103,7 +103,7 @@ def test_gradients_see_the_text_that_was_dropped_out(kept, monkeypatch):
     t = texts(8, 6)
 
     def value() -> torch.Tensor:
-        torch.manual_seed(5)  # the same mask each time
+        torch.manual_seed(5)  # same mask each time
         return (module(t) ** 2).sum()
 
     module.zero_grad()
@@ -165,6 +165,6 @@ print((peak() - before) / len(text))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is counted in KiB on Linux only")
 def test_what_blocks_free_leaves_no_holes():
-    """An item takes its vector and mask (1.6 kB), not its experts' outputs (9.6 kB) too."""
+    """An item keeps its vector and mask (1.6 kB), but not its experts' outputs (9.6 kB)."""
     done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 4500

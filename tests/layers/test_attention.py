@@ -1,4 +1,4 @@
-"""Attention inside packed histories, both ways and from left to right."""
+"""Attention within packed histories, in both directions and from left to right."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_gradcheck(causal, share):
     packed, qkv = case(1, [1, 3, 2, 3])
 
     def attended(x):
-        torch.manual_seed(3)  # the same weights are dropped each time
+        torch.manual_seed(3)  # drop the same weights each time
         return packed_attention(x, packed, 2, share, True, causal=causal)
 
     assert torch.autograd.gradcheck(attended, qkv.requires_grad_())
 
 
 def padded_case(seed: int, lengths: list[int]):
-    """The same tokens as :func:`case`, in padded histories: which of these they are, too."""
+    """The tokens of :func:`case` as padded histories, and where they are."""
     packed, qkv = case(seed, lengths)
     padded = pad_lists([[0] * length for length in sorted(lengths)], max(lengths))
     everything = torch.full((padded.n_tokens, 3 * WIDTH), 7.0, dtype=qkv.dtype)
@@ -87,7 +87,7 @@ def test_gradcheck_of_dropout_at_once(share):
     _, _, padded, everything = padded_case(2, [2, 3])
 
     def attended(x):
-        torch.manual_seed(3)  # the same weights are dropped each time
+        torch.manual_seed(3)  # drop the same weights each time
         return packed_attention(x, padded, 2, share, True)[padded.valid]
 
     with few_launches():
@@ -97,7 +97,7 @@ def test_gradcheck_of_dropout_at_once(share):
 @pytest.mark.parametrize("pre_norm", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 def test_what_an_item_says_depends_on_older_ones_only(causal, pre_norm):
-    """The gradient of each item's output is zero at later ones, and nowhere else."""
+    """The gradient of an item's output is zero exactly at the later items."""
     layer = randomise(TransformerLayer(4, 2, 6, 0.5, 1e-12, causal=causal, pre_norm=pre_norm), 2)
     packed = pack_lists([[0] * 4], 4)
     x = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

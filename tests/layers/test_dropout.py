@@ -1,4 +1,4 @@
-"""Dropout: the right share, the right scale, the same mask both ways, seeded."""
+"""Dropout: rate, scale, seeding, and the same mask in forward and backward."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_share_and_scale(share):
     assert gone.double().mean().item() == pytest.approx(share, abs=0.004)
     assert out[~gone].unique().item() == pytest.approx(1 / (1 - share), rel=1e-3)
     assert out.mean().item() == pytest.approx(1.0, abs=0.02)
-    assert torch.equal(x, torch.ones(300, 1001))  # the input is left as it was
+    assert torch.equal(x, torch.ones(300, 1001))  # the input is unchanged
 
 
 def test_elements_fall_independently():
-    """Neighbours, which share a random word, are no more alike than strangers."""
+    """Neighbours share a random word, but must not be more alike than others."""
     torch.manual_seed(1)
     gone = (dropout(torch.ones(200_000), 0.3, training=True) == 0).double()
     gone -= gone.mean()

@@ -1,4 +1,4 @@
-"""Packing keeps every item, its place and its owner."""
+"""Packing keeps every item, its position and its history."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_newest_items_of_every_history_at_their_places(histories, max_length
 @SETTINGS
 @given(histories=HISTORIES, max_length=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
 def test_what_is_kept_of_every_history(histories, max_length, seed):
-    """As if the histories had never had the other items."""
+    """The result is as if the histories had never had the other items."""
     packed = pack_lists(histories, max_length)
     rng = np.random.default_rng(seed)
     stays = [rng.random(min(len(own), max_length)) < 0.5 for own in histories]
@@ -137,7 +137,7 @@ def test_what_is_asked_of_items_is_the_same_in_both_layouts(histories, max_lengt
 
 
 def of_history(batch, values, caller):
-    """Numbers of one padded history's items, in order."""
+    """The indices of one padded history's items, in order."""
     rows, valid = values.view(batch.n_histories, -1), batch.valid.view(batch.n_histories, -1)
     return rows[caller][valid[caller]].tolist()
 
@@ -145,7 +145,7 @@ def of_history(batch, values, caller):
 @SETTINGS
 @given(histories=HISTORIES, max_length=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
 def test_some_items_of_padded_histories_are_those_of_packed_ones(histories, max_length, seed):
-    """Kept, moved together to the right; padding stays out whatever is said of it."""
+    """The kept items move to the right; padding is excluded even if it is selected."""
     padded = pad_lists(histories, max_length)
     kept = torch.rand(padded.n_tokens, generator=torch.Generator().manual_seed(seed)) < 0.5
     kept[padded.last_tokens()] = True

@@ -1,4 +1,4 @@
-"""Directions, and rows beside them: values and gradients are torch's own, at any length."""
+"""Normalised and plain rows: values and gradients equal torch's own at any length."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_row_of_zeros_stays_one_and_its_gradient_is_finite(function):
 
 
 def test_rows_and_directions_add_their_gradients():
-    """A row that is taken twice gets both."""
+    """A row that is used both ways gets the sum of both gradients."""
     rows = torch.tensor([3, 0, 3])
     taken, turned = rows_and_directions(vectors(), rows)
     torch.testing.assert_close(taken, vectors()[rows])

@@ -1,4 +1,4 @@
-"""Dynamic routing: what is sent to all interests alike, and what is learned through it."""
+"""Dynamic routing: what all interests share, and what is learned through it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_one_iteration_has_the_first_weights() -> None:
 
 
 def test_padding_and_missing_interests_add_nothing() -> None:
-    """What is routed with them is what is routed without, and they get no gradient."""
+    """They do not change the result, and they get no gradient."""
     generator = torch.Generator().manual_seed(2)
     start = torch.randn(3, 5, dtype=torch.float64, generator=generator)
     q = torch.randn(4, 1, 5, 2, dtype=torch.float64, generator=generator).requires_grad_()
@@ -59,7 +59,7 @@ def test_padding_and_missing_interests_add_nothing() -> None:
 
 @pytest.mark.parametrize("sent", [1, 3])
 def test_gradcheck_of_padded_routing(sent: int) -> None:
-    """Of one iteration: the weights of later ones are taken as they are."""
+    """Use one iteration: gradients do not flow through the weights of later ones."""
     generator = torch.Generator().manual_seed(3)
     start = torch.randn(3, 4, dtype=torch.float64, generator=generator)
     q = torch.randn(3, sent, 4, 2, dtype=torch.float64, generator=generator).requires_grad_()

@@ -1,4 +1,4 @@
-"""Controllable aggregation against the greedy choice by its definition."""
+"""Controllable aggregation compared with the greedy selection that defines it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def greedy(scores: list[float], categories: list[int], k: int, weight: float) -> list[int]:
-    """Algorithm 2, one item after another."""
+    """Algorithm 2, one item at a time."""
     chosen: list[int] = []
     for _ in range(k):
         best, value = -1, -math.inf
@@ -43,7 +43,7 @@ def greedy(scores: list[float], categories: list[int], k: int, weight: float) ->
 def test_it_is_the_greedy_choice(seed, n, labels, weight, gone, data):
     k = data.draw(st.integers(1, n))
     rng = np.random.default_rng(seed)
-    # Quarters, so that sums are exact and ties happen.
+    # Use quarters, so that sums are exact and ties occur.
     scores = -np.sort(-rng.integers(-8, 9, (5, n)) / 4, axis=1)
     scores[:, n - min(gone, n) :] = -np.inf
     items = np.stack([rng.permutation(20)[:n] for _ in range(5)])
@@ -68,7 +68,7 @@ def test_a_large_weight_takes_one_of_each_category_first():
 
 
 def test_two_of_any_set_are_the_best_two_that_start_with_the_best():
-    """For two items the greedy choice is the best of all pairs with the best item in them."""
+    """For two items, the greedy choice is the best pair that contains the best item."""
     rng = np.random.default_rng(5)
     scores = -np.sort(-rng.normal(size=9))
     categories = rng.integers(0, 3, 9)
@@ -100,7 +100,7 @@ def test_what_can_not_be_is_refused(k, weight):
 
 
 def relevant(scores: list[float], vectors: np.ndarray, k: int, weight: float) -> list[int]:
-    """Carbonell and Goldstein's choice, one item after another."""
+    """Carbonell and Goldstein's selection (MMR), one item at a time."""
     chosen: list[int] = []
     for _ in range(k):
         best, value = -1, -math.inf
@@ -127,7 +127,7 @@ def test_marginal_relevance_is_the_greedy_choice(seed, n, weight, gone, data):
     scores = -np.sort(-rng.integers(-8, 9, (5, n)) / 4, axis=1)
     scores[:, n - min(gone, n) :] = -np.inf
     items = np.stack([rng.permutation(20)[:n] for _ in range(5)])
-    # Directions whose products are exact, so that ties are ties.
+    # Use directions with exact products, so that ties are exact.
     vectors = np.eye(4)[rng.integers(0, 4, 20)] * rng.choice([-1.0, 0.0, 1.0], (20, 1))
     found_scores, found = marginal_relevance(
         torch.from_numpy(scores), torch.from_numpy(items), torch.from_numpy(vectors), k, weight

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: uniform, independent, and functions of their keys alone."""
+"""Counter-based random numbers: uniform, independent, and determined by their keys alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STREAM = (2023, 4)
 
 
 def python_mix(z: int) -> int:
-    """The splitmix64 step that Steele, Lea and Flood print, in Python's whole numbers."""
+    """The splitmix64 step as Steele, Lea and Flood print it, in Python integers."""
     z &= 2**64 - 1
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -29,7 +29,7 @@ def test_mixing_is_that_of_unsigned_numbers(z: int) -> None:
 
 
 def test_the_known_outputs_of_splitmix64() -> None:
-    """The first three of seed 1234567, as Rosetta Code and Java's SplittableRandom have them."""
+    """The first three outputs for seed 1234567, as published by Rosetta Code."""
     golden = 0x9E3779B97F4A7C15
     states = [(1234567 + i * golden) % 2**64 for i in (1, 2, 3)]
     signed = torch.tensor([s - 2**64 if s >= 2**63 else s for s in states])
@@ -65,7 +65,7 @@ def test_other_keys_purposes_and_streams_are_independent(one, other) -> None:
         for stream, key, purpose in (one, other)
     )
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
-    # Nor is one the other moved along.
+    # Nor is one a shifted copy of the other.
     assert np.intersect1d(first, second).size == 0
 
 
@@ -127,4 +127,4 @@ def test_every_other_item_is_equally_likely() -> None:
         counts = torch.bincount(drawn[targets == target].flatten(), minlength=7)
         assert counts[target] == 0
         rest = counts[torch.arange(7) != target].double()
-        assert float((rest - 20_000 / 6).abs().max()) < 250  # nearly five deviations
+        assert float((rest - 20_000 / 6).abs().max()) < 250  # almost five standard deviations

@@ -1,4 +1,4 @@
-"""Some of the interests: those of a batch that is packed, and of one that is padded."""
+"""Select some of the interests, in packed and in padded batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Named = dict[int, dict[int, tuple[float, ...]]]
 
 
 def packed_interests(users: list[dict[int, np.ndarray]]) -> Interests:
-    """The same without places that hold none: users with equally many next to each other."""
+    """The same interests packed: no padding, users grouped by their number of interests."""
     order = sorted(range(len(users)), key=lambda user: len(users[user]))
     sizes = [len(users[user]) for user in order]
     groups = tuple((size, sizes.count(size)) for size in sorted(set(sizes)))
@@ -30,7 +30,7 @@ def packed_interests(users: list[dict[int, np.ndarray]]) -> Interests:
 
 
 def named(found: Interests) -> Named:
-    """Every history's vectors by their numbers, read from the runs of users."""
+    """Every history's vectors by their numbers, read from the groups of users."""
     told: Named = {}
     row = place = 0
     for count, n in found.groups:
@@ -47,11 +47,11 @@ def named(found: Interests) -> Named:
 
 @given(SEEDS, st.lists(st.integers(1, PLACES), min_size=1, max_size=6), st.booleans())
 def test_some_of_the_interests(seed: int, counts: list[int], raw: bool) -> None:
-    """A place of a padded batch that holds none never counts, whatever is said of it."""
+    """Padding never counts, even if it is selected."""
     rng = np.random.default_rng(seed)
     drawn = random_users(rng, counts, WIDTH)
     padded = padded_interests(drawn, rng)
-    # Which of an interest's numbers a place has is drawn there; here all go by the places.
+    # The numbers of interests are drawn above. Here they are the indices in the padded batch.
     assert padded.active is not None
     held = padded.active.view(len(counts), PLACES)
     users = [

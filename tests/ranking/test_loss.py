@@ -1,4 +1,4 @@
-"""Eq. 16, 17 and 23 against the float64 reference, in blocks of every shape."""
+"""Eq. 16, 17 and 23 against the float64 reference, for blocks of every shape."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.systems.miracle.support import SEEDS, SETTINGS, TOLERANCE, interests_
 
 WIDTH = 4
 COUNTS = st.lists(st.integers(1, 6), min_size=1, max_size=7)
-# (scores in a block, fewest and most interests in a chunk, scores looked at together): one block,
-# as a whole and in pieces; chunks of users with the whole catalogue; several blocks a chunk, as
-# wholes and in pieces; a block of one item.
+# (scores per block, fewest and most interests per chunk, scores processed together). In order: one
+# block, whole and in pieces; chunks of users with the whole catalogue; several blocks per chunk,
+# whole and in pieces; blocks of one item.
 BLOCKS = [
     (1 << 22, 256, 4096, 1 << 20),
     (1 << 22, 256, 4096, 20),
@@ -96,7 +96,7 @@ def test_scores_equal_the_paper(seed, counts):
 @SETTINGS
 @given(seed=SEEDS, counts=COUNTS, sizes=st.sampled_from(BLOCKS))
 def test_in_batch_softmax_equals_the_paper(seed, counts, sizes):
-    """Distinct targets as candidates, each counting as often as others took it; mine once."""
+    """Distinct targets are the candidates; each counts as often as others took it, mine once."""
     users, catalogue, targets = case(seed, counts, 4)
     distinct, rows, often = np.unique(targets, return_inverse=True, return_counts=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -113,7 +113,7 @@ def test_in_batch_softmax_equals_the_paper(seed, counts, sizes):
 
 
 def test_a_candidate_that_counts_zero_times_is_none(blocks):
-    """log 0 = -inf, also where a whole block of candidates counts zero times."""
+    """log 0 is -inf, also if a whole block of candidates counts zero times."""
     users, items, _ = case(11, [1, 3, 2], 6)
     counted = [2, 3, 5]
     bias = torch.full((6,), -torch.inf, dtype=torch.float64)
@@ -193,7 +193,7 @@ def test_gradients_for_one_side_only(wanted):
 
 
 def test_tied_interests_share_an_items_gradient_evenly(blocks):
-    """Copies of an interest change neither the loss nor any item's gradient."""
+    """Copies of an interest change neither the loss nor the gradient of any item."""
     users, items, targets = case(7, [1, 1, 2], 6)
     copies = [
         {8 * n + j: u for n in range(1 + index) for j, u in user.items()}
@@ -227,7 +227,7 @@ def test_a_constant_scorer_loses_log_of_the_catalogue(blocks):
 
 @pytest.mark.parametrize("offset", [-1e3, -1e5, 1e5])
 def test_only_active_interests_win_however_low_their_scores(blocks, offset):
-    """No missing interest, which would score 0, ever wins; nothing overflows."""
+    """An inactive interest, whose score would be 0, never wins. Nothing overflows."""
     rng = np.random.default_rng(8)
     users = [
         {j: np.append(offset, rng.normal(size=2)) for j in range(count)} for count in (1, 4, 2, 1)

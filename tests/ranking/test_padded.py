@@ -1,4 +1,4 @@
-"""Interests with places that hold none, rows that don't count, and tables of what has been had."""
+"""Padded interests, rows that don't count, and tables of the items a user has had."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ USERS = st.lists(
 
 
 def padded_interests(users: list[dict[int, np.ndarray]], rng: np.random.Generator) -> Interests:
-    """As many places for each user; what lies in the others would win every item."""
+    """Equally many places per user; the padding's content would win every item."""
     vectors = rng.normal(size=(len(users), PLACES, WIDTH)) * 1e3
     active = np.zeros((len(users), PLACES), dtype=bool)
     for row, user in enumerate(users):
@@ -45,7 +45,7 @@ def padded_interests(users: list[dict[int, np.ndarray]], rng: np.random.Generato
 
 
 class Case:
-    """Random interests, items, histories and targets, in the callers' order."""
+    """Random interests, items, histories and targets, in the caller's order."""
 
     def __init__(self, seed: int, drawn: list[tuple[int, list[int]]]) -> None:
         rng = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ class Case:
 @SETTINGS
 @given(seed=SEEDS, drawn=USERS, sizes=st.sampled_from(BLOCKS), left=st.integers(0, 5))
 def test_full_softmax_equals_the_paper(seed, drawn, sizes, left):
-    """Over all users, and over those that count."""
+    """Over all users, and over only those that count."""
     case = Case(seed, drawn)
     counted = torch.arange(len(drawn)) != left
     for chosen in (None, counted if counted.any() else None):
@@ -151,7 +151,7 @@ def both(histories: list[list[int]]) -> tuple[Packed, Packed]:
     out=st.booleans(),
 )
 def test_a_table_says_what_pairs_say(histories, chosen, out):
-    """Of histories and of each token of them; a gain of minus infinity leaves items out."""
+    """For histories and for each of their tokens; a gain of minus infinity leaves items out."""
     packed, padded = both(histories)
     gain = torch.tensor(-torch.inf if out else 1.5, dtype=torch.float64)
     candidates = None if chosen is None else torch.tensor(sorted(chosen))
@@ -178,13 +178,13 @@ def test_a_table_says_what_pairs_say(histories, chosen, out):
     seed=SEEDS,
 )
 def test_a_table_of_masked_tokens_says_what_pairs_say(histories, chosen, seed):
-    """Nobody sees a masked item, not even where it comes again."""
+    """A masked token is never seen, even if its item occurs again."""
     packed, padded = both(histories)
     gain = torch.tensor(1.5, dtype=torch.float64)
     candidates = None if chosen is None else torch.tensor(sorted(chosen))
     n = 4 if candidates is None else len(candidates)
     draws = torch.rand(len(histories), LONGEST, generator=torch.Generator().manual_seed(seed))
-    draws[0, -1] = 0.0  # one at least, as of a whole batch
+    draws[0, -1] = 0.0  # mask at least one item, as a whole batch does
     one, other = (
         draws[each.order[each.history_of_token()], each.positions] < 0.5
         for each in (packed, padded)

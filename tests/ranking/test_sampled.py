@@ -1,4 +1,4 @@
-"""Losses with drawn negatives against their float64 references."""
+"""Losses with sampled negatives against their float64 references."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def negatives_of(targets: torch.Tensor, seed: int) -> torch.Tensor:
 @SETTINGS
 @given(seed=SEEDS, drawn=USERS, gains=st.booleans(), elements=st.sampled_from([1, 40, 1 << 19]))
 def test_losses_equal_their_papers(kind, seed, drawn, gains, elements):
-    """Several interests a user, the gain for targets and negatives alike, chunks of any size."""
+    """Several interests per user, the gain for targets and negatives, chunks of any size."""
     case = Case(seed, drawn)
     own = torch.tensor(case.targets)[case.callers]
     negatives = negatives_of(own, seed)
@@ -127,7 +127,7 @@ def test_sampled_softmax_of_every_other_item_is_the_softmax():
 
 @pytest.mark.parametrize(("plain", "weighted"), [("bpr", "bpr-max"), ("top1", "top1-max")])
 def test_of_one_negative_or_equal_ones_the_maximum_is_the_mean(plain, weighted):
-    """And of very unequal ones, the loss of the highest alone."""
+    """With very unequal negatives, it is the loss of the highest one alone."""
     none = {"regularisation": 0.0}
 
     def of(kind: str, scores: list[float]) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_scores_of_any_size_give_finite_losses_and_gradients(kind, size):
 
 @pytest.mark.parametrize("kind", ["bpr", "bce", "gbce"])
 def test_large_scores_lose_no_digits(kind):
-    """Where a soft plus by its usual threshold, or 1 - sigmoid, would."""
+    """A softplus with its usual threshold, or 1 - sigmoid, would lose digits here."""
     rows = [[own, *rest] for own in (19.0, -21.0, 40.0) for rest in ((18.5, 21.0), (-40.0, 22.0))]
     scores = torch.tensor(rows, dtype=torch.float64)
     found = sampled.of_scores(settings_of(kind), scores, N_ITEMS)
@@ -202,7 +202,7 @@ def test_nobody_has_had_anything():
 
 
 class Half(Processes):
-    """One of two processes that both have as many rows."""
+    """One of two processes with equally many rows."""
 
     def fraction(self, n: int) -> float:
         return 0.5
@@ -210,7 +210,7 @@ class Half(Processes):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_share_of_the_rows_draws_as_the_whole(kind):
-    """By the base class, with items that don't compete: two halves sum to the whole."""
+    """In the base class, with items that don't compete: the two halves sum to the whole."""
     generator = torch.Generator().manual_seed(1)
     vectors = torch.randn(8, 4, generator=generator)
     items = torch.randn(12, 4, generator=generator)

@@ -1,4 +1,4 @@
-"""The gain of items that the history holds, against the float64 reference."""
+"""The gain of items that are in the history, against the float64 reference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USERS = st.lists(
 
 
 class Case:
-    """Random interests and items, and what each user has had."""
+    """Random interests and items, and each user's history."""
 
     def __init__(self, seed: int, drawn: list[tuple[int, list[int]]]) -> None:
         rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ class Case:
         self.gain = float(rng.normal() * 2)
         self.packed = pack_lists(self.histories, LONGEST)
         interests = interests_of(self.users)
-        # As the model has it: interests name packed histories, and these the caller's.
+        # As in the model: interests refer to packed histories, and those to the caller's.
         back = self.packed.order.argsort()
         self.interests = replace(interests, users=back[interests.users])
         self.callers = self.packed.order[self.interests.users]
@@ -68,7 +68,7 @@ def test_full_softmax_with_a_gain(seed, drawn, sizes):
 @SETTINGS
 @given(seed=SEEDS, drawn=USERS, sizes=st.sampled_from(BLOCKS))
 def test_in_batch_softmax_with_a_gain(seed, drawn, sizes):
-    """Only items of the history that are candidates of the batch count, own targets too."""
+    """Only history items that are candidates in the batch count, including the user's target."""
     case = Case(seed, drawn)
     distinct, rows, often = np.unique(case.targets, return_inverse=True, return_counts=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +138,7 @@ def test_a_history_of_no_candidate_gains_nothing():
 
 
 def histories(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    lengths = rng.integers(0, 9, n)  # a history may be empty
+    lengths = rng.integers(0, 9, n)  # histories may be empty
     ends = np.cumsum(lengths)
     return rng.integers(0, N_ITEMS, ends[-1]).astype(np.int32), ends - lengths, ends
 
@@ -146,7 +146,7 @@ def histories(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray,
 @SETTINGS
 @given(seed=SEEDS, n=st.integers(1, 6))
 def test_left_out_are_the_items_of_whole_histories(seed, n):
-    """Also those that are older than what is read, in any order of the users."""
+    """This includes items too old to be read, and works for users in any order."""
     rng = np.random.default_rng(seed)
     sequences, starts, ends = histories(rng, n)
     places = torch.from_numpy(rng.permutation(n))

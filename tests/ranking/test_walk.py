@@ -1,4 +1,4 @@
-"""Ranks and top-K against plain sorted lists. Whole numbers make scores, and so ties, exact."""
+"""Ranks and top-K against sorted lists. Scores are whole numbers, so ties are exact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def whole_numbers(seed: int, counts: list[int], n_items: int, spread: int = 2):
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 4, 5, 16, 17])
 def test_inner_products(rows):
-    """From the left and from the right, into new memory and into old."""
+    """From the left and from the right, into new and into existing memory."""
     generator = torch.Generator().manual_seed(rows)
     vectors, items = (
         torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (rows, 9)
@@ -93,7 +93,7 @@ def test_equals_plain_sorting(seed, counts, n_items, shape, k, few):
     leave_out=st.booleans(),
 )
 def test_seen_rules_reach_their_users_in_every_chunk(seed, counts, n_items, shape, gain, leave_out):
-    """Both rules at once, and nothing is added to the scores of each interest."""
+    """Both rules at once; the scores under each interest stay unchanged."""
     users, items = whole_numbers(seed, counts, n_items)
     rng = np.random.default_rng(seed)
     ends = rng.integers(0, 6, len(users)).cumsum()
@@ -197,7 +197,7 @@ def test_a_constant_scorer_ranks_as_chance():
     targets = torch.arange(n_items)
     found = ranks(torch.zeros(n_items, n_items), targets, tie_order(n_items))
     assert sorted(found.tolist()) == list(range(1, n_items + 1))
-    # Popular items often have low or high indices: neither may gain.
+    # Popular items often have low or high indices. Neither must be favoured.
     for some in (found[:100], found[-100:]):
         assert abs(some.double().mean() - 250) < 60
 

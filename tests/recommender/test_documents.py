@@ -1,4 +1,4 @@
-"""The Python of the README and of docs/recommend.md runs as it is printed."""
+"""The Python code of the README and of docs/recommend.md runs as printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from miracle_core.recommender import ItemId, NewTitle, Recommender
 
 ROOT = Path(__file__).parents[2]
-# What a document names of its own run, and what the small run has in its place.
+# Names in a document, and their replacements for the small run.
 RENAMED = {
     "demo/run": "{run}",
     "runs/scientific": "{run}",
@@ -46,11 +46,11 @@ def test_python_in_a_document_runs(
     if document == "README.md":
         typed = ("nitrile gloves, large", "1.75 mm PLA filament")
         found = recommender.recommend([recommender.match(title)[0].given for title in typed], 5)
-        for interest in found.capsules:  # every interest is shown with items of its own
+        for interest in found.capsules:  # every interest is shown with its own items
             assert f"{interest.capsule} {interest.label} {interest.strength:.2f}" in shown
             assert all(f"  rank {item.rank}: {item.title}" in shown for item in interest.best)
     else:
-        # The last block's history: an item by its row, one by its id, and a title typed just now.
+        # The history of the last block: a row number, an id and a newly typed title.
         given = [17, ItemId("I03"), NewTitle("1.75 mm PLA filament")]
         expected = recommender.recommend(given, top_k=10)
         found = names["found"]

@@ -1,4 +1,4 @@
-"""Labels of the capsules that a run folder keeps."""
+"""Capsule labels that are saved in a run folder."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_other_weights_make_their_own(run: Path) -> None:
 
 
 def test_another_wording_makes_its_own(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkout may word labels otherwise, and its version be the same."""
+    """A development checkout may word labels differently without a new version."""
     made = labels(run)
     lies = {"key": orjson.loads((run / FILE).read_bytes())["key"], "labels": ["x"] * len(made)}
     (run / FILE).write_bytes(orjson.dumps(lies))
@@ -79,7 +79,7 @@ def test_another_wording_makes_its_own(run: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_number_of_the_wording(run: Path) -> None:
-    """Run folders keep labels. Where the same model's change, ``WORDING`` must go up with them."""
+    """Run folders keep labels. If a model's labels change, ``WORDING`` must be increased."""
     worded = [
         "[bold red]Not markup[/bold red]",
         "filament · pla · machine",
@@ -93,7 +93,7 @@ def test_the_number_of_the_wording(run: Path) -> None:
 
 
 def test_a_run_that_can_not_be_written_to_answers(run: Path) -> None:
-    """As root any file can be written, so a folder stands in its place."""
+    """root can write any file, so use a folder in its place."""
     made = labels(run)
     (run / FILE).unlink()
     (run / FILE).mkdir()

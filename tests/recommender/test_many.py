@@ -1,4 +1,4 @@
-"""Many histories at once say what each says alone."""
+"""Many histories at once get the same answers as each one alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RULES: list[SeenRule] = ["as-printed", "leave-out", "gain"]
 
 
 def assert_same(recommender: Recommender, found: Recommendations, histories: object) -> None:
-    """Every list is the one that its history is given alone."""
+    """Every list equals the one for its history alone."""
     table = found.frame()
     assert isinstance(histories, list)
     for number, (history, rule) in enumerate(histories):
@@ -50,10 +50,10 @@ def assert_same(recommender: Recommender, found: Recommendations, histories: obj
         assert list(own["rank"]) == list(alone["rank"])
         scores = np.array(own["score"], dtype=np.float64)
         assert np.allclose(scores, alone["score"], rtol=1e-4, atol=1e-5)
-        # One batch may round otherwise than another: what ties but for that may change places.
+        # Batches may round differently, so items with nearly equal scores may swap places.
         gaps = np.abs(np.subtract.outer(scores, scores)) + np.eye(len(scores))
         sure = (gaps > 1e-4).all(1)
-        sure[-1] = False  # it may tie with what comes after the list
+        sure[-1] = False  # it may tie with the next item, beyond the list
         assert sure.any() or recommender.system.name in ("itemknn", "popularity")
         for name, other in (("item_id", "item_id"), ("title", "title"), ("interest", "capsule")):
             mine, theirs = own[name][sure].tolist(), alone[other][sure].tolist()

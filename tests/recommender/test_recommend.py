@@ -1,4 +1,4 @@
-"""The Recommender's numbers against the model run directly."""
+"""The Recommender's numbers compared with the model's own."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def same(a: Recommendation, b: Recommendation) -> None:
 def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     dataset = make_shop(tmp_path / "data")
     text = str(dataset.items["text"][20])
-    # A new item is none that the history held, so no score gains by it.
+    # A new title is not a catalogue item, so no score gets the gain for repeats.
     settings = tiny_settings(data=str(tmp_path / "data"), seen="as-printed")
     model = random_model(settings, dataset)
     transductive = Recommender.load(write_run(tmp_path / "a", dataset, settings, model))
@@ -230,7 +230,7 @@ def test_a_new_item_is_its_text_alone(tmp_path: Path) -> None:
     assert (told.history[1].item_id, told.history[1].title) == (None, text)
     known = transductive.recommend([3, 20], top_k=30)
     assert [i.score for i in told.items] != pytest.approx([i.score for i in known.items])
-    # Without its own embedding the known item is its text alone too.
+    # Without its ID embedding, the known item is its text alone, too.
     assert model.identity is not None
     with torch.no_grad():
         model.identity[20] = 0
@@ -276,7 +276,7 @@ def test_the_type_says_whether_an_item_is_an_index_an_id_or_a_new_title(
         iter([7, ItemId("I03")]),
     ):
         assert small.recommend(history).items == known.items
-    # An explicit new title is one, even if its text is also an id.
+    # A NewTitle is a new title, even if its text equals an id.
     new = small.recommend([NewTitle("I07")])
     assert new.history[0].new
     assert new.history[0].title == "I07"

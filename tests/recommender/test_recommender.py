@@ -1,4 +1,4 @@
-"""Loading a run, names, users, capsules and their use."""
+"""Loading a run; names, users, capsules and how they are used."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_typed_title_is_cleaned_as_the_catalogues_are(small: Recommender) -> N
         match = small.match(typed)[0]
         assert (match.kind, match.title) == (kind, title)
         if kind == "new":
-            assert match.given == NewTitle(typed)  # to be cleaned once, not twice
+            assert match.given == NewTitle(typed)  # it will be cleaned once, not twice
     with pytest.raises(InputError, match="nothing but page code"):
         small.match("<script>alert(1)</script>")
     vectors = [
@@ -136,10 +136,10 @@ def test_user_histories(small: Recommender) -> None:
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
-    """A run on users whose histories a temporal split cuts in every way."""
+    """A run whose users' histories are cut in every way by a temporal split."""
     folder = tmp_path_factory.mktemp("temporal")
     shop = tiny_shop(folder / "shop")
-    # Of each user: all items, where validation begins, where the test begins.
+    # For each user: the number of items, the start of validation, the start of the test part.
     parts = np.array([(6, 3, 4), (4, 0, 0), (5, 5, 5), (5, 2, 2), (3, 0, 2), (4, 2, 4)])
     starts = np.concatenate([[0], np.cumsum(parts[:, 0])])
     write_dataset(
@@ -278,13 +278,13 @@ def test_characteristic_words() -> None:
         flags[members] = True
         return characteristic_words(index, flags)
 
-    assert words(list(range(8))) == ["glove", "free", "nitrile"]  # not box, large: any shop's words
+    assert words(list(range(8))) == ["glove", "free", "nitrile"]  # box and large are too common
     assert words(list(range(8, 16)))[0] == "filament"
-    assert "mm" not in words(list(range(8, 16)))  # too short to say anything
+    assert "mm" not in words(list(range(8, 16)))  # too short to mean anything
     assert words([16, 17]) == ["cafe"]  # creme is in one title only
     assert words([16]) == ["creme", "cafe"]
     assert words([]) == []
-    assert words(list(range(len(titles)))) == []  # nothing is more frequent than in the whole
+    assert words(list(range(len(titles)))) == []  # no word is more frequent than overall
     assert spelling("cafe", "The CAFÉ, open") == "café"
     assert spelling("absent", "The CAFÉ, open") == "absent"
     assert shortened("a  b\n c") == "a b c"

@@ -1,4 +1,4 @@
-"""Rules against a brute force over every item: one history, many, and an evaluation."""
+"""Rules compared with brute force over every item: single, batched and evaluated lists."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ SETTINGS = settings(
     phases=[Phase.explicit, Phase.generate],
 )
 IDS = [f"I{place:02}" for place in range(len(TITLES))]
-# A catalogue each: other weights, and other items that have no brand, and one kind or two.
+# Each seed draws its own weights and its own brands and kinds.
 SEEDS = (3, 4, 5)
 
 
 def having(seed: int) -> dict[str, list[set[str]]]:
-    """What each item has: some have no brand, some have two kinds."""
+    """The attributes of each item: some have no brand, some have two kinds."""
     rng = np.random.default_rng(seed)
     n = len(TITLES)
     brand: list[set[str]] = [
         set() if rng.random() < 0.2 else {f"b{rng.integers(3)}"} for _ in range(n)
     ]
-    # Every value is there, whatever was drawn.
+    # Make sure that every value occurs.
     brand[:3] = [{"b0"}, {"b1"}, {"b2"}]
     kind = [{f"k{rng.integers(4)}", f"k{rng.integers(5)}"} for _ in range(n)]
     kind[:2] = [{"k0"}, {"k3"}]
@@ -147,7 +147,7 @@ def test_as_brute_force_says(
     k: int,
     leave_out: bool,
 ) -> None:
-    """Each rule by itself and any of them together, on several catalogues."""
+    """Each rule alone and in combinations, on several catalogues."""
     recommender, rules = recommenders[seed], together(asked, differ)
     rule: SeenRule = "leave-out" if leave_out else "as-printed"
     catalogue = recommender.item_vectors().vectors
@@ -187,7 +187,7 @@ def test_as_brute_force_says(
         assert mine["rank"].tolist() == list(range(1, len(items) + 1))
         assert np.allclose(mine["score"], [score[item] for item in items], atol=1e-5)
         assert mine["interest"].tolist() == [which[winner[item]] for item in items]
-        # One history and many are held against each other above; some of each suffice here.
+        # Single and batched answers are compared above, so a third of them is enough here.
         if place % 3:
             continue
         if items:
@@ -204,7 +204,7 @@ def test_as_brute_force_says(
 
 
 def together(asked: dict[str, Any], differ: tuple[str, float] | None) -> Rules:
-    """Rules of what was drawn, but for what doesn't go together."""
+    """Rules from drawn parts, without combinations that are refused."""
     mute = asked.get("mute", ())
     boost = {c: by for c, by in asked.get("boost", {}).items() if c not in mute}
     more: dict[str, Any] = {"boost": boost}
@@ -216,7 +216,7 @@ def together(asked: dict[str, Any], differ: tuple[str, float] | None) -> Rules:
 def choosing(
     recommender: Recommender, seed: int, rules: Rules
 ) -> Callable[[list[int], dict[int, float], int], list[int]] | None:
-    """How a list of items that differ is chosen."""
+    """How to choose a list of different items."""
     if not rules.diversity:
         return None
     if rules.diverse_by == "text":
@@ -258,7 +258,7 @@ def candidates_of(seed: int, rules: Rules, had: set[int]) -> set[int]:
 def test_an_evaluation_is_of_the_lists_that_are_given(
     recommender: Recommender, asked: dict[str, object], leave_out: bool
 ) -> None:
-    """Recall@K is the share of users whose held-out item is in their list of K."""
+    """Recall@K is the share of users whose list of K contains the held-out item."""
     rules, rule = Rules.make(**asked), "leave-out" if leave_out else "as-printed"
     scorer = recommender._scorer
     applied = recommender._rules(rules)
@@ -382,7 +382,7 @@ def test_unknown_ids_are_told(recommender: Recommender) -> None:
         "deny: the catalogue has no item 'I0O', '# sold out', '# of week 47' and 1 more (a line "
         "that begins with # is an id, too)",
     )
-    # A question's own rules take the place of those.
+    # The rules of a request replace those of the Recommender.
     assert "I00" in {item.item_id for item in loaded.recommend([0], 30, rules=Rules()).items}
     with pytest.raises(InputError, match="does not know of rules"):
         loaded.recommend([0], approximate=True)
@@ -417,7 +417,7 @@ def test_the_target_of_one_history_is_left_out_by_rules(recommender: Recommender
 def test_padded_histories_are_ranked_alike(
     tmp_path: Path, leave_out: bool, weaker: float, mute: tuple[int, ...]
 ) -> None:
-    # The gain belongs to a user, and rules order users anew (0.2) and leave some out (0.6).
+    # The gain depends on the user. The rules reorder users (0.2) and leave some out (0.6).
     run = load_run(tiny_run(tmp_path, seen="gain"))
     with torch.no_grad():
         assert run.system.repeat is not None

@@ -1,4 +1,4 @@
-"""Finding titles: exact, near, while typing."""
+"""Finding titles: exact matches, near matches, and completions while typing."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_equal_titles_come_by_popularity_then_place() -> None:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("Rigol DS1054Z Digital Osciloscope 50MHz", [0]),  # a typo and another spacing
-        ("digital oscilloscope siglent 100 MHz", [1]),  # another order
-        ("rigol oscilloscope", [0]),  # the words of one title alone
-        ("oscilloscope digital", []),  # the words of two
+        ("Rigol DS1054Z Digital Osciloscope 50MHz", [0]),  # a typo and different spacing
+        ("digital oscilloscope siglent 100 MHz", [1]),  # different order
+        ("rigol oscilloscope", [0]),  # words that only one title has
+        ("oscilloscope digital", []),  # words that two titles have
         ("gloves", [8]),  # a plural
-        ("PLA filament 3 mm blue", []),  # another size is another thing
+        ("PLA filament 3 mm blue", []),  # another size is another product
         ("kitchen knife", []),
         ("!!", []),
     ],
@@ -85,7 +85,7 @@ def test_the_title_with_every_typed_word_is_nearer_than_one_with_another_word() 
     assert found.near(query, 3) == [1, 0, 2]
     assert found.similarity(query, 1) == 0.95
     assert found.similarity(query, 0) == pytest.approx(38 / 43)
-    # Two such titles are both nearer; the more popular comes first.
+    # Both titles with "net" are nearer; the more popular one comes first.
     sizes = index([heater, net, "Société Zoé Reef Net 250 g"], [9, 0, 1])
     assert sizes.near(query, 3) == [2, 1, 0]
 
@@ -102,7 +102,7 @@ def test_a_wrong_first_letter_hides_no_title() -> None:
 
 
 def reference_similarity(query: str, title: str, titles: list[str]) -> float:
-    """The documented similarity of two texts of plain words, counted anew."""
+    """The documented similarity of two plain texts, computed independently."""
     typed, own = query.lower().split(), title.lower().split()
     if any(word[0].isdigit() and word not in own for word in typed):
         return 0.0
@@ -136,7 +136,7 @@ def test_no_title_is_more_similar_than_the_one_chosen(seed: int) -> None:
     chosen = 0
     for _ in range(20):
         typed = list(rng.choice(titles).lower())
-        for _ in range(rng.randint(0, 4)):  # letters lost, wrong and swapped
+        for _ in range(rng.randint(0, 4)):  # delete, replace and swap letters
             place = rng.randrange(len(typed))
             typed[place] = rng.choice(["", "x", typed[place - 1]])
         query = " ".join("".join(typed).split())
@@ -173,8 +173,8 @@ def test_similarity_is_high_for_a_typo_and_low_for_another_thing() -> None:
         ("打", [6]),
         ("耗材", [6]),
         ("brul", [2]),
-        ("flament blue", [4]),  # an error in a word
-        ("oscillsocope rigol", [0]),  # two letters swapped
+        ("flament blue", [4]),  # a typo in a word
+        ("oscillsocope rigol", [0]),  # two swapped letters
         ("siglent digital oscilloscope qqqq", [1]),  # most of the words
         ("qqqq", []),
         ("", []),
@@ -252,7 +252,7 @@ def test_a_keystroke_is_answered_within_30_ms_at_100_000_titles() -> None:
     slowest = 0.0
     for end in range(1, len(typed) + 1):
         times = []
-        for _ in range(3):  # the best of three: what else runs on the machine is not measured
+        for _ in range(3):  # take the best of three, since other programs are running, too
             found._misspelt.cache_clear()
             began = perf_counter()
             found.complete(typed[:end], 8)

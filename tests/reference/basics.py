@@ -1,4 +1,4 @@
-"""The functions the paper takes for granted."""
+"""Basic functions that the paper takes for granted."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def eq7_similarity(hs: list[Array], A: Array, eps: Array | None = None) -> Array
 
 
 def eq8_choice(s: Array) -> list[int]:
-    """The one capsule each item activates: its largest similarity, the first of equal ones."""
+    """The one capsule that each item activates: the most similar one, the first one in a tie."""
     choice = []
     for row in s:
         best = 0
@@ -53,7 +53,7 @@ def eq9_importance(hs: list[Array], p: Parameters) -> Array:
 
 
 def eq10_features(hs: list[Array], p: Parameters) -> list[Array]:
-    """q_i [d] of every item."""
+    """The features q_i [d] of every item."""
     return [layer_norm(np.tanh(h @ p.W5 + p.b5) + h, p.norm5_scale, p.norm5_shift) for h in hs]
 
 
@@ -91,13 +91,13 @@ def eq14_agreement(b: Array, items: list[Array], u: dict[int, Array]) -> Array:
 
 @dataclass(frozen=True)
 class Interests:
-    """What eq. 7-14 find in one history of n items."""
+    """The result of eq. 7-14 for one history of n items."""
 
-    u: dict[int, Array]  # active capsule: its interest [d]
+    u: dict[int, Array]  # active capsule -> its interest [d]
     choice: list[int]  # [n], the capsule each item activates
     s: Array  # [n, C]
     o: Array  # [n]
-    c: Array  # [n, C], the last round's coupling
+    c: Array  # [n, C], the coupling in the last round
 
 
 def eq7_14_interests(
@@ -111,7 +111,7 @@ def eq7_14_interests(
 ) -> Interests:
     """The user's interests after `tau` rounds of routing among the active capsules.
 
-    `forced` replaces the active set (eq. 15 lets a masked history keep the original's).
+    `forced` replaces the active set: in eq. 15, a masked history keeps the original's set.
     `agreement` names what eq. 14 compares with u: "h" as printed, or "q".
     """
     s = eq7_similarity(hs, p.A, eps)

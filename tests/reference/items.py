@@ -22,12 +22,12 @@ def eq3_gate(t: Array, W1: Array, b1: Array, noise: Array | None = None) -> Arra
 
 
 def eq4_expert(t: Array, b2_k: Array, W2_k: Array) -> Array:
-    """Expert k's answer [d] for one text vector [d_b]."""
+    """Expert k's output [d] for one text vector [d_b]."""
     return (t - b2_k) @ W2_k
 
 
 def eq2_adaptor(t: Array, p: Parameters, noise: Array | None = None) -> Array:
-    """x [d]: the experts' answers, weighted by the gate."""
+    """x [d]: the experts' outputs, weighted by the gate."""
     g = eq3_gate(t, p.W1, p.b1, noise)
     x = np.zeros(p.W2.shape[2])
     for k in range(len(g)):
@@ -41,7 +41,7 @@ def position_of(i: int, length: int, positions: int) -> int:
 
 
 def eq5_input(xs: list[Array], p: Parameters) -> list[Array]:
-    """F0, an item a row: x_i + P, then LayerNorm."""
+    """F0, one row per item: x_i + P, then LayerNorm."""
     rows = []
     for i, x in enumerate(xs):
         row = x + p.P[position_of(i, len(xs), len(p.P))]
@@ -50,7 +50,7 @@ def eq5_input(xs: list[Array], p: Parameters) -> list[Array]:
 
 
 def attention(rows: list[Array], layer: Layer, heads: int) -> list[Array]:
-    """MHA: every item looks at every item of the same history, both ways."""
+    """MHA: every item attends to all items of its history, in both directions."""
     d = len(rows[0])
     width = d // heads
     queries = [row @ layer.Wq + layer.bq for row in rows]

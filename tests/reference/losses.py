@@ -32,7 +32,7 @@ def eq15_rows(
 
 
 def eq15_contrast(pairs: list[tuple[Array, Array]]) -> float:
-    """The sum over rows of -log softmax of the own pair's product; 0 for no row."""
+    """The sum over rows of -log softmax of the product of the row's own pair; 0 without rows."""
     total = 0.0
     for i, (u, _) in enumerate(pairs):
         products = [float(u @ other) for _, other in pairs]
@@ -62,7 +62,7 @@ def eq20_activation_share(choices: list[list[int]], capsules: int) -> Array:
 
 
 def eq21_balance(s: list[Array], choices: list[list[int]]) -> float:
-    """C times <w, r>: 1 when both are even, C when everything meets in one capsule."""
+    """C times <w, r>: 1 if both are even, C if everything is in one capsule."""
     w = eq19_similarity_share(s)
     return len(w) * float(w @ eq20_activation_share(choices, len(w)))
 

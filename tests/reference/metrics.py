@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def ranking(scores: Sequence[float], tie_key: Sequence[float]) -> list[int]:
-    """All items, best first. Of equal scores the smaller key comes first."""
+    """All items, best first. With equal scores, the smaller key comes first."""
     return sorted(range(len(scores)), key=lambda item: (-scores[item], tie_key[item]))
 
 
 def rank_of(scores: Sequence[float], target: int, tie_key: Sequence[float]) -> int:
-    """The target's place among all items, 1 for the best."""
+    """The target's rank among all items, 1 for the best."""
     return ranking(scores, tie_key).index(target) + 1
 
 

@@ -1,4 +1,4 @@
-"""The equations in their order: from text vectors of a history to the interests of its user."""
+"""All equations in order: from a history's text vectors to the user's interests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def item_vectors(texts: Array, p: Parameters, ids: Array | None = None) -> list[Array]:
-    """x_v of every item (eq. 2), plus e_v where ID embeddings are given (transductive)."""
+    """x_v of every item (eq. 2), plus e_v if ID embeddings are given (transductive)."""
     xs = [eq2_adaptor(t, p) for t in texts]
     return xs if ids is None else [x + e for x, e in zip(xs, ids, strict=True)]
 

@@ -1,8 +1,8 @@
-"""Eq. 5-14 on a history padded to N places, to show that what padding holds never matters.
+"""Eq. 5-14 on a history padded to N positions, to show that the padding's content never matters.
 
-The layout is left-padded: the newest item stands in the last place, so place i simply takes row i
-of P and of P~. `mask` [N] is True where an item stands. Padding is kept out at three points: as a
-key of the attention, in the position softmax, and in the choice of capsules.
+The layout is left-padded: the newest item is at the last position, so position i uses row i of P
+and of P~. `mask` [N] is True where there is an item. Padding is excluded at three points: as a key
+of the attention, in the position softmax, and in the choice of capsules.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 
 def pad(xs: list[Array], positions: int, filler: Array) -> tuple[Array, Mask]:
-    """A history as [N, d] with `filler` [N, d] in the free places, and its mask [N]."""
+    """A history as [N, d] with `filler` [N, d] as the padding, and its mask [N]."""
     rows, mask = filler.copy(), np.zeros(positions, dtype=bool)
     rows[positions - len(xs) :] = xs
     mask[positions - len(xs) :] = True
@@ -31,12 +31,12 @@ def pad(xs: list[Array], positions: int, filler: Array) -> tuple[Array, Mask]:
 
 
 def masked_softmax(values: Array, mask: Mask) -> Array:
-    """Softmax over the places where mask is True; exactly 0 elsewhere."""
+    """Softmax over the positions where mask is True; exactly 0 elsewhere."""
     return softmax(np.where(mask, values, -math.inf))
 
 
 def padded_layer(rows: Array, mask: Mask, layer: Layer, heads: int) -> Array:
-    """One post-norm layer over [N, d]; padded places are no keys, their own output is junk."""
+    """One post-norm layer over [N, d]. Padding is no key; its own output is meaningless."""
     d = rows.shape[1]
     query, key, value = (
         rows @ layer.Wq + layer.bq,

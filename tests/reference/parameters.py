@@ -1,4 +1,4 @@
-"""The model's parameters under the paper's symbols, and random ones for tests."""
+"""The model's parameters under the paper's symbols, and random values for tests."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything eq. 2-14 learn. G experts, d_b text width, d width, N positions, C capsules."""
+    """All parameters of eq. 2-14. G experts, d_b text width, d width, N positions, C capsules."""
 
     W1: Array  # [d_b, G]   eq. 3
     b1: Array  # [G]
     W2: Array  # [G, d_b, d]  eq. 4
     b2: Array  # [G, d_b]: subtracted from t, so as wide as t
     P: Array  # [N, d]  eq. 5; the last row belongs to the newest item
-    norm0_scale: Array  # [d]: LayerNorm of F0
+    norm0_scale: Array  # [d]: the LayerNorm of F0
     norm0_shift: Array  # [d]
     layers: tuple[Layer, ...]  # eq. 6
     heads: int
@@ -71,7 +71,7 @@ def random_parameters(
     capsules: int = 5,
     scale: float = 0.5,
 ) -> Parameters:
-    """Parameters drawn from N(0, scale²), scales of the norms around 1; none is special."""
+    """Parameters drawn from N(0, scale²), with the norms' scales around 1."""
 
     def draw(*shape: int) -> Array:
         return rng.normal(0.0, scale, shape)

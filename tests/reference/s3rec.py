@@ -1,4 +1,4 @@
-"""S3-Rec's objectives, one sequence at a time, from its paper."""
+"""S3-Rec's objectives for one sequence at a time, written from its paper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def told_values(x: Array, values: Array, have: set[int], W: Array, b: Array) -> 
 
 
 def rather(x: Array, own: Array, other: Array, W: Array, b: Array) -> float:
-    """MIP and SP of one pair: the contrast of f with one strange item or segment.
+    """MIP and SP of one pair: f is contrasted with one negative item or segment.
 
     log of exp(f(x, own)) / (exp(f(x, own)) + exp(f(x, other))).
     """

@@ -1,4 +1,4 @@
-"""Losses with drawn negatives, of one example, from their papers."""
+"""Losses with sampled negatives for one example, written from their papers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def sigmoid(x: float) -> float:
 
 
 def log_sigmoid(x: float) -> float:
-    """Its logarithm, without the digits that 1 - sigmoid(x) loses for a large x."""
+    """The logarithm of the sigmoid, without losing digits for large x."""
     return -(max(-x, 0.0) + math.log1p(math.exp(-abs(x))))
 
 
@@ -20,7 +20,7 @@ def bpr(own: float, negatives: list[float]) -> float:
 
 
 def top1(own: float, negatives: list[float]) -> float:
-    """Hidasi et al. 2016, section 3.1.3: relative rank, and scores of negatives drawn to 0."""
+    """Hidasi et al. 2016, section 3.1.3: relative rank, with the negatives' scores pulled to 0."""
     return sum(sigmoid(s - own) + sigmoid(s * s) for s in negatives) / len(negatives)
 
 
@@ -46,7 +46,7 @@ def bce(own: float, negatives: list[float]) -> float:
 
 
 def gbce(own: float, negatives: list[float], n_items: int, t: float) -> float:
-    """Petrov and Macdonald 2023: the positive's probability to the power beta; a sum as BCE."""
+    """Petrov and Macdonald 2023: BCE with the positive's probability to the power beta."""
     alpha = len(negatives) / (n_items - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     rest = sum(log_sigmoid(-s) for s in negatives)
@@ -54,7 +54,7 @@ def gbce(own: float, negatives: list[float], n_items: int, t: float) -> float:
 
 
 def sampled_softmax(own: float, negatives: list[float], n_items: int) -> float:
-    """Every negative stands for (n - 1) / k items: its odds divided by its expected draws."""
+    """Each of k negatives stands for (n - 1) / k items: its odds over its expected draws."""
     expected = len(negatives) / (n_items - 1)
     rest = sum(math.exp(s) / expected for s in negatives)
     return -math.log(math.exp(own) / (math.exp(own) + rest))

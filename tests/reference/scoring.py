@@ -1,4 +1,4 @@
-"""Eq. 16, 17 and 23: scores and the losses of the next item."""
+"""Eq. 16, 17 and 23: scores, and the losses of the next item."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def eq17_score(u: dict[int, Array], x: Array) -> float:
 
 
 def eq17_winner(u: dict[int, Array], x: Array) -> int:
-    """The active capsule that gives eq. 17 its score; the lowest number of equal ones."""
+    """The active capsule that gives eq. 17 its score; in a tie, the lowest number."""
     return min(u, key=lambda j: (-float(u[j] @ x), j))
 
 
 def score(u: dict[int, Array], x: Array, item: int, history: list[int], gain: float) -> float:
-    """Eq. 17, plus what an item gains that the history holds (ours, not of the paper)."""
+    """Eq. 17, plus the gain of items in the history (our addition to the paper)."""
     return eq17_score(u, x) + (gain if item in history else 0.0)
 
 
@@ -37,8 +37,8 @@ def eq16_in_batch(
     """The sum over users of -log softmax among the targets of the batch.
 
     Another user's target is a negative unless it is the same item. `xs[i]` is target i's vector.
-    With `frequencies`, how likely an item is to be drawn as a target, a negative counts once for
-    every time it is expected in a batch (logQ; ours, not of the paper).
+    `frequencies` are the probabilities of items to be drawn as targets; a negative then counts
+    as often as it is expected in a batch (logQ; our addition to the paper).
     """
     had = [[] for _ in users] if histories is None else histories
     total = 0.0

@@ -1,4 +1,4 @@
-"""SASRec and GRU4Rec, one history at a time, from their papers."""
+"""SASRec and GRU4Rec for one history at a time, written from their papers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def causal_attention(queries: Array, keys: Array, values: Array, heads: int) -> 
 
 
 def self_attention(rows: list[Array], p: Layer, heads: int) -> list[Array]:
-    """Every item looks at itself and older ones; then the output's linear layer."""
+    """Every item attends to itself and older ones; then comes the output's linear layer."""
     queries = np.array([row @ p.Wq + p.bq for row in rows])
     keys = np.array([row @ p.Wk + p.bk for row in rows])
     values = np.array([row @ p.Wv + p.bv for row in rows])
@@ -74,7 +74,7 @@ def gru(xs: list[Array], weights: dict[str, Array]) -> list[Array]:
         weights: Wz, Wr, W [h, d] of the input and Uz, Ur, U [h, h] of the state.
 
     Returns:
-        The state after each input; that before the first is zero.
+        The state after each input; the initial state is zero.
     """
     h = np.zeros(len(weights["U"]))
     states = []

@@ -1,4 +1,4 @@
-"""UniSRec, one item and one history at a time, from its paper (Hou et al. 2022, section 2)."""
+"""UniSRec for one item or history at a time, from its paper (Hou et al. 2022, section 2)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UniSRecParameters:
-    """What it learns: G experts, d_b text width, d width, N places."""
+    """UniSRec's parameters: G experts, d_b text width, d width, N positions."""
 
-    b: Array  # [G, d_b], what each whitening takes off
+    b: Array  # [G, d_b], subtracted by each whitening
     W: Array  # [G, d_b, d]
     W_gate: Array  # [d_b, G]
     W_noise: Array  # [d_b, G]
     places: Array  # [N, d]; the last row belongs to the newest item
-    norm_scale: Array  # [d], of the input
+    norm_scale: Array  # [d], for the input
     norm_shift: Array  # [d]
     layers: tuple[Layer, ...]
     heads: int
@@ -36,7 +36,7 @@ def whitened(x: Array, b: Array, W: Array) -> Array:
 
 
 def item(x: Array, p: UniSRecParameters, noise: Array | None = None) -> Array:
-    """V of one text vector; `noise` [G] are standard normal numbers, drawn in training only."""
+    """V of one text vector; `noise` [G] is standard normal, and drawn in training only."""
     logits = x @ p.W_gate
     if noise is not None:
         for k in range(len(logits)):
@@ -50,7 +50,7 @@ def item(x: Array, p: UniSRecParameters, noise: Array | None = None) -> Array:
 
 
 def sequence(vs: list[Array], p: UniSRecParameters) -> Array:
-    """S of one history's items, oldest first: the newest's state, of length 1."""
+    """S of one history, oldest item first: the newest item's state, normalised."""
     n = len(p.places)
     rows = [
         layer_norm(v + p.places[n - len(vs) + i], p.norm_scale, p.norm_shift)
@@ -72,7 +72,7 @@ def contrast(
 ) -> float:
     """The mean of -log exp(r_j . o_j / tau) / sum_j' exp(r_j . o_j' / tau).
 
-    The sum is over j itself and those that took another item next.
+    j' runs over j itself and all examples whose next item differs from j's.
     """
     total = 0.0
     for j, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""User results made of numbers, without runs."""
+"""User results made from numbers, without runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from miracle_core.report.systems import SystemRuns
 
 
 def results(ranks: npt.ArrayLike, seed: int = 1, **about: Any) -> UserResults:
-    """What one run found for each user, held-out items and histories alike in all."""
+    """The user results of one run; held-out items and histories are the same in all runs."""
     found = np.asarray(ranks, dtype=np.int64)
     users = len(found)
     told = {
@@ -57,7 +57,7 @@ def system_of(name: str, runs: npt.ArrayLike, model: str | None = None, **about:
 
 
 def ranks_near(rng: np.random.Generator, hits: float, seeds: int, users: int) -> Any:
-    """Ranks of which about so many are the first, all others beyond 50; users differ in luck."""
+    """Ranks with about this many firsts, the rest beyond 50; users differ in luck."""
     luck = rng.random(users)
     noise = rng.normal(0, 0.05, (seeds, users))
     return np.where(luck + noise < hits, 1, 60)

@@ -1,4 +1,4 @@
-"""What a claim comes to, and for which systems one run says all."""
+"""The results of a claim, and the systems for which one run is enough."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_verdicts(shift: float, noise: float, expected: str) -> None:
 
 
 def test_a_sure_difference_within_two_percent_is_equal() -> None:
-    """Many users make a tiny difference sure; it is no less tiny."""
+    """With many users a tiny difference is certain, but still tiny."""
     b = np.random.default_rng(0).normal(0.5, 0.1, (1, 5000))
     a = b + np.random.default_rng(1).normal(0.003, 0.001, (1, 5000))
     found = Pair(a, b, fixed_a=True, fixed_b=True).difference

@@ -1,4 +1,4 @@
-"""``miracle compare``: from runs and files to tables, and what it refuses."""
+"""``miracle compare``: from runs and files to tables, and what is refused."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def test_runs_become_systems(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
     own = narrow["differences"]["ndcg@10"]
     assert own["difference"] == pytest.approx(expected.difference)
     assert own["p"] == pytest.approx(expected.p)
-    # One test only can be made: the third system has one run.
+    # Only one test is possible, because the third system has a single run.
     assert narrow["adjusted_p"] == pytest.approx(expected.p)
     assert (alone["adjusted_p"], alone["verdict"]) == (None, "no claim")
     assert alone["differences"]["ndcg@10"]["both"] is False
-    # What is no part of the claim has no p-value.
+    # Comparisons outside the claim have no p-value.
     assert all(d["p"] is None for name, d in narrow["differences"].items() if name != "ndcg@10")
     better = (values["wide"].mean(0) > values["narrow"].mean(0)).mean()
     assert narrow["wins"]["all"]["better"] == pytest.approx(better)
@@ -123,7 +123,7 @@ def test_results_are_kept_until_weights_change(
     first = asked(capsys, a, b)
     assert main(["compare", str(a), str(b)]) == 0
     assert "evaluating" not in capsys.readouterr().err
-    # The same folder, trained again.
+    # The same folder with another training.
     other = shop_run(tmp_path / "other", data, 9)
     (a / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
     assert main(["compare", str(a), str(b), "--json"]) == 0
@@ -175,8 +175,8 @@ def test_tables(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"{means[best]:.4f} *" in shown
     assert f"{means[second]:.4f} +" in shown
     assert "No hypothesis was fixed beforehand" in shown
-    assert "--proposed NAME" in shown  # a terminal may say how
-    # Without a claim nothing says p, and the highest mean is what others are held against.
+    assert "--proposed NAME" in shown  # only a terminal explains how to claim
+    # Without a claim there are no p-values, and others are compared with the highest mean.
     texts = [shown]
     for option, path in zip(names, paths, strict=True):
         assert main(["compare", *systems, option, str(path)]) == 0

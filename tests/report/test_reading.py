@@ -1,4 +1,4 @@
-"""What a reader asks of a page: who wins, how sure that is, on what, and by which rules."""
+"""What readers ask of a report: who wins, how surely, on which data, and by which rules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def headed(html: str, heading: str) -> list[list[str]]:
 
 class TestWithoutAClaim:
     def test_others_are_held_against_the_highest_mean(self) -> None:
-        """Popularity is given first, as people give the plain systems first."""
+        """Popularity is given first, as people list simple systems first."""
         given = compared(proposed=None).systems
         found = Comparison([given[2], given[1], given[0]])
         assert found.reference.name == "miracle"
@@ -100,7 +100,7 @@ class TestWithoutAClaim:
         rows = headed(html, "Every two systems")
         single = [rows[0].index("SASRec")] if "SASRec" in rows[0] else []
         marked = sum("†" in cell for row in rows[1:] for cell in row)
-        assert marked == 2  # of three pairs two hold SASRec
+        assert marked == 2  # SASRec is in two of three pairs
         assert all("†" in rows[1][place] for place in single)
         assert "†: one run of a system" in words(html)
         assert "Of SASRec there is one run, so these intervals are of users only" in words(html)
@@ -158,7 +158,7 @@ class TestHowToRead:
         assert "95 % t intervals" in said
         assert "Satterthwaite" in said
         assert "Held fixed are the split, the training data and the settings" in said
-        # A system without a seed has no interval that is too narrow.
+        # A system without seeds needs no warning that its interval is too narrow.
         assert "Training Popularity again gives the same" in said
         assert "too narrow" not in said
 
@@ -201,7 +201,7 @@ class TestSlices:
         assert rows[0][1].startswith("0 ")
 
     def test_a_mean_of_nothing_has_no_interval_and_says_why(self) -> None:
-        ranks = np.where(np.arange(60) % 5 == 0, 60, 1)  # whose item nobody took: never served
+        ranks = np.where(np.arange(60) % 5 == 0, 60, 1)  # users with unsold targets
         systems = [system_of(name, [ranks] * 2) for name in ("sasrec", "gru4rec")]
         html = page([Comparison(systems)])
         rows = headed(html, "NDCG@10 by popularity of the held-out item in numbers")
@@ -223,7 +223,7 @@ class TestSystems:
         own = system_of("sasrec", [[1, 2]], seen=rule, trained_seen=rule)
         assert (in_ranking(own.about), in_training(own)) == (ranking, training)
         assert in_training(system_of("popularity", [[1, 2]], trained_seen=rule)) == "none"
-        # One of a program that isn't at work here may learn or not.
+        # An outside system may or may not learn.
         assert in_training(system_of("mine", [[1, 2]], trained_seen=rule)) == training
 
     def test_a_search_stands_beside_its_system(self) -> None:
@@ -246,7 +246,7 @@ class TestSystems:
     def test_a_system_that_may_be_pre_trained_and_was_not(self) -> None:
         said = apart(system_of("miracle", [[1, 2]], settings={"train.epochs": 3}))
         assert said == "from scratch: it learned from this Dataset alone, train.epochs = 3"
-        # SASRec has nothing to be pre-trained with: no other start is possible.
+        # SASRec can't be pre-trained, so its start need not be stated.
         assert apart(system_of("sasrec", [[1, 2]], settings={"train.epochs": 3})) == (
             "train.epochs = 3"
         )
@@ -254,7 +254,7 @@ class TestSystems:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of two trained systems and one that is counted."""
+    """A page of two trained systems and one that only counts."""
     folder = tmp_path_factory.mktemp("trained")
     data = tiny_shop(folder / "data")
     for seed in (3, 4):

@@ -1,4 +1,4 @@
-"""``miracle report``: a page that stands alone, is well-formed, and says what the figures say."""
+"""``miracle report``: a self-contained, well-formed page with the right figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOSTILE = "<script>alert(1)</script>\u202e &amp; \x1b[31m"
 
 
 def whole(html: str) -> ET.Element:
-    """The page as a tree: every tag is closed, every text escaped."""
+    """Parse the page: every tag must be closed and every text escaped."""
     assert html.startswith("<!doctype html>\n")
     return ET.fromstring(html.removeprefix("<!doctype html>\n"))
 
@@ -115,7 +115,7 @@ class TestPage:
         assert f"MIRACLE is better than Popularity by {own.relative * 100:.0f} % (" in said
         assert "p < .001" in said
         assert "How to read this" in said
-        # The best mean is bold, the second underlined, with the interval of each below.
+        # The best mean is bold and the second underlined, each above its interval.
         table = next(each for each in whole(html).iter("table"))
         rows = {row[0][0].text: row for row in table.iter("tr") if row[0].tag == "td"}
         for name, tag in (("MIRACLE", "strong"), ("SASRec", "u"), ("Popularity", None)):
@@ -145,7 +145,7 @@ class TestPage:
         assert rows[1][2].startswith("0.3")
         own = compared().means["sasrec"]["recall@10"].value
         assert rows[1][2].endswith(f"+{(own / 0.1003 - 1) * 100:.0f} % *")
-        # What was not run here, and what the paper lacks, is marked.
+        # Results that were not run here, and those that the paper lacks, are marked.
         assert rows[2][1:] == [NONE, NONE, "0.2000", NONE]
         assert rows[3][1] == NONE
         near = Paper("A paper", {"SASRec": {"recall@10": own}})
@@ -163,7 +163,7 @@ class TestPage:
         curves = [
             each.attrib["d"] for each in whole(html).iter("path") if "curve" in each.attrib["class"]
         ]
-        # Best so far: .1, .1 at the third's place .3, and it stays; one point for the other.
+        # The best so far: .1, .1, then .3 from the third trial on. A single trial gives one point.
         assert [len(re.findall("[HV]", curve)) for curve in curves] == [4, 0]
 
     def test_one_system(self) -> None:
@@ -232,7 +232,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestPaper:
-    """The paper's figures stand there only if the data is the paper's."""
+    """The paper's figures appear only if the data is the paper's."""
 
     def found(self, users: int, candidates: int, split: str = "test") -> Paper | None:
         ranks = np.ones((2, users), dtype=np.int64)
@@ -261,7 +261,7 @@ class TestCommand:
         assert said.out == ""
         assert f"written to {out}" in said.err
         assert "wide and narrow on tiny" in words(out.read_text())
-        # Settings that tell systems of one kind apart.
+        # Settings that distinguish systems of the same kind.
         assert "model.inner = 12" in words(out.read_text())
 
     def test_one_run_in_depth(
@@ -275,7 +275,7 @@ class TestCommand:
         assert headings[-4:] == ["Training", "Capsules", "Some users", "What was measured"]
         assert "figure 6 of the paper" in words(html)
         assert "What came next," in words(html)
-        assert not {"\x1b", "\x07", "\u202e"} & set(html)  # some titles hold them
+        assert not {"\x1b", "\x07", "\u202e"} & set(html)  # some titles contain these
         assert len([each for each in tree.iter("div") if each.attrib.get("class") == "user"]) > 1
 
     def test_curves_of_each_seed(self, runs: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ class TestCommand:
         curves = [
             each for each in whole(out.read_text()).iter("path") if "curve" in each.attrib["class"]
         ]
-        assert len(curves) == 4  # validation and loss of two seeds
+        assert len(curves) == 4  # validation and loss, for two seeds
         assert "seed 3" in words(out.read_text())
 
     def test_systems_without_capsules_or_epochs(self, runs: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ class TestCommand:
         assert main(["report", str(runs / "wide"), "--format", form]) == 0
         said = capsys.readouterr().out
         assert "miracle" in said
-        assert "p (Holm)" not in said  # there is nobody to be held against
+        assert "p (Holm)" not in said  # there is no system to compare with
 
     def test_both_columns_in_one_csv(
         self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""Intervals and p-values against scipy, a second computation, and published figures."""
+"""Intervals and p-values against scipy, a second implementation and published figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 def drawn(
     seeds: int, users: int, *, at: float = 0.3, luck: float = 0.05, seed: int = 0, base: int = 9
 ) -> Array:
-    """A system's metric: the same users' ease (``base``), seeds' luck, chance."""
+    """Draw a metric from users' ease (``base``), the seeds' luck and chance."""
     ease = np.random.default_rng(base).normal(at, 0.2, users)
     rng = np.random.default_rng(seed)
     return ease + rng.normal(0, luck, (seeds, 1)) + rng.normal(0, 0.1, (seeds, users))
@@ -34,7 +34,7 @@ def test_fixed_systems_are_a_paired_t_test() -> None:
 
 
 def test_seeds_alone_are_welchs_test() -> None:
-    """Without any difference between users, the runs' means are all there is."""
+    """Without differences between users, only the runs' means matter."""
     a = np.repeat(np.array([[0.30], [0.32], [0.37]]), 50, axis=1)
     b = np.repeat(np.array([[0.25], [0.29], [0.26], [0.33], [0.24]]), 50, axis=1)
     ours = Pair(a, b).difference
@@ -56,7 +56,7 @@ def test_a_mean_over_users_is_scipys() -> None:
 
 
 def test_mean_squares_of_a_balanced_table() -> None:
-    """The variance and its degrees of freedom from the two-way analysis of variance by hand."""
+    """The variance and its degrees of freedom, by hand from a two-way analysis of variance."""
     a, b = drawn(4, 60, luck=0.1, seed=1), drawn(3, 60, luck=0.1, seed=2)
     d = a.mean(0) - b.mean(0)
     terms = [(d.var(ddof=1) / 60, 59)]
@@ -77,7 +77,7 @@ def test_mean_squares_of_a_balanced_table() -> None:
 
 
 def test_no_seed_effect_adds_nothing_of_its_own() -> None:
-    """Where seeds differ no more than chance over users explains, users are the variance."""
+    """If seeds differ only by chance over users, the variance is that of the users."""
     a = np.stack([np.roll(np.tile([0.0, 1.0], 50), shift) for shift in (0, 1)])
     b = np.random.default_rng(0).random((1, 100))
     ours = Pair(a, b, fixed_b=True).difference
@@ -107,7 +107,7 @@ def test_one_seed_makes_no_claim() -> None:
 
 
 def test_relative_interval_agrees_with_the_test() -> None:
-    """Each end of Fieller's interval is a ratio that the t test has at exactly 5 %."""
+    """Each end of Fieller's interval is a ratio that a t test rejects at exactly 5 %."""
     pair = Pair(drawn(5, 400, at=0.32, seed=1), drawn(4, 400, seed=2))
     found = pair.difference
     assert found.relative is not None
@@ -171,7 +171,7 @@ def test_holm_against_a_published_example() -> None:
     assert p.round(3).tolist() == pytest.approx([0.016, 0.019, 0.608], abs=0.0011)
     adjusted = holm(p)
     assert (adjusted < 0.05).tolist() == [True, True, False]
-    # Step down: 3 x the least, then 2 x the next but never below what came before.
+    # Step down: 3 x the smallest, then 2 x the next, but never below the one before.
     assert adjusted.tolist() == pytest.approx([3 * p[0], max(3 * p[0], 2 * p[1]), p[2]])
     assert holm(p[[2, 0, 1]]).tolist() == adjusted[[2, 0, 1]].tolist()
 

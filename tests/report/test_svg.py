@@ -1,4 +1,4 @@
-"""Charts: well-formed for any numbers, marks where the values are, text that stays text."""
+"""Charts: well-formed for any numbers, marks at the values, and text that stays text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 @given(NUMBERS, st.floats(1e-6, 1e6), st.integers(2, 9))
 def test_ticks_are_round_even_and_inside(low: float, width: float, about: int) -> None:
     high = low + width
-    assume(width > abs(low) * 1e-6)  # nearer ones differ in digits that a float hardly has
+    assume(width > abs(low) * 1e-6)  # closer values differ in digits that a float hardly has
     found = svg.ticks(low, high, about)
     assert len(found) <= about + 2
     slack = width * 1e-6 + abs(low) * 1e-12
@@ -66,7 +66,7 @@ def test_every_chart_is_well_formed(values: list[float]) -> None:
 
 
 def test_sixteen_series_have_sixteen_shapes_and_colours() -> None:
-    """Shapes are told apart by what is drawn and by whether it is hollow."""
+    """Shapes differ in outline and in being filled or hollow."""
     colours, shapes = set(), set()
     for series in range(svg.SERIES):
         drawn = parsed(svg.mark(series, 0, 0))
@@ -75,7 +75,7 @@ def test_sixteen_series_have_sixteen_shapes_and_colours() -> None:
         shapes.add((drawn.tag, tuple(sorted(drawn.attrib.items())), "hollow" in kind))
     assert len(colours) == len(shapes) == svg.SERIES == 16
     style = (files("miracle_core.report") / "page.css").read_text(encoding="utf-8")
-    for part in re.split(r"@media", style):  # light, dark, print
+    for part in re.split(r"@media", style):  # light, dark and print
         found = dict(re.findall(r"--s(\d+): (#[0-9a-f]{6})", part))
         assert len(set(found.values())) == len(found) == 16
     assert all(f".{colour} {{ fill: var(--{colour})" in style for colour in colours)

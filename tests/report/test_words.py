@@ -1,4 +1,4 @@
-"""Sentences of a report: each verdict, with the figures of the statistics."""
+"""The sentences of a report: each verdict with its figures."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_better_and_worse_name_size_and_interval() -> None:
     assert better.endswith("p < .001.")
     numbers = [float(word.strip("(")) for word in better.split() if word.strip("(")[0].isdigit()]
     assert numbers[1:3] == pytest.approx([low, high], abs=0.51)
-    # Sizes have no sign where the sentence says the side, and rise.
+    # Sizes have no sign if the sentence names the direction, and they are in rising order.
     assert worse.startswith("MIRACLE is worse than GRU4Rec by 8.")
     inside = worse.partition("(")[2].partition(" %")[0].split(" to ")
     assert 0 < float(inside[0]) < float(inside[1])
@@ -107,7 +107,7 @@ def test_one_run_says_so() -> None:
         "With one run of a system this interval is of users only: no claim is made."
     )
     assert "p <" not in said
-    # The caveat is a sentence of its own, and names who has how many.
+    # The caveat is a separate sentence that names each system and its number of runs.
     assert in_short(found)[-1].startswith(
         "Few trainings: fewer than 5 seeds of MIRACLE (1) and SASRec (1)."
     )
@@ -127,7 +127,7 @@ def test_the_first_sentence_ranks_by_the_mean() -> None:
     value = found.means["sasrec"]["recall@10"].value
     assert first.startswith(f"Highest mean Recall@10: SASRec {value:.4f} (")
     assert "then GRU4Rec 0.2" in first
-    # The two at the top are told apart beside their means, the others below.
+    # The top two are compared beside their means, the others below.
     between = found.difference(found.systems[1], found.systems[2], "recall@10")
     assert first.endswith(f"SASRec is {amount(between).size} above GRU4Rec "
                           f"({amount(between).span}).")  # fmt: skip
@@ -159,7 +159,7 @@ def test_a_claim_of_a_third_system_leaves_the_first_two_told() -> None:
     assert "SASRec is " in said[0] and " above GRU4Rec (" in said[0]
     assert [each.startswith("MIRACLE is worse than ") for each in said[1:]] == [True, True]
     second = compared({"miracle": 0.25, "sasrec": 0.3}, proposed="miracle")
-    assert "above" not in in_short(second)[0]  # the claim says it below
+    assert "above" not in in_short(second)[0]  # the claim below already says it
 
 
 def test_the_claim_s_family_is_told_by_its_number() -> None:
@@ -180,7 +180,7 @@ def test_metrics_that_another_system_leads() -> None:
     own = found.difference(systems[1], systems[0], "mrr@10")
     assert f"MRR@10: MIRACLE is {amount(own).size} above SASRec ({amount(own).span})" in said
     assert "Recall" not in said
-    # One leader of all: nothing to say.
+    # One system leads everywhere: nothing to add.
     alike = Comparison([system_of("sasrec", [many] * 2), system_of("miracle", [users + 20] * 2)])
     assert not any("leads" in each for each in in_short(alike))
 

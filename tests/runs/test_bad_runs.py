@@ -1,4 +1,4 @@
-"""Weights, settings and data that don't belong together: one message each, nothing written."""
+"""Weights, settings and data that don't match: one message each, and nothing is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICK += ["--batch-size", "8", "--epochs", "1", "--threads", "1"]
 
 
 def told(capsys: Capture, *args: str | Path) -> str:
-    """What a command that is refused says: one message, no result, no traceback."""
+    """Run a command that is refused, and return its output: one message, no traceback."""
     capsys.readouterr()
     assert main([*map(str, args)]) == 2
     said = capsys.readouterr()
@@ -58,7 +58,7 @@ def trained(tmp_path: Path, kind: str) -> Path:
 def test_weights_of_another_kind(
     tmp_path: Path, data: Path, capsys: Capture, here: str, there: str
 ) -> None:
-    """Also where the shapes would fit, as those of popularity and of a random order do."""
+    """Even if the shapes would fit, as for popularity and random."""
     run, other = trained(tmp_path, here), trained(tmp_path, there)
     shutil.copy(other / "model.safetensors", run / "model.safetensors")
     before = files(run)
@@ -150,7 +150,7 @@ def test_a_dataset_without_text(tmp_path: Path, data: Path, capsys: Capture, kin
         assert f"has no text features, and {kind} reads items by their text" in said
         assert f"where: {data}" in said
         assert f"miracle encode {data}" in said and "miracle models" in said
-    # A run that reads text is not read over such data either.
+    # Nor can a run that reads text be used with such data.
     run = tiny_run(tmp_path / "other", train__mode="inductive")
     for name, *rest in (["evaluate"], ["recommend", "--user", "user-3"], ["inspect"]):
         assert "no text features" in told(capsys, name, run, "--data", data, *rest)

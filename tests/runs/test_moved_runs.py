@@ -1,4 +1,4 @@
-"""Runs that are moved together with what they name, and runs made before paths were relative."""
+"""Runs that are moved with the files they refer to, and runs from before relative paths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.training.test_resume import stop_at
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with Datasets, a pre-training that was stopped, and a run that began from one."""
+    """A project with Datasets, a stopped pre-training and a run that started from one."""
     folder, threads = tmp_path_factory.mktemp("moving") / "project", torch.get_num_threads()
     folder.mkdir()
     torch.set_num_threads(1)

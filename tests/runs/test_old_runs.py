@@ -1,4 +1,4 @@
-"""A run made when MIRACLE was the only system is evaluated, asked, resumed and built upon."""
+"""Runs from when MIRACLE was the only system can be evaluated, queried, resumed and reused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module", params=["gain", "as-printed"])
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run at ``new``, and the same in the old form at ``old``; not to be written to."""
+    """A run at ``new``, and the same run in the old format at ``old``. Treat as read-only."""
     folder, threads = tmp_path_factory.mktemp("old"), torch.get_num_threads()
     torch.set_num_threads(1)
     settings = quick_settings(folder / "data", seen=request.param, train__epochs=2)
@@ -42,7 +42,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_old_form_is_old(runs: Path) -> None:
-    """Or the rest of these tests would say nothing."""
+    """Otherwise the other tests would prove nothing."""
     config = (runs / "old" / "config.toml").read_text()
     assert "repeat = " in config and "[loss]" in config and "kernels" in config
     assert "kind" not in config and "seen" not in config

@@ -1,4 +1,4 @@
-"""Run folders found and summed up, without torch."""
+"""Find and summarise run folders without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.systems import pretrained, trained
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fitted run, a trained one and a pre-trained one; not to be written to."""
+    """A fitted run, a trained one and a pre-trained one. Treat as read-only."""
     folder = tmp_path_factory.mktemp("runs")
     trained(folder, "popularity")
     trained(folder, "mind")

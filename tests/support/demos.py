@@ -1,4 +1,4 @@
-"""A demo shrunken to a few seconds."""
+"""A demo that is shrunken to a few seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZES: dict[str, Any] = {"n_items": 180, "n_users": 300}
 
 
 def small_settings(out: Path) -> Settings:
-    """The demo's settings, with less of everything."""
+    """The demo's settings, scaled down."""
     small = {
         "model": {"width": 32, "capsules": 14, "experts": 2, "inner": 32, "layers": 1},
         "train": {"epochs": 4, "batch_size": 128, "learning_rate": 0.005},
@@ -23,5 +23,5 @@ def small_settings(out: Path) -> Settings:
 
 
 def small_demo(out: Path, *, listeners: Sequence[Listener] = ()) -> Demo:
-    """Run it."""
+    """Run the small demo."""
     return demo(out, settings=small_settings(out), listeners=listeners, **SIZES)

@@ -37,7 +37,7 @@ model.kind = "popularity"
 
 
 def demo_shops(folder: Path, *names: str) -> None:
-    """A small Dataset of each of the demo's shops, with text vectors, in folders of their names."""
+    """A small Dataset of each demo shop, with text vectors, in folders with the shops' names."""
     shops = generate_shops(0, shops=list(names), n_items=120, n_users=120)
     for name, shop in zip(names, shops, strict=True):
         write_shop_files(shop, folder / "raw" / name)
@@ -47,7 +47,7 @@ def demo_shops(folder: Path, *names: str) -> None:
 
 
 def tiny(folder: Path, text: str = TINY, **changes: Any) -> Path:
-    """An experiment of one's own as a file, some of its words changed."""
+    """Write a custom experiment to a file, with some of its text replaced."""
     for old, new in changes.items():
         text = text.replace(old, str(new))
     path = folder / "tiny.toml"
@@ -56,13 +56,13 @@ def tiny(folder: Path, text: str = TINY, **changes: Any) -> Path:
 
 
 def command(folder: Path, shops: Path, *options: object) -> list[str]:
-    """The command that makes the experiment in a folder."""
+    """The command that runs the experiment in a folder."""
     data = ["--data", shops / "workshop", "--out", folder / "out"]
     return ["experiment", str(folder / "tiny.toml"), *map(str, [*data, *options])]
 
 
 def refused(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
-    """What a command says that is refused."""
+    """The message of a command that is refused."""
     capsys.readouterr()
     assert main(args) == 2
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What the tests of systems with several interests share: small systems, histories, data."""
+"""Shared by the tests of systems with several interests: small systems, histories and data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ N_ITEMS, LENGTH, WIDTH = 12, 9, 5
 
 
 def small(kind: str, *, seed: int = 0, seen: str = "as-printed", **own: Any) -> SeveralInterests:
-    """A system of 12 items in float64, its weights large enough to tell items apart."""
+    """A system of 12 items in float64, with weights large enough to distinguish items."""
     model = {"kind": kind, "width": WIDTH, "max_length": LENGTH, "interests": 3, **own}
     torch.manual_seed(seed)
     system = build_system(make_settings({"seen": seen, "model": model}), Sizes(N_ITEMS)).double()
@@ -43,19 +43,19 @@ def small(kind: str, *, seed: int = 0, seen: str = "as-printed", **own: Any) -> 
 
 
 def histories(seed: int = 0) -> list[list[int]]:
-    """Histories of every length from 1 to more than are read, in no order; items may repeat."""
+    """Histories of every length from 1 to more than N, in no order; items may repeat."""
     rng = np.random.default_rng(seed)
     lengths = rng.permutation([*range(1, LENGTH + 3), 2, 2, LENGTH])
     return [rng.integers(0, N_ITEMS, length).tolist() for length in lengths]
 
 
 def packed(given: list[list[int]]) -> Packed:
-    """The histories as a batch."""
+    """Pack the histories as a batch."""
     return pack_lists(given, LENGTH)
 
 
 def padded(system: SeveralInterests, history: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """A history's vectors on the right of N places, rubbish on the left, and which are real."""
+    """A history right-aligned in N positions after random padding, and the mask of real items."""
     read_items = history[-LENGTH:]
     rows = np.full((LENGTH, WIDTH), 1e3)
     rows[LENGTH - len(read_items) :] = system.item.detach().numpy()[read_items]
@@ -64,7 +64,7 @@ def padded(system: SeveralInterests, history: list[int]) -> tuple[np.ndarray, np
 
 
 def by_history(system: SeveralInterests, given: list[list[int]]) -> list[np.ndarray]:
-    """The system's interests of each history, in the order given: [interests, d] each."""
+    """The system's interests [interests, d] of each history, in the given order."""
     batch = packed(given)
     with torch.no_grad():
         found = system.interests(system.item[batch.items], batch)
@@ -80,11 +80,11 @@ def squash(z: np.ndarray) -> np.ndarray:
 
 
 def chains(folder: Path) -> Path:
-    """A Dataset of users who follow one of two chains of six items: what comes next is certain.
+    """A Dataset of users who follow one of two chains of six items, so the next item is certain.
 
-    Two users go to the end, and are trained on what the others, who stop at the fourth item, are
-    asked. What comes next follows from which items came before, in whatever order: MIND hardly
-    sees it.
+    Two users complete the chain; the others stop at the fourth item. So the training examples
+    contain what the others are evaluated on. The next item depends on which items came before, but
+    not on their order, because MIND hardly uses the order.
     """
     whole = [list(range(6)), list(range(6, 12))]
     users = [chain[:length] for length in (6, 4, 4, 4) for chain in whole]
@@ -121,10 +121,10 @@ def trained(data: Path, out: Path, asked: dict[str, Any]) -> list[dict[str, Any]
 
 @dataclass(frozen=True)
 class Share(Processes):
-    """One of several processes, without the others: its share of all rows is known.
+    """One of several processes, simulated alone.
 
     Attributes:
-        part: of all rows.
+        part: its share of all rows.
     """
 
     part: float = 1.0
@@ -134,14 +134,14 @@ class Share(Processes):
 
 
 def target_of(history: list[int]) -> int:
-    """An item to come next: a function of the history."""
+    """The target of a history, as a fixed function of it."""
     return (3 * history[-1] + len(history)) % N_ITEMS
 
 
 def loss_of(
     system: SeveralInterests, given: list[list[int]], processes: Processes = ALONE
 ) -> float:
-    """The training loss of histories, each with its :func:`target_of`."""
+    """The training loss of histories with the targets of :func:`target_of`."""
     batch = packed(given)
     targets = torch.tensor([target_of(given[n]) for n in batch.order.tolist()])
     found = system.objective(ItemSide(), Batch(batch, targets, batch.order), processes)
@@ -149,14 +149,14 @@ def loss_of(
 
 
 def loss_in_two(system: SeveralInterests, given: list[list[int]]) -> float:
-    """The same of two processes that share them, summed."""
+    """The same loss from two processes that share the histories, summed."""
     parts = [given[::2], given[1::2]]
     return sum(loss_of(system, part, Share(part=len(part) / len(given))) for part in parts)
 
 
 @torch.inference_mode()
 def check_explanations(system: SeveralInterests) -> None:
-    """Parts sum to the interests, contributions to the scores that ranking has."""
+    """The parts sum to the interests, and the contributions to the scores in ranking."""
     scorer = system.scorer(ItemSide())
     for history in histories():
         read_items = history[-LENGTH:]
@@ -181,7 +181,7 @@ def check_explanations(system: SeveralInterests) -> None:
 
 
 def check_learns(folder: Path, model: dict[str, Any]) -> None:
-    """A shop where what comes next is certain is learned by heart."""
+    """A shop with certain next items is learned exactly."""
     data = chains(folder / "data")
     train = {"epochs": 30, "batch_size": 32, "learning_rate": 0.02, "average": 0.0, "patience": 30}
     records = trained(data, folder / "run", {"model": model, "train": train})
@@ -193,7 +193,7 @@ def check_learns(folder: Path, model: dict[str, Any]) -> None:
 
 
 def check_beats_popularity(folder: Path, model: dict[str, Any]) -> None:
-    """More than a tenth better on the validation part, in few epochs."""
+    """Validation is more than a tenth better than popularity after a few epochs."""
     data = demo_shop(folder)
     train = {"epochs": 3, "batch_size": 128, "learning_rate": 0.01, "average": 0.9}
     records = trained(data, folder / "run", {"model": model, "train": train})

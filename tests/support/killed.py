@@ -1,4 +1,4 @@
-"""What the tests of kills do in processes of their own (see ``warm.py``); light, to fork fast."""
+"""Jobs for the tests of kills, run in separate processes (see ``warm.py``); light to fork."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from miracle_core.locks import one_writer
 
 
 class Killer:
-    """Counts the calls of the system that Python makes, and kills the process before one of them.
+    """Counts the system calls that Python makes, and kills the process before one of them.
 
     Args:
-        at: at which count the process is killed; 0 for never.
+        at: the number of the call to kill before; 0 for never.
     """
 
     def __init__(self, at: int) -> None:
@@ -49,7 +49,7 @@ def killed(work: Callable[[], object], at: int, counted: str) -> None:
 
 
 def fill(folder: str | Path, word: str) -> None:
-    """A folder whose every file says the word."""
+    """Fill a folder with files that all contain the word."""
     with replacing_folder(folder) as beside:
         (beside / "within").mkdir()
         for name in ("one", "two", "within/three"):
@@ -57,20 +57,20 @@ def fill(folder: str | Path, word: str) -> None:
 
 
 def swap(folder: str, word: str, in_one_step: bool, at: int, counted: str) -> None:
-    """:func:`fill`, killed; where folders can't be exchanged, by two renames."""
+    """Run :func:`fill` and get killed; without folder exchange, it uses two renames."""
     if not in_one_step:
         files.exchange = lambda *_: False  # type: ignore[assignment]
     killed(lambda: fill(folder, word), at, counted)
 
 
 def load(url: str, out: str, at: int, counted: str) -> None:
-    """A download without a stated hash, killed."""
+    """Download without a stated hash, and get killed."""
     downloading._CHUNK = 4096
     killed(lambda: downloading.download(data_at(url), out), at, counted)
 
 
 def data_at(url: str, **stated: str) -> PublicData:
-    """A public data set of one file."""
+    """A public data set with one file."""
     return PublicData("x", "x", "page", "free", "cite", "table", (RemoteFile(url, **stated),))
 
 

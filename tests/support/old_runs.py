@@ -1,4 +1,4 @@
-"""A run folder as versions wrote it whose only system was MIRACLE."""
+"""Make a run folder in the format of the versions whose only system was MIRACLE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from miracle_core.runs.tensors import load_tensors, save_tensors
 
 
 def make_old(path: Path) -> Path:
-    """Turn a fresh run of MIRACLE into the old form, in place."""
+    """Convert a fresh run of MIRACLE to the old format, in place."""
     run = RunFolder(path)
     config = tomllib.loads(run.config.read_text())
     run.config.write_text(tomli_w.dumps(old_settings(config)))
@@ -41,7 +41,7 @@ def make_old(path: Path) -> Path:
 
 
 def old_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """``config.toml`` with the gain under ``model`` and the weights of losses under ``loss``."""
+    """``config.toml`` with the gain under ``model`` and the loss weights under ``loss``."""
     model, pretrain, train = (dict(config[name]) for name in ("model", "pretrain", "train"))
     assert model.pop("kind") == "miracle"
     seen = config["seen"]

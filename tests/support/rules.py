@@ -1,4 +1,4 @@
-"""A shop's rules, one item and one user after another: written from their definitions."""
+"""A reference for the shop rules, one item and one user at a time, from their definitions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def competing(
 
 
 def ordered(items: set[int], score: dict[int, float], ties: list[int]) -> list[int]:
-    """Items by falling score, then by their place among equals."""
+    """Items by falling score; ties are in the order of ``ties``."""
     return sorted(items, key=lambda item: (-score[item], ties[item]))
 
 
 def differing(
     items: list[int], score: dict[int, float], k: int, weight: float, labels: list[object]
 ) -> list[int]:
-    """One item after another: its score, and what it gains of each chosen one of another label."""
+    """Choose one item at a time by its score plus a gain per chosen item with another label."""
     chosen: list[int] = []
     while items and len(chosen) < k:
         worth = [score[i] + weight * sum(labels[i] != labels[j] for j in chosen) for i in items]
@@ -48,7 +48,7 @@ def differing(
 def relevant(
     items: list[int], score: dict[int, float], k: int, weight: float, directions: np.ndarray
 ) -> list[int]:
-    """One item after another: its score, and what it loses by the nearest chosen one."""
+    """Choose one item at a time by its score minus a loss for the most similar chosen item."""
     chosen: list[int] = []
     while items and len(chosen) < k:
         near = [
@@ -70,9 +70,9 @@ def listed(
     ties: list[int],
     choose: Callable[[list[int], dict[int, float], int], list[int]] | None = None,
 ) -> tuple[list[int], dict[int, float], dict[int, int]]:
-    """The list of one user: items, each item's score, and the place of the interest that won it.
+    """One user's list: the items, their scores, and the index of the interest that won each.
 
-    With ``choose`` the list is what it takes of the candidates in the order of their scores.
+    If ``choose`` is given, it picks the list from the candidates in the order of their scores.
     """
     each = vectors.astype(np.float64) @ catalogue.astype(np.float64).T
     each += np.array(boosts)[:, np.newaxis]

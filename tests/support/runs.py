@@ -1,4 +1,4 @@
-"""A run folder small enough for any test: random weights over a shop of 30 items."""
+"""A run folder that is small enough for any test: random weights, a shop of 30 items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from miracle_core.systems.miracle.miracle import Miracle
 from miracle_core.text import load_encoder
 
 ENCODER = "hashing:32"
-# Three kinds of things, then what a shop should not hold but does.
+# Three kinds of products, then hostile titles that a shop should not contain but does.
 GLOVES = [f"Nitrile Glove {size}, Powder Free" for size in ("Small", "Medium", "Large", "XL")]
 GLOVES += ["Latex Exam Glove", "Vinyl Glove Box", "Leather Work Glove", "Glove Dispenser, Wall"]
 FILAMENT = [f"PLA Filament {colour} 1.75 mm" for colour in ("Red", "Blue", "Wood", "Café")]
@@ -36,7 +36,7 @@ HOSTILE = [
     "x" * 10_000,
 ]
 TITLES = [*GLOVES, *FILAMENT, *SCREWS, *HOSTILE]
-# Several users each, some with whom nothing can be held out, one longer than the model reads.
+# Some users are too short to have held-out items. One is longer than the model reads.
 LENGTHS = [1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9, 12]
 MAX_LENGTH = 6
 SMALL_MODEL = {
@@ -52,7 +52,7 @@ SMALL_MODEL = {
 def tiny_shop(folder: Path, *, attributes: bool = False) -> Dataset:
     """A Dataset of :data:`TITLES` with the features of :data:`ENCODER`.
 
-    With attributes every item has a shelf, and some have a first letter, too.
+    With ``attributes``, every item has a shelf, and some also have a first letter.
     """
     rng = np.random.default_rng(7)
     items = pl.DataFrame(
@@ -86,7 +86,7 @@ def tiny_shop(folder: Path, *, attributes: bool = False) -> Dataset:
 
 
 def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "other") -> Dataset:
-    """The tiny shop's last items and users of its own, with the same encoder's features."""
+    """The tiny shop's last items with their own users, and features of the same encoder."""
     full = tiny_shop(folder.with_name("full"))
     rng = np.random.default_rng(1)
     write_dataset(
@@ -104,7 +104,7 @@ def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "ot
 
 
 def reencode(data: Dataset, **changes: object) -> Dataset:
-    """The same vectors under another encoder's identity, in place of those there."""
+    """Replace the features: the same vectors under another encoder's identity."""
     entry = data.feature_set()
     manifest = json.loads((data.folder / "manifest.json").read_text())
     vectors = np.asarray(data.features())
@@ -117,20 +117,20 @@ def reencode(data: Dataset, **changes: object) -> Dataset:
 
 
 def tiny_settings(**changes: Any) -> Settings:
-    """Settings of a small model; ``changes`` as in ``model__score="cosine"``."""
+    """The settings of a small model; ``changes`` are given as in ``model__score="cosine"``."""
     given = {name.replace("__", "."): value for name, value in changes.items()}
     return make_settings(nested({"encoder": ENCODER, **SMALL_MODEL, **given}))
 
 
 def random_model(settings: Settings, dataset: Dataset, seed: int = 3) -> Miracle:
-    """A model whose every parameter is drawn at random, large enough to tell histories apart."""
+    """A model with random parameters, large enough to distinguish histories."""
     model = build_system(settings, sizes_of(settings, dataset))
     assert isinstance(model, Miracle)
     return draw_weights(model, seed)
 
 
 def draw_weights(model: Miracle, seed: int = 3) -> Miracle:
-    """Draw a model's every parameter at random: unlike trained ones, alike on every machine."""
+    """Draw all parameters at random, independent of the machine."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -141,7 +141,7 @@ def draw_weights(model: Miracle, seed: int = 3) -> Miracle:
 
 
 def write_run(folder: Path, dataset: Dataset, settings: Settings, model: Miracle) -> Path:
-    """Leave a run folder as a training does."""
+    """Write a run folder like that of a training."""
     run = RunFolder(folder)
     run.create(settings, dataset, overwrite=False)
     save_tensors(run.weights, model.state_dict(), {"data": data_hash(settings, dataset)})

@@ -1,4 +1,4 @@
-"""Scorers that need no training, over any Dataset."""
+"""Scorers without training, for any Dataset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from miracle_core.systems.simple.constant import Constant
 
 
 def fitted_scorer(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> Scorer:
-    """The scorer of a system without training, with its settings in ``own``."""
+    """The scorer of a system without training, with settings from ``own``."""
     settings = make_settings({"model": {"kind": kind, **own}})
     system = build_system(settings, Sizes(dataset.n_items))
     system.fit(dataset, seed)
@@ -22,14 +22,14 @@ def fitted_scorer(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) 
 
 
 def fitted(kind: str, dataset: Dataset, *, seed: int = 0, **own: object) -> VectorScorer:
-    """The same of ``popularity``, ``random`` or ``textknn``."""
+    """As :func:`fitted_scorer`, for ``popularity``, ``random`` and ``textknn``."""
     scorer = fitted_scorer(kind, dataset, seed=seed, **own)
     assert isinstance(scorer, VectorScorer)
     return scorer
 
 
 def constant(scores: Tensor) -> VectorScorer:
-    """The same score of an item for every user, [items]."""
+    """A scorer that gives each item the same score for every user, [items]."""
     system = Constant(make_settings({"model": {"kind": "popularity"}}), Sizes(len(scores)))
     with torch.no_grad():
         system.constant.copy_(scores)

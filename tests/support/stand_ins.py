@@ -1,4 +1,4 @@
-"""Modules in place of the libraries, so that importing them takes no time."""
+"""Stand-ins for the libraries, so that importing them takes no time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class backends:
 
 
 def stand_ins(folder: Path, **contents: str) -> Path:
-    """Modules in place of all that the project asks for, so that importing them takes no time."""
+    """Put stand-ins for all required libraries in a folder, so that imports take no time."""
     folder.mkdir()
     for module in MODULES:
         text = contents.get(module, A_TORCH if module == "torch" else "")

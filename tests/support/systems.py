@@ -1,4 +1,4 @@
-"""Runs of other systems than MIRACLE over the tiny shop, trained in a moment."""
+"""Runs of systems other than MIRACLE on the tiny shop, trained in a moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program in a terminal of its own."""
+"""Run a program in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class PseudoTerminal:
-    """The explorer in a terminal of which every byte is seen; ``path`` is where its code lies."""
+    """The explorer in a terminal whose every byte is visible; ``path`` is the source folder."""
 
     def __init__(self, words: list[str], folder: Path, path: Path = ROOT) -> None:
         environment = {
@@ -34,7 +34,7 @@ class PseudoTerminal:
         self.written = b""
 
     def read_until(self, text: bytes | None) -> None:
-        """Read until a text was written, or to the end."""
+        """Read until a text appears, or to the end."""
         end = time.monotonic() + PATIENCE
         while text is None or text not in self.written:
             assert time.monotonic() < end, f"waited in vain; written: {self.written[-2000:]!r}"
@@ -42,7 +42,7 @@ class PseudoTerminal:
                 continue
             try:
                 part = os.read(self._terminal, 1 << 16)
-            except OSError:  # on Linux the end of a terminal is an error
+            except OSError:  # on Linux, the end of a terminal raises an error
                 part = b""
             if not part:
                 assert text is None, f"it ended before {text!r}; written: {self.written[-2000:]!r}"
@@ -57,7 +57,7 @@ class PseudoTerminal:
         self._terminal = -1
 
     def status(self) -> int:
-        """What a shell would say: the exit code, or 128 and the signal."""
+        """The exit status as a shell reports it: the exit code, or 128 plus the signal."""
         end = time.monotonic() + PATIENCE
         while True:
             process, status = os.waitpid(self.process, os.WNOHANG)

@@ -1,7 +1,7 @@
-"""A process that has imported everything already, and forks to do things in processes of their own.
+"""A process that has imported everything, and forks to run functions in new processes.
 
-Starting Python with torch takes seconds; a fork of this takes none. It has computed nothing yet, so
-there are no threads that a fork would lose.
+Starting Python with torch takes seconds, but forking this process takes almost no time. It has
+computed nothing yet, so there are no threads that a fork would lose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Warm:
     """Runs functions in forked processes; use it in a ``with`` block.
 
     Args:
-        module: where the functions are.
+        module: the module of the functions.
     """
 
     def __init__(self, module: str) -> None:
@@ -48,12 +48,12 @@ class Warm:
         self._process.wait(60)
 
     def run(self, function: str, *arguments: Any) -> int:
-        """How a process that calls the function ends: its exit code, or minus the signal."""
+        """Call the function in a new process; return its exit code, or minus the signal."""
         (code,) = self._run(1, function, arguments)
         return code
 
     def together(self, size: int, function: str, *arguments: Any) -> list[int]:
-        """The same in several processes that know of each other as ``torchrun`` tells them."""
+        """Do the same in several processes that know of each other, as under ``torchrun``."""
         return self._run(size, function, arguments)
 
     def _run(self, size: int, function: str, arguments: tuple[Any, ...]) -> list[int]:
@@ -67,7 +67,7 @@ class Warm:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port that is free at the moment."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -87,7 +87,7 @@ def _environment(rank: int, size: int, port: int) -> dict[str, str]:
 
 def _child(module: Any, job: dict[str, Any], environment: dict[str, str]) -> None:
     os.environ.update(environment)
-    os.dup2(2, 1)  # what the parent says on stdout is read by the test
+    os.dup2(2, 1)  # the parent's stdout carries results for the test
     code = 1
     try:
         code = getattr(module, job["function"])(*job["arguments"]) or 0
@@ -99,7 +99,7 @@ def _child(module: Any, job: dict[str, Any], environment: dict[str, str]) -> Non
 
 
 def main() -> None:
-    """Fork for each line of stdin."""
+    """Fork once per line of stdin."""
     module = importlib.import_module(sys.argv[1])
     for line in sys.stdin:
         job = json.loads(line)
@@ -113,7 +113,7 @@ def main() -> None:
             children.append(child)
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         print(json.dumps(codes), flush=True)
-    os._exit(0)  # at once: nothing is left to be done
+    os._exit(0)  # exit at once, without any clean-up
 
 
 if __name__ == "__main__":

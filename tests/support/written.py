@@ -1,4 +1,4 @@
-"""What the tests of tensors and of full disks do in processes of their own (see ``warm.py``)."""
+"""Jobs for the tests of tensors and full disks, run in separate processes (see ``warm.py``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import resource
 from pathlib import Path
 
-# Imported by the process that forks, so that its forks need not.
+# Imported by the parent process, so that its forks need not import it.
 import numpy as np
 import polars as pl
 import torch
@@ -22,14 +22,14 @@ __all__ = ["checkpoint", "full_disk", "hold"]
 
 
 def checkpoint(path: str, value: float, at: int, counted: str) -> None:
-    """Tensors written as a checkpoint is, killed."""
+    """Write tensors as a checkpoint, and get killed."""
     torch.set_num_threads(1)
     tensors = {name: torch.full((64,), value) for name in ("a", "b")}
     killed(lambda: save_tensors(Path(path), tensors, {"value": str(value)}), at, counted)
 
 
 def full_disk(kind: str, path: str, said: str) -> None:
-    """Write a file larger than the system lets this process write; what the error says."""
+    """Write a file larger than the system allows this process, and return the error message."""
     work = {
         "json": lambda: write_json(path, "x" * 100_000),
         "tensors": lambda: save_tensors(Path(path), {"a": torch.ones(100_000)}, {}),
@@ -63,5 +63,5 @@ def dataset(folder: str | Path, interactions: int = 12) -> None:
 
 
 def identity(width: int) -> EncoderIdentity:
-    """Some encoder's."""
+    """The identity of some encoder."""
     return EncoderIdentity(name="e", revision="r", pooling="none", max_length=0, width=width)

@@ -1,4 +1,4 @@
-"""What the tests of learned systems share: a rule that can be learned whole, and a small shop."""
+"""Shared by the tests of learned systems: a rule that can be learned exactly, and a shop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from miracle_core.training.finetuning import finetune
 
 
 def cycle_shop(folder: Path, n_items: int = 12, length: int = 7) -> Path:
-    """Users who take items in one fixed circle, each from another place."""
+    """Users who take items in one fixed circle, each from a different start."""
     names = [f"I{place:02}" for place in range(n_items)]
     starts = np.arange(2 * n_items)
     write_dataset(
@@ -49,7 +49,7 @@ def overfits(
 ) -> None:
     """Train on the circle: what comes next is always known, and the loss falls to nearly 0.
 
-    With ``text`` items have text vectors.
+    With ``text``, items have text vectors.
     """
     data = cycle_shop(folder / "circle")
     if text:
@@ -84,7 +84,7 @@ def beats_popularity(
 ) -> None:
     """Train on a small generated shop; validation Recall@10 is well above popularity's.
 
-    With ``text`` items have text vectors.
+    With ``text``, items have text vectors.
     """
     (shop,) = generate_shops(0, shops=["workshop"], n_items=150, n_users=400)
     write_shop_files(shop, folder / "raw")

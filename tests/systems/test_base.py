@@ -1,4 +1,4 @@
-"""What every system has: the items that follow, rows of a sequence, the learned gain."""
+"""What all systems share: the next items, the rows of a sequence and the learned gain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LENGTHS = st.lists(st.integers(1, LONGEST + 2), min_size=1, max_size=6)
 
 
 def sequences(rng: np.random.Generator, lengths: list[int]) -> tuple[list[list[int]], Batch]:
-    """Histories as they are read, each with its target last, and their batch."""
+    """Histories as they are read, each with its target last, and the batch of them."""
     whole = [rng.integers(0, N_ITEMS, length + 1).tolist() for length in lengths]
     packed = pack_lists([each[:-1] for each in whole], LONGEST)
     targets = torch.tensor([each[-1] for each in whole])[packed.order]
@@ -38,11 +38,11 @@ def test_after_each_item_comes_the_next_and_then_the_target(seed: int, lengths: 
     items = batch.packed.items.clone()
     expected = [item for user in batch.packed.order.tolist() for item in read[user][1:]]
     assert batch.following().tolist() == expected
-    assert torch.equal(batch.packed.items, items)  # nothing is changed in place
+    assert torch.equal(batch.packed.items, items)  # the input is not changed
 
 
 class Sums(SequenceSystem):
-    """The state after an item is the sum of the items up to it."""
+    """A system whose state is the sum of the items so far."""
 
     max_length = LONGEST
 
@@ -87,7 +87,7 @@ def test_every_item_of_a_sequence_is_predicted_from_what_came_before(
     expected = eq23_full(users, targets, list(vectors), before, 0.0 if gain is None else gain)
     np.testing.assert_allclose(found.total.item(), expected, **TOLERANCE)
     assert list(found.terms) == ["recommendation"]
-    # A history is ranked by its newest state alone.
+    # Only the newest state ranks a history.
     encoded = system.encode(system.items[batch.packed.items], batch.packed)
     newest = [vectors[read[user][:-1]].sum(0) for user in batch.packed.order.tolist()]
     np.testing.assert_allclose(encoded.interests.vectors.detach(), newest, **TOLERANCE)
@@ -109,7 +109,7 @@ def test_the_gain_is_none_until_it_is_learned() -> None:
     assert Sums(None).gain() is None
     assert [name for name, _ in Sums(None).named_parameters()] == ["items"]
     system = Sums(0.5)
-    for temperature, expected in ((1.0, 0.5), (0.1, 0.05)):  # it is in units of temperatures
+    for temperature, expected in ((1.0, 0.5), (0.1, 0.05)):  # in units of the temperature
         system.temperature = temperature
         gain = system.gain()
         assert gain is not None

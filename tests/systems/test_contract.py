@@ -1,4 +1,4 @@
-"""Every registered system, and one from outside the package, keeps the contract."""
+"""Every registered system, and one from outside the package, fulfils the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranking computes the newest item's state alone: it is the one that training computes of all."""
+"""Ranking computes only the newest item's state, which equals the one in training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("kind", "own"), [*((kind, {}) for kind in KINDS), *OTHERS])
 @pytest.mark.parametrize("layout", [pack, pad])
 def test_it_is_the_state_of_the_whole_network(kind, own, layout):
-    """Histories of every length, and padding, which has numbers of its own."""
+    """Histories of every length, with padding that holds random numbers."""
     system = system_of(kind, own, torch.float64)
     assert isinstance(system, SequenceSystem)
     inputs = system.inputs(side(torch.float64))

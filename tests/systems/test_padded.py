@@ -1,4 +1,4 @@
-"""Padded histories give what packed ones give: losses, gradients and scores, for every system."""
+"""Padded and packed histories give the same losses, gradients and scores in every system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support import markov
 
 AnySystem = TypeVar("AnySystem", bound=System)
 N_ITEMS, N_TEXT, LONGEST = 40, 12, 9
-# Two attributes: items have none, one or several values of each.
+# Two attributes, with none, one or several values per item.
 ATTRIBUTES = (3, 5)
 SMALL: dict[str, dict[str, Any]] = {
     "bert4rec": {"width": 8, "inner": 8, "last_only": 0.3},
@@ -40,7 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {"width": 8, "inner": 8},
     "unisrec": {"width": 8, "experts": 2, "inner": 8},
 }
-# The same system in another form.
+# Variants of the systems above.
 OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("bert4rec", {"masked": 0.2, "last_only": 0.0}),
     ("bert4rec", {"masked": 0.99}),
@@ -65,7 +65,7 @@ LOSSES = ["softmax", "bpr", "bpr-max", "top1", "top1-max", "bce", "gbce", "sampl
 def system_of(
     kind: str, own: dict[str, Any], dtype: torch.dtype, loss: str = "softmax", seen: str = "gain"
 ) -> System:
-    """A system with weights that tell histories apart, and a gain that matters."""
+    """A system with weights that distinguish histories, and a notable gain."""
     model = {"kind": kind, "max_length": LONGEST, **SMALL.get(kind, {}), **own}
     settings = make_settings(
         {"model": model, "seen": seen, "loss": {"recommendation": loss, "negatives": 7}}
@@ -75,7 +75,7 @@ def system_of(
 
 
 def drawn(system: AnySystem, dtype: torch.dtype) -> AnySystem:
-    """A system with weights that tell histories apart, and a gain that matters; in evaluation."""
+    """Draw weights that distinguish histories and a notable gain; set evaluation mode."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in system.named_parameters():
@@ -94,7 +94,7 @@ def side(dtype: torch.dtype) -> ItemSide:
 
 
 def attributes() -> ItemAttributes:
-    """Of every third item none, of the others one to three values."""
+    """Every third item has no values, the others one to three."""
     has = torch.rand(N_ITEMS, sum(ATTRIBUTES), generator=torch.Generator().manual_seed(6)) < 0.3
     has[::3] = False
     items, values = has.nonzero().unbind(1)
@@ -102,7 +102,7 @@ def attributes() -> ItemAttributes:
 
 
 def histories(seed: int, copies: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Histories of every length from 1 to some beyond N, in no order; items come again."""
+    """Histories of every length from 1 to more than N, in no order; items may repeat."""
     rng = np.random.default_rng(seed)
     lengths = rng.permutation(np.repeat(np.arange(1, LONGEST + 3), copies))
     ends = np.cumsum(lengths)
@@ -116,7 +116,7 @@ def batches(seed: int, among: bool = False, longest: int = LONGEST) -> tuple[Bat
     targets = torch.from_numpy(rng.integers(0, N_ITEMS, len(starts)))
     examples = torch.from_numpy(rng.permutation(1000)[: len(starts)])
     competing = None
-    if among:  # all targets, and some of the items that histories hold
+    if among:  # all targets, and some of the items in the histories
         competing = torch.cat([targets, torch.arange(0, N_ITEMS, 3)]).unique()
 
     def batch(packed: Packed) -> Batch:
@@ -152,7 +152,7 @@ def assert_same(
             assert padded_slopes[name] is None, name
             continue
         difference = float((padded_slopes[name] - slope).abs().max())
-        # Where a gradient is nothing but rounding (the bias of eq. 9), the largest one's size says.
+        # If a gradient is only rounding error (the bias in eq. 9), compare with the largest one.
         assert difference <= tolerance * max(float(slope.abs().max()), 0.1 * largest), name
 
 
@@ -214,7 +214,7 @@ def test_what_padding_holds_changes_nothing(kind, own):
     assert_same(one, another, 1e-12)
 
 
-# S3-Rec has two places at least: a pre-training's example is read together with its target.
+# S3-Rec needs at least two positions, since pre-training reads an example with its target.
 @pytest.mark.parametrize("kind", [kind for kind in PADDED if kind != "s3rec"])
 def test_a_history_of_one_place(kind):
     system = system_of(kind, {"max_length": 1}, torch.float64)
@@ -253,7 +253,7 @@ def test_auto_is_padded_on_a_gpu_only(stranger):
 
 
 class Step(torch.nn.Module):
-    """Losses of a padded batch, by the tensors that differ from one batch to the next."""
+    """The losses of a padded batch, as a function of the tensors that differ between batches."""
 
     def __init__(self, system: System, like: Packed) -> None:
         super().__init__()
@@ -267,9 +267,9 @@ class Step(torch.nn.Module):
 
 @pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
 def test_a_step_can_be_captured(kind, own):
-    """Traced on one batch, without any value, it gives another batch's losses and gradients.
+    """The step is traced on one batch without reading values, then run on another batch.
 
-    That is what a CUDA graph asks: no value is read by the host, and no shape depends on one.
+    CUDA graphs require this: the host reads no value, and no shape depends on one.
     """
     system = system_of(kind, own, torch.float64).train(False)
     names = [name for name, weight in system.named_parameters() if weight.requires_grad]
@@ -301,7 +301,7 @@ def test_a_step_can_be_captured(kind, own):
 
 @pytest.mark.parametrize(("kind", "own"), CASES, ids=str)
 def test_in_low_precision(kind, own):
-    """Products in bfloat16, as on a GPU; padding adds nothing to what that changes."""
+    """Products are in bfloat16, as on a GPU; padding adds no further error."""
     system = system_of(kind, own, torch.float32)
     _, batch = batches(9)
     exact, _ = learned(system, batch, torch.float32)
@@ -313,7 +313,7 @@ def test_in_low_precision(kind, own):
 
 @pytest.mark.parametrize("kind", PADDED)
 def test_noise_and_dropout_are_drawn_without_the_host(kind):
-    """In training mode too; another stream, so other losses than those of packed histories."""
+    """In training mode, too. The random stream differs, so losses differ from packed ones."""
     system = system_of(kind, {}, torch.float32).train()
     _, batch = batches(10)
     found = []

@@ -1,6 +1,6 @@
-"""Pre-training over padded histories is pre-training over packed ones: S3-Rec and UniSRec.
+"""Pre-training on padded histories equals that on packed ones: S3-Rec and UniSRec.
 
-MIRACLE's is in ``tests/systems/miracle/test_padded_pretrain.py``.
+For MIRACLE, see ``tests/systems/miracle/test_padded_pretrain.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.systems.test_padded import (
 )
 
 FREQUENCIES = torch.rand(3 * N_ITEMS, generator=torch.Generator().manual_seed(1)) + 0.1
-# Weights that hide no term behind another.
+# Equal weights, so that no term hides another.
 S3REC = {"item_attribute": 1.0, "masked_item": 1.0, "masked_attribute": 1.0, "segment": 1.0}
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("s3rec", {}),
@@ -46,7 +46,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 def system_of(kind: str, own: dict[str, Any], dtype: torch.dtype, seen: str = "gain") -> System:
-    """A system that is to be pre-trained, with weights that tell histories apart."""
+    """A system to be pre-trained, with weights that distinguish histories."""
     usual = {"s3rec": {**S3REC, "max_length": LONGEST + 1, "mask_probability": 0.4}}
     unisrec = {"contrast": 1.0, "max_length": LONGEST, "item_drop": 0.4}
     model = {"kind": kind, **SMALL[kind], **usual.get(kind, unisrec), **own}
@@ -58,14 +58,14 @@ def system_of(kind: str, own: dict[str, Any], dtype: torch.dtype, seen: str = "g
 
 
 def items_of(kind: str, dtype: torch.dtype) -> ItemSide:
-    """The catalogue, or a batch's own items with numbers of their own."""
+    """The catalogue, or the batch's own items, renumbered."""
     if kind == "s3rec":
         return ItemSide(attributes=attributes())
     return replace(side(dtype), rows=3 * torch.arange(N_ITEMS).flip(0), attributes=None)
 
 
 def asked(system: System, batch: Batch, items: ItemSide, log_q: bool) -> Objective:
-    """Of targets that several histories share."""
+    """Targets that several histories share."""
     batch = replace(batch, targets=batch.targets % 9, frequencies=FREQUENCIES if log_q else None)
     with few_launches(batch.packed.valid is not None):
         return system.pretrain_objective(items, batch, ALONE)
@@ -87,7 +87,7 @@ def test_all_terms_and_gradients_in_float64(kind, own, seed):
     packed, padded = (learned(system, kind, each, torch.float64) for each in batches(seed))
     assert_same(packed, padded, 1e-10)
     terms = dict(packed[0].terms)
-    if own == {"mask_probability": 1.0}:  # no item is left whose attributes are told from itself
+    if own == {"mask_probability": 1.0}:  # no unmasked item is left to predict attributes from
         assert float(terms.pop("item_attribute").detach()) == 0
     assert all(float(term.detach()) > 0 for term in terms.values())
 
@@ -120,7 +120,7 @@ def test_what_padding_holds_changes_nothing(kind, own):
 
 @pytest.mark.parametrize("kind", ["s3rec", "unisrec"])
 def test_without_attributes_or_with_a_history_of_one_place(kind):
-    """What can be left of both: no attribute to tell, and nothing to drop."""
+    """Cases that leave nothing to do: no attribute to predict, and no item to drop."""
     own = {"max_length": 2 if kind == "s3rec" else 1}
     settings = make_settings(
         {"model": {"kind": kind, **SMALL[kind], **own}, "datasets": ["somewhere"]}
@@ -138,7 +138,7 @@ def test_without_attributes_or_with_a_history_of_one_place(kind):
 
 @pytest.mark.parametrize("kind", ["s3rec", "unisrec"])
 def test_a_step_can_be_captured(kind):
-    """Traced on one batch, without any value, it gives another batch's losses."""
+    """The step is traced on one batch without reading values, then run on another batch."""
     system = system_of(kind, {}, torch.float64)
     items = items_of(kind, torch.float64)
     one, other = batches(7)[1], batches(8)[1]

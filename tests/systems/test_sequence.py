@@ -1,4 +1,4 @@
-"""The base of systems that read from left to right: what each item is to predict, from what."""
+"""The base of left-to-right systems: what each item predicts, and from which items."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HISTORIES = st.lists(
 
 
 def batch_of(sequences: list[list[int]], **more: Any) -> Batch:
-    """Windows: all but the last item are read, which is the target."""
+    """Windows: all items but the last are read, and the last is the target."""
     packed = pack_lists([own[:-1] for own in sequences], LONGEST)
     targets = torch.tensor([own[-1] for own in sequences])[packed.order]
     return Batch(packed, targets, packed.order, (1, 1), **more)
@@ -75,7 +75,7 @@ def test_a_token_has_seen_itself_and_what_came_before(sequences, candidates):
 
 
 class Sums(SequenceSystem):
-    """The state is the sum of what was read."""
+    """A system whose state is the sum of the items read so far."""
 
     max_length = LONGEST
     temperature = 0.5
@@ -100,7 +100,7 @@ class Sums(SequenceSystem):
 @SETTINGS
 @given(sequences=HISTORIES)
 def test_the_loss_is_the_mean_over_all_items_read(sequences):
-    """With the gain of what each item could see, and no later one."""
+    """Each item gets the gain of what it could see, and of nothing later."""
     system = randomise(Sums(), 1)
     found = system.objective(ItemSide(), batch_of(sequences), ALONE)
     items = system.item.detach().numpy()
@@ -130,7 +130,7 @@ def test_gradients_reach_every_weight_of_a_system(kind, loss):
         {"model": {"kind": kind}, "loss": {"recommendation": loss, "negatives": 3}}
     )
     system = randomise(build_system(settings, Sizes(N_ITEMS)), 1)
-    # Long enough that every position is there: windows shorter than N leave some out.
+    # One history is long enough to use every position; windows shorter than N do not.
     long = [np.random.default_rng(0).integers(0, N_ITEMS, 21).tolist(), [1, 2], [3, 4, 5, 6]]
     packed = pack_lists([own[:-1] for own in long], system.max_length)
     targets = torch.tensor([own[-1] for own in long])[packed.order]
@@ -143,7 +143,7 @@ def test_gradients_reach_every_weight_of_a_system(kind, loss):
 
 @pytest.mark.parametrize("kind", ["sasrec", "gru4rec", "bert4rec"])
 def test_what_the_score_loses_without_each_item(kind):
-    """By hand: the system asked again with each item taken out of the history."""
+    """By hand: query the system again without each item of the history."""
     settings = make_settings({"model": {"kind": kind, "max_length": 5}})
     system = randomise(build_system(settings, Sizes(N_ITEMS)), 4)
     scorer = system.scorer(ItemSide())
@@ -161,6 +161,6 @@ def test_what_the_score_loses_without_each_item(kind):
         for place in range(4):
             left = history[:place] + history[place + 1 :]
             torch.testing.assert_close(found[place], (score(history) - score(left))[rows])
-        # Of a history of one item nothing would be left: the whole score is its own.
+        # Without its only item, a history is empty: the item contributes the whole score.
         one = scorer.explain([3]).contributions(rows, torch.zeros(2, dtype=torch.int64))
         torch.testing.assert_close(one, score([3])[rows].unsqueeze(0))

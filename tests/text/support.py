@@ -1,4 +1,4 @@
-"""What the tests of the text encoders share: a tiny BERT with random weights, counting encoders."""
+"""Shared by the tests of text encoders: a tiny BERT with random weights, counting encoders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = [
     *("red", "green", "blue", "glove", "drill", "filament", "nitrile", "large"),
     *("small", "pack", "of", "10", "the", "for", "and"),
 ]
-# One text of every length from one word to beyond the tiny model's 32 tokens.
+# One text of every length, from one word to more than the tiny model's 32 tokens.
 TEXTS = [" ".join(WORDS[(3 * n + i) % len(WORDS)] for i in range(n)) for n in range(1, 41)]
 
 
@@ -70,10 +70,9 @@ def tiny_dataset(folder: Path, texts: Sequence[str]) -> Dataset:
 
 
 class FakeEncoder:
-    """Vectors from a hash of the text and of its neighbours; counts; stops when it is told to.
+    """An encoder that hashes each text with its neighbours, counts calls, and stops on demand.
 
-    The neighbours matter as they do in a real batch: whoever changes which texts go together
-    changes the result.
+    The neighbours matter as in a real batch: encoding a text with other texts changes its vector.
     """
 
     engine = "fake"
@@ -99,7 +98,7 @@ class FakeEncoder:
 
 
 class Recorder:
-    """A progress listener that remembers what it heard."""
+    """A progress listener that records what it is told."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, int | None, str]] = []

@@ -51,7 +51,7 @@ def test_interrupted_it_resumes_and_gives_the_same_bytes(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode_texts(NUMBERS, FakeEncoder(stop_after=20))
-    assert len(chunk_files(cache)) == 3  # chunks of 8: 24 texts were done
+    assert len(chunk_files(cache)) == 3  # in chunks of 8, 24 texts were done
     resumed = FakeEncoder()
     vectors = encode_texts(NUMBERS, resumed)
     assert len(resumed.encoded) == 50 - 24
@@ -172,7 +172,7 @@ def test_no_dataset(tmp_path: Path) -> None:
 
 
 def test_cache_entries_say_what_they_hold(cache: Path) -> None:
-    """The documented layout, read by hand."""
+    """Read the documented layout by hand."""
     encode_texts(NUMBERS[:3], FakeEncoder())
     (file,) = chunk_files(cache)
     content = file.read_bytes()

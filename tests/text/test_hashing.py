@@ -55,7 +55,7 @@ def test_a_text_without_words_is_zero() -> None:
 
 
 def murmur3(data: bytes) -> int:
-    """MurmurHash3, 32 bits for x86, seed 0, as a signed number: from its public description."""
+    """MurmurHash3 (32 bits, x86, seed 0) as a signed number, from its public description."""
 
     def rotate(x: int, by: int) -> int:
         return ((x << by) | (x >> (32 - by))) & 0xFFFFFFFF
@@ -75,7 +75,7 @@ def murmur3(data: bytes) -> int:
 
 @pytest.mark.parametrize("width", [8, 384])
 def test_values_are_those_of_the_definition(width: int) -> None:
-    """Independent of scikit-learn: what a later version changes is noticed here."""
+    """Computed without scikit-learn, so that a change in a later version is noticed."""
     expected = np.zeros((len(TITLES), width))
     for row, title in enumerate(TITLES):
         words = re.findall(r"\w+", title.lower())

@@ -1,4 +1,4 @@
-"""From a name to an encoder, without any model of size."""
+"""Load an encoder by its name, without any large model."""
 
 from __future__ import annotations
 

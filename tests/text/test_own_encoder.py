@@ -1,4 +1,4 @@
-"""An encoder that a program brings itself: by the object, never by its name."""
+"""A program's own encoder, passed as an object, never by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.runs import SMALL_MODEL, tiny_shop
 
 
 class Letters:
-    """How often a text has each letter."""
+    """An encoder that counts letters."""
 
     engine = "python"
 

@@ -1,4 +1,4 @@
-"""Transformers as encoders, against plain transformers on a tiny BERT with random weights."""
+"""Transformers as encoders, compared with plain transformers on a tiny random BERT."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plain(folder: Path, pooling: str, limit: int = 32) -> np.ndarray:
-    """Each text alone through plain transformers: no batch, no padding, no mask."""
+    """Encode each text alone with plain transformers: no batch, no padding, no mask."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     rows = []
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_vectors_are_those_of_plain_transformers(bert: Path, suffix: str, poolin
     vectors = encoder.encode(TEXTS)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, plain(bert, pooling), atol=1e-5)
-    # The texts differ enough for the comparison to mean something.
+    # The texts differ enough for a meaningful comparison.
     assert np.abs(vectors[1] - vectors[5]).max() > 1e-2
     identity = encoder.identity
     assert (identity.name, identity.pooling) == (f"tiny-bert{suffix}", pooling)
@@ -89,7 +89,7 @@ def test_the_number_of_threads_decides_no_bit_and_is_left_alone(
     finally:
         torch.set_num_threads(before)
     assert all(np.array_equal(results[0], other) for other in results[1:])
-    assert inside == {1}  # a batch is never shared, whatever a larger model would make of it
+    assert inside == {1}  # each batch runs on one thread
 
 
 def test_an_error_in_the_model_comes_out_and_threads_are_left_alone(
@@ -125,7 +125,7 @@ def test_a_folder_with_its_own_modules_decides_pooling_norm_and_length(
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
     assert (encoder.identity.pooling, encoder.identity.max_length) == ("mean", 20)
-    # A suffix asks for the bare Transformer, pooled.
+    # A suffix requests the bare Transformer with pooling.
     np.testing.assert_allclose(
         load_encoder(f"{folder}:cls").encode(TEXTS), plain(bert, "cls", limit=20), atol=1e-5
     )
@@ -258,5 +258,5 @@ def test_modules_beyond_transformer_and_pooling_are_refused(tmp_path: Path, modu
     with pytest.raises(InputError, match="modules other than") as caught:
         load_encoder(str(folder))
     assert caught.value.where.endswith("modules.json")
-    # The remedy it names helps.
+    # The remedy in the message works.
     assert load_encoder(f"{folder}:mean").identity.pooling == "mean"

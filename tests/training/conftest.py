@@ -1,4 +1,4 @@
-"""One thread: sums are then made in one order."""
+"""Use one thread, so that sums are computed in a fixed order."""
 
 from __future__ import annotations
 

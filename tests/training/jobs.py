@@ -1,4 +1,4 @@
-"""What the tests of several processes and of kills do in processes of their own."""
+"""Jobs that the tests of kills and of several processes run in separate processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo  # what the first optimiser imports: here, so that forks need not
+import torch._dynamo  # the first optimiser imports this; import it here, so that forks need not
 from safetensors.torch import save_file
 
 from miracle_core.config import load_settings
@@ -36,14 +36,14 @@ torch.set_num_threads(1)
 
 
 def every_third(packed: Packed, *_: Any) -> torch.Tensor:
-    """A mask that knows nothing of the batch: by the place in the history, never the newest."""
+    """A mask that does not depend on the batch, only on the position; never the newest item."""
     newest = packed.positions.max()
     masked = ((newest - packed.positions) % 3 == 1) & (packed.positions != newest)
     return masked if packed.valid is None else masked & packed.valid
 
 
 def unlike(model: System, scale: float = 0.3) -> None:
-    """Weights that tell histories apart, the same each time."""
+    """Set weights that distinguish histories, the same each time."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -53,7 +53,7 @@ def unlike(model: System, scale: float = 0.3) -> None:
 
 
 def gradients(config: str, out: str, batches: list[list[int]]) -> None:
-    """Losses, capsules used and gradients of some batches, noise and dropout off."""
+    """Losses, used capsules and gradients of some batches, without noise and dropout."""
     settings, together = load_settings(Path(config)), processes()
     folder = RunFolder(Path(out))
     training: trainer.Training
@@ -82,7 +82,7 @@ def gradients(config: str, out: str, batches: list[list[int]]) -> None:
 
 
 def ranking(config: str, out: str, leave_out: bool) -> None:
-    """An evaluation, every array of it; each process writes what it has."""
+    """Run an evaluation; each process writes all arrays that it has."""
     settings, together = load_settings(Path(config)), processes()
     dataset = Dataset.open(settings.data)
     model = random_model(settings, dataset)
@@ -100,7 +100,7 @@ def ranking(config: str, out: str, leave_out: bool) -> None:
 
 
 def train(config: str, run: str, mode: str, stops: dict[str, int]) -> int:
-    """Train, and stop after so many steps in the process that is named.
+    """Train, and stop after this many steps in the named process.
 
     Returns:
         0, or 3 if it was stopped.
@@ -115,7 +115,7 @@ def train(config: str, run: str, mode: str, stops: dict[str, int]) -> int:
 
 
 def refused(config: str, run: str, out: str) -> None:
-    """What resuming says when it is refused; the processes end all the same."""
+    """The message when resuming is refused; all processes must end."""
     try:
         finetune(load_settings(Path(config)), run, resume=True)
     except MiracleError as error:
@@ -123,17 +123,17 @@ def refused(config: str, run: str, out: str) -> None:
         Path(f"{out}.{processes().rank}").write_text(f"{kind}: {error.what}")
 
 
-# Where a training is, by the functions that Python is in.
+# The phase of a training, by the function that Python is in.
 PHASES = {"save_checkpoint": "checkpoint", "validate": "validation", "step": "batch"}
 
 
 class Clock:
-    """Counts the calls of functions, Python's and C's, in each phase; kills at one of them.
+    """Counts calls of Python and C functions in each phase, and kills at one of them.
 
     Args:
-        phase: ``batch``, ``checkpoint``, ``validation`` or ``between``; empty to count only.
-        call: which call of that phase.
-        delay: seconds from there to the kill, so that it also comes within C code.
+        phase: ``batch``, ``checkpoint``, ``validation`` or ``between``; empty to only count.
+        call: the number of the call in that phase.
+        delay: seconds between the call and the kill, so that the kill can also hit C code.
     """
 
     def __init__(self, phase: str, call: int, delay: float) -> None:
@@ -162,7 +162,7 @@ class Clock:
 
 
 def kill_soon(delay: float) -> None:
-    """SIGKILL for this process from a process of its own."""
+    """Send SIGKILL to this process from another process."""
     victim = os.getpid()
     if os.fork() == 0:
         time.sleep(delay)
@@ -173,7 +173,7 @@ def kill_soon(delay: float) -> None:
 def train_until(
     config: str, run: str, mode: str, phase: str, call: int, delay: float, counts: str
 ) -> None:
-    """Train with a checkpoint after every step, killed at a call; without one, write the counts."""
+    """Train with a checkpoint after every step; get killed at a call, or write the counts."""
     trainer.CHECKPOINT_SECONDS = -1.0
     clock = Clock(phase, call, delay)
     sys.setprofile(clock)

@@ -1,4 +1,4 @@
-"""What the tests of training share: the tiny shop with settings that train in a second."""
+"""Shared by the tests of training: the tiny shop, and settings that train in a second."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def pretrain_settings(folder: Path, **changes: Any) -> Settings:
 
 
 def same_tensors(a: Path, b: Path) -> bool:
-    """Whether two safetensors files hold the same numbers, bit for bit."""
+    """Whether two safetensors files hold bitwise identical numbers."""
     (one, _), (other, _) = load_tensors(a), load_tensors(b)
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
 def settings_of(kind: str, folder: Path) -> Settings:
-    """Settings of a small training by a name for it; ``NAME padded`` in the padded layout."""
+    """The settings of a small training by its name; ``NAME padded`` uses the padded layout."""
     usual, _, padded = kind.partition(" ")
     if padded:
         settings = settings_of(usual, folder)
@@ -78,7 +78,7 @@ def settings_of(kind: str, folder: Path) -> Settings:
         data = quick_settings(folder / "data").data
         model = {"kind": kind, "head": "capsules", "width": 8, "experts": 2, "inner": 8}
         return make_settings({"data": data, "model": {**model, "capsules": 4, "layers": 1}})
-    if kind == "gbce":  # with enough negatives that some are of the history
+    if kind == "gbce":  # enough negatives that some are in the history
         return quick_settings(
             folder / "data", loss__recommendation="gbce", loss__negatives=20, seen="gain"
         )

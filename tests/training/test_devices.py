@@ -1,4 +1,4 @@
-"""Low precision stays close to float32, parts of a step add up, what can't be is refused."""
+"""Low precision is close to float32, parts of a step add up, and limits are reported."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def training_of(settings: Settings, folder: Path) -> Training:
 
 
 def learned(training: Training, batch: list[int]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Losses and gradients of a batch, noise and dropout off, weights the same each time.
+    """Losses and gradients of a batch with fixed weights, without noise and dropout.
 
-    With larger weights an item here activates another capsule in bf16, which changes far more.
+    With larger weights, an item would activate another capsule in bf16, which changes far more.
     """
     unlike(training.system, 0.2)
     training.system.eval()
@@ -55,7 +55,7 @@ def learned(training: Training, batch: list[int]) -> tuple[dict[str, float], dic
 def test_low_precision_is_close_to_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, precision: str
 ) -> None:
-    """Losses to 0.5 %, gradients to 3 % of their norm (fp16: 0.5 %); and it is not float32."""
+    """Losses within 0.5 %, gradients within 3 % of their norm (fp16: 0.5 %), but not equal."""
     monkeypatch.setattr(miracle, "draw_mask", every_third)
     if kind == "blocks":
         monkeypatch.setattr(loss, "BLOCK_ELEMENTS", 100)
@@ -124,9 +124,9 @@ def test_a_device_that_can_not_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_parts_of_a_step_add_up_to_its_gradient(tmp_path: Path) -> None:
-    """All that is a mean over examples or of the weights alone; coverage is of a part's own items.
+    """All terms but coverage, which depends on the items of each part.
 
-    Noise and dropout off, 7 examples in three parts.
+    Noise and dropout are off, and there are 7 examples in three parts.
     """
     gradients = []
     for parts in (1, 3):
@@ -152,5 +152,5 @@ def test_more_parts_than_examples(tmp_path: Path) -> None:
     settings = pretrain_settings(tmp_path, train__accumulation=50, train__epochs=1)
     result = pretrain(settings, tmp_path / "run")
     assert result["status"] == "finished"
-    # Alone in its part, a target has no negatives.
+    # With one example per part, a target has no in-batch negatives.
     assert RunFolder(tmp_path / "run").history()[0]["train"]["recommendation"] == 0.0

@@ -1,4 +1,4 @@
-"""Batches that lie on the device, or that a thread makes: the same as made on the spot."""
+"""Batches that are kept on the device or made by a thread equal those made on demand."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_a_thread_makes_what_is_expected_while_others_work() -> None:
 
     ahead = Ahead(make, thread=True)
     ahead.expect(np.array([1, 2]))
-    assert ahead.take(np.array([3])) == 3  # not expected: made at once, by whoever asks
+    assert ahead.take(np.array([3])) == 3  # not expected: made at once by the caller
     assert ahead.take(np.array([1, 2])) == 3
-    assert ahead.take(np.array([1, 2])) == 3  # a second time
+    assert ahead.take(np.array([1, 2])) == 3  # requested a second time
     names = dict((tuple(chosen), name) for chosen, name in made[:2])
     assert names[1, 2].startswith("batches")
     assert names[3,] == threading.current_thread().name
@@ -109,7 +109,7 @@ def test_a_training_fed_by_a_thread_ends_with_the_same_bits(
             super().expect(chosen)
 
         def take(self, chosen: np.ndarray) -> Taken:
-            # All but an epoch's first step was told of.
+            # All steps but the first of each epoch were announced.
             assert len(taken) % 10 < 2 or chosen.tobytes() in expected
             taken.append(chosen.tobytes())
             return super().take(chosen)
@@ -124,7 +124,7 @@ def test_a_training_fed_by_a_thread_ends_with_the_same_bits(
 
 
 def test_nothing_is_read_back_between_reports(tmp_path: Path) -> None:
-    """Sums wait for :meth:`Training.collect`; what they come to is what steps found."""
+    """Sums are read only in :meth:`Training.collect`, and equal those of the single steps."""
     settings = quick_settings(tmp_path / "data", train__layout="padded")
     dataset = Dataset.open(settings.data)
     training = Finetuning(settings, RunFolder(tmp_path / "run"), dataset, None, ALONE)

@@ -1,4 +1,4 @@
-"""Training on some of the examples: what is learned from, what the run says of it, resuming."""
+"""Training on some of the examples: what is learned, what is recorded, and resuming."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_all_users_are_ranked_and_the_hash_of_the_data_is_another(
     assert len(few.dataset.examples("test")) == len(every.dataset.examples("test"))
     hashes = {load_tensors(run.folder.weights)[1]["data"] for run in (few, every)}
     assert len(hashes) == 2
-    # Without knowing of the examples the run is not opened as if all had been learned from.
+    # Without its list of examples, the run must not open as if trained on all of them.
     few.folder.examples.unlink()
     with pytest.raises(InputError, match="not what its weights were learned from"):
         load_run(few.folder.path)
@@ -162,6 +162,6 @@ def test_a_system_that_is_fitted_takes_no_examples(settings: Settings, tmp_path:
 
 
 def test_examples_are_found_in_any_order() -> None:
-    every = Examples(np.array([0, 0, 1, 1]), np.array([9, 4, 20, 15]))  # as windows are
+    every = Examples(np.array([0, 0, 1, 1]), np.array([9, 4, 20, 15]))  # in the order of windows
     found = picked(every, np.array([20, 9, 4]))
     assert (found.users.tolist(), found.positions.tolist()) == ([1, 0, 0], [20, 9, 4])

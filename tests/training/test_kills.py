@@ -1,4 +1,4 @@
-"""Killed (SIGKILL) at twenty moments, a training ends with the weights of one that never was."""
+"""A training killed (SIGKILL) at twenty moments ends with the weights of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def warm() -> Iterator[Warm]:
 
 
 def test_killed_twenty_times_it_ends_with_the_same_weights(warm: Warm, tmp_path: Path) -> None:
-    """In a batch, in a checkpoint's write, in a validation and between, five times each.
+    """Kill in a batch, in a checkpoint, in a validation and between them, five times each.
 
-    A moment is a call of some function, Python's or C's, and up to 2 ms from there.
+    Each kill comes up to 2 ms after a random call of a Python or C function.
     """
     settings = quick_settings(tmp_path / "data", train__epochs=10, train__patience=10)
     kill_and_compare(warm, tmp_path, settings, KILLS, seed=4)
@@ -43,14 +43,14 @@ def test_a_pretraining_too(warm: Warm, tmp_path: Path) -> None:
 
 
 def kill_and_compare(warm, tmp_path, settings, kills, seed):
-    """Train once to the end; then with kills, each in a phase of its own, and on to the end."""
+    """Train once without kills and once with kills at random phases; compare the two runs."""
     config, counts = tmp_path / "config.toml", tmp_path / "counts.json"
     config.write_text(dump_settings(settings))
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert warm.run("train_until", str(config), str(whole), "new", "", 0, 0.0, str(counts)) == 0
     calls = json.loads(counts.read_text())
     steps = RunFolder(whole).history()[-1]["step"]
-    # About so many calls from one chance to get on to the next.
+    # The share of a phase's calls to kill within: those of two steps, or of one validation.
     each = {"batch": 2 / steps, "checkpoint": 2 / steps, "validation": 1 / settings.train.epochs}
     rng = random.Random(seed)
     moments = [phase for phase in PHASES for _ in range(kills // len(PHASES))]
@@ -70,7 +70,7 @@ def kill_and_compare(warm, tmp_path, settings, kills, seed):
 
 
 def readable(run: Path) -> None:
-    """What is there after a kill is whole: weights that load, or none yet."""
+    """After a kill the weights can be loaded, or do not exist yet."""
     if run.is_dir():
         try:
             load_run(run)

@@ -1,4 +1,4 @@
-"""Looks at the test part: each is logged with the run, and ``train.test=false`` makes none."""
+"""Looks at the test part are logged in the run; ``train.test=false`` makes none."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_test_part_stays_unread(
     assert set(asked) == {"train", "valid"}
     assert read_looks(tmp_path / "run") == []
     assert "| test |" not in (tmp_path / "run" / "README.md").read_text()
-    if kind == "miracle":  # the figures are then those of the best validation
+    if kind == "miracle":  # the figures of the best validation
         record = json.loads(
             (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[result["best_epoch"] - 1]
         )
@@ -98,7 +98,7 @@ def test_a_run_that_can_not_be_written_is_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tiny_run(tmp_path)
-    (run / "test_looks.jsonl").mkdir()  # no process can write to it, whatever its rights
+    (run / "test_looks.jsonl").mkdir()  # not writable, even for root
     assert main(["evaluate", str(run), "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["split"] == "test"

@@ -1,4 +1,4 @@
-"""The setting of a run's loss: what it takes, what it refuses, and that every one trains."""
+"""The loss setting: its values, what it refuses, and that every loss trains."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_more_negatives_than_items_are_refused_and_nothing_is_written(tmp_path: 
 
 
 def test_items_that_do_not_compete_are_no_negatives(tmp_path: Path) -> None:
-    """Eight items, four of them sold: three can be drawn beside a target."""
+    """Eight items, four of them sold: each target has three possible negatives."""
     data = tmp_path / "data"
     prepare(interactions(ROWS), PrepareSettings(k_core=0, keep_unsold=True), data)
     assert json.loads((data / "manifest.json").read_text())["counts"]["items"] == 8
@@ -99,7 +99,7 @@ def test_every_loss_trains_several_interests(tmp_path: Path, loss: str) -> None:
 
 
 def test_a_resumed_run_draws_the_same(tmp_path: Path) -> None:
-    """A run that is stopped and resumed ends as one that was not."""
+    """A stopped and resumed run ends like one that was not stopped."""
     settings = quick_settings(
         tmp_path / "data", loss__recommendation="bce", loss__negatives=4, train__epochs=3
     )

@@ -1,4 +1,4 @@
-"""Pre-training: what it leaves, that it repeats and resumes to the bit, and what it refuses."""
+"""Pre-training: its files, exact repetition and resumption, and what it refuses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def test_what_it_leaves(pretrained: tuple[Settings, Path]) -> None:
     settings, run = pretrained
-    assert settings.train.epochs == 2  # of a pre-training, unless said otherwise
+    assert settings.train.epochs == 2  # the default for pre-training
     names = {path.name for path in run.iterdir()}
     assert names == {
         "config.toml", "model.safetensors", "metrics.jsonl", "result.json", "README.md",
@@ -103,7 +103,7 @@ def test_every_weight_learns_the_mask_vector_and_positions_too(
     weights, _ = load_tensors(run / "model.safetensors")
     assert fresh.keys() == weights.keys()
     for name, value in fresh.items():
-        if name != "capsules.attention.score.bias":  # the softmax cancels it
+        if name != "capsules.attention.score.bias":  # softmax cancels it
             assert not torch.equal(value, weights[name]), name
 
 
@@ -111,7 +111,7 @@ def test_every_weight_learns_the_mask_vector_and_positions_too(
 def test_what_makes_item_vectors_of_text_learns_at_a_rate_of_its_own(
     tmp_path: Path, rate: float
 ) -> None:
-    """Adam's first step moves every weight with a gradient by its learning rate."""
+    """Adam's first step moves every weight that has a gradient by its learning rate."""
     settings = pretrain_settings(
         tmp_path,
         pretrain__encoder_rate=rate,

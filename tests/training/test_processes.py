@@ -1,4 +1,4 @@
-"""Two processes (gloo, on the CPU) do what one does: losses, gradients, evaluation, whole runs."""
+"""Two processes (gloo, CPU) give what one gives: losses, gradients, evaluation, whole runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from miracle_core.runs.tensors import load_tensors
 from tests.support.warm import ROOT, Warm
 from tests.training.support import quick_settings, same_tensors, settings_of
 
-# Of all sizes: alike shares, one more than the other, fewer than processes, the same example often.
+# All sizes: equal shares, one example more, fewer than processes, and repeated examples.
 BATCHES = [list(range(8)), list(range(9)), [3], [5, 7], [4, 4, 4], list(range(6, 13))]
 
 
@@ -35,7 +35,7 @@ def warm() -> Iterator[Warm]:
 
 
 def written(folder: Path, settings: Settings) -> str:
-    """A file of the settings."""
+    """Write the settings to a file."""
     path = folder / "config.toml"
     path.write_text(dump_settings(settings))
     return str(path)
@@ -63,7 +63,7 @@ def test_losses_and_gradients_are_those_of_one_process(
     for name, value in alone.items():
         torch.testing.assert_close(shared[name], value, rtol=1e-5, atol=1e-5, msg=name)
     largest = {name: float(alone[name].abs().max()) for name in alone if ".d." in name}
-    # What is added to all logits of a softmax changes nothing.
+    # Adding a constant to all logits of a softmax changes nothing.
     shifts = ("score.bias", "logit.bias")
     slopes = [v for k, v in largest.items() if k.startswith("0.") and not k.endswith(shifts)]
     assert min(slopes) > 1e-5
@@ -98,7 +98,7 @@ def state(run: Path) -> dict[str, Any]:
 def test_a_run_of_two_processes_goes_on_to_the_same_weights(
     warm: Warm, tmp_path: Path, kind: str
 ) -> None:
-    """Stopped by one process alone, the other stops as well; with two processes it goes on."""
+    """If one process stops, the other stops as well; both resume together."""
     settings = settings_of(kind, tmp_path)
     config = written(tmp_path, settings)
     whole, run = tmp_path / "whole", tmp_path / "run"
@@ -174,7 +174,7 @@ def test_torchrun_trains_stops_at_ctrl_c_and_goes_on(tmp_path: Path) -> None:
     assert said.count("epoch 3/400") == 1
     done = len(RunFolder(run).history())
     assert 3 <= done < 400
-    # Enough of it: the rest of the epoch it was stopped in, and one more.
+    # That is enough: finish the interrupted epoch, and train one more.
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace("epochs = 400", f"epochs = {done + 2}"))
     second = torchrun("finetune", "--out", str(run), "--resume", "--json")

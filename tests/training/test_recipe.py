@@ -1,4 +1,4 @@
-"""Recipes: stages in one folder, what may follow what, and going on with a folder as a whole."""
+"""Recipes: stages in one folder, their allowed order, and resuming the whole folder."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_three_stages_leave_one_folder(shops: Path, tmp_path: Path) -> None:
     found = result["stages"][2]
     assert (found["run"], found["split"], found["seen"]) == ("2-finetune", "valid", "leave-out")
     assert found["metrics"].keys() == {"recall@5", "ndcg@5", "mrr@5"}
-    # Paths begin at the recipe's folder, wherever the program was started.
+    # Paths are relative to the recipe, wherever the program was started.
     assert tuned.data == str(shops / "data" / "a")
 
 
@@ -76,7 +76,7 @@ def test_a_recipe_is_the_commands_it_stands_for(shops: Path, tmp_path: Path) -> 
     run_recipe(write(shops, PRETRAIN, FINETUNE), out)
     pretrain(load_settings(out / "1-pretrain" / "config.toml"), tmp_path / "pre")
     settings = load_settings(out / "2-finetune" / "config.toml")
-    assert settings.train.freeze  # as after --from
+    assert settings.train.freeze  # as with --from
     settings = settings.model_copy(update={"pretrained": str(tmp_path / "pre")})
     finetune(settings, tmp_path / "tuned")
     weights = "model.safetensors"
@@ -85,7 +85,7 @@ def test_a_recipe_is_the_commands_it_stands_for(shops: Path, tmp_path: Path) -> 
 
 
 def stopping(kind: Kind, step: int, done: list[tuple[Kind, bool]]) -> Callable[..., dict[str, Any]]:
-    """Trains, and stops a kind of stage at a step."""
+    """Train, and stop one kind of stage at a step."""
 
     def train(own: Kind, settings: Settings, path: Path, go_on: bool) -> dict[str, Any]:
         done.append((own, go_on))
@@ -114,14 +114,14 @@ def test_a_recipe_goes_on_where_it_was_cut_off(shops: Path, tmp_path: Path, kind
         assert ours.get("metrics") == theirs.get("metrics")
     weights = "2-finetune/model.safetensors"
     assert same_tensors(tmp_path / "whole" / weights, out / weights)
-    # Once all is done nothing is done again.
+    # If all stages are done, nothing is repeated.
     done.clear()
     assert run_recipe(recipe, out, resume=True, train=stopping(kind, 0, done)) == result
     assert not done
 
 
 def test_a_recipe_that_is_moved_goes_on(shops: Path, tmp_path: Path) -> None:
-    """Its folder names no place of this machine, so it can go with its data."""
+    """The folder contains no absolute paths, so it can move with its data."""
     before = tmp_path / "before"
     shutil.copytree(shops / "data", before / "data")
     recipe = write(before, PRETRAIN, FINETUNE)
@@ -180,7 +180,7 @@ def test_each_fine_tuning_starts_from_the_pre_training(shops: Path, tmp_path: Pa
     for stage in stages[1:]:
         assert stage.settings is not None
         assert stage.settings.pretrained == str(tmp_path / "1-pretrain")
-        # Its network is that of the pre-training, also where a shared setting says otherwise.
+        # It keeps the pre-trained network, even if a shared setting says otherwise.
         assert stage.settings.model.model_dump()["width"] == 16
 
 

@@ -1,4 +1,4 @@
-"""A training that was stopped or killed goes on to the very same weights, or says why not."""
+"""A training that was stopped or killed resumes to exactly the same weights, or says why not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.training.support import quick_settings, same_tensors
 
 
 def stop_at(*steps: int) -> Callable[[], bool]:
-    """Asked after each step: true at these, counted over all calls."""
+    """A stop function: true after these steps, counted over all calls."""
     asked = iter(range(1, 1_000_000))
     return lambda: next(asked) in steps
 
@@ -59,7 +59,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, P
 
 def assert_same_run(run: Path, other: Path) -> None:
     assert same_tensors(run / "model.safetensors", other / "model.safetensors")
-    # The last weights, the optimiser and the random stream, too.
+    # The last weights, the optimiser and the random state are equal, too.
     a, b = (load_tensors(RunFolder(folder).state)[0] for folder in (run, other))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -128,7 +128,7 @@ finetuning.finetune(load_settings(config), run, resume=resume, should_stop=say)
 
 
 def kill_after(steps: int, run: Path, config: Path, mode: str, rng: random.Random) -> None:
-    """Train in a process of its own and kill -9 it some moment after so many steps."""
+    """Train in a new process, and kill -9 it at some moment after this many steps."""
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(run), str(config), mode],
         stdout=subprocess.PIPE,
@@ -148,7 +148,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(
     uninterrupted: tuple[Settings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, whole = uninterrupted
-    rng = random.Random()  # any moment: not the same each time
+    rng = random.Random()  # unseeded, to try different moments
     run, config = tmp_path / "run", whole / "config.toml"
     kill_after(2, run, config, "new", rng)
     assert main(["evaluate", str(run), "--json"]) == 0
@@ -185,7 +185,7 @@ def test_killed_within_a_validation(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Best weights are written, the line is or is not, the checkpoint is not: nothing twice."""
+    """Best weights are written, the record may be, the checkpoint is not: nothing happens twice."""
     settings, whole = uninterrupted
     run = tmp_path / "run"
     finetune(settings, run, should_stop=stop_at(13))
@@ -200,14 +200,14 @@ def test_killed_within_a_validation(
 
         def later(*args: Any) -> Any:
             calls.append(1)
-            # resuming itself writes the history once
+            # the first call comes from resuming itself
             return real(*args) if moment == "write_history" and len(calls) == 1 else die()
 
         patch.setattr(owner, moment, later)
         with pytest.raises(KeyboardInterrupt):
             finetune(settings, run, resume=True)
     finetune(settings, run, resume=True, should_stop=stop_at(1))
-    assert len(without_times(run)) == 2  # what the checkpoint knows of, and no more
+    assert len(without_times(run)) == 2  # only what the checkpoint has recorded
     finetune(settings, run, resume=True)
     assert_same_run(run, whole)
 
@@ -244,7 +244,7 @@ def test_a_checkpoint_cut_off(stopped: tuple[Settings, RunFolder], share: float)
 
 
 def rewritten(folder: RunFolder, change: str) -> None:
-    """A checkpoint that is a good safetensors file with something wrong in it."""
+    """A checkpoint that is a valid safetensors file with one wrong entry."""
     tensors, metadata = load_tensors(folder.state)
     position = orjson.loads(metadata["position"])
     if change == "version":
@@ -253,7 +253,7 @@ def rewritten(folder: RunFolder, change: str) -> None:
         metadata["position"] = metadata["position"][:-3]
     elif change == "field":
         metadata["position"] = orjson.dumps({**position, "epoch": "many"}).decode()
-    elif change == "used":  # as older versions called the counter of capsules
+    elif change == "used":  # the old name of the capsule counter
         metadata["position"] = orjson.dumps({**position, "used": [1]}).decode()
     elif change == "counters":
         counters = {"capsules": [1] * 5}
@@ -309,7 +309,7 @@ def test_changed_data_is_noticed(stopped: tuple[Settings, RunFolder], name: str)
     file = folder.data / name
     array = np.load(file)
     array.flat[0] = array.flat[0] + 1 if name.startswith("f") else (array.flat[0] + 1) % 30
-    file.unlink()  # the Dataset's own file is the same one, linked
+    file.unlink()  # the Dataset's file is a hard link to this one
     np.save(file, array)
     for use in (
         lambda: finetune(settings, folder.path, resume=True),
@@ -323,7 +323,7 @@ def test_changed_data_is_noticed(stopped: tuple[Settings, RunFolder], name: str)
 def test_other_text_features_with_a_manifest_that_fits(
     stopped: tuple[Settings, RunFolder],
 ) -> None:
-    """Encoded anew inside the run folder: every hash fits its manifest, the weights don't."""
+    """Encoded anew inside the run folder: the hashes match the manifest, but not the weights."""
     settings, folder = stopped
     dataset = Dataset.open(folder.data)
     entry = dataset.feature_set()

@@ -1,4 +1,4 @@
-"""The running mean of the weights, against sums written out."""
+"""The running mean of the weights, compared with explicit sums."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_it_is_the_weighted_sum_of_all_steps(decay: float) -> None:
             model.weight.add_(torch.randn(3, 2).double())
         seen.append(model.weight.detach().clone())
         mean.update(step)
-    # The weight of each step's values: its own share, times what every later step keeps.
+    # A step's weight is its own share times what every later step keeps.
     keeps = [min(decay, (1 + step) / (10 + step)) for step in range(1, 31)]
     expected, left = torch.zeros_like(first), 1.0
     for values, keep in zip(reversed(seen), reversed(keeps), strict=True):

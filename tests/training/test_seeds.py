@@ -1,4 +1,4 @@
-"""Several seeds: each run is the one that its seed alone gives, and the figures are averaged."""
+"""Several seeds: each run equals a run with that seed alone, and the metrics are averaged."""
 
 from __future__ import annotations
 

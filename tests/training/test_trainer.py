@@ -1,4 +1,4 @@
-"""The training loop: the record it leaves, when it stops, and what it refuses."""
+"""The training loop: its records, early stopping, and what it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.training.support import quick_settings, same_tensors
 
 
 class Heard(Listener):
-    """Remembers what a training says."""
+    """Records the messages of a training."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Pat
 def test_it_stops_when_validation_no_longer_rises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int
 ) -> None:
-    """With recall 0.1, 0.3, 0.2, 0.3, 0.3, 0.3, ...: epoch 2 is the best, equal is not better."""
+    """With recall 0.1, 0.3, 0.2, 0.3, 0.3, 0.3, ... epoch 2 is the best: equal is not better."""
     values = iter([0.1, 0.3, 0.2, *[0.3] * 20])
 
     def scripted(*args: Any, **kwargs: Any) -> Any:
@@ -140,7 +140,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 
 
 def rewrite_features(folder: Path, change: str) -> None:
-    """Damage the features of the tiny shop, the hash in the manifest with them or not."""
+    """Damage the tiny shop's features, with or without updating the hash in the manifest."""
     dataset = Dataset.open(folder)
     file = folder / dataset.feature_set().file
     array = np.load(file)
@@ -186,7 +186,7 @@ def test_no_features_and_unknown_features(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lengths", [[2, 2], [3, 3], [1, 7, 0]])
 def test_users_without_enough_interactions(tmp_path: Path, lengths: list[int]) -> None:
-    """Two items a user: nobody to validate. Three: nothing to train on. One long user is enough."""
+    """Two items per user: no validation. Three: no training. One long user is enough."""
     shop = tmp_path / "shop"
     quick_settings(shop)
     full = Dataset.open(shop)
@@ -232,7 +232,7 @@ def test_a_folder_that_is_taken_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_run_can_be_trained_again_on_its_own_data(tmp_path: Path) -> None:
-    """config.toml and data/ are enough; the Dataset it came from may be gone."""
+    """config.toml and data/ are enough; the original Dataset may be gone."""
     first = finetune(quick_settings(tmp_path / "data", train__epochs=2), tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "moved")
     for file in (tmp_path / "data").iterdir():
@@ -247,7 +247,7 @@ def test_a_run_can_be_trained_again_on_its_own_data(tmp_path: Path) -> None:
 
 
 def test_planted_interests_are_learned(tmp_path: Path) -> None:
-    """Users who keep to one kind of thing: the held-out item is of that kind, too."""
+    """Users keep to one kind of product, and their held-out items are of that kind, too."""
     rng = np.random.default_rng(0)
     kinds = np.repeat(np.arange(3), 8)  # gloves, filament, screws: 8 items each
     shop = tmp_path / "shop"
@@ -276,12 +276,12 @@ def test_planted_interests_are_learned(tmp_path: Path) -> None:
         train__metric="recall@8",
     )
     result = finetune(settings, tmp_path / "run")
-    # All eight items of a user's kind in the first eight: chance reaches a third.
+    # A user's eight items fill the top eight; chance reaches a third.
     assert result["test"]["recall@8"] > 0.9
 
 
 def test_evaluation_leaves_no_trace_in_training(tmp_path: Path) -> None:
-    """More cut-offs or another metric change what is looked at, not what is learned."""
+    """More cut-offs or another metric change the measurements, not the training."""
     for name, metric in (("a", "recall@10"), ("b", "mrr@7")):
         settings = quick_settings(tmp_path / "data", train__epochs=2, train__metric=metric)
         finetune(settings, tmp_path / name)
@@ -289,7 +289,7 @@ def test_evaluation_leaves_no_trace_in_training(tmp_path: Path) -> None:
 
 
 def test_a_split_by_time_goes_all_the_way(tmp_path: Path) -> None:
-    """Users without a validation or test item are trained on, and not evaluated."""
+    """Users without validation or test items are trained on but not evaluated."""
     shop = tmp_path / "shop"
     quick_settings(shop)
     full = Dataset.open(shop)

@@ -1,4 +1,4 @@
-"""Fine-tuning from a run: what is taken over, what stays, what is refused."""
+"""Fine-tuning from a run: what is transferred, what stays, and what is refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def settings_to(run: Path, data: Path, **changes: Any) -> Settings:
 
 
 class Told(Listener):
-    """Keeps the report."""
+    """Keeps the report of the transfer."""
 
     def __init__(self) -> None:
         self.reports: list[dict[str, Any]] = []
@@ -64,14 +64,14 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 def test_the_report_and_what_is_frozen(
     pretrained: Path, data: Path, tmp_path: Path, mode: str, frozen: bool
 ) -> None:
-    changes: dict[str, Any] = {} if frozen else {"train__freeze": False}  # frozen unless said
+    changes: dict[str, Any] = {} if frozen else {"train__freeze": False}  # frozen by default
     told = Told()
     settings = settings_to(pretrained, data, train__mode=mode, **changes)
     result = finetune(settings, tmp_path / "run", listeners=[told])
     before, after = weights_of(pretrained), weights_of(tmp_path / "run")
     report = result["transfer"]
     assert told.reports == [{**report, "run": str(pretrained.resolve())}]
-    # On disk no path of this machine: relative to the run, so that both can move.
+    # The run stores a relative path, so that both can move together.
     assert (tmp_path / "run" / report["run"]).resolve() == pretrained.resolve()
     assert not Path(report["run"]).is_absolute()
     assert json.loads((tmp_path / "run" / "result.json").read_text())["transfer"] == report
@@ -81,7 +81,7 @@ def test_the_report_and_what_is_frozen(
     assert set(report["loaded"]) | set(report["new"]) == after.keys()
     assert (report["domains"], report["settings"]) == (["tiny", "other"], {})
     kept = {name for name in report["loaded"] if torch.equal(before[name], after[name])}
-    kept.discard("capsules.attention.score.bias")  # never learns: the softmax cancels it
+    kept.discard("capsules.attention.score.bias")  # never learns, since softmax cancels it
     assert kept == set(report["frozen"])
     if frozen:
         layers = {name for name in before if name.startswith("context.layers.")}
@@ -116,7 +116,7 @@ def test_resumed_without_the_run_it_came_from(pretrained: Path, data: Path, tmp_
 def test_killed_before_the_first_checkpoint(
     pretrained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It begins again from the same weights, or says that they are others now."""
+    """It starts again from the same weights, or reports that they have changed."""
     source = shutil.copytree(pretrained, tmp_path / "source")
     settings = settings_to(source, data)
     finetune(settings, tmp_path / "whole")
@@ -141,7 +141,7 @@ def test_killed_before_the_first_checkpoint(
 
 
 def test_from_a_fine_tuned_run(pretrained: Path, data: Path, tmp_path: Path) -> None:
-    """Its item embeddings are of its own catalogue and stay behind."""
+    """Its item embeddings belong to its own catalogue, and are not transferred."""
     first = tmp_path / "first"
     finetune(settings_to(pretrained, data), first)
     other = other_shop(tmp_path / "third", items=25, users=12, name="third").folder

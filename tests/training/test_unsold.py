@@ -1,4 +1,4 @@
-"""Unsold items that stay in the catalogue are not taught to be nobody's."""
+"""Unsold items in the catalogue are not trained as negatives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.data.test_filters import Row, interactions
 from tests.support.runs import ENCODER
 from tests.training.support import quick_settings
 
-# g and h are nobody's; e and f are bought last and held out, so they are no training interactions.
+# Nobody bought g and h. e and f are bought last and held out, so training does not see them.
 ROWS: list[Row] = [(user, item, n) for user in "uvwxyz" for n, item in enumerate("abcdef")]
 
 
@@ -28,7 +28,7 @@ ROWS: list[Row] = [(user, item, n) for user in "uvwxyz" for n, item in enumerate
 def test_only_what_was_sold_competes_in_the_loss(tmp_path: Path, kept: bool) -> None:
     data = tmp_path / "data"
     dataset = prepare(interactions(ROWS), PrepareSettings(k_core=0, keep_unsold=True), data)
-    if not kept:  # as a Dataset whose cold items have another reason
+    if not kept:  # like a Dataset with cold items for another reason
         manifest = json.loads((data / "manifest.json").read_text())
         manifest["settings"]["keep_unsold"] = False
         (data / "manifest.json").write_text(json.dumps(manifest))

@@ -1,4 +1,4 @@
-"""A run goes on with next week's data."""
+"""Update a run with next week's data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEW = ["A brand new mug", "Another new thing"]
 
 
 def next_week(folder: Path, old: Dataset, *, prefix: str = "") -> Dataset:
-    """Some items are gone, two are new, all stand in another order; users bought more."""
+    """Some items are gone, two are new, the order has changed, and users bought more."""
     rng = np.random.default_rng(11)
     kept = old.items.gather(rng.permutation(old.n_items)[:25].tolist())
     new = pl.DataFrame(
@@ -111,7 +111,7 @@ def test_items_are_kept_by_their_ids(tmp_path: Path, kind: str) -> None:
 
 
 def test_before_is_what_the_old_run_says(tmp_path: Path) -> None:
-    """On its own data the beginning is the old run itself."""
+    """On the same data, the updated run starts as the old run itself."""
     run = learned(tmp_path / "old")
     found = update(run, tmp_path / "old" / "data", tmp_path / "new")
     assert found.check is not None
@@ -155,7 +155,7 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     assert found.check is not None and not found.check.failed and found.replaced
     assert (new / "model.safetensors").read_bytes() == before
     assert RunFolder(run).dataset().n_items == 27 and RunFolder(new).dataset().n_items == 30
-    # Worse: they stay where they are, and it is said.
+    # The new run is worse: both runs stay in place, with a message.
     from miracle_core.training import update as module
 
     right = module.check_not_worse
@@ -204,7 +204,7 @@ def test_what_it_can_not_go_on_from_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None:
-    """``recommend RUN --data NEW``: the new items are candidates, and part of histories."""
+    """``recommend RUN --data NEW``: new items can be recommended, and be in histories."""
     run = learned(tmp_path / "old", "inductive")
     data = next_week(tmp_path / "next", RunFolder(run).dataset())
     recommender = Recommender.load(run, data=data.folder)
@@ -218,9 +218,9 @@ def test_an_inductive_run_recommends_items_without_sales(tmp_path: Path) -> None
 
 
 VALUES = {
-    ("letter", "B"): ["N1"],  # new
+    ("letter", "B"): ["N1"],  # a new value
     ("letter", "G"): ["I07", "I04", "I05"],
-    ("maker", "acme"): ["I01", "N2"],  # of an attribute that is new
+    ("maker", "acme"): ["I01", "N2"],  # values of a new attribute
     ("shelf", "0"): ["I00", "I01", "I02"],
     ("shelf", "3"): ["I25", "I26"],
 }
@@ -228,7 +228,7 @@ VALUES = {
 
 @pytest.mark.parametrize("kind", ["fdsa", "s3rec"])
 def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path) -> None:
-    """Other data numbers them otherwise: some are new or gone, an attribute is added."""
+    """Other data numbers values differently: some are new or gone, and an attribute is added."""
     old = tiny_shop(tmp_path / "shop", attributes=True)
     small = {"model.kind": kind, "model.width": 8, "model.heads": 1, "train.epochs": 1}
     settings = make_settings(nested({"data": str(tmp_path / "shop"), **small}))
@@ -243,7 +243,7 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
     fresh = {name: value.clone() for name, value in system.state_dict().items()}
     report = beginning.load_into(system, new_settings)
     known = old.attributes.select("attribute", "value").unique().sort("attribute", "value").rows()
-    # A fine-tuned S3-Rec holds nothing of attributes: only its pre-training reads them.
+    # A fine-tuned S3-Rec stores no attributes, since only its pre-training reads them.
     if kind == "fdsa":
         assert report.values is not None
         assert (report.values.kept, report.values.new) == (3, 2)
@@ -265,7 +265,7 @@ def test_values_of_attributes_are_kept_by_their_names(kind: str, tmp_path: Path)
 
 
 def with_values(plain: Dataset, folder: Path) -> Dataset:
-    """The same Dataset whose items have :data:`VALUES`."""
+    """The same Dataset with :data:`VALUES` as the items' attributes."""
     there = set(plain.items["item_id"])
     rows = [
         (item, attribute, value)

@@ -1,4 +1,4 @@
-"""Two trainings, a resume, an overwrite and readers on one folder: one writes, all may read."""
+"""Two trainings, a resume, an overwrite and readers on one folder: only one may write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.training.support import pretrain_settings, quick_settings, same_tenso
 
 
 class Meanwhile(Listener):
-    """Does something in another thread after the first epoch, as another person would."""
+    """Runs a function in another thread after the first epoch, like another user."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
@@ -71,7 +71,7 @@ def test_the_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path, what
     said = str(listener.error)
     assert "is writing here" in said
     assert "process" in said and "since" in said
-    # The first ends as if nobody had come.
+    # The first training ends undisturbed.
     assert before["config.toml"] == files(run)["config.toml"]
     assert same_tensors(run / "model.safetensors", tmp_path / "alone" / "model.safetensors")
     assert [path.name for path in run.parent.iterdir()] == ["a"]
@@ -121,7 +121,7 @@ def test_a_second_process_is_refused_too(warm: Warm, tmp_path: Path) -> None:
 
 
 def test_of_several_processes_only_the_first_holds_the_lock(warm: Warm, tmp_path: Path) -> None:
-    """Or they would refuse each other."""
+    """Otherwise the processes would refuse each other."""
     settings = quick_settings(tmp_path / "data", train__epochs=1)
     config = tmp_path / "config.toml"
     config.write_text(dump_settings(settings))

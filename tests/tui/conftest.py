@@ -1,4 +1,4 @@
-"""Fixtures of the explorer's tests."""
+"""Fixtures for the explorer's tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No habit of the machine that runs the tests reaches them."""
+    """Hide the terminal settings of the test machine from the tests."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLORTERM", "truecolor")

@@ -1,4 +1,4 @@
-"""Driving the explorer in tests."""
+"""Helpers to drive the explorer in tests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tui.screens.explore import ExploreScreen
 from tui.session import Session
 
 S = TypeVar("S", bound=ExplorerScreen)
-# Two cores shared with everything else that runs: what takes longer than this hangs.
+# Seconds to wait for the explorer on a busy machine; anything longer is a hang.
 PATIENCE = 20.0
 STEP = 0.02
 
 
 class Driver:
-    """A running explorer."""
+    """Drives a running explorer."""
 
     def __init__(self, app: ExplorerApp, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot
@@ -40,16 +40,16 @@ class Driver:
 
     @property
     def titles(self) -> list[str]:
-        """The history."""
+        """The titles in the history."""
         return [entry.title for entry in self.exploration.history.entries]
 
     def on(self, kind: type[S]) -> S:
-        """The screen in sight, which has to be of a kind."""
+        """The visible screen, which must be of this class."""
         assert isinstance(self.app.screen, kind), self.app.screen
         return self.app.screen
 
     async def until(self, true: Callable[[], object]) -> None:
-        """Wait for something to become true."""
+        """Wait until a condition is true."""
         for _ in range(round(PATIENCE / STEP)):
             if true():
                 await self.pilot.pause()
@@ -62,7 +62,7 @@ class Driver:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until no worker is at work, but the one that a tree of folders keeps."""
+        """Wait until no worker is running, except the one that a folder tree keeps."""
         await self.pilot.pause()
         await self.until(
             lambda: all(
@@ -72,7 +72,7 @@ class Driver:
         )
 
     async def type(self, text: str) -> None:
-        """Type into the box, and wait for what may be meant."""
+        """Type into the box, and wait for the completions."""
         await self.pilot.press(*("space" if character == " " else character for character in text))
         await self.settle()
 
@@ -84,12 +84,12 @@ class Driver:
 
     @property
     def told(self) -> str:
-        """The messages that came up; on the screen they may be broken into lines."""
+        """The messages that were shown; the screen may break them into lines."""
         return "\n".join(notification.message for notification in self.app._notifications)
 
     @property
     def text(self) -> str:
-        """What is on the screen, as text."""
+        """The text on the screen."""
         lines = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in line) for line in lines)
 
@@ -108,8 +108,8 @@ async def explorer(
 ) -> AsyncIterator[Driver]:
     """A running explorer with its run loaded (or failed).
 
-    An error that nobody foresaw is told like any other, so it is looked for; ``bugs`` says that
-    the test makes some. ``source`` opens the run as it says.
+    Unexpected errors become messages like any other, so this checks that there are none; set
+    ``bugs`` if the test causes some. ``source`` replaces ``run`` and ``data``.
     """
     if source is None and run is not None:
         source = Source(run, data)

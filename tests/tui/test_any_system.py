@@ -30,7 +30,7 @@ from tui.session import Session
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs by the names of their systems, ``pretrained``, and Datasets ``data`` and ``new``."""
+    """Runs under their systems' names, ``pretrained``, and the Datasets ``data`` and ``new``."""
     folder = tmp_path_factory.mktemp("systems")
     for kind in ("popularity", "textknn", "itemknn", "mind", "unisrec"):
         trained(folder, kind)
@@ -66,7 +66,7 @@ async def test_a_system_without_interests_shows_its_list_and_no_word_of_them(
         expected = model.recommend(given, 10)
         for own, item in zip(driver.exploration.listed, expected.items, strict=True):
             assert replace(own, contributions=()) == replace(item, contributions=())
-            # The explorer asks for other items besides, and sums then round otherwise.
+            # The explorer asks for more items, so sums may round differently.
             assert own.contributions == pytest.approx(item.contributions, abs=1e-6)
         assert expected.items[1].title[:20] in driver.text
         for key in ("f1", "f2", "f3", "f4", "question_mark"):
@@ -87,7 +87,7 @@ async def test_the_three_panels_share_the_room(runs: Path) -> None:
         for size in ((140, 40), (200, 50), (80, 60)):
             await driver.pilot.resize_terminal(*size)
             await driver.settle()
-            # The top line and the footer take a line each; nothing else is left over.
+            # The panels fill the screen but for the top bar and the footer.
             assert sum(panel.region.area for panel in panels) == size[0] * (size[1] - 2), size
         await driver.pilot.resize_terminal(80, 24)
         await driver.settle()
@@ -208,7 +208,7 @@ async def test_new_items_of_another_systems_session_do_not_count(
         await driver.add("zebra crossing")
         shutil.rmtree(run)
         shutil.copytree(runs / "popularity", run)
-        # The same shop: the history is kept.
+        # It is the same shop, so the history is kept.
         await driver.press("ctrl+r")
         await driver.until(lambda: "Popularity" in driver.text.splitlines()[0])
         await driver.settle()
@@ -394,7 +394,7 @@ async def test_a_pretrained_run_is_compared_over_the_data_of_the_open_run(runs: 
 
 
 async def test_the_rules_of_a_shop(small_run: Path) -> None:
-    """Lists are those that the Recommender makes by the rules; the screen says which there are."""
+    """The lists equal the Recommender's with these rules, and the screen names the rules."""
     rules = Rules(deny=("I05",), boost=dict.fromkeys(range(7), 0.25), quota=2)
     model = Recommender.load(small_run, rules=rules)
     load = load_recommender
@@ -408,6 +408,6 @@ async def test_the_rules_of_a_shop(small_run: Path) -> None:
         assert answer is not None
         assert answer.items == model.recommend([4], 10).items
         assert "I05" not in {item.item_id for item in answer.items}
-        assert "rules: deny, boost" in driver.text  # the third has no room here
+        assert "rules: deny, boost" in driver.text  # the third rule does not fit
         await driver.press("escape", "r", "down")
         assert re.search(r"boosted by the rules +\+0\.25", driver.text)

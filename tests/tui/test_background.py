@@ -1,4 +1,4 @@
-"""Errors of work in the background: each becomes a message, and the explorer goes on."""
+"""Errors in background work become messages, and the explorer continues."""
 
 from __future__ import annotations
 

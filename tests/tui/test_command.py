@@ -1,4 +1,4 @@
-"""What ``miracle tui`` refuses before a screen is drawn, and what it hands to a window."""
+"""``miracle tui``: what it refuses before a screen is drawn, and what it passes to windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def pretrained_run(tmp_path: Path) -> Path:
-    """As much of a pre-trained run as is looked at."""
+    """The parts of a pre-trained run that the command looks at."""
     run = tmp_path / "pre"
     run.mkdir()
     (run / "config.toml").write_text('datasets = ["/data/a"]\n[train]\n')
@@ -46,7 +46,7 @@ def test_data_has_to_be_a_dataset_and_to_come_with_a_run(
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a server would start for each window."""
+    """The commands that a server would start for its windows."""
     started: list[str] = []
 
     class Server:
@@ -72,10 +72,10 @@ def test_every_window_of_a_browser_reads_the_same_dataset(
 def test_every_window_of_a_browser_has_the_same_rules(
     commands: list[str], small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The words of a window make the rules that the command was given, wherever it starts."""
+    """The window's command line recreates the rules, in any working folder."""
     (tmp_path / "sold out.txt").write_text("I00\nI01\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("miracle_cli.tui._check_rules", lambda *_: None)  # nothing has a brand
+    monkeypatch.setattr("miracle_cli.tui._check_rules", lambda *_: None)  # no item has a brand
     asked = ["--deny", "sold out.txt", "--where", "brand=it's", "--mute", "2", "--boost", "1=-0.5"]
     asked += ["--min-strength", "0.1", "--quota", "1"]
     assert main(["tui", str(small_run), "--web", *asked]) == 0
@@ -105,7 +105,7 @@ def test_every_window_of_a_browser_has_the_same_rules(
 
 @pytest.fixture
 def explorers(monkeypatch: pytest.MonkeyPatch) -> list[Source]:
-    """What explorers were opened for; none draws a screen."""
+    """The sources that explorers were opened for; no screen is drawn."""
     opened: list[Source] = []
 
     def explorer(source: Source, **_: object) -> None:
@@ -152,7 +152,7 @@ def test_rules_that_leave_nothing_are_refused_before_a_screen_is_drawn(
 def test_a_run_that_has_no_weights_yet_is_opened_with_rules(
     explorers: list[Source], pretrained_run: Path, capsys: Capture
 ) -> None:
-    """The explorer says what it waits for, and tries again."""
+    """The explorer shows what it waits for, and tries again."""
     (pretrained_run / "config.toml").write_text('data = "/data/a"\n[train]\n')
     main(["tui", str(pretrained_run), "--mute", "1"])
     assert "enough" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Explore: from typed titles to reasons."""
+"""The Explore screen, from typed titles to reasons."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ async def test_the_command_copied_has_the_rules_and_gives_the_same_list(
         rules = ["--deny", "sold out.txt", "--boost", "1=-0.5", "--quota", "2"]
         main(["tui", str(small_run), *rules])
     (source,) = opened
-    monkeypatch.chdir(small_run)  # the command may be typed anywhere
+    monkeypatch.chdir(small_run)  # the copied command works in any folder
     async with explorer(small_run, source=source) as driver:
         await driver.add(GLOVES[4])
         await driver.press("escape", "c")

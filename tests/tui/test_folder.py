@@ -1,4 +1,4 @@
-"""What becomes of the run's folder while it is open: newer weights, another run, or none."""
+"""Changes of the run folder while it is open: newer weights, another run, or no run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tui.screens.users import UsersScreen
 
 @pytest.fixture
 def run(small_run: Path, tmp_path: Path) -> Path:
-    """A run of a training's epoch 2, whose folder a test may change."""
+    """A run at epoch 2 of a training, whose folder a test may change."""
     folder = tmp_path / "shop"
     shutil.copytree(small_run, folder)
     train_on(folder, epoch=2)
@@ -35,7 +35,7 @@ def run(small_run: Path, tmp_path: Path) -> Path:
 
 
 def train_on(folder: Path, *, epoch: int, seed: int = 3) -> None:
-    """Leave the weights of another epoch, as a training does."""
+    """Write the weights of another epoch, as a training does."""
     run = RunFolder(folder)
     settings = tiny_settings()
     _, metadata = load_tensors(run.weights)

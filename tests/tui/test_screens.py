@@ -1,4 +1,4 @@
-"""Users, capsules, training, compare, runs."""
+"""The Users, Capsules, Training, Compare and Runs screens."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Pat
 
 
 def choices_in(text: str) -> str:
-    """What the dialog in sight says."""
+    """The rows of the visible dialog."""
     return text.partition("Compare with")[2].partition("Esc closes")[0]
 
 
@@ -299,7 +299,7 @@ def test_a_run_offers_the_epochs_that_differ(small_run: Path, tmp_path: Path) ->
 
 
 def run_with_two_states(small_run: Path, folder: Path) -> Path:
-    """A run whose second of three epochs was the best, and whose last weights are others."""
+    """A run whose best epoch is the second of three, with other last weights."""
     run = RunFolder(folder / "trained")
     shutil.copytree(small_run, run.path)
     weights, metadata = load_tensors(run.weights)
@@ -317,7 +317,7 @@ def test_a_history_is_translated_by_id_then_title_then_as_new(small_run: Path) -
     model = Recommender.load(small_run)
 
     class Other:
-        """A catalogue that knows one id and one title."""
+        """A catalogue that contains one id and one title."""
 
         def __init__(self, *, new_titles: bool) -> None:
             self.abilities = SimpleNamespace(new_titles=new_titles)

@@ -1,4 +1,4 @@
-"""What is left in a terminal when the explorer ends, and where it doesn't start at all."""
+"""The state of the terminal after the explorer ends, and where it refuses to start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.support.terminal import PATIENCE, PseudoTerminal
 
 PROGRAM = [sys.executable, "-m", "miracle_cli", "tui"]
-# Mouse reports (four kinds), the alternate screen and the hidden cursor, in the order of a start.
+# Mouse reports (four kinds), the alternate screen and the hidden cursor, in order at the start.
 MOUSE = (b"\x1b[?1000", b"\x1b[?1003", b"\x1b[?1015", b"\x1b[?1006")
 SWITCHED_ON = (*(mode + b"h" for mode in MOUSE), b"\x1b[?1049h", b"\x1b[?25l", b"\x1b[?2004h")
 SWITCHED_BACK = (*(mode + b"l" for mode in MOUSE), b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?2004l")
@@ -24,7 +24,7 @@ SWITCHED_BACK = (*(mode + b"l" for mode in MOUSE), b"\x1b[?1049l", b"\x1b[?25h",
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[PseudoTerminal]:
-    """The explorer's list of runs, drawn."""
+    """A terminal in which the explorer has drawn the list of runs."""
     opened = PseudoTerminal(PROGRAM, tmp_path)
     yield opened
     opened.close()
@@ -72,9 +72,9 @@ def test_a_signal_ends_it_although_the_terminal_takes_no_output(tmp_path: Path) 
     terminal = PseudoTerminal([sys.executable, "-c", IMPATIENT, "tui"], tmp_path)
     try:
         terminal.read_until(b"No run was found")
-        # Nobody reads, so that what is drawn soon fills the terminal's buffer.
+        # Nobody reads the terminal, so the output soon fills its buffer.
         for _ in range(100):
-            terminal.type(b"\x14")  # Ctrl+T draws everything in other colours
+            terminal.type(b"\x14")  # Ctrl+T redraws the whole screen in other colours
             time.sleep(0.005)
         os.kill(terminal.process, signal.SIGTERM)
         assert terminal.status() == 128 + signal.SIGTERM

@@ -1,6 +1,6 @@
-"""Each screen as it looks, small and wide, dark and light.
+"""Snapshots of each screen in two sizes and two themes.
 
-After a change that is meant: run this file with --snapshot-update, then look at them.
+After an intended change, run this file with --snapshot-update, and inspect the new snapshots.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONG_AGO = 1_690_000_000
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs, finished long ago."""
+    """Two runs that were finished long ago."""
     folder = tmp_path_factory.mktemp("snapshots")
     for name, capsules in (("first", 7), ("second", 5)):
         run = tiny_run(folder / f"made-{name}", model__capsules=capsules)
@@ -66,7 +66,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def explore(driver: Driver) -> None:
-    """A history of three kinds of things, one new and one switched off; the list has the keys."""
+    """Products of three kinds, one new and one switched off; the history list has the focus."""
     for title in (GLOVES[4], FILAMENT[3], SCREWS[6], "Cut-resistant glove", GLOVES[6]):
         await driver.add(title)
     await driver.press("escape", "space", "r", "down")
@@ -80,18 +80,18 @@ async def typing(driver: Driver) -> None:
 
 
 async def user(driver: Driver) -> None:
-    """A user of the data set, the held-out item marked."""
+    """A user of the data set, with the held-out item marked."""
     driver.app.open_user(0, [12])
     await driver.until(lambda: driver.exploration.answer is not None)
 
 
 async def users(driver: Driver) -> None:
-    """The users by the number of their items."""
+    """The users, sorted by their number of items."""
     await driver.press("f2", "s")
 
 
 async def capsules(driver: Driver) -> None:
-    """The capsules, one of them explained."""
+    """The capsules, with one of them described."""
     await driver.press("f3", "down")
 
 
@@ -127,14 +127,14 @@ async def keys(driver: Driver) -> None:
 
 
 async def export(driver: Driver) -> None:
-    """Where to write what is on screen."""
+    """The export dialog."""
     await driver.add(GLOVES[4])
     await driver.press("escape", "e")
 
 
 SCREENS = (explore, users, capsules, training, compare, runs)
 MOMENTS = (typing, user, figure_6, keys, export)
-# The moments are drawn with nothing that the screens don't have in both themes.
+# The moments use only elements of the screens, so one theme is enough for them.
 LOOKS = [(scene, size, theme) for scene in SCREENS for size in SIZES for theme in THEMES]
 LOOKS += [(scene, size, "dark") for scene in MOMENTS for size in SIZES]
 
@@ -156,7 +156,7 @@ def test_looks(
 
 
 async def any_system(driver: Driver) -> None:
-    """A history and why the second of the list is in it; its titles are in every catalogue."""
+    """A history, and why its second recommendation is listed; all catalogues have these titles."""
     for title in (SCREWS[4], FILAMENT[6], SCREWS[7]):
         await driver.add(title)
     await driver.press("escape", "r", "down")
@@ -176,7 +176,7 @@ def test_looks_of_other_systems(
 def played(
     app: ExplorerApp, scene: Callable[[Driver], Any], theme: str
 ) -> Callable[[Pilot[None]], Any]:
-    """What brings an explorer to a scene."""
+    """Bring an explorer to a scene."""
     app.animation_level = "none"
 
     async def prepare(pilot: Pilot[None]) -> None:

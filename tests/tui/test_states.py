@@ -1,4 +1,4 @@
-"""What is shown when something is missing, damaged, hostile, or closed and opened again."""
+"""What is shown when something is missing, damaged or hostile, or after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The explorer in a real terminal: tmux types and reads the screen."""
+"""The explorer in a real terminal: tmux sends keys and reads the screen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 
 class Terminal:
-    """A terminal of its own tmux server."""
+    """A terminal in its own tmux server."""
 
     def __init__(self, socket: Path, command: str, folder: Path) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", "/dev/null"]
@@ -97,7 +97,7 @@ def open_terminal(tmp_path: Path) -> Iterator[Callable[[Path], Terminal]]:
             *(f"{name}={value}" for name, value in environment.items()),
         ]
         words += [sys.executable, "-m", "miracle_cli", "tui", str(run)]
-        # A socket's path may not be long, and a test's folder is.
+        # Socket paths must be short, and test folders have long ones.
         socket = Path("/tmp") / f"miracle-{os.getpid()}-{len(opened)}"
         terminal = Terminal(socket, shlex.join(words), tmp_path)
         opened.append(terminal)
@@ -136,7 +136,7 @@ def walk(terminal: Terminal, folder: Path, run: Path, typed: str, completion: st
 
 @pytest.fixture(scope="module")
 def scientific_run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's Scientific data set under random weights: training is not what is tested."""
+    """The paper's Scientific data set with random weights, since training is not tested here."""
     folder = tmp_path_factory.mktemp("scientific")
     prepare(read("atomic", [real_data / "scientific"]), PrepareSettings(), folder / "data")
     dataset = encode_dataset(folder / "data", ENCODER)

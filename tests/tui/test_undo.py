@@ -1,4 +1,4 @@
-"""History, user and held-out item are one state, and undo carries it."""
+"""The history, the user and the held-out item are one state for undo."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 class Served(NamedTuple):
-    """A server that is up."""
+    """A running server."""
 
     address: str
     token: str
@@ -87,7 +87,7 @@ def server(request: pytest.FixtureRequest, small_run: Path, tmp_path: Path) -> I
 
 
 def visitor() -> aiohttp.ClientSession:
-    """Somebody with a browser's cookies."""
+    """A client with a browser's cookies."""
     return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
 
 
@@ -211,7 +211,7 @@ async def until_closed(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 
 def children_of(process: int) -> list[int]:
-    """A process's children and theirs."""
+    """The descendants of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -233,7 +233,7 @@ def is_alive(process: int) -> bool:
 
 
 class Browser:
-    """A page of a headless browser, spoken to through its debugging port."""
+    """A page in a headless browser, controlled through its debugging port."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket, self._number = socket, 0
@@ -255,7 +255,7 @@ class Browser:
                 return dict(answer["result"])
 
     async def until_drawn(self, text: str) -> None:
-        """Wait until the explorer has drawn a text; what was drawn before doesn't count."""
+        """Wait until the explorer newly draws a text."""
         end = time.monotonic() + PATIENCE
         while text not in self._drawn:
             assert time.monotonic() < end, f"{text!r} was not drawn; last: {self._drawn[-2000:]}"
@@ -306,7 +306,7 @@ async def browser(url: str, profile: Path) -> AsyncIterator[Browser]:
 async def test_a_title_typed_in_a_browser_is_recommended_from_and_exported(
     server: Served, tmp_path: Path
 ) -> None:
-    """What the page's terminal is sent is what it shows; keys go through the page."""
+    """The terminal in the page shows what it is sent, and keys go through the page."""
     async with browser(server.address, tmp_path / "profile") as page:
         await page.until_drawn("run · MIRACLE · tiny")
         assert "token" not in str(await page.value("location.href"))

@@ -1,4 +1,4 @@
-"""What the tests of studies do in processes of their own (see ``tests/support/warm.py``)."""
+"""Jobs that the tests of studies run in separate processes (see ``tests/support/warm.py``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna.samplers  # noqa: F401  (here, so that forks need not)
 import torch
-import torch._dynamo  # what the first optimiser imports: here, so that forks need not
+import torch._dynamo  # the first optimiser imports this; import it here, so that forks need not
 
 from miracle_core.config import Settings, make_settings, nested
 from miracle_core.files import write_json
@@ -23,18 +23,18 @@ SMALL = {"model.width": 8, "model.inner": 8, "train.epochs": 2, "train.batch_siz
 
 
 def small(data: str | Path, **changes: Any) -> Settings:
-    """A SASRec of a few weights; ``changes`` as in ``model__layers=1``."""
+    """A tiny SASRec; ``changes`` are given as in ``model__layers=1``."""
     given = {name.replace("__", "."): value for name, value in changes.items()}
     return make_settings(nested({"model.kind": "sasrec", "data": str(data), **SMALL, **given}))
 
 
 def search(data: str | Path, out: str | Path, trials: int, **more: Any) -> dict[str, Any]:
-    """A study of it."""
+    """A study of the tiny SASRec."""
     return tune(small(data), out, trials, fixed=list(SMALL), **more)
 
 
 def pretend(settings: Settings, folder: Path, resume: bool) -> dict[str, Any]:
-    """A training in no time: what it reaches follows from its settings."""
+    """Replace training by a function of the settings that takes no time."""
     value = settings.train.learning_rate * 10 + settings.model.dropout  # type: ignore[attr-defined]
     result = {"status": "finished", "valid": {"recall@10": value}, "epochs": 1, "best_epoch": 1}
     write_json(folder / "result.json", result)
@@ -42,7 +42,7 @@ def pretend(settings: Settings, folder: Path, resume: bool) -> dict[str, Any]:
 
 
 def kill_in_trial(data: str, out: str, trial: str, when: str) -> None:
-    """A study that is killed in a trial: before it, after its first epoch, or after it."""
+    """Run a study that is killed in a trial: at its start, after its first epoch, or at its end."""
 
     class Killer(Listener):
         def epoch(self, record: dict[str, Any]) -> None:
@@ -62,13 +62,13 @@ def kill_in_trial(data: str, out: str, trial: str, when: str) -> None:
 
 
 def kill_at(data: str, out: str, at: int, counted: str) -> None:
-    """A study of trainings in no time, killed before one of its calls of the system."""
+    """Run a study with replaced trainings that is killed before one of its system calls."""
     killed(lambda: search(data, out, 4, train=pretend), at, counted)
 
 
 def share(data: str, out: str, log: str) -> None:
-    """A study together with other processes; each trial is logged by who trains it."""
-    for name in ("WORLD_SIZE", "RANK"):  # these are no processes of one training
+    """Run a study together with other processes, and log which process trains each trial."""
+    for name in ("WORLD_SIZE", "RANK"):  # these processes do not share one training
         os.environ.pop(name)
 
     def logged(train: Train) -> Train:

@@ -1,4 +1,4 @@
-"""What a study searches, and names that are no settings."""
+"""The settings that a study searches, and names that are not settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search of settings: validation only, the same table whatever stops it, several processes."""
+"""Hyper-parameter search: validation only, the same table after any stop, several processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.tuning.jobs import SMALL, pretend, search, small
 
 
 def table(out: Path) -> list[dict[str, Any]]:
-    """The table of trials without how long they took."""
+    """The table of trials without durations."""
     rows: list[dict[str, Any]] = read_trials(out).drop(columns="seconds").to_dict("records")
     return [{name: value for name, value in row.items() if value == value} for row in rows]
 
@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of four trials that nothing stopped; not to be written to."""
+    """A study of four trials that nothing interrupted. Treat as read-only."""
     out = tmp_path_factory.mktemp("whole") / "study"
     assert search(data, out, 4)["status"] == "finished"
     return out
@@ -177,7 +177,7 @@ def test_killed_at_any_call_of_the_system(warm: Warm, data: Path, tmp_path: Path
     for _ in range(10):
         at = rng.randint(1, calls // 3)
         if warm.run("kill_at", str(data), str(out), at, str(counted)) == 0:
-            # All trials are there: once more from the beginning.
+            # All trials are finished: start again from the beginning.
             assert table(out) == table(whole)
             shutil.rmtree(out)
     search(data, out, 4, train=pretend)
@@ -187,7 +187,7 @@ def test_killed_at_any_call_of_the_system(warm: Warm, data: Path, tmp_path: Path
 def test_two_processes_share_a_study(warm: Warm, data: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "study", tmp_path / "log"
     assert warm.together(2, "share", str(data), str(out), str(log)) == [0, 0]
-    # Each trial was trained once, by one of them.
+    # Each trial was trained once, by one of the processes.
     assert sorted(log.read_text().split("\n")[:-1]) == [f"{n:04} False" for n in range(8)]
     rows = table(out)
     assert [row["state"] for row in rows] == ["finished"] * 8

@@ -1,4 +1,4 @@
-"""The part of Explore that asks the run and shows what it answers."""
+"""The part of Explore that queries the run and shows its answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTHING_BEFORE = "This user has no item before the test part of the data."
 class AnsweringScreen(ExplorerScreen):
     """The four panels, and the workers that fill them.
 
-    Each worker replaces the one of its kind before it: the last edit wins, and typing never waits.
+    A new worker cancels the previous one of its kind: the last edit wins, and typing never waits.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class AnsweringScreen(ExplorerScreen):
         self._of: Engine | None = None
 
     def compose_main(self) -> ComposeResult:
-        """The four panels, in the order of the chain."""
+        """The four panels, from history to reasons."""
         with Container(id="panels"):
             yield HistoryPanel()
             yield InterestsPanel()
@@ -46,30 +46,30 @@ class AnsweringScreen(ExplorerScreen):
 
     @property
     def history_panel(self) -> HistoryPanel:
-        """Where the history is edited."""
+        """The history panel."""
         return self.query_one(HistoryPanel)
 
     @property
     def interests_panel(self) -> InterestsPanel:
-        """The heatmap's."""
+        """The interests panel."""
         return self.query_one(InterestsPanel)
 
     @property
     def recommendations_panel(self) -> RecommendationsPanel:
-        """The list's."""
+        """The recommendations panel."""
         return self.query_one(RecommendationsPanel)
 
     @property
     def why_panel(self) -> WhyPanel:
-        """The reasons'."""
+        """The panel with the reasons."""
         return self.query_one(WhyPanel)
 
     # Showing.
 
     def arrive(self) -> None:
-        """Show the exploration; ask again if it was changed elsewhere."""
+        """Show the exploration, and ask again if another screen changed it."""
         if self._of is not self.engine:
-            # Completions are items of the run before.
+            # The completions are items of the previous run.
             self._of = self.engine
             self.history_panel.forget_completions()
             self._arrange()
@@ -83,14 +83,14 @@ class AnsweringScreen(ExplorerScreen):
                 self.complete(typed)
 
     def _arrange(self) -> None:
-        """A system without interests has no panel of them."""
+        """Hide the interests panel if the system has no interests."""
         self.set_class(not self.has_interests, "-plain")
         self.interests_panel.display = self.has_interests
         self.fold()
         self.refresh_bindings()
 
     def show_stage(self) -> None:
-        """Loading is told where its results will be."""
+        """Show the progress of loading where the results will be."""
         super().show_stage()
         if self.is_mounted and self.engine is None:
             self._show_answer()
@@ -155,14 +155,14 @@ class AnsweringScreen(ExplorerScreen):
         by = model.abilities.neighbours
         self.why_panel.explain(Explained(answer, item, model.text(item.item), by))
         if by is not None:
-            # The answer is drawn first.
+            # Draw the answer before looking up similar items.
             self.call_after_refresh(self.look_near, item.item)
 
-    # Asking. Each worker replaces the one before it: the last edit wins.
+    # Asking. A new worker cancels the previous one of its kind.
 
     @background("recommend")
     async def recompute(self, edit: bool = False) -> None:
-        """Ask for the answer to the history as it is now."""
+        """Request the answer to the current history."""
         engine, exploration = self.engine, self.exploration
         if engine is None:
             return
@@ -189,7 +189,7 @@ class AnsweringScreen(ExplorerScreen):
             self._show_answer()
 
     def _current(self, engine: Engine, exploration: Exploration) -> bool:
-        """Whether what was asked is still of the run that is open."""
+        """Whether a request still belongs to the open run."""
         return engine is self.engine and exploration is self.exploration
 
     def _not_answered(self, error: MiracleError, given: Sequence[Known]) -> None:
@@ -212,7 +212,7 @@ class AnsweringScreen(ExplorerScreen):
 
     @background("complete")
     async def complete(self, typed: str) -> None:
-        """Find what is being typed."""
+        """Look up completions for the typed text."""
         engine = self.engine
         if engine is None:
             return
@@ -224,7 +224,7 @@ class AnsweringScreen(ExplorerScreen):
 
     @background("near")
     async def look_near(self, item: int) -> None:
-        """Find what is near a recommended item."""
+        """Look up the items nearest to a recommended item."""
         engine = self.engine
         if engine is None:
             return
@@ -235,7 +235,7 @@ class AnsweringScreen(ExplorerScreen):
 
     @background("match", exclusive=False)
     async def add_lines(self, lines: list[str]) -> None:
-        """Add what some typed lines mean, in one step."""
+        """Add the items that the pasted lines mean, in one step."""
         engine = self.engine
         if engine is None:
             self.notify("The run is still loading.")
@@ -253,7 +253,7 @@ class AnsweringScreen(ExplorerScreen):
             self.notify(f"{len(lines)} lines: {len(lines) - new} known items, {new} new ones")
 
     def refuse_new(self, titles: Sequence[str]) -> None:
-        """Say that a system knows the items of its catalogue only."""
+        """Say that the system knows only the items of its catalogue."""
         assert self.engine is not None
         system = self.engine.model.system.title
         first = f"“{shown(titles[0], 60)}” is not in the catalogue"
@@ -283,12 +283,12 @@ class AnsweringScreen(ExplorerScreen):
         self.recompute()
 
     def edit_history(self, *added: Entry, same_user: bool = True) -> None:
-        """After an edit: show it at once, and ask for its answer.
+        """Show the edited history at once, and request its answer.
 
         Args:
-            added: entries to put at the end.
-            same_user: whether no other user was opened with it; else the moves from the one's
-                recommendations to the other's mean nothing.
+            added: entries to append.
+            same_user: whether the same user is still open. If not, moves in rank are not shown,
+                because they would compare two users.
         """
         history = self.exploration.history
         history.add(*added)

@@ -1,4 +1,4 @@
-"""What every screen has: the line at the top, the footer, a notice, and a least size."""
+"""What every screen has: the top bar, the footer, a notice and a minimum size."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ WIDE, VERY_WIDE, TALL = 110, 190, 44
 class ExplorerScreen(Screen[None]):
     """A screen of the explorer.
 
-    A subclass composes its own part in :meth:`compose_main` and
-    shows the state of things in :meth:`arrive`, which is called whenever it comes into sight and
-    when the run has been loaded.
+    A subclass composes its own part in :meth:`compose_main`. It shows the current state in
+    :meth:`arrive`, which is called whenever the screen becomes visible and when a run is loaded.
     """
 
     mode: ClassVar[str] = ""
     about: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
-        """The frame around a screen's own part."""
+        """The frame around the screen's own part."""
         yield TopBar(self.mode)
         yield Static("", id="notice", markup=False)
         with Container(id="main"):
@@ -54,7 +53,7 @@ class ExplorerScreen(Screen[None]):
         raise NotImplementedError
 
     def arrive(self) -> None:
-        """Show the state of things."""
+        """Show the current state."""
         raise NotImplementedError
 
     @property
@@ -70,7 +69,7 @@ class ExplorerScreen(Screen[None]):
 
     @property
     def has_interests(self) -> bool:
-        """Whether the run that is open sees interests in a history; until it is loaded: yes."""
+        """Whether the open run finds interests in a history; True until a run is loaded."""
         if self.engine is None:
             return True
         abilities = self.engine.model.abilities
@@ -78,22 +77,22 @@ class ExplorerScreen(Screen[None]):
 
     @property
     def left_out(self) -> set[str]:
-        """Screens that have nothing to show of the run that is open but that sentence."""
+        """Screens that have nothing to show for the open run."""
         if self.engine is None or self.engine.model.abilities.capsules:
             return set()
         return {"capsules"}
 
     @property
     def exploration(self) -> Exploration:
-        """What is being explored."""
+        """The state of Explore for the open run."""
         return self.explorer.exploration
 
     def export_json(self) -> Any:
-        """What is on screen, for JSON; None where there is nothing to export."""
+        """What is on screen, as data for JSON; None if there is nothing to export."""
         return None
 
     def export_table(self) -> Table | None:
-        """What is on screen, for CSV; None where there is nothing to export."""
+        """What is on screen, as a table for CSV; None if there is nothing to export."""
         return None
 
     def waiting_text(self) -> str:
@@ -110,15 +109,15 @@ class ExplorerScreen(Screen[None]):
         return f"Loading {shown(app.engine.run.name)}: {app.stage or 'starting'}"
 
     def about_it(self) -> str:
-        """What its help begins with."""
+        """The introduction to the screen's help."""
         return self.about
 
     def on_screen_resume(self) -> None:
-        """The screen comes into sight."""
+        """The screen has become visible."""
         self.show_state()
 
     def on_mount(self) -> None:
-        """Follow what is under way."""
+        """Follow the progress of long tasks."""
         self.watch(self.app, "stage", self.show_stage, init=False)
 
     def show_state(self) -> None:
@@ -127,14 +126,14 @@ class ExplorerScreen(Screen[None]):
         self.arrive()
 
     def show_stage(self) -> None:
-        """Show what is under way."""
+        """Show the progress of long tasks, the open run and the notice."""
         if not self.is_mounted:
             return
         app = self.explorer
         name = app.engine.run.name if app.engine else ""
         if self.engine is not None:
             model = self.engine.model
-            # Where there is little room the names of the screens matter more.
+            # In a narrow terminal, the names of the screens matter more.
             if not self.has_class("-narrow"):
                 name += f" · {model.system.title} · {model.dataset.name}"
         top = self.query_one(TopBar)
@@ -146,7 +145,7 @@ class ExplorerScreen(Screen[None]):
             notice.set_class(bool(app.notice), "-on")
 
     def _answering(self) -> tuple[str, str]:
-        """Which epoch's weights answer, at length and in short."""
+        """The epoch whose weights answer, in a long and a short form."""
         if self.engine is None:
             return "", ""
         model = self.engine.model
@@ -156,11 +155,11 @@ class ExplorerScreen(Screen[None]):
         return self.engine.answering, short
 
     def failed(self, error: MiracleError) -> None:
-        """Tell of an error of work in the background."""
+        """Show an error from background work."""
         self.explorer.failed(error)
 
     def on_resize(self, event: events.Resize) -> None:
-        """Fold and unfold with the size."""
+        """Adapt the layout to the size."""
         width, height = event.size
         self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
         self.set_class(width >= VERY_WIDE, "-very-wide")
@@ -171,7 +170,7 @@ class ExplorerScreen(Screen[None]):
         self.fold()
 
     def fold(self) -> None:
-        """Arrange what folds, after a change of size."""
+        """Fold and unfold parts of the screen after a change of size."""
 
     def on_tab_pressed(self, event: Tab.Pressed) -> None:
         """Go to another screen."""

@@ -1,4 +1,4 @@
-"""Capsules: what each stands for, who uses it, and figure 6."""
+"""The Capsules screen: what each capsule stands for, who uses it, and figure 6."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class CapsulePanel(Panel):
         super().__init__("Capsule", "w", id="capsule")
 
     def compose_body(self) -> ComposeResult:
-        """A text that scrolls."""
+        """A scrolling text."""
         with VerticalScroll(id="capsule-scroll"):
             yield Static("", id="capsule-text", markup=False)
 
     def on_resize(self) -> None:
-        """Lines are cut to the width."""
+        """Cut the lines to the new width."""
         if isinstance(self.screen, CapsulesScreen):
             self.screen.explain()
 
@@ -73,7 +73,7 @@ class FigurePanel(Panel):
 
 
 class CapsulesScreen(ExplorerScreen):
-    """The list on one side, one capsule on the other; or figure 6."""
+    """The list of capsules beside the details of one capsule, or figure 6."""
 
     mode = "capsules"
     about = "All capsules: what each stands for and who uses it. g shows the paper's figure 6."
@@ -95,7 +95,7 @@ class CapsulesScreen(ExplorerScreen):
         self._by_share = False
 
     def compose_main(self) -> ComposeResult:
-        """The halves."""
+        """The list, the capsule and the figure."""
         yield Static("", id="no-capsules", markup=False)
         with Container(id="halves"):
             yield CapsuleListPanel()
@@ -103,7 +103,7 @@ class CapsulesScreen(ExplorerScreen):
             yield FigurePanel()
 
     def on_mount(self) -> None:
-        """The capsule first, the figure on demand."""
+        """Hide the figure until it is asked for."""
         self.query_one(FigurePanel).display = False
         self.query_one("#no-capsules").display = False
 
@@ -113,9 +113,9 @@ class CapsulesScreen(ExplorerScreen):
         return self.query_one("#capsule-list", Rows)
 
     def arrive(self) -> None:
-        """Show the capsules of the run that is open."""
+        """Show the capsules of the open run."""
         if self._of is not self.engine:
-            # What is shown goes with the run that it is of, also if another answers by now.
+            # Another run was opened: drop what belongs to the previous one.
             self._of, self._capsules, self._order = self.engine, (), []
             self._use, self._failure = None, ""
             self.list.show(0, self._cells, cursor=0)
@@ -129,7 +129,7 @@ class CapsulesScreen(ExplorerScreen):
         return self.engine is None or self.engine.model.abilities.capsules
 
     def _arrange(self) -> None:
-        """Of a system without capsules there is nothing to show but that."""
+        """Show either the capsules, or a note that the system has none."""
         says = self.query_one("#no-capsules", Static)
         says.display = not self._has_capsules
         self.query_one("#halves").display = self._has_capsules
@@ -138,22 +138,22 @@ class CapsulesScreen(ExplorerScreen):
         self.refresh_bindings()
 
     def about_it(self) -> str:
-        """What its help begins with."""
+        """The introduction to the screen's help."""
         return self.about if self._has_capsules else "This system has no capsules."
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys of this screen are all for capsules."""
+        """Disable this screen's keys if the system has no capsules."""
         return self._has_capsules or action not in ("figure", "focus_panel", "sort")
 
     def show_stage(self) -> None:
-        """Loading is told where the list will be."""
+        """Show the progress of loading where the list will be."""
         super().show_stage()
         if self.is_mounted and self.engine is None:
             self.list.say(self.waiting_text())
 
     @background("capsules")
     async def ask(self) -> None:
-        """Ask for the capsules, the figure, and last for what takes longest."""
+        """Request the capsules, then the figure, then their use, which takes longest."""
         engine = self.engine
         if engine is None:
             return
@@ -173,19 +173,19 @@ class CapsulesScreen(ExplorerScreen):
             self.put_in_order()
 
     def failed(self, error: MiracleError) -> None:
-        """Say it where the list would be, too."""
+        """Show the error where the list would be, too."""
         self._failure = shown(str(error))
         self.list.say(self._failure)
         super().failed(error)
 
     def put_in_order(self) -> None:
-        """Show the list in order."""
+        """Sort the list and show it."""
         self._order = list(range(len(self._capsules)))
         if self._by_share:
             self._order.sort(key=lambda place: -self._capsules[place].share)
         wrong = [bool(fault(capsule, self._use)[0]) for capsule in self._capsules]
         faults = sum(wrong)
-        # The warnings' column takes room from the labels only where there is one.
+        # Give the warnings a wide column only if there are any.
         self.list.columns = (*self.list.columns[:4], Column("", 11 if faults else 1))
         self.list.show(len(self._order), self._cells)
         warned = f" · {faults} with a warning" if faults else ""
@@ -209,7 +209,7 @@ class CapsulesScreen(ExplorerScreen):
         )
 
     def explain(self) -> None:
-        """Show the capsule under the cursor."""
+        """Describe the capsule under the cursor."""
         if not self._order or self._of is None:
             return
         capsule = self._capsules[self._order[self.list.cursor]]
@@ -225,12 +225,12 @@ class CapsulesScreen(ExplorerScreen):
         self.query_one(CapsulePanel).describe(f"{capsule.capsule}")
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
-        """Another capsule."""
+        """The cursor has moved to another capsule."""
         if event.rows is self.list:
             self.explain()
 
     def action_figure(self) -> None:
-        """Figure 6 in the place of the rest, and back: its columns need all the room there is."""
+        """Switch between figure 6 and the rest: its columns need the full width."""
         figure = self.query_one(FigurePanel)
         figure.display = not figure.display
         for panel in (self.query_one(CapsuleListPanel), self.query_one(CapsulePanel)):
@@ -239,16 +239,16 @@ class CapsulesScreen(ExplorerScreen):
         self.query_one("#figure6" if figure.display else "#capsule-list").focus()
 
     def action_focus_panel(self, widget: str) -> None:
-        """Go to a part."""
+        """Move the focus to a part of the screen."""
         self.query_one(f"#{widget}").focus()
 
     def action_sort(self) -> None:
-        """By number, or by share of the items."""
+        """Switch between sorting by number and by share of the items."""
         self._by_share = not self._by_share
         self.put_in_order()
 
     def export_json(self) -> Any:
-        """The capsules, whole."""
+        """All capsules with their items and neighbours."""
         if not self._capsules or self._of is None:
             return None
         model = self._of.model

@@ -1,4 +1,4 @@
-"""Choosing what to compare with: a run, and which of its epochs."""
+"""The dialog to choose what to compare with: a run and one of its epochs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Choice:
 
     Attributes:
         run: the run.
-        state: which of the states it keeps.
-        here: whether it is the run that is open.
+        state: one of the states that the run keeps.
+        here: whether it is the open run.
     """
 
     run: RunSummary
@@ -36,12 +36,12 @@ class Choice:
 
 
 def choices_of(runs: Sequence[RunSummary], here: Path | None, shown_now: Weights) -> list[Choice]:
-    """What there is to compare with: the open run's other epoch first, then the other runs'.
+    """List what can be compared: first the open run's other epoch, then the other runs'.
 
     Args:
         runs: the runs found.
-        here: the run that is open.
-        shown_now: which of its weights are.
+        here: the open run, or None.
+        shown_now: which of the open run's weights are loaded.
     """
     found = [
         Choice(run, state, real_path(run.path) == here)
@@ -56,7 +56,7 @@ class ChooseRunScreen(Dialog[Choice]):
     """A list of runs and their epochs.
 
     Args:
-        choices: what there is to choose from.
+        choices: the choices.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:

@@ -1,4 +1,4 @@
-"""Compare: one history, two runs, or two epochs of one."""
+"""The Compare screen: one history as two runs, or two epochs of one run, see it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class RunPanel(Panel):
-    """The interests that one run sees, if its system sees any."""
+    """The interests that one run finds, if its system has interests."""
 
     def __init__(self, name: str, *, id: str) -> None:
         super().__init__(name, "", id=id)
@@ -40,18 +40,18 @@ class RunPanel(Panel):
         self._says = ""
 
     def compose_body(self) -> ComposeResult:
-        """A text that scrolls."""
+        """A scrolling text."""
         with VerticalScroll():
             yield Static("", markup=False, classes="run-text")
 
     def show_answer(self, name: str, answer: Recommendation | None, says: str) -> None:
-        """Show a run's interests, below what is to be said besides."""
+        """Show a run's interests below a message."""
         self.describe(shown(name, 80))
         self._answer, self._says = answer, says
         self.on_resize()
 
     def on_resize(self) -> None:
-        """Lines follow the width."""
+        """Fit the lines to the new width."""
         out = Text(f"{self._says}\n" if self._says else "")
         if self._answer is not None:
             out.append_text(interests_text(self._answer, max(self.size.width - 20, 10)))
@@ -69,7 +69,7 @@ class ListPanel(Panel):
         yield Rows(id="both-list")
 
     def set_columns(self, *, left: bool, right: bool) -> None:
-        """Room for the interest that won on each side that has some."""
+        """Make room for the winning interest on each side that has interests."""
         won = Column("", 8)
         self.query_one(Rows).columns = (
             Column("left", 7, right=True),
@@ -82,9 +82,9 @@ class ListPanel(Panel):
 
 
 class CompareScreen(ExplorerScreen):
-    """The history of Explore, as the open run and another one see it, or another epoch of it.
+    """Compare the answers of the open run with another run, or with its own other epoch.
 
-    A run keeps two epochs, the best and the last; others can't be compared.
+    A run keeps two epochs, the best and the last. Others can't be compared.
     """
 
     mode = "compare"
@@ -114,19 +114,19 @@ class CompareScreen(ExplorerScreen):
         yield ListPanel()
 
     def arrive(self) -> None:
-        """Compare the history as it is now."""
+        """Compare the answers to the current history."""
         self._left = self.exploration.answer if self.engine else None
         self.show_both()
         self.compare()
 
     def show_stage(self) -> None:
-        """Loading is told where the results will be."""
+        """Show the progress of loading where the results will be."""
         super().show_stage()
         if self.is_mounted and self.engine is None:
             self.show_both()
 
     def show_both(self) -> None:
-        """Show what there is."""
+        """Show both sides and the list, as far as they are known."""
         engine, other = self.explorer.engine, self.other
         left = "" if self.engine else self.waiting_text()
         if self.engine is not None:
@@ -159,7 +159,7 @@ class CompareScreen(ExplorerScreen):
         self.query_one(ListPanel).describe(detail)
 
     def _identify(self, engine: Engine | None) -> str:
-        """Which run; once that is known which system, which epoch of it, and by which seen rule."""
+        """Name a run; once it is loaded, add its system, epoch and seen rule."""
         if engine is None:
             return ""
         if not engine.ready:
@@ -208,7 +208,7 @@ class CompareScreen(ExplorerScreen):
             self.open_other(other)
 
     def _data_for(self, run: RunSummary, *, here: bool) -> Path | None:
-        """What another run reads: a pre-trained one, without data of its own, that of the open."""
+        """The Dataset for another run: a pre-trained run reads the open run's, others their own."""
         open_now = self.explorer.engine
         if here and open_now is not None:
             return open_now.source.data
@@ -217,7 +217,7 @@ class CompareScreen(ExplorerScreen):
         return None
 
     def open_other(self, source: Source) -> None:
-        """Load another run, or another epoch of the one that is open."""
+        """Load another run, or another epoch of the open one."""
         self.close_other()
         self._error = self._right = None
         self.other = Engine(source, self._tell, self.explorer.load_run)
@@ -231,7 +231,7 @@ class CompareScreen(ExplorerScreen):
 
     @background("load-other")
     async def load_other(self, other: Engine) -> None:
-        """Load, then compare."""
+        """Load the other run, then compare."""
         try:
             await other.load()
         except Stopped:
@@ -263,7 +263,7 @@ class CompareScreen(ExplorerScreen):
         except Stopped:
             return
         except Exception as error:
-            # An older answer is not of this history.
+            # An older answer does not belong to this history.
             self._left = self._right = None
             self.failed(as_told(error))
         else:
@@ -273,7 +273,7 @@ class CompareScreen(ExplorerScreen):
         self.show_both()
 
     def failed(self, error: MiracleError) -> None:
-        """Say it where the interests would be, too."""
+        """Show the error where the interests would be, too."""
         self._failure = shown(str(error))
         super().failed(error)
 
@@ -289,7 +289,7 @@ class CompareScreen(ExplorerScreen):
     # Exports.
 
     def export_json(self) -> Any:
-        """Both lists, and what they are of."""
+        """Both lists, and the runs that they come from."""
         table = self.export_table()
         return table and {
             "left": _identity(self.engine),
@@ -308,14 +308,14 @@ class CompareScreen(ExplorerScreen):
 
 
 def _says(engine: Engine, answer: Recommendation | None) -> str:
-    """What there is in the place of interests, of a system that sees none."""
+    """The message in place of interests if the system has none."""
     if answer is None or answer.capsules:
         return ""
     return f"{engine.model.system.title} sees no interests: it has one list."
 
 
 def _lost(count: int) -> str:
-    """What is told of items that a run can't be asked about."""
+    """The message about items that a run can't be asked about."""
     if not count:
         return ""
     items = "1 item of the history is" if count == 1 else f"{count} items of the history are"

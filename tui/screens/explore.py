@@ -1,4 +1,4 @@
-"""Explore: history, interests, recommendations, why."""
+"""The Explore screen: history, interests, recommendations and reasons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui.widgets.search_box import SearchBox
 
 
 class ExploreScreen(AnsweringScreen):
-    """The chain from a history to the reasons, edited at its start."""
+    """A history to edit, and what follows from it: interests, recommendations and reasons."""
 
     mode = "explore"
     about = "Type titles; see the interests they form, what these recommend, and why."
@@ -49,25 +49,25 @@ class ExploreScreen(AnsweringScreen):
         self._open = "recommendations"
 
     def about_it(self) -> str:
-        """What its help begins with."""
+        """The introduction to the screen's help."""
         if self.has_interests:
             return self.about
         return "Type titles; see what they recommend, and why."
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys for interests are there where the system has some."""
+        """Disable the keys for interests if the system has none."""
         of_interests = action in ("next_view", "next_filter") or parameters == ("interests",)
         return self.has_interests or not of_interests
 
     # What the panels ask for.
 
     def on_history_panel_typed(self, event: HistoryPanel.Typed) -> None:
-        """A keystroke."""
+        """The text in the box has changed."""
         if event.text.strip():
             self.complete(event.text)
 
     def on_history_panel_add(self, event: HistoryPanel.Add) -> None:
-        """A title is to be added."""
+        """Add a title."""
         if self.engine is None:
             self.notify("The run is still loading; what you typed stays.")
             return
@@ -87,18 +87,18 @@ class ExploreScreen(AnsweringScreen):
         self.add_lines(event.lines)
 
     def on_search_box_help(self, event: SearchBox.Help) -> None:
-        """A question mark in the empty box."""
+        """A question mark was typed into the empty box."""
         self.explorer.action_help()
 
     def on_search_box_leave(self, event: SearchBox.Leave) -> None:
-        """Esc: the completions first, then the box."""
+        """Esc was pressed: clear the box, or leave it if it is empty."""
         if self.history_panel.box.value:
             self.history_panel.clear_box()
         else:
             self.history_panel.list.focus()
 
     def on_history_panel_edit(self, event: HistoryPanel.Edit) -> None:
-        """An item is to be changed."""
+        """Apply an edit to an item of the history."""
         history = self.exploration.history
         if event.what == "toggle":
             history.toggle(event.place)
@@ -110,12 +110,12 @@ class ExploreScreen(AnsweringScreen):
         self.edit_history()
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
-        """Another recommendation is to be explained."""
+        """Explain the recommendation under the cursor."""
         if event.rows is self.recommendations_panel.list:
             self._explain()
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
-        """Enter on a recommendation adds it; on an item of the history switches it."""
+        """Enter adds a recommendation to the history, or switches a history item on or off."""
         if event.rows is self.recommendations_panel.list:
             item = self.recommendations_panel.at(event.place)
             self.edit_history(Entry(item.item, item.title))
@@ -123,22 +123,22 @@ class ExploreScreen(AnsweringScreen):
             self.history_panel.list.action_edit("toggle")
 
     def on_heatmap_capsule_chosen(self, event: Heatmap.CapsuleChosen) -> None:
-        """One interest's items, or all again."""
+        """Show only one interest's items, or all items again."""
         same = self.exploration.capsule == event.capsule
         self._filter(None if same else event.capsule)
 
     def on_panel_unfold(self, event: Panel.Unfold) -> None:
-        """A folded line was reached."""
+        """Unfold a panel whose folded line got the focus."""
         self.action_open_panel(event.panel.id or "")
 
     # Keys.
 
     def action_search(self) -> None:
-        """Into the box."""
+        """Move the focus to the box."""
         self.history_panel.box.focus()
 
     def action_open_panel(self, panel: str) -> None:
-        """Go to a panel, unfolding it if need be."""
+        """Move the focus to a panel, and unfold it if necessary."""
         if panel == "interests" and not self.has_interests:
             return
         if panel != "history":
@@ -153,7 +153,7 @@ class ExploreScreen(AnsweringScreen):
         self.call_after_refresh(inside[panel].focus)
 
     def fold(self) -> None:
-        """Where there is little room, one panel besides the history stays open."""
+        """In a small terminal, keep only one panel besides the history open."""
         little = self.has_class("-accordion")
         if self._open == "interests" and not self.has_interests:
             self._open = "recommendations"
@@ -162,14 +162,14 @@ class ExploreScreen(AnsweringScreen):
             panel.set_class(little and panel.id == self._open, "-open")
 
     def action_next_view(self) -> None:
-        """What the heatmap shows."""
+        """Switch to the next view of the heatmap."""
         views = list(VIEWS)
         exploration = self.exploration
         exploration.view = views[(views.index(exploration.view) + 1) % len(views)]
         self.interests_panel.show_answer(exploration.answer, exploration.view)
 
     def action_next_filter(self) -> None:
-        """One interest after the other, then all."""
+        """Show only the next interest's items; after the last interest, show all items."""
         answer = self.exploration.answer
         if answer is not None:
             choices = [None, *(c.capsule for c in answer.capsules)]
@@ -181,12 +181,12 @@ class ExploreScreen(AnsweringScreen):
         self._show_answer()
 
     def action_next_seen_rule(self) -> None:
-        """Another rule for the history's own items."""
+        """Switch to the next seen rule."""
         self.exploration.next_rule()
         self.recompute()
 
     def action_more(self, by: int) -> None:
-        """More or fewer recommendations."""
+        """Show more or fewer recommendations."""
         place = min(max(TOP_K.index(self.exploration.top_k) + by, 0), len(TOP_K) - 1)
         self.exploration.top_k = TOP_K[place]
         self._show_answer()
@@ -194,11 +194,11 @@ class ExploreScreen(AnsweringScreen):
             self.recompute()
 
     def action_undo(self) -> None:
-        """Take the last edit back."""
+        """Undo the last edit."""
         self._go_back(self.exploration.history.undo, "Nothing to undo.")
 
     def action_redo(self) -> None:
-        """Do it again."""
+        """Redo the last undone edit."""
         self._go_back(self.exploration.history.redo, "Nothing to redo.")
 
     def _go_back(self, step: Callable[[], bool], nothing: str) -> None:
@@ -209,14 +209,14 @@ class ExploreScreen(AnsweringScreen):
             self.notify(nothing)
 
     def action_clear(self) -> None:
-        """An empty history; undo brings it back."""
+        """Clear the history; undo restores it."""
         self.exploration.history.clear()
         self.edit_history()
 
     def action_try_new_items(self) -> None:
-        """Count new items again: the encoder may have been installed meanwhile."""
+        """Try to encode new items again: the encoder may have been installed since."""
         if not self.exploration.takes_new:
-            self.notify("This system takes no new items: it knows the catalogue's only.")
+            self.notify("This system takes no new items: it knows only those of the catalogue.")
             return
         if not self.exploration.new_titles_fail:
             self.notify("New items count; there is nothing to try again.")
@@ -226,7 +226,7 @@ class ExploreScreen(AnsweringScreen):
         self.recompute(edit=True)
 
     def action_step_user(self, by: int) -> None:
-        """The next or previous user of the table."""
+        """Open the next or previous user of the table."""
         user = self.exploration.user
         if user is None:
             self.notify("No user is open; F2 leads to the users.")
@@ -238,9 +238,9 @@ class ExploreScreen(AnsweringScreen):
     # Exports.
 
     def export_json(self) -> Any:
-        """The answer, whole."""
+        """The full answer."""
         return exploration_json(self.exploration) if self.exploration.answer else None
 
     def export_table(self) -> Table | None:
-        """The recommendations."""
+        """The listed recommendations."""
         return exploration_table(self.exploration) if self.exploration.answer else None

@@ -1,4 +1,4 @@
-"""Writing what is on screen to a file."""
+"""The dialog that writes what is on screen to a file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _FORMS = {
 
 
 class ExportScreen(Dialog[None]):
-    """A form and a file name. A file that is there already is replaced on a second Enter only.
+    """Ask for a format and a file name. Replacing an existing file takes a second Enter.
 
     Args:
-        folder: where a name without a folder leads.
-        stem: the name proposed, without its suffix.
-        forms: what there is to write: ``json`` any value, ``csv`` a table, ``svg`` a text; None
-            where the screen has none.
+        folder: the folder that relative names refer to.
+        stem: the proposed file name, without its suffix.
+        forms: the content per format: any value for ``json``, a table for ``csv``, a text for
+            ``svg``; None if the screen does not offer the format.
     """
 
     def __init__(self, folder: Path, stem: str, forms: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class ExportScreen(Dialog[None]):
         self._asked: Path | None = None
 
     def compose(self) -> ComposeResult:
-        """Forms, name, and what happens."""
+        """The formats, the file name and a message."""
         with Vertical(id="dialog"):
             yield Rows(Column("", 6), Column("", -1), id="forms")
             yield Static("file", markup=False, classes="label")
@@ -51,7 +51,7 @@ class ExportScreen(Dialog[None]):
             yield Static("", id="export-says", markup=False)
 
     def on_mount(self) -> None:
-        """The first form is the fullest."""
+        """Show the formats, and propose the first, which is the most complete."""
         dialog = self.query_one("#dialog")
         dialog.border_title = "Export"
         dialog.border_subtitle = "Enter writes · Esc closes"
@@ -67,15 +67,15 @@ class ExportScreen(Dialog[None]):
         self.query_one("#file", Input).value = f"{self._stem}.{form}"
 
     def on_rows_highlighted(self, event: Rows.Highlighted) -> None:
-        """Another form, another suffix."""
+        """Propose a name with the suffix of the chosen format."""
         self._propose(event.place)
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
-        """Enter on a form writes."""
+        """Enter on a format writes the file."""
         self._write()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the name writes."""
+        """Enter in the file name writes the file."""
         self._write()
 
     def _write(self) -> None:
@@ -95,7 +95,7 @@ class ExportScreen(Dialog[None]):
                 write_json(path, value)
             else:
                 write_text(path, csv_text(value) if form == "csv" else value)
-        except (MiracleError, OSError, ValueError, TypeError) as error:  # or what is not UTF-8
+        except (MiracleError, OSError, ValueError, TypeError) as error:  # or text not in UTF-8
             self._say(f"Can't be written: {shown(as_told(error).what)}")
             return
         self.app.notify(f"Written: {shown(str(path))}", markup=False)

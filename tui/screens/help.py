@@ -1,4 +1,4 @@
-"""Every key, read from where the keys are bound, so that it can't be out of date."""
+"""The list of all keys. It is read from the bindings, so it is always up to date."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textual.widgets import Static
 from tui.screens.base import ExplorerScreen
 from tui.screens.modal import Dialog
 
-# Lists move alike everywhere; said once.
+# Headings by class. All lists share the keys of Rows, which are listed once.
 _NAMES = {
     "Rows": "Lists",
     "HistoryList": "History list",
@@ -27,7 +27,7 @@ _NAMES = {
 
 
 def keys_of(screen: Screen[Any]) -> list[tuple[str, list[Binding]]]:
-    """The keys of a screen, of what is on it, and those that work everywhere, by heading."""
+    """The keys of a screen, of its widgets and of the application, by heading."""
     own = [key for key in _own(type(screen)) if _there(screen, key)]
     found: dict[str, list[Binding]] = {"This screen": own}
     for widget in screen.query("*"):
@@ -54,7 +54,7 @@ class HelpScreen(Dialog[None]):
             yield Static("", id="help-text", markup=False)
 
     def on_mount(self) -> None:
-        """The keys of the screen below."""
+        """Show the keys of the screen below."""
         dialog = self.query_one("#dialog")
         dialog.border_title = "Keys"
         dialog.border_subtitle = "Esc closes"
@@ -77,13 +77,13 @@ class HelpScreen(Dialog[None]):
 
 
 def _there(screen: Screen[Any], key: Binding) -> bool:
-    """Whether a key does something on a screen as it is now."""
+    """Whether a key currently does something on a screen."""
     _, name, parameters = parse(key.action)
     return screen.check_action(name, parameters) is not False
 
 
 def _visible(widget: Widget) -> bool:
-    """Whether a widget has a place on the screen: a system may have nothing for it to show."""
+    """Whether a widget is displayed: some have nothing to show for some systems."""
     return all(node.display for node in widget.ancestors_with_self if isinstance(node, Widget))
 
 

@@ -1,4 +1,4 @@
-"""What the dialogs share."""
+"""The base class of the dialogs."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class Dialog(ModalScreen[T]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Close")]
 
     def action_close(self) -> None:
-        """No answer."""
+        """Close without an answer."""
         self.dismiss(None)

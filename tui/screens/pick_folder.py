@@ -1,4 +1,4 @@
-"""Choosing a run or a Dataset anywhere on the disk."""
+"""The dialog to choose a run or a Dataset anywhere on the disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tui.screens.modal import Dialog
 
 @dataclass(frozen=True)
 class Wanted:
-    """What kind of folder is looked for.
+    """The kind of folder to choose.
 
     Attributes:
-        title: what the dialog is called.
-        fits: whether a folder is one.
-        lacks: what is said of one that isn't.
+        title: the title of the dialog.
+        fits: returns whether a folder is of this kind.
+        lacks: the message for a folder that is not.
     """
 
     title: str
@@ -42,20 +42,20 @@ DATASET = Wanted(
 
 
 class FolderTree(DirectoryTree):
-    """Folders only."""
+    """A tree that shows only folders."""
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         """Leave out files and hidden folders."""
-        # Unlike Path.is_dir, this takes what may not be looked at for no folder.
+        # Unlike Path.is_dir, os.path.isdir returns False for folders that can't be accessed.
         return [p for p in paths if os.path.isdir(p) and not p.name.startswith(".")]  # noqa: PTH112
 
 
 class PickFolderScreen(Dialog[Path]):
-    """A path to type, and a tree to walk.
+    """A box to type a path, and a tree to choose a folder.
 
     Args:
-        start: where to begin.
-        wanted: what is looked for.
+        start: the folder to start in.
+        wanted: the kind of folder to choose.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,31 +67,31 @@ class PickFolderScreen(Dialog[Path]):
         self._start, self._wanted = start, wanted
 
     def compose(self) -> ComposeResult:
-        """Path, tree, and what is wrong."""
+        """The path, the tree and a message."""
         with Vertical(id="dialog", classes="-tall"):
             yield Input(str(self._start), id="folder", compact=True)
             yield FolderTree(self._start, id="tree")
             yield Static("", id="export-says", markup=False)
 
     def on_mount(self) -> None:
-        """The path first."""
+        """Set the titles, and focus the path."""
         dialog = self.query_one("#dialog")
         dialog.border_title = self._wanted.title
         dialog.border_subtitle = "Enter opens · Tab to the tree · Esc closes"
         self.query_one("#folder", Input).focus()
 
     def on_directory_tree_directory_selected(self, event: DirectoryTree.DirectorySelected) -> None:
-        """What is looked for is opened; another folder's path is shown, and it unfolds."""
+        """Open the folder if it is of the wanted kind; otherwise show its path."""
         self.query_one("#folder", Input).value = str(event.path)
         if self._wanted.fits(event.path):
             self.action_open()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the path."""
+        """Enter in the path opens the folder."""
         self.action_open()
 
     def action_open(self) -> None:
-        """Open the folder, if it is what is looked for."""
+        """Open the typed folder if it is of the wanted kind."""
         typed = self.query_one("#folder", Input).value.strip()
         folder = self._start / os.path.expanduser(typed)  # noqa: PTH111 - no error for ~nobody
         if self._wanted.fits(folder):

@@ -1,4 +1,4 @@
-"""Home: the runs that were found."""
+"""The Runs screen: the runs that were found."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunsPanel(Panel):
         )
 
     def share_room(self, *, narrow: bool) -> None:
-        """Where there is little room, the names of runs need it more than numbers do."""
+        """Set the columns; in a narrow terminal, runs' names get room before numbers."""
         self.query_one(Rows).columns = (
             Column("run", -5),
             Column("system", -3),
@@ -83,7 +83,7 @@ class RunsScreen(ExplorerScreen):
         self.look()
 
     def fold(self) -> None:
-        """Fewer columns where there is little room."""
+        """Show fewer columns in a narrow terminal."""
         self.query_one(RunsPanel).share_room(narrow=self.has_class("-narrow"))
 
     def action_search(self) -> None:
@@ -102,11 +102,11 @@ class RunsScreen(ExplorerScreen):
 
     @background("runs")
     async def look(self) -> None:
-        """Look for runs, in a thread: a disk may be slow."""
+        """Look for runs in a thread, since the disk may be slow."""
         if not self._runs:
             self.list.say("Looking for runs …")
         explorer = self.explorer
-        # A folder that was opened in error may hold runs.
+        # A folder that was opened by mistake may hold runs.
         opened = [explorer.engine.run] if explorer.engine is not None else []
         places = [explorer.here, *opened, *map(Path, explorer.session.recent)]
         self._runs = await asyncio.to_thread(find_runs, places)
@@ -132,7 +132,7 @@ class RunsScreen(ExplorerScreen):
         )
 
     def _shown_path(self, path: Path) -> tuple[str, str]:
-        """A run's name and, of one from elsewhere, the folder that it lies in."""
+        """A run's name and, if it is not below the start folder, its parent folder."""
         here, real = real_path(self.explorer.here), real_path(path)
         if real.is_relative_to(here):
             return str(real.relative_to(here)), ""

@@ -1,4 +1,4 @@
-"""A text to be read, or selected and copied by hand where the terminal has no clipboard."""
+"""A dialog with a text to read, or to copy by hand if the terminal has no clipboard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TextScreen(Dialog[None]):
             yield TextArea(self._text, read_only=True, soft_wrap=True, compact=True, id="text")
 
     def on_mount(self) -> None:
-        """The title."""
+        """Set the title, and focus the text."""
         dialog = self.query_one("#dialog")
         dialog.border_title = self._heading
         dialog.border_subtitle = "Esc closes"

@@ -1,4 +1,4 @@
-"""Training: the curves of the run, followed while it goes on."""
+"""The Training screen: the run's curves, updated while it trains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Name = tuple[str, str]
 
 
 def curves_of(metrics: Metrics, metric: str) -> dict[Name, list[float]]:
-    """Every curve that has a value in each record: the loss first, then the choosing metric."""
+    """Return the curves with a value in every record: loss, selection metric, then the rest."""
     if not metrics.records:
         return {}
     first = metrics.records[0]
@@ -44,19 +44,19 @@ def curves_of(metrics: Metrics, metric: str) -> dict[Name, list[float]]:
 
 
 def _beside(metric: str, names: Sequence[Name]) -> list[Name]:
-    """Another validation metric with the same cut-off."""
+    """One more validation metric with the same cut-off, if there is one."""
     at = metric.partition("@")[2]
     return [n for n in names if n[0] == "valid" and n[1] != metric and n[1].endswith(f"@{at}")][:1]
 
 
 def told(name: Name) -> str:
-    """What a curve is called."""
+    """The title of a curve."""
     part, figure = name
     return figure.replace("_", " ") if part == "figures" else f"{figure} ({part})"
 
 
 def result_text(result: dict[str, Any]) -> Text:
-    """The metrics of a system without epochs: each with its value on the parts of the data."""
+    """A table of the metrics of a system without epochs, on validation and test."""
     wanted = {name: result.get(name) for name in ("valid", "test")}
     parts = {name: found for name, found in wanted.items() if isinstance(found, dict)}
     out = Text()
@@ -71,12 +71,12 @@ def result_text(result: dict[str, Any]) -> Text:
 
 
 class TrainingScreen(ExplorerScreen):
-    """Four curves; `m` brings the others."""
+    """Four curves at a time; ``m`` shows more."""
 
     mode = "training"
     about = (
-        "What each validation found. A run that is still going is followed. Of a system without "
-        "epochs its figures are shown."
+        "The metrics of each validation, updated while a run trains. For a system without epochs, "
+        "its final metrics."
     )
     AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,11 +94,11 @@ class TrainingScreen(ExplorerScreen):
         self._curves: dict[Name, list[float]] = {}
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Without curves there are no others."""
+        """Disable the keys for more curves if there are no curves."""
         return bool(self._curves) or action != "next_curves"
 
     def compose_main(self) -> ComposeResult:
-        """A line that says how it stands, and the curves."""
+        """A status line and the curves."""
         yield Static("", id="training-status", markup=False)
         with VerticalScroll(id="figures"):
             yield Static("", id="figure-table", markup=False)
@@ -107,11 +107,11 @@ class TrainingScreen(ExplorerScreen):
                 yield Curve(id=f"curve-{number}")
 
     def on_mount(self) -> None:
-        """Look at the file now and then."""
+        """Check the files regularly."""
         self.set_interval(EVERY, self.look)
 
     def arrive(self) -> None:
-        """Show the run that is open, loaded or not."""
+        """Show the open run, whether it is loaded or not."""
         self._seen = None
         self.look()
 
@@ -126,7 +126,7 @@ class TrainingScreen(ExplorerScreen):
             engine.run,
             *map(stamp_of, (engine.run / METRICS, engine.run / RESULT)),
         )
-        # Of a folder that is gone the last figures stay.
+        # If the folder is gone, keep the last figures.
         if seen != self._seen and os.path.isdir(engine.run):  # noqa: PTH112
             self._seen = seen
             self._metrics, self._result = read_metrics(engine.run), read_result(engine.run)
@@ -136,7 +136,7 @@ class TrainingScreen(ExplorerScreen):
         self.query_one("#training-status", Static).update(self._status(engine.run))
 
     def draw(self) -> None:
-        """Show as many curves as there is room for."""
+        """Draw as many curves as fit."""
         self.refresh_bindings()
         names = list(self._curves)
         fitted = self._run is not None and self._run.fitted
@@ -155,17 +155,17 @@ class TrainingScreen(ExplorerScreen):
                 curve.show(shown(told(name), 48), self._curves[name], rising=rising)
 
     def fold(self) -> None:
-        """Fewer curves where there is little room."""
+        """Draw fewer curves in a small terminal."""
         self.draw()
 
     def action_next_curves(self, by: int) -> None:
-        """Other curves."""
+        """Show the next or previous curves."""
         if self._curves:
             self._first = (self._first + by) % len(self._curves)
             self.draw()
 
     def _status(self, run: Path) -> str:
-        if not os.path.isdir(run):  # noqa: PTH112 - no error where it can't be reached
+        if not os.path.isdir(run):  # noqa: PTH112 - False if it can't be reached
             return "The run folder is gone or can't be reached; these are the last figures read."
         summary = self._run
         if summary is None:
@@ -199,7 +199,7 @@ class TrainingScreen(ExplorerScreen):
         return " · ".join([*parts, *self._tested(summary)])
 
     def _tested(self, summary: RunSummary) -> list[str]:
-        """What the metric that chooses the epoch is on the test part."""
+        """The test value of the metric that selects the epoch."""
         test = self._result.get("test")
         value = test.get(summary.metric) if isinstance(test, dict) else None
         if not isinstance(value, float):
@@ -207,13 +207,13 @@ class TrainingScreen(ExplorerScreen):
         return [f"test {shown(summary.metric, 40)} {value:.4f}"]
 
     def export_json(self) -> Any:
-        """The validations; of a system without epochs its result."""
+        """The record of each validation, or the result of a system without epochs."""
         if self._run is not None and self._run.fitted:
             return self._result or None
         return list(self._metrics.records) or None
 
     def export_table(self) -> Table | None:
-        """The curves, a row an epoch."""
+        """The curves, one row per epoch."""
         if not self._curves:
             return None
         head = ("epoch", *(f"{part}.{name}" for part, name in self._curves))

@@ -1,4 +1,4 @@
-"""Users: the data set's users as a table, each a history to open."""
+"""The Users screen: a table of the data set's users, whose histories can be opened."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class UsersPanel(Panel):
         yield Rows(id="user-list")
 
     def set_columns(self, *, interests: bool) -> None:
-        """A system without interests has no column of them."""
+        """Set the columns; there is one for interests only if the system has interests."""
         also = "interests>=3, " if interests else ""
         self.query_one(Input).placeholder = f"filter: part of an id, items>5, {also}rank<=10"
         self.query_one(Rows).columns = (
@@ -49,7 +49,7 @@ class UsersPanel(Panel):
 
 
 class UsersScreen(ExplorerScreen):
-    """Every user: items, interests, and where the item that came next is ranked."""
+    """All users with their items, interests and the rank of the held-out item."""
 
     mode = "users"
     about = "The data set's users. Enter opens one in Explore, where n and p step to the next."
@@ -74,7 +74,7 @@ class UsersScreen(ExplorerScreen):
         yield UsersPanel()
 
     def on_mount(self) -> None:
-        """Columns for any system, until it is known which one it is."""
+        """Start with the columns for any system, until a run is loaded."""
         self.query_one(UsersPanel).set_columns(interests=True)
 
     @property
@@ -92,9 +92,9 @@ class UsersScreen(ExplorerScreen):
         return self.query_one("#user-filter", Input)
 
     def arrive(self) -> None:
-        """Show the users of the run that is open."""
+        """Show the users of the open run."""
         if self._of is not self.engine:
-            # What is shown goes with the run that it is of, also if another answers by now.
+            # Another run was opened: drop what belongs to the previous one.
             self._of, self._table, self._order, self._failure = self.engine, None, [], ""
             self.query_one(UsersPanel).set_columns(interests=self.has_interests)
             if self._sort not in self._sorts:
@@ -105,12 +105,12 @@ class UsersScreen(ExplorerScreen):
         self.show_waiting()
 
     def show_stage(self) -> None:
-        """Progress is told where the table will be."""
+        """Show progress where the table will be."""
         super().show_stage()
         self.show_waiting()
 
     def show_waiting(self) -> None:
-        """What is there until the table is."""
+        """Set the message that is shown while the table is empty."""
         if not self.is_mounted:
             return
         if self._table is not None:
@@ -124,7 +124,7 @@ class UsersScreen(ExplorerScreen):
 
     @background("users")
     async def ask(self) -> None:
-        """Ask for the table."""
+        """Request the table."""
         engine = self.engine
         if engine is None:
             return
@@ -134,13 +134,13 @@ class UsersScreen(ExplorerScreen):
             self.put_in_order()
 
     def failed(self, error: MiracleError) -> None:
-        """Say it where the table would be, too."""
+        """Show the error where the table would be, too."""
         self._failure = shown(str(error))
         self.show_waiting()
         super().failed(error)
 
     def put_in_order(self) -> None:
-        """Filter and sort."""
+        """Filter and sort the users."""
         if self._table is None or self._of is None:
             return
         self._order = chosen_users(
@@ -173,11 +173,11 @@ class UsersScreen(ExplorerScreen):
         )
 
     def action_filter(self) -> None:
-        """Into the filter."""
+        """Move the focus to the filter."""
         self.filter.focus()
 
     def action_leave(self) -> None:
-        """Out of the filter."""
+        """Move the focus back to the table."""
         self.list.focus()
 
     def action_sort(self) -> None:
@@ -185,7 +185,7 @@ class UsersScreen(ExplorerScreen):
         self._sort_by(self._sorts[(self._sorts.index(self._sort) + 1) % len(self._sorts)])
 
     def action_reverse(self) -> None:
-        """The other way round."""
+        """Reverse the order."""
         self._down = not self._down
         self.put_in_order()
 
@@ -195,7 +195,7 @@ class UsersScreen(ExplorerScreen):
         self.put_in_order()
 
     def on_rows_head_pressed(self, event: Rows.HeadPressed) -> None:
-        """A click on a head sorts by it."""
+        """Sort by the clicked column."""
         if event.column < len(self._sorts):
             self._sort_by(self._sorts[event.column])
 
@@ -204,7 +204,7 @@ class UsersScreen(ExplorerScreen):
         self.put_in_order()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the filter leads to the table."""
+        """Enter in the filter moves the focus to the table."""
         self.list.focus()
 
     def on_rows_selected(self, event: Rows.Selected) -> None:
@@ -212,12 +212,12 @@ class UsersScreen(ExplorerScreen):
         self.explorer.open_user(event.place, tuple(self._order))
 
     def export_json(self) -> Any:
-        """The users listed."""
+        """The listed users."""
         table = self.export_table()
         return table and [dict(zip(table[0], row, strict=True)) for row in table[1]]
 
     def export_table(self) -> Table | None:
-        """The users listed."""
+        """The listed users."""
         if self._table is None or self._of is None:
             return None
         model, table = self._of.model, self._table
@@ -238,7 +238,7 @@ class UsersScreen(ExplorerScreen):
 
 
 def _rank(rank: int, held_out: int) -> Text:
-    """A rank; 0 is that of nobody, or of an item that the seen rule leaves out."""
+    """The rank as text; 0 means no held-out item, or one that the seen rule leaves out."""
     if held_out < 0:
         return Text("-", "dim")
     return Text(held_out_rank(rank), "bold" if 0 < rank <= 10 else "" if rank else "dim")

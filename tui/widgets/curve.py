@@ -1,4 +1,4 @@
-"""A curve drawn with braille dots: two points a cell across, four down."""
+"""A curve drawn with braille dots: each cell is two dots wide and four high."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def braille(values: Sequence[float], width: int, height: int) -> list[str]:
     """Draw values as a line, evenly spread from left to right.
 
     Args:
-        values: at least one, all finite.
-        width: cells.
-        height: cells.
+        values: at least one value, all finite.
+        width: the width in cells.
+        height: the height in cells.
 
     Returns:
         ``height`` lines of ``width`` characters, the largest value on top.
@@ -55,7 +55,7 @@ class Curve(Widget):
         self._rising = True
 
     def show(self, name: str, values: Sequence[float], *, rising: bool) -> None:
-        """Show values, one an epoch; ``rising`` says whether more is better."""
+        """Show values, one per epoch; ``rising`` says whether higher is better."""
         self._values, self._rising = list(values), rising
         from textual.content import Content
 

@@ -1,4 +1,4 @@
-"""The paper's figure 6: which capsules the items of some users activate."""
+"""The paper's figure 6: the capsules that the items of some users activate."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _USER, _ITEMS, _CELL = 16, 6, 3
 
 
 class Figure6(Rows):
-    """A row a user, a column a capsule, in each cell how many of the user's items activate it.
+    """One row per user, one column per capsule: how many of the user's items activate it.
 
-    With few columns in sight the capsules that none of these users activates are left out first.
+    If not all columns fit, the capsules that these users' items activate least are left out.
     """
 
     def __init__(self, *, id: str) -> None:
@@ -35,11 +35,11 @@ class Figure6(Rows):
 
     @property
     def left_out(self) -> int:
-        """Capsules for which there is no room."""
+        """The number of capsules that do not fit."""
         return self._figure.counts.shape[1] - len(self._capsules) if self._figure else 0
 
     def on_resize(self) -> None:
-        """As many capsules as there is room for."""
+        """Show as many capsules as fit."""
         self._arrange()
 
     def _arrange(self) -> None:
@@ -57,11 +57,11 @@ class Figure6(Rows):
 
     @property
     def n_heads(self) -> int:
-        """Shapes and numbers."""
+        """Two header lines: shapes and numbers."""
         return 2 if self._figure else 0
 
     def head_cells(self, line: int) -> Sequence[Cell]:
-        """Which capsule each column is."""
+        """The capsule of each column."""
         marks = [chip(capsule) for capsule in self._capsules]
         if line == 0:
             return ["", "", *(Text.assemble(" ", mark[1:2]) for mark in marks)]

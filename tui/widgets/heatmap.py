@@ -26,7 +26,7 @@ _TITLE, _WEIGHT, _CELL, _MOST = 14, 7, 9, 17
 
 
 class Heatmap(Rows):
-    """A row an item of the history, a column an interest, strongest first."""
+    """One row per history item, one column per interest, strongest first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "column(-1)", "Interest to the left", show=False),
@@ -36,7 +36,7 @@ class Heatmap(Rows):
     column_cursor: reactive[int] = reactive(0)
 
     class CapsuleChosen(Message):
-        """An interest was chosen: Enter, or a click on its head."""
+        """An interest was chosen with Enter or by a click on its header."""
 
         def __init__(self, capsule: int) -> None:
             super().__init__()
@@ -50,7 +50,7 @@ class Heatmap(Rows):
         self._first = 0
 
     def show_answer(self, answer: Recommendation | None, view: View) -> None:
-        """Show how the interests of an answer came about, if routing made them."""
+        """Show how routing made the interests of an answer; nothing if routing was not used."""
         trace = answer.trace if answer else None
         self._answer = answer if trace else None
         self._trace, self._view = trace, view
@@ -64,24 +64,24 @@ class Heatmap(Rows):
 
     @property
     def legend(self) -> tuple[str, str, str]:
-        """What the view means, and what its coldest and hottest cells stand for."""
+        """What the view shows, and the values of its coldest and hottest cells."""
         low, high = self._range()
         return VIEWS[self._view][1], f"{low:.2f}", f"{high:.2f}"
 
     @property
     def hidden(self) -> int:
-        """Interests for which there is no room."""
+        """The number of interests that do not fit."""
         if self._answer is None:
             return 0
         return len(self._answer.capsules) - self._n_shown
 
     @property
     def n_heads(self) -> int:
-        """Chips, labels, strengths."""
+        """Three header lines: marks, labels and strengths."""
         return 3 if self._answer else 0
 
     def head_cells(self, line: int) -> Sequence[Cell]:
-        """Who the columns are."""
+        """The interest of each column."""
         assert self._answer is not None
         active = self._answer.capsules[self._first : self._first + self._n_shown]
         if line == 0:
@@ -120,7 +120,7 @@ class Heatmap(Rows):
         return cells
 
     def _values(self) -> Floats:
-        """[items, interests]."""
+        """The values of the view, [items, interests]."""
         trace = self._trace
         assert self._answer is not None and trace is not None
         if self._view == "similarity":
@@ -136,12 +136,12 @@ class Heatmap(Rows):
         return (float(values.min()) if self._view == "similarity" else 0.0), float(values.max())
 
     def on_resize(self) -> None:
-        """As many interests as there is room for."""
+        """Show as many interests as fit."""
         self._choose_columns()
 
     @property
     def _n_shown(self) -> int:
-        """Interests that have a column; after a change of size the same until it is told."""
+        """The number of interests with a column; it changes only once a resize is handled."""
         return max(len(self.columns) - 2, 0)
 
     def _n_fitting(self) -> int:
@@ -168,12 +168,12 @@ class Heatmap(Rows):
         )
 
     def watch_column_cursor(self) -> None:
-        """Bring the interest in sight."""
+        """Scroll the interest into view."""
         self._choose_columns()
         self.refresh()
 
     def validate_column_cursor(self, column: int) -> int:
-        """Keep it on an interest."""
+        """Keep the cursor on an interest."""
         last = len(self._answer.capsules) - 1 if self._answer else 0
         return min(max(column, 0), max(last, 0))
 
@@ -188,7 +188,7 @@ class Heatmap(Rows):
             self.post_message(self.CapsuleChosen(capsule))
 
     def on_rows_head_pressed(self, event: Rows.HeadPressed) -> None:
-        """A click on a head chooses its interest."""
+        """Choose the interest whose header was clicked."""
         event.stop()
         if event.column >= 2:
             self.column_cursor = self._first + event.column - 2

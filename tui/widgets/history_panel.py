@@ -1,4 +1,4 @@
-"""The history: a box to type titles into, and the items so far."""
+"""The history panel: a box to type titles, and the list of items."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COMPLETIONS = 8
 
 
 def _columns(*, interests: bool) -> tuple[Column, ...]:
-    """Number, switch, what the item activates, title, mark."""
+    """The columns: number, switch, activated capsule, title and mark."""
     activated = (Column("", 8),) if interests else ()
     return (Column("", 4, right=True), Column("", 4), *activated, Column("", -1), Column("", 4))
 
 
 class HistoryList(Rows):
-    """The items, oldest first."""
+    """The items of the history, oldest first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "edit('toggle')", "On/off"),
@@ -44,38 +44,38 @@ class HistoryList(Rows):
 
 
 class Completions(Rows, can_focus=False):
-    """What may be meant. The box keeps the keys; the choice is always marked."""
+    """The completions. The box keeps the focus, and the choice is always highlighted."""
 
     @property
     def shows_cursor(self) -> bool:
-        """Always."""
+        """Always True: the list never has the focus."""
         return True
 
 
 class HistoryPanel(Panel):
-    """The box, its completions, and the list. It asks for edits; it makes none."""
+    """The box, its completions and the list. It requests edits but makes none itself."""
 
     class Edit(Message):
-        """``toggle``, ``remove``, ``up`` or ``down`` the item at a place."""
+        """A request to edit an item: ``toggle``, ``remove``, ``up`` or ``down``."""
 
         def __init__(self, what: str, place: int) -> None:
             super().__init__()
             self.what, self.place = what, place
 
     class Typed(Message):
-        """What stands in the box has changed."""
+        """The text in the box has changed."""
 
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
 
     class Add(Message):
-        """A title is to be added.
+        """A request to add a title.
 
         Attributes:
             item: the completion chosen, or None.
             text: what was typed.
-            new: whether it was said to be a new item; else the text may mean a catalogue item.
+            new: whether the user chose to add a new item; if not, look the text up.
         """
 
         def __init__(self, item: int | None, text: str, *, new: bool) -> None:
@@ -88,13 +88,13 @@ class HistoryPanel(Panel):
         self._waiting = False
 
     def compose_body(self) -> ComposeResult:
-        """The box, the completions floating below it, the list."""
+        """The box, the completions that float below it, and the list."""
         yield SearchBox("type a title, or paste several lines", id="search")
         yield Completions(Column("", -1), id="completions")
         yield HistoryList(*_columns(interests=True), id="history-list")
 
     def on_mount(self) -> None:
-        """Nothing is being typed yet."""
+        """Hide the completions until something is typed."""
         self.completions.display = False
 
     @property
@@ -104,12 +104,12 @@ class HistoryPanel(Panel):
 
     @property
     def completions(self) -> Completions:
-        """What may be meant."""
+        """The list of completions."""
         return self.query_one(Completions)
 
     @property
     def list(self) -> HistoryList:
-        """The items so far."""
+        """The list of history items."""
         return self.query_one(HistoryList)
 
     def show_history(
@@ -124,9 +124,9 @@ class HistoryPanel(Panel):
 
         Args:
             entries: the history.
-            capsules: place to the capsule activated, or None for an item that activates none;
-                places that don't count are missing. None of a system without interests.
-            unread: places of items that are too old to be read.
+            capsules: for each index, the capsule that the item activates, or None; items that
+                don't count are missing. None for a system without interests.
+            unread: indices of items that are too old to be read.
             failing: whether new items can't be encoded.
         """
         self.list.columns = _columns(interests=capsules is not None)
@@ -152,7 +152,7 @@ class HistoryPanel(Panel):
     def show_completions(
         self, text: str, found: Sequence[int], title: Callable[[int], str], *, new_titles: bool
     ) -> None:
-        """Show what may be meant, and last that it is something new, where that can be."""
+        """Show the completions. Last comes the choice to add a new item, if that is possible."""
         self._found, self._waiting = list(found), False
         count = len(found) + new_titles
         if not text.strip() or not count:
@@ -165,38 +165,38 @@ class HistoryPanel(Panel):
 
         completions = self.completions
         completions.show(count, cells, cursor=0)
-        # Another height lays the whole screen out again: only where it has changed.
+        # Setting the height redoes the layout of the whole screen, so do it only on a change.
         if completions.styles.height != Scalar.from_number(count + 2):
             completions.styles.height = count + 2
         completions.display = True
 
     def hide_completions(self) -> None:
-        """Nothing is being typed."""
+        """Hide the completions."""
         self._found = []
         self.completions.display = False
 
     def forget_completions(self) -> None:
-        """What was found is no longer meant; it is looked for again."""
+        """Drop the completions; new ones are being looked up."""
         self.hide_completions()
         self._waiting = True
 
     def clear_box(self) -> None:
-        """Make room for the next title."""
+        """Empty the box for the next title."""
         with self.prevent(Input.Changed):
             self.box.value = ""
         self.hide_completions()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Every keystroke is told."""
+        """Report every change of the text."""
         event.stop()
-        # Until the answer is there, Enter must not take a completion of an older text.
+        # Until new completions arrive, Enter must not take one of an older text.
         self._waiting = True
         if not event.value.strip():
             self.hide_completions()
         self.post_message(self.Typed(event.value))
 
     def on_search_box_pick(self, event: SearchBox.Pick) -> None:
-        """Up and down move among the completions, or into the list."""
+        """Move among the completions; without them, down leads to the list."""
         event.stop()
         if self.completions.display:
             self.completions.cursor += event.by
@@ -204,7 +204,7 @@ class HistoryPanel(Panel):
             self.list.focus()
 
     def on_search_box_take(self, event: SearchBox.Take) -> None:
-        """Add the completion chosen."""
+        """Add the chosen completion."""
         event.stop()
         self._take(self.completions.cursor)
 

@@ -1,4 +1,4 @@
-"""The interests of the history."""
+"""The interests panel."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class InterestsPanel(Panel):
-    """The heatmap, and a line that says how to read it.
+    """The heatmap with a legend.
 
-    Where no routing made the interests they are a list.
+    If the interests were not made by routing, they are shown as a list instead.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class InterestsPanel(Panel):
         self._draw()
 
     def on_resize(self) -> None:
-        """How many interests are hidden depends on the width."""
+        """Redraw: the width determines how many interests fit."""
         self._draw()
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""A framed part of a screen that folds to one line where there is no room."""
+"""A framed part of a screen, which folds to one line if there is no room."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from textual.widgets import Static
 
 
 class FoldedLine(Static, can_focus=True):
-    """What is left of a folded panel: its name, and what is in it. Reaching it unfolds it."""
+    """The line that a folded panel leaves: its name and content. Focusing it unfolds it."""
 
     def on_focus(self) -> None:
-        """Tab leads into the panel."""
+        """Unfold the panel when Tab reaches it."""
         self._ask()
 
     def on_click(self) -> None:
-        """So does a click."""
+        """Unfold the panel on a click."""
         self._ask()
 
     def _ask(self) -> None:
@@ -28,15 +28,15 @@ class FoldedLine(Static, can_focus=True):
 
 
 class Panel(Vertical):
-    """A frame with a title; subclasses compose what is inside in :meth:`compose_body`.
+    """A frame with a title. Subclasses compose its content in :meth:`compose_body`.
 
     Args:
         name: the title.
-        key: the key that leads here, shown in the title.
+        key: the key that focuses the panel, shown on its frame.
     """
 
     class Unfold(Message):
-        """A folded panel wants to be open."""
+        """A request to unfold a panel."""
 
         def __init__(self, panel: Panel) -> None:
             super().__init__()
@@ -49,13 +49,13 @@ class Panel(Vertical):
         self._folded = Text("")
 
     def compose(self) -> ComposeResult:
-        """The folded line, and the body in its stead."""
+        """The folded line and the body; only one of them is shown."""
         yield FoldedLine(markup=False)
         with Vertical(classes="body"):
             yield from self.compose_body()
 
     def compose_body(self) -> ComposeResult:
-        """What is inside."""
+        """The content of the panel."""
         raise NotImplementedError
 
     def on_mount(self) -> None:
@@ -63,15 +63,15 @@ class Panel(Vertical):
         self.describe("")
 
     def describe(self, detail: str, folded: str | Text = "") -> None:
-        """Say what is in the panel.
+        """Describe the content of the panel.
 
         Args:
-            detail: beside the title.
-            folded: in the folded line.
+            detail: the text beside the title.
+            folded: the text of the folded line; empty for ``detail``.
         """
         self._detail = detail
         title = Text.assemble((self.heading, "bold"), f" {detail}" if detail else "")
-        # Titles are markup unless they are content: names of capsules come from data.
+        # Textual parses plain titles as markup, and names of capsules come from data.
         self.border_title = _content(title)
         self.border_subtitle = _content(Text(self.key)) if self.key else ""
         line = Text.assemble(" ▸ ", (self.heading, "bold"), "  ", folded or detail)
@@ -82,7 +82,7 @@ class Panel(Vertical):
 
     @property
     def folded(self) -> bool:
-        """Whether only the line is left."""
+        """Whether only the folded line is shown."""
         return self.has_class("-folded")
 
     @folded.setter

@@ -1,4 +1,4 @@
-"""The recommendations, each with the interest that won."""
+"""The recommendations panel: each item with the interest that won it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RecommendationsPanel(Panel):
-    """A list, the held-out item of a user below it where it isn't in it."""
+    """The list of recommendations. A held-out item that is not in it is shown below."""
 
     def __init__(self) -> None:
         super().__init__("Recommendations", "r", id="recommendations")
@@ -40,7 +40,7 @@ class RecommendationsPanel(Panel):
         return self._shown[place] if place < len(self._shown) else None
 
     def at(self, place: int) -> Recommended:
-        """The item of a row."""
+        """The item in a row."""
         return self._shown[place]
 
     def show_exploration(self, exploration: Exploration) -> None:
@@ -49,7 +49,7 @@ class RecommendationsPanel(Panel):
         below = exploration.held_out_below
         self._shown = [*listed, below] if below else listed
         answer = exploration.answer
-        # The answer's own: the history may already be another user's.
+        # Use the answer's target: the history may already belong to another user.
         target = answer.target if answer else None
         named = bool(answer and answer.capsules)
         if answer is not None:
@@ -75,7 +75,7 @@ class RecommendationsPanel(Panel):
 
 
 def _columns(*, interests: bool) -> tuple[Column, ...]:
-    """Rank, move, the interest that won, title, score."""
+    """The columns: rank, move, winning interest, title and score."""
     return (
         Column("#", 5, right=True),
         Column("move", 6, right=True),

@@ -1,4 +1,4 @@
-"""A list of rows with columns: draws only what is seen, so a million rows cost as much as ten."""
+"""A list with columns. Only visible rows are drawn, so a million rows cost no more than ten."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Column:
     """A column.
 
     Attributes:
-        title: what stands above it.
-        width: cells; below 0 a share of what the others leave.
-        right: whether its cells stand to the right.
+        title: the header.
+        width: the width in cells; a negative width is a share of what the others leave.
+        right: whether cells are right-aligned.
     """
 
     title: str
@@ -45,8 +45,8 @@ def _no_cells(_: int) -> Sequence[Cell]:
 class Rows(ScrollView, can_focus=True):
     """Rows of cells with a cursor.
 
-    The rows come from a function that is asked for the ones in sight only. What a row stands for
-    is known by whoever gave the function; messages name its place.
+    A function supplies the cells, and is called only for visible rows. Messages contain the index
+    of a row; the owner of the list knows what it stands for.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"rows--head", "rows--cursor", "rows--empty"}
@@ -63,7 +63,7 @@ class Rows(ScrollView, can_focus=True):
     cursor: reactive[int] = reactive(0)
 
     class Highlighted(Message):
-        """The cursor stands on another row."""
+        """The cursor has moved to another row."""
 
         def __init__(self, rows: Rows, place: int) -> None:
             super().__init__()
@@ -75,10 +75,10 @@ class Rows(ScrollView, can_focus=True):
             return self.rows
 
     class Selected(Highlighted):
-        """A row was chosen: Enter, or a double click."""
+        """A row was chosen with Enter or a double click."""
 
     class HeadPressed(Message):
-        """The head of a column was clicked."""
+        """The header of a column was clicked."""
 
         def __init__(self, rows: Rows, column: int) -> None:
             super().__init__()
@@ -103,7 +103,7 @@ class Rows(ScrollView, can_focus=True):
         self._cells: Cells = _no_cells
 
     def show(self, count: int, cells: Cells, *, cursor: int | None = None) -> None:
-        """Show other rows; the cursor stays where it is, if there is such a row."""
+        """Show other rows. The cursor stays on its index if there is such a row."""
         self.count, self._cells = count, cells
         wanted = self.cursor if cursor is None else cursor
         self.set_reactive(Rows.cursor, min(max(wanted, 0), max(count - 1, 0)))
@@ -112,15 +112,15 @@ class Rows(ScrollView, can_focus=True):
         self.refresh()
 
     def say(self, text: str) -> None:
-        """Show a text in the place of rows, where there are none."""
+        """Set the text that is shown if there are no rows."""
         self.empty = text
         self.refresh()
 
-    # Heads and rows, as a subclass may want them otherwise.
+    # Headers and layout, which subclasses may override.
 
     @property
     def n_heads(self) -> int:
-        """Lines above the rows that stay in place."""
+        """The number of header lines, which do not scroll."""
         return int(any(column.title for column in self.columns))
 
     def layout_columns(self) -> list[Column]:
@@ -132,11 +132,11 @@ class Rows(ScrollView, can_focus=True):
         ]
 
     def head_cells(self, line: int) -> Sequence[Cell]:
-        """The cells of a line of the head."""
+        """The cells of a header line."""
         return [column.title for column in self.columns]
 
     def column_at(self, x: int) -> int:
-        """The column at a place of the line."""
+        """The index of the column at a horizontal position."""
         for number, column in enumerate(self.layout_columns()):
             x -= column.width
             if x < 0:
@@ -146,7 +146,7 @@ class Rows(ScrollView, can_focus=True):
     # Drawing.
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """Draw one line of the widget."""
         width = self.size.width
         base = self.rich_style
         if self.count == 0:
@@ -164,7 +164,7 @@ class Rows(ScrollView, can_focus=True):
 
     @property
     def shows_cursor(self) -> bool:
-        """Whether the row under the cursor is marked."""
+        """Whether the row under the cursor is highlighted."""
         return self.has_focus
 
     def _strip(self, cells: Sequence[Cell], width: int, style: Style) -> Strip:
@@ -190,7 +190,7 @@ class Rows(ScrollView, can_focus=True):
     # Moving.
 
     def on_resize(self) -> None:
-        """Widths follow the screen."""
+        """Adapt to the new width."""
         self._measure()
         self.scroll_to_cursor()
 
@@ -198,7 +198,7 @@ class Rows(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, self.count + self.n_heads)
 
     def watch_cursor(self) -> None:
-        """Keep the cursor in sight and tell where it stands."""
+        """Keep the cursor in view, and report its row."""
         self.scroll_to_cursor()
         self.refresh()
         if self.count:
@@ -209,7 +209,7 @@ class Rows(ScrollView, can_focus=True):
         return min(max(cursor, 0), max(self.count - 1, 0))
 
     def scroll_to_cursor(self) -> None:
-        """Bring the cursor's row in sight."""
+        """Scroll the cursor's row into view."""
         if self.count and self.size.height > self.n_heads:
             height = self.n_heads + 1
             self.scroll_to_region(
@@ -221,7 +221,7 @@ class Rows(ScrollView, can_focus=True):
         self.cursor += by
 
     def action_page(self, pages: int) -> None:
-        """Move the cursor by what is in sight."""
+        """Move the cursor by whole pages."""
         self.cursor += pages * max(self.size.height - self.n_heads - 1, 1)
 
     def action_select(self) -> None:
@@ -230,7 +230,7 @@ class Rows(ScrollView, can_focus=True):
             self.post_message(self.Selected(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
-        """A click moves the cursor, a second one chooses; a head tells its column."""
+        """A click moves the cursor, and a double click chooses. Header clicks are reported."""
         offset = event.get_content_offset(self)
         if offset is None or not self.count:
             return

@@ -1,4 +1,4 @@
-"""The box for titles: completions while typing, many lines at once when pasted."""
+"""The box for titles, with completions while typing and support for pasted lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 
 class SearchBox(Input):
-    """A text box that leaves up, down, Enter and Esc to whoever shows the completions."""
+    """A text box that sends messages for up, down, Enter and Esc, to drive the completions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "pick(-1)", "Completion above", show=False),
@@ -21,17 +21,17 @@ class SearchBox(Input):
     ]
 
     class Pick(Message):
-        """Another completion is meant."""
+        """A request to move to another completion."""
 
         def __init__(self, by: int) -> None:
             super().__init__()
             self.by = by
 
     class Take(Message):
-        """What is chosen, or typed, is to be added."""
+        """A request to add the chosen completion or the typed text."""
 
     class Leave(Message):
-        """The person is done typing."""
+        """The user wants to leave the box."""
 
     class Lines(Message):
         """Several lines were pasted."""
@@ -41,7 +41,7 @@ class SearchBox(Input):
             self.lines = lines
 
     class Help(Message):
-        """A question mark was typed into the empty box: no title begins so."""
+        """A question mark was typed into the empty box. No title starts with one."""
 
     def __init__(self, placeholder: str, *, id: str) -> None:
         super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
@@ -59,7 +59,7 @@ class SearchBox(Input):
         self.post_message(self.Leave())
 
     def _on_paste(self, event: events.Paste) -> None:
-        """Several lines are told as such; one goes into the box, which is the default."""
+        """Report several pasted lines as such. A single line goes into the box, as usual."""
         lines = [line.strip() for line in event.text.splitlines() if line.strip()]
         if len(lines) > 1:
             event.stop()

@@ -1,4 +1,4 @@
-"""The line at the top: which run, which screens there are, what is under way."""
+"""The line at the top: the run, the screens, and the progress of long tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCREENS: dict[str, str] = {
 
 
 class Tab(Static):
-    """The name of a screen, to be clicked."""
+    """A screen's name, which can be clicked."""
 
     class Pressed(Message):
         """A screen's name was clicked."""
@@ -39,15 +39,15 @@ class Tab(Static):
         self.mode = mode
 
     def on_click(self) -> None:
-        """Tell."""
+        """Report the click."""
         self.post_message(self.Pressed(self.mode))
 
 
 class TopBar(Horizontal):
-    """One line.
+    """The line at the top.
 
     Args:
-        here: the screen it stands on.
+        here: the screen that the bar belongs to.
     """
 
     def __init__(self, here: str) -> None:
@@ -58,22 +58,22 @@ class TopBar(Horizontal):
     def compose(self) -> ComposeResult:
         """The run and its weights, then the screens."""
         yield Static("", id="top-run", markup=False)
-        # The styles show one of both, by the room there is.
+        # The styles show one of the two, depending on the width.
         yield Static("", id="top-weights", markup=False, classes="-empty")
         yield Static("", id="top-weights-short", markup=False, classes="-empty")
         for number, mode in enumerate(SCREENS, 1):
             yield Tab(number, mode, here=mode == self._here)
 
     def leave_out(self, modes: Set[str]) -> None:
-        """Show the screens but some that have nothing to show of this run."""
+        """Hide the tabs of some screens, and show the others."""
         for tab in self.query(Tab):
             if tab.display == (tab.mode in modes):
                 tab.display = tab.mode not in modes
 
     def show(self, run: str, weights: str, short: str, busy: str) -> None:
-        """Say which run is open, which weights answer (in short, too), and what is under way.
+        """Show the run, its weights (``weights``, or ``short`` if narrow) and the current task.
 
-        Where there is little room, what is under way stands in the place of the run's name.
+        In a narrow terminal, the current task replaces the run's name.
         """
         narrow = self.screen.has_class("-narrow")
         name = Text(" ")

@@ -1,4 +1,4 @@
-"""Why the item under the cursor is recommended."""
+"""The Why panel: why the item under the cursor is recommended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui.widgets.panel import Panel
 
 
 class WhyPanel(Panel):
-    """A text that scrolls."""
+    """A scrolling text that explains one item."""
 
     def __init__(self) -> None:
         super().__init__("Why", "w", id="why")
@@ -26,11 +26,11 @@ class WhyPanel(Panel):
 
     @property
     def explained(self) -> Explained | None:
-        """What is explained."""
+        """What is being explained, or None."""
         return self._shown
 
     def explain(self, explained: Explained) -> None:
-        """Explain an item; what is near it may follow."""
+        """Explain an item; the nearest items may follow later."""
         item = explained.item
         same = self._shown is not None and self._shown.item.item == item.item
         self._shown = explained
@@ -41,10 +41,10 @@ class WhyPanel(Panel):
         self._draw()
 
     def show_near(self, item: int, near: Near) -> None:
-        """Add what is near, if the item is still the one explained."""
+        """Add the nearest items, if the item is still being explained."""
         if self._shown is not None and self._shown.item.item == item:
             self._near = near
-            # Lines were kept free for them: nothing else moves.
+            # NEAR lines were reserved, so with exactly NEAR items the layout stays.
             self._draw(layout=len(near) != NEAR)
 
     def clear(self, text: str = "") -> None:
@@ -54,12 +54,12 @@ class WhyPanel(Panel):
         self.query_one("#why-text", Static).update(text)
 
     def on_resize(self) -> None:
-        """Bars follow the width."""
+        """Fit the bars to the new width."""
         self._draw()
 
     def _draw(self, *, layout: bool = True) -> None:
         if self._shown is not None:
-            # One for the scroll bar, which must not change what is beside it.
+            # Leave room for the scroll bar, so that its appearing changes nothing else.
             width = max(self.query_one("#why-scroll").size.width - 2, 20)
             text = why_text(self._shown, self._near, width)
             self.query_one("#why-text", Static).update(text, layout=layout)

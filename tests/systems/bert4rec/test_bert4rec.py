@@ -1,4 +1,4 @@
-"""BERT4Rec against its paper, sequence by sequence."""
+"""BERT4Rec compared with its paper, one sequence at a time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def small(seen: str = "as-printed", **changes: object) -> Bert4Rec:
 
 
 def reference_told(system: Bert4Rec, sequence: list[int]) -> list[Any]:
-    """Eq. 1-7 up to the product with E, at every place of a sequence with MASKs."""
+    """Eq. 1-7 up to the product with E, at every position of a sequence with MASKs."""
     items, places = f64(system.item), f64(system.position)
     rows = []
     for i, item in enumerate(sequence):
@@ -71,7 +71,7 @@ def reference_told(system: Bert4Rec, sequence: list[int]) -> list[Any]:
 @SETTINGS
 @given(seed=SEEDS, lengths=LENGTHS, layers=st.integers(1, 2), heads=st.sampled_from([1, 2, 3]))
 def test_scores_are_the_papers_at_a_mask_behind_the_history(seed, lengths, layers, heads):
-    """Eq. 7, with the output's bias; longer histories than N lose their oldest items."""
+    """Eq. 7 with the output's bias; histories longer than N lose their oldest items."""
     system = randomise(small(layers=layers, heads=heads), seed)
     histories = histories_of([*lengths, N + 2], np.random.default_rng(seed), N_ITEMS)
     packed = pack_lists(histories, N)
@@ -86,7 +86,7 @@ def test_scores_are_the_papers_at_a_mask_behind_the_history(seed, lengths, layer
 @SETTINGS
 @given(seed=SEEDS, sequences=SEQUENCES, seen=st.sampled_from(["as-printed", "gain"]))
 def test_the_loss_is_the_mean_over_masked_items(seed, sequences, seen):
-    """Eq. 8, with the gain of what stands unmasked before an item, and of nothing else."""
+    """Eq. 8 with the gain of unmasked earlier items, and of no others."""
     system = randomise(small(seen, masked=0.5), seed)
     batch = batch_of([own[:-1] for own in sequences], [own[-1] for own in sequences])
     whole, _ = batch.packed.appended(batch.targets)
@@ -183,7 +183,7 @@ def test_a_masked_item_has_seen_what_stands_unmasked_before_it(sequences, seed, 
 
 
 def test_two_processes_share_a_loss():
-    """Each has other numbers of masked items; their parts sum to the mean over all."""
+    """The processes mask different numbers of items, but their parts sum to the overall mean."""
     system = randomise(small("gain", masked=0.6), 2)
     sequences = histories_of([6, 2, 4, 6, 3, 4, 5], np.random.default_rng(1), N_ITEMS)
 
@@ -210,7 +210,7 @@ def test_two_processes_share_a_loss():
 
 
 def test_what_a_masked_item_was_reaches_nothing_but_the_loss(monkeypatch):
-    """The network's input at a masked place is the [MASK], whatever stood there."""
+    """At a masked position, the network reads [MASK], whatever item was there."""
     system = randomise(small(masked=0.5, last_only=0.0), 4)
     masked = torch.tensor([False, True, False, True])
     monkeypatch.setattr(module, "draw_masks", lambda *_: masked)
@@ -245,7 +245,7 @@ def test_heads_divide_the_width():
 
 
 def test_learns_a_circle_by_heart():
-    """Items follow each other in one fixed circle: what is masked, and what comes next, is sure."""
+    """Items follow each other in a fixed circle, so masked and next items are certain."""
     n_items = 12
     torch.manual_seed(0)
     own = {"kind": "bert4rec", "width": 16, "inner": 16, "dropout": 0.0, "masked": 0.4}

@@ -1,4 +1,4 @@
-"""ComiRec against plain loops over padded single histories, and what it learns."""
+"""ComiRec compared with plain loops over single padded histories; what it learns."""
 
 from __future__ import annotations
 

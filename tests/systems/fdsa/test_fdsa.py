@@ -1,4 +1,4 @@
-"""FDSA against its paper, history by history."""
+"""FDSA compared with its paper, one history at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.systems.sasrec.test_sasrec import layer_of
 from tests.systems.support import beats_popularity, overfits
 
 N_ITEMS, TEXT = 9, 4
-# Brands 0 to 2 and categories 3 to 6: item 2 has no brand, item 3 nothing, item 5 three categories.
+# Brands are 0 to 2, categories 3 to 6. Item 2 has no brand, item 3 nothing, item 5 more categories.
 VALUES = [[0, 3], [1, 4], [5], [], [2, 3], [0, 4, 5, 6], [1], [2, 6], [0, 3, 6]]
 SIZES = (3, 4)
 
@@ -65,7 +65,7 @@ def item_side(seed: int, *, with_attributes: bool = True) -> ItemSide:
 
 
 def reference_feature(system: FDSA, item: int, text: Any, values: list[int]) -> Any:
-    """f_i of one item: its text, the mean of its brands and that of its categories."""
+    """f_i of one item: its text, the mean of its brands and the mean of its categories."""
     own = system.features
     vectors = [f64(own.text.weight) @ text + f64(own.text.bias)]
     for low, high in ((0, 3), (3, 7)):
@@ -82,7 +82,7 @@ def reference_feature(system: FDSA, item: int, text: Any, values: list[int]) -> 
 
 
 def reference_stream(stream: Any, rows: list[Any], activation: str) -> list[Any]:
-    """Positions, a norm, then the blocks."""
+    """Add positions, normalise, then apply the blocks."""
     places, scale, shift = f64(stream.position), f64(stream.norm.weight), f64(stream.norm.bias)
     first = N - len(rows)
     rows = [layer_norm(row + places[first + i], scale, shift) for i, row in enumerate(rows)]
@@ -150,7 +150,7 @@ def test_gradients_reach_every_weight():
     system.objective(side, batch_of(histories, [1, 2, 3]), ALONE).total.backward()
     for name, weight in system.named_parameters():
         assert weight.grad is not None, name
-        # A constant added to every logit, or to every key, changes no softmax.
+        # Adding a constant to every logit, or to every key, does not change a softmax.
         assert name == "features.logit.bias" or float(weight.grad.abs().max()) > 0, name
 
 
@@ -164,7 +164,7 @@ def test_attributes_of_some_items_as_a_table():
 
 
 def test_a_run_names_the_attributes_it_read_and_refuses_others(tmp_path: Path) -> None:
-    """The same catalogue with other attributes: numbers of values would mean other things."""
+    """With other attributes, the numbers of values would have other meanings."""
     data = tiny_shop(tmp_path / "data", attributes=True)
     other = tiny_shop(tmp_path / "other")
     model = {"kind": "fdsa", "width": 4, "layers": 1, "inner": 4, "max_length": 5}

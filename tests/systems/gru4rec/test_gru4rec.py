@@ -1,4 +1,4 @@
-"""GRU4Rec's gates against the paper's equations, history by history."""
+"""GRU4Rec's gates compared with the paper's equations, one history at a time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def small(layers: int = 1) -> GRU4Rec:
 
 
 def gates_of(layer: torch.nn.GRU) -> dict[str, np.ndarray]:
-    """Torch keeps reset, update and candidate on top of each other."""
+    """Split torch's stacked weights into reset gate, update gate and candidate."""
     Wr, Wz, W = np.split(f64(layer.weight_ih_l0), 3)
     Ur, Uz, U = np.split(f64(layer.weight_hh_l0), 3)
     return {"Wr": Wr, "Wz": Wz, "W": W, "Ur": Ur, "Uz": Uz, "U": U}
@@ -74,7 +74,7 @@ def test_steps_take_the_oldest_items_first_and_longer_histories_before_others(le
     sizes = packed.lengths()
     for step in range(max(lengths)):
         own = owners[places == step].tolist()
-        # The same order in every step, so that a state meets its own history.
+        # All steps use the same order, so that each state meets its own history.
         assert own == sorted(own, reverse=True)
         assert all(sizes[history] > step for history in own)
 

@@ -1,4 +1,4 @@
-"""The heads against plain loops; with capsules they are MIRACLE; each learns."""
+"""The heads compared with plain loops and, with capsules, with MIRACLE; each one learns."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def texts() -> torch.Tensor:
 
 
 def eq10(h: Any, features: Any) -> Any:
-    """Of one contextual item."""
+    """Eq. 10 for one contextual item."""
     hidden, norm = features.hidden, features.norm
     inner = np.tanh(h @ f64(hidden.weight).T + f64(hidden.bias)) + h
     return layer_norm(inner, f64(norm.weight), f64(norm.bias))
 
 
 def reference_interests(system: Heads, history: list[int], xs: list[Any]) -> list[Any]:
-    """The interests of one history, before scores take their directions."""
+    """The interests of one history, before they are normalised for scoring."""
     hs = eq5_6_context([xs[item] for item in history], paper_parameters(context=system.context))
     head, name, K = system.head, system.settings.head, system.settings.interests
     qs = [eq10(h, head.features) for h in hs]
@@ -126,7 +126,7 @@ def test_interests_are_what_the_head_says(head, interests, seed, lengths):
 
 @pytest.mark.parametrize(("head", "interests"), HEADS)
 def test_every_head_is_trained_by_the_best_of_its_interests(head, interests):
-    """Eq. 23: cosines over the temperature, with the gain, and no other term."""
+    """Eq. 23 with cosines over the temperature and the gain, and no other term."""
     system = small(head, interests, 1)
     histories = histories_of([3, 1, 5, 2, 5], np.random.default_rng(2), N_ITEMS)
     targets = [0, 3, 8, 2, 5]
@@ -149,7 +149,7 @@ def test_every_head_is_trained_by_the_best_of_its_interests(head, interests):
 @pytest.mark.parametrize("mode", ["transductive", "inductive"])
 @pytest.mark.parametrize("sparse", [True, False])
 def test_with_capsules_it_is_miracle_to_the_bit(seen: str, mode: str, sparse: bool) -> None:
-    """The same weights from a seed, and from them the same losses and gradients, noise included."""
+    """A seed gives the same weights, losses and gradients, including noise."""
     histories = histories_of([3, 1, 5, 2, 5, 4], np.random.default_rng(2), N_ITEMS)
     batch = batch_of(histories, [0, 3, 8, 2, 5, 1])
     told = []
@@ -195,7 +195,7 @@ def test_gradients_are_right_and_reach_every_weight(head: str, interests: int) -
     packed = pack_lists([[0, 1], [2], [3, 4, 5, 6, 7]], N)
     inputs = system.inputs(ItemSide(system.prepared(texts())))
     tokens = inputs[packed.items].detach().requires_grad_()
-    if head not in ("routing", "capsules"):  # of routing's weights no gradient is taken
+    if head not in ("routing", "capsules"):  # routing weights are not differentiated
         assert torch.autograd.gradcheck(
             lambda t: system.encode(t, packed).interests.vectors, (tokens,)
         )
@@ -203,7 +203,7 @@ def test_gradients_are_right_and_reach_every_weight(head: str, interests: int) -
     system.objective(ItemSide(system.prepared(texts())), batch, ALONE).total.backward()
     for name, weight in system.named_parameters():
         if name == "adaptor.noise_weight" or "score.bias" in name or "query_key_value.bias" in name:
-            continue  # noise is for training; a number added to all logits changes no softmax
+            continue  # only used in training, or added to all logits, where softmax ignores it
         assert weight.grad is not None, name
         assert float(weight.grad.abs().max()) > 0, name
 
@@ -259,7 +259,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("head", "interests"), [("last", 1), ("attention", 2)])
 def test_it_beats_popularity(shop: Path, tmp_path: Path, head: str, interests: int) -> None:
-    """More than a tenth better on the validation part, in few epochs."""
+    """Validation is more than a tenth better than popularity after a few epochs."""
     own = {"kind": "heads", "width": 32, "experts": 2, "layers": 1, "inner": 32}
     model = {**own, "head": head, "interests": interests}
     train = {"epochs": 5, "batch_size": 64, "learning_rate": 0.01, "average": 0.9, "test": False}

@@ -1,4 +1,4 @@
-"""ItemKNN against plain counting, its scores, and what its files may hold."""
+"""ItemKNN compared with plain counting; its scores and its files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def plain(taken: np.ndarray, neighbours: int, shrink: float) -> np.ndarray:
-    """The similarities by their definition, one pair after another."""
+    """The similarities by their definition, one pair at a time."""
     n = taken.shape[1]
     users = [set(np.flatnonzero(taken[:, item]).tolist()) for item in range(n)]
     found = np.zeros((n, n))

@@ -1,4 +1,4 @@
-"""MIND against plain loops over padded single histories, and what it learns."""
+"""MIND compared with plain loops over single padded histories; what it learns."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_interests_are_the_papers(K: int) -> None:
 
 
 def test_interests_start_near_their_items() -> None:
-    """As near as vectors without negative numbers can be."""
+    """As near as vectors without negative components can be."""
     torch.manual_seed(0)
     settings = make_settings({"model": {"kind": "mind", "width": 64}})
     mind = build_system(settings, Sizes(20))

@@ -1,4 +1,4 @@
-"""What the model's tests share: random weights, and ours under the paper's symbols."""
+"""Shared by the model's tests: random weights, also under the paper's symbols."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def f64(tensor: Tensor) -> Any:
 
 
 def randomise(module: nn.Module, seed: int, scale: float = 0.5) -> Any:
-    """The module in float64, eval mode, every parameter drawn at random and none special."""
+    """Turn the module to float64 and evaluation mode, and draw every parameter at random."""
     module.double().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -56,13 +56,13 @@ def histories_of(lengths: list[int], rng: np.random.Generator, n_items: int) -> 
 def batch_of(
     histories: list[list[int]], targets: list[int], longest: int = N, **more: Any
 ) -> Batch:
-    """Histories with what was taken next, as a training has them."""
+    """Histories with their targets, as in a training."""
     packed = pack_lists(histories, longest)
     return Batch(packed, torch.tensor(targets)[packed.order], packed.order, **more)
 
 
 def per_history(packed: Packed, values: Tensor) -> list[Any]:
-    """Split [tokens, ...] into one array a history, in the caller's order."""
+    """Split [tokens, ...] into one array per history, in the caller's order."""
     lengths = [length for length, count in packed.groups for _ in range(count)]
     parts = values.detach().split(lengths)
     found: list[Any] = [None] * packed.n_histories
@@ -72,7 +72,7 @@ def per_history(packed: Packed, values: Tensor) -> list[Any]:
 
 
 def per_user(packed: Packed, interests: Interests) -> list[dict[int, Array]]:
-    """The interests of each history, capsule to vector, in the caller's order."""
+    """Each history's interests, as a dict from capsule to vector, in the caller's order."""
     found: list[dict[int, Array]] = [{} for _ in range(packed.n_histories)]
     counts = interests.counts().tolist()
     row = 0
@@ -91,7 +91,7 @@ def per_user(packed: Packed, interests: Interests) -> list[dict[int, Array]]:
 
 
 def interests_of(users: list[dict[int, Array]]) -> Interests:
-    """Users' interests, capsule to vector, as the model hands them on (``users`` = the order)."""
+    """Convert dicts from capsule to vector to the model's interests (``users`` is the order)."""
     order = sorted(range(len(users)), key=lambda i: len(users[i]))
     pairs = [(j, users[i][j]) for i in order for j in sorted(users[i])]
     sizes, numbers = np.unique([len(users[i]) for i in order], return_counts=True)
@@ -106,7 +106,7 @@ def interests_of(users: list[dict[int, Array]]) -> Interests:
 def random_users(
     rng: np.random.Generator, counts: list[int], width: int, capsules: int = 8
 ) -> list[dict[int, Array]]:
-    """A user for each count, with so many active capsules chosen at random."""
+    """One user per count, with that many active capsules chosen at random."""
     return [
         {int(j): rng.normal(size=width) for j in rng.choice(capsules, size=count, replace=False)}
         for count in counts
@@ -130,7 +130,7 @@ def _adaptor(module: MoEAdaptor) -> dict[str, Any]:
 
 
 def layer_of(module: TransformerLayer) -> Layer:
-    """A block under the paper's symbols; torch keeps matrices turned over."""
+    """A block under the paper's symbols; torch stores transposed matrices."""
     Wq, Wk, Wv = f64(module.query_key_value.weight).reshape(3, -1, module.output.in_features)
     bq, bk, bv = f64(module.query_key_value.bias).reshape(3, -1)
     return Layer(
@@ -175,7 +175,7 @@ def paper_parameters(
     context: ContextEncoder | None = None,
     capsules: SparseCapsules | None = None,
 ) -> Parameters:
-    """Our modules' weights under the paper's symbols; what isn't given is random."""
+    """Our modules' weights under the paper's symbols; missing ones are random."""
     values: dict[str, Any] = {}
     if adaptor is not None:
         values |= _adaptor(adaptor)

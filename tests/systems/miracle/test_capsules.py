@@ -34,7 +34,7 @@ def network(seed: int = 0, capsules: int = 5, **options: object) -> SparseCapsul
 
 
 def batch(lengths: list[int], seed: int = 0) -> tuple[torch.Tensor, Packed]:
-    """H of a batch whose histories share no item."""
+    """H of a batch in which no two histories share an item."""
     ends = np.cumsum(lengths)
     packed = pack_lists([list(range(e - n, e)) for n, e in zip(lengths, ends, strict=True)], N)
     H = torch.from_numpy(np.random.default_rng(seed).normal(size=(sum(lengths), WIDTH)))
@@ -52,7 +52,7 @@ def expected(module: SparseCapsules, H: torch.Tensor, packed: Packed) -> list[In
 def assert_equals_the_paper(
     output: CapsuleOutput, packed: Packed, reference: list[Interests]
 ) -> None:
-    """Interests, and everything the trace says of how they came about."""
+    """Compare the interests, and everything in the trace."""
     activated = per_history(packed, output.activated)
     similarity = per_history(packed, output.similarity)
     found = per_user(packed, output.interests)
@@ -98,7 +98,7 @@ def test_hard_cases_equal_the_paper(lengths, agreement):
     for items in (H, first, torch.zeros_like(H), 30.0 * H, first * torch.sign(H[:, :1])):
         reference = expected(module, items, packed)
         assert_equals_the_paper(module(items, packed), packed, reference)
-    # Equal to the last bit on any machine: zeros, since products of equal columns need not be.
+    # Use zeros for exact ties on any machine; products of equal columns may differ slightly.
     with torch.no_grad():
         module.base.zero_()
     output = module(H, packed)
@@ -108,7 +108,7 @@ def test_hard_cases_equal_the_paper(lengths, agreement):
 
 
 def test_a_user_activates_as_few_as_one_and_as_many_as_its_items():
-    """Base vectors on the axes and one-hot items: the counts are known."""
+    """Base vectors are on the axes and items one-hot, so the counts are known."""
     module = network(2, capsules=6)
     with torch.no_grad():
         module.base.copy_(torch.eye(6))
@@ -177,7 +177,7 @@ def test_order_and_company_of_histories_change_nothing():
 
 
 def test_noise_explores_in_training_only():
-    """N(0, 0.2^2) relative to the similarity, and 0.01 absolute where that is nothing."""
+    """N(0, 0.2^2) relative to the similarity, and 0.01 absolute if the similarity is zero."""
     module = network(7, capsules=3)
     H, _ = batch([2, 1])
     H = H * torch.tensor([[1.0], [0.0], [20.0]])
@@ -216,7 +216,7 @@ def test_every_parameter_learns_from_the_interests():
     H, packed = batch([1, 2, 5, 4])
     module(H, packed).interests.vectors.square().sum().backward()
     for name, parameter in module.named_parameters():
-        if name == "attention.score.bias":  # the same number for every item: softmax ignores it
+        if name == "attention.score.bias":  # shifts all items' scores equally: softmax ignores it
             continue
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
@@ -263,7 +263,7 @@ def test_active_sets(choices):
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), min_size=1, max_size=8))
 @SETTINGS
 def test_active_sets_of_padded_histories(choices):
-    """Padding, whatever it holds, activates nothing; there is room for all that could be."""
+    """Padding activates nothing, whatever it holds, and there is room for every active capsule."""
     rows = torch.tensor([[3] * (4 - len(row)) + row for row in choices])
     items = torch.tensor([[False] * (4 - len(row)) + [True] * len(row) for row in choices])
     for capsules, room in ((7, 4), (9, 4)):
@@ -277,7 +277,7 @@ def test_active_sets_of_padded_histories(choices):
 
 
 def test_float32_stays_close():
-    """Nothing in the routing is badly conditioned at single precision."""
+    """Nothing in the routing is ill-conditioned in single precision."""
     module = network(11)
     H, packed = batch([5, 5, 3, 2, 1])
     exact = module(H, packed).interests

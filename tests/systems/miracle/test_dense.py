@@ -1,4 +1,4 @@
-"""The benchmarks' dense comparison computes what we compute."""
+"""The dense comparison in the benchmarks computes the same as the model."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_losses_and_gradients_are_ours(score, agreement, positional, n_items):
     total.backward()
     theirs = dict(dense.named_parameters())
     for name, parameter in ours.named_parameters():
-        if name == "adaptor.noise_weight":  # no noise in evaluation mode
+        if name == "adaptor.noise_weight":  # unused in evaluation mode
             continue
         torch.testing.assert_close(theirs[name].grad, parameter.grad, rtol=1e-8, atol=1e-11)
 

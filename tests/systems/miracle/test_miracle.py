@@ -1,4 +1,4 @@
-"""The assembly against the float64 reference, and what must hold of it as a whole."""
+"""The whole model against the float64 reference, and its invariances."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_names_of_items_and_order_of_histories_mean_nothing():
 
 @pytest.mark.parametrize("score", ["inner", "cosine"])
 def test_items_that_do_not_compete_are_as_if_they_were_not_there(score: str):
-    """The loss is that of a catalogue without them, and none of it reaches their embeddings."""
+    """The loss equals that of a catalogue without them, and their embeddings get no gradient."""
     model, text = model_of(2, score=score, gain=True), texts()
     among = torch.tensor([0, 2, 3, 5, 8])
     rng = np.random.default_rng(0)
@@ -194,7 +194,7 @@ def test_a_users_interests_do_not_depend_on_the_batch():
 def test_gradcheck_of_the_whole_loss(agreement):
     model, text = model_of(4, agreement=agreement), texts()
     histories, targets = [[0, 1, 2], [3], [4, 5], [6, 0]], [7, 8, 0, 1]
-    with torch.no_grad():  # away from ties of the activation
+    with torch.no_grad():  # avoid ties of the activation
         packed = pack_lists(histories, N)
         similarity = model(model.inputs(ItemSide(text))[packed.items], packed).similarity
         top = similarity.topk(2).values
@@ -230,13 +230,13 @@ def test_every_parameter_learns_in_one_step(transductive):
     losses_of(model, texts(), histories, [5, 6, 7, 8]).total.backward()
     assert (model.identity is not None) == transductive
     for name, parameter in model.named_parameters():
-        if name == "capsules.attention.score.bias":  # the same for every item: softmax ignores it
+        if name == "capsules.attention.score.bias":  # shifts all scores equally: no effect
             continue
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
 def test_text_enters_at_unit_scale_or_raw():
-    """Root mean square 1 whatever the encoder's scale; a text of zeros stays one."""
+    """The root mean square is 1 at any scale of the encoder; a text of zeros stays zero."""
     text = texts() * torch.logspace(-6, 6, ITEMS).unsqueeze(1)
     text[3] = 0.0
     scaled = model_of(7, text_scale="unit").prepared(text)

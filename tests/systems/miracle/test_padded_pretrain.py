@@ -1,4 +1,4 @@
-"""Pre-training over padded histories is pre-training over packed ones (eq. 15-22)."""
+"""Pre-training on padded histories equals pre-training on packed ones (eq. 15-22)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model_of(seen: str, dtype: torch.dtype, **own: object) -> Miracle:
 
 
 def masked_of(packed: Packed, share: float) -> torch.Tensor:
-    """A mask by history and place, the same in both layouts; never the newest item."""
+    """A mask by history and position, the same in both layouts, that spares the newest items."""
     caller = packed.order[packed.history_of_token()]
     table = torch.rand(caller.max() + 1, 20, generator=torch.Generator().manual_seed(8)) < share
     masked = table[caller, packed.positions]
@@ -57,10 +57,10 @@ def learned(model, batch, share, named, log_q, most=None):
 @pytest.mark.parametrize("log_q", [False, True])
 def test_all_terms_and_gradients(share, named, log_q):
     model = model_of("gain", torch.float64)
-    # What a weight of 0.001 would hide is to be seen.
+    # With its default weight of 0.001, an error in the contrast would stay hidden.
     model.settings = model.settings.model_copy(update={"contrast": 1.0})
     packed, padded = (learned(model, batch, share, named, log_q) for batch in batches(0))
-    if not share:  # nothing masked: no gradient here, zeros there
+    if not share:  # nothing is masked: None in one layout, zeros in the other
         padded[1]["mask"] = packed[1]["mask"] = None
     assert_same(packed, padded, 1e-9)
     assert (share is None) == ("contrast" not in packed[0].terms)
@@ -109,7 +109,7 @@ def test_rows_that_are_not_there_are_no_negatives():
 
 
 def test_a_step_can_be_captured():
-    """Traced on one batch, without any value, it gives another batch's losses."""
+    """The step is traced on one batch without reading values, then run on another batch."""
     model = model_of("gain", torch.float64)
     text = torch.randn(N_ITEMS, N_TEXT, dtype=torch.float64)
     one, other = batches(7)[1], batches(8)[1]

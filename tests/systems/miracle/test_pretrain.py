@@ -51,7 +51,7 @@ def model_of(seed: int = 0, gain: bool = True, **options: Any) -> Miracle:
 
 
 def mask_of(packed: Packed, places: list[list[int]]) -> torch.Tensor:
-    """bool [tokens] from the masked places of each of the caller's histories."""
+    """bool [tokens] from the masked positions of each history, in the caller's order."""
     rows = [
         torch.tensor([i in places[caller] for i in range(length)])
         for caller, length in zip(packed.order.tolist(), packed.lengths().tolist(), strict=True)
@@ -83,7 +83,7 @@ def losses_of(
     log_q=st.booleans(),
 )
 def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, repeat, log_q):
-    """Of histories of every length, targets shared or not, some, none or all items masked."""
+    """Histories of every length; shared and separate targets; some, none or all items masked."""
     model = model_of(seed, agreement=agreement, capsules=capsules, gain=repeat)
     text, rng = texts(seed), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, ITEMS)
@@ -124,7 +124,7 @@ def test_all_terms_equal_the_paper(seed, lengths, agreement, capsules, share, re
 
 
 def test_corrected_a_batch_stands_for_all_items():
-    """Each target drawn as often as expected: the loss is that of the whole catalogue."""
+    """If each target is drawn as often as expected, the loss is that of the whole catalogue."""
     model, text = model_of(1), texts()
     targets = [*range(ITEMS), 2, 2, 3]
     histories = histories_of(
@@ -152,7 +152,7 @@ def test_one_target_for_all_is_no_negative_of_itself():
 
 
 def test_contrast_is_zero_with_one_distinct_masked_interest():
-    """Several masked items of one capsule are one row, and one row has no negative."""
+    """Masked items of one capsule share one row, and a single row has no negatives."""
     one_capsule = model_of(capsules=1)
     losses = losses_of(one_capsule, texts(), [[0, 1, 2, 3], [4]], [5, 6], [[0, 1, 2], []])
     assert losses.terms["contrast"] == 0.0
@@ -206,7 +206,7 @@ def test_every_parameter_learns_in_one_step():
     histories = [[0, 1, 2, 3, 4], [5, 4], [6, 7], [8, 0, 1]]
     losses_of(model, texts(), histories, [5, 6, 7, 8], [[0, 2], [0], [], [1]]).total.backward()
     for name, parameter in model.named_parameters():
-        if name == "capsules.attention.score.bias":  # the same for every item: softmax ignores it
+        if name == "capsules.attention.score.bias":  # shifts all scores equally: no effect
             continue
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
@@ -259,7 +259,7 @@ def test_without_sparse_activation_every_capsule_is_every_users():
     for own, found in zip(H, per_user(packed, output.interests), strict=True):
         expected = eq7_14_interests(list(own), p, forced=[0, 1, 2, 3])
         assert_same_interests(found, expected.u)
-    # And nothing else is another network.
+    # Nothing else about the network differs.
     sparse = model_of(3, capsules=4)
     assert sparse.state_dict().keys() == model.state_dict().keys()
     losses = losses_of(model, texts(), [[0, 1, 2, 3], [4, 5]], [6, 7], [[0, 1], [0]])

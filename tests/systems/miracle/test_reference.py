@@ -1,4 +1,4 @@
-"""The reference itself: cases whose answer is known without any code."""
+"""The reference itself, on cases whose answer is known without any code."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_score_is_the_best_active_interest():
     u = {1: np.array([1.0, 0.0]), 4: np.array([0.0, 2.0])}
     assert scoring.eq17_score(u, np.array([3.0, 1.0])) == 3.0
     assert scoring.eq17_winner(u, np.array([3.0, 1.0])) == 1
-    assert scoring.eq17_winner(u, np.array([2.0, 1.0])) == 1  # equal: the lower number
+    assert scoring.eq17_winner(u, np.array([2.0, 1.0])) == 1  # a tie: the lower number
 
 
 def test_a_constant_scorer_loses_log_of_the_candidates():

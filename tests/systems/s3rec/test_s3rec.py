@@ -1,4 +1,4 @@
-"""S3-Rec against its paper, sequence by sequence; and its two stages."""
+"""S3-Rec compared with its paper, one sequence at a time; its two stages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Capture = pytest.CaptureFixture[str]
 N_ITEMS = 9
 STREAM = (7, 3)
 OBJECTIVES = ["item_attribute", "masked_item", "masked_attribute", "segment"]
-# A training sequence has a history and what came next, N items at most.
+# A training sequence is a history and its next item, together at most N items.
 SEQUENCES = st.lists(
     st.lists(st.integers(0, N_ITEMS - 1), min_size=2, max_size=N), min_size=1, max_size=5
 )
@@ -66,7 +66,7 @@ def batch_of(sequences: list[list[int]]) -> Batch:
 
 
 def states_of(system: S3Rec, rows: list[Any], *, both_ways: bool = True) -> list[Any]:
-    """The encoder of one sequence; the reference's causal block is turned both ways by hand."""
+    """Encode one sequence; the reference's causal block is made bidirectional by hand."""
     places = f64(system.context.position)
     scale, shift = f64(system.context.norm.weight), f64(system.context.norm.bias)
     first = N - len(rows)
@@ -74,7 +74,7 @@ def states_of(system: S3Rec, rows: list[Any], *, both_ways: bool = True) -> list
     for layer in system.context.layers:
         block = layer_of(layer)
         if both_ways:
-            # An item that sees all: the newest one of a sequence put into an order where it is.
+            # To let item i attend to all items, move it to the end of the causal sequence.
             turned = []
             for i in range(len(rows)):
                 order = [*(j for j in range(len(rows)) if j != i), i]
@@ -95,7 +95,7 @@ def map_of(system: S3Rec, name: str) -> tuple[Any, Any]:
 @SETTINGS
 @given(seed=SEEDS, sequences=SEQUENCES)
 def test_the_four_objectives_are_the_papers(seed, sequences):
-    """With what the draws hid; each is the mean over sequences of a sequence's sum."""
+    """Given the drawn masks, each objective is the mean over sequences of a sequence's sum."""
     system = randomise(small(), seed)
     batch = batch_of(sequences)
     found = system.pretrain_objective(ItemSide(attributes=attributes()), batch, ALONE)
@@ -155,7 +155,7 @@ def test_the_four_objectives_are_the_papers(seed, sequences):
 @SETTINGS
 @given(seed=st.integers(0, 1000), sequences=SEQUENCES)
 def test_what_is_hidden(seed, sequences):
-    """The last item always; of a segment 1 to n / 2 items in a row, strange ones from the batch."""
+    """Always the last item; a segment is 1 to n / 2 items, with negatives from the batch."""
     batch = batch_of(sequences)
     whole, _ = batch.packed.appended(batch.targets)
     keys = keys_within(batch.examples[whole.history_of_token()], whole.places())
@@ -223,7 +223,7 @@ def test_fine_tuning_looks_from_left_to_right(seed, sequences):
         np.testing.assert_allclose(states, states_of(system, rows, both_ways=False), **TOLERANCE)
 
 
-# Both stages.
+# The two stages together.
 
 
 def shop(folder: Path, seed: int = 0, *, bare: bool = False) -> Path:
@@ -268,10 +268,10 @@ def test_the_two_stages(tmp_path: Path, data: Path) -> None:
     assert "miracle evaluate" not in card
     summary = summarise(run)
     assert (summary.best, summary.best_epoch) == (min(losses), result["best_epoch"])
-    # Zero-shot is refused with words.
+    # Zero-shot use is refused with a message.
     with pytest.raises(InputError, match="ranks nothing before it is fine-tuned"):
         load_run(run, Dataset.open(data))
-    # Items, positions and blocks are taken over; what only the objectives need is not.
+    # Items, positions and blocks are transferred. Weights that only the objectives use are not.
     settings = {"data": str(data), "pretrained": str(run), "model": {"kind": "s3rec"}}
     theirs = RunFolder(run).settings().model.model_dump()
     tuned = make_settings(settings, {"model": theirs, "train": {"epochs": 1}})
@@ -300,7 +300,7 @@ def test_another_catalogue_is_refused(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_recipe(tmp_path: Path, bare: Path) -> None:
-    """Without attributes the run names the objectives that ran."""
+    """Without attributes, the run names the objectives that were used."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         "model = {kind = 's3rec', width = 8, layers = 1, inner = 8}\ntrain = {epochs = 1}\n"
@@ -349,7 +349,7 @@ def test_it_goes_on_to_the_same_weights(tmp_path: Path, data: Path) -> None:
 
 
 def test_learns_what_is_around(tmp_path: Path) -> None:
-    """On a circle the last item always follows; MIP falls from log 2 towards log(1 + 1 / e)."""
+    """On a circle the last item is certain; MIP falls from log 2 towards log(1 + 1 / e)."""
     data = cycle_shop(tmp_path / "circle")
     settings = make_settings(
         {"datasets": [str(data)], "model": {

@@ -1,4 +1,4 @@
-"""SASRec against its paper, history by history."""
+"""SASRec compared with its paper, one history at a time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def small(**changes: object) -> SASRec:
 
 
 def reference_states(system: SASRec, history: list[int], norm: str, activation: str) -> list:
-    """Every item's state, of one history no longer than is read."""
+    """The state of every item in a history of at most N items."""
     items, places = f64(system.item), f64(system.position)
     scale, shift = f64(system.norm.weight), f64(system.norm.bias)
     rows = [items[item] + places[N - len(history) + i] for i, item in enumerate(history)]
@@ -73,7 +73,7 @@ def test_every_state_is_the_papers(norm, activation, heads, seed, lengths, layer
 
 
 def test_scores_are_inner_products_with_the_newest_items_state():
-    """Eq. 5: one embedding for input and score; only the newest N items are read."""
+    """Eq. 5: input and score share one embedding, and only the newest N items are read."""
     system = randomise(small(), 3)
     history = [1, 8, 2, 2, 7, 0, 4]
     ((_, found),) = system.scorer(ItemSide(), gain=False).scores(pack_lists([history], N)).chunks

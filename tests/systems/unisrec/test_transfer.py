@@ -1,4 +1,4 @@
-"""UniSRec from its pre-training on: the same commands as MIRACLE's, and the same promises."""
+"""UniSRec's transfer learning: the same commands and guarantees as MIRACLE's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = {"kind": "unisrec", "width": 8, "inner": 8, "experts": 2, "layers": 1, "
 
 
 def settings_of(folder: Path, **train: Any) -> Settings:
-    """A pre-training on two shops, dropout and noise on."""
+    """Pre-training on two shops, with dropout and noise."""
     quick = {"batch_size": 8, "learning_rate": 0.01, "epochs": 2, **train}
     domains = [str(folder / "a"), str(folder / "b")]
     return make_settings({"datasets": domains, "model": SMALL, "train": quick})

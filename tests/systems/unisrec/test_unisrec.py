@@ -1,4 +1,4 @@
-"""UniSRec against its paper, history by history, and what it learns."""
+"""UniSRec compared with its paper, one history at a time; what it learns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ N_ITEMS, TEXT = 9, 7
 
 
 def small(seed: int = 0, *, mode: str = "inductive", seen: str = "as-printed", **own: Any) -> Any:
-    """A system of random weights, in float64 and evaluation mode."""
+    """A system with random weights, in float64 and evaluation mode."""
     model = {"kind": "unisrec", "width": 6, "inner": 8, "experts": 3, "max_length": N, **own}
     settings = make_settings({"model": model, "seen": seen, "train": {"mode": mode}})
     system = build_system(settings, Sizes(N_ITEMS, TEXT))
@@ -124,7 +124,7 @@ def test_a_history_is_its_newest_items_state(seed, lengths, layers, heads):
     log_q=st.booleans(),
 )
 def test_both_contrasts_are_the_papers(seed, lengths, share, seen, log_q):
-    """Of histories of every length, targets shared or not, some, none or all items dropped."""
+    """Histories of every length; shared and separate targets; some, none or all items dropped."""
     system, x = small(seed, seen=seen, item_drop=share, contrast=0.1), texts(seed)
     p, rng = parameters(system), np.random.default_rng(seed)
     histories = histories_of(lengths, rng, N_ITEMS)
@@ -187,7 +187,7 @@ def test_what_is_dropped_follows_from_seed_epoch_and_example():
     assert all(own[0] for own in kept)
     rest = np.concatenate([own[1:] for own in kept])
     assert abs(rest.mean() - 0.8) < 0.02
-    # The same examples in another batch and order.
+    # The same examples in another batch and in another order.
     some = [7, 3, 1200, 3]
     packed = pack_lists([histories[number] for number in some], N)
     other = Batch(packed, torch.zeros(4).long(), torch.tensor(some)[packed.order], (5, 1))
@@ -200,7 +200,7 @@ def test_what_is_dropped_follows_from_seed_epoch_and_example():
 
 @pytest.mark.parametrize("mode", ["inductive", "transductive"])
 def test_gradients_reach_every_weight(mode):
-    """In fine-tuning and, of an inductive system, in pre-training."""
+    """In fine-tuning and, for an inductive system, in pre-training."""
     system = small(2, mode=mode, seen="gain").train()
     rng = np.random.default_rng(0)
     histories = histories_of([1, 2, 3, N, N, N], rng, N_ITEMS)
@@ -217,7 +217,7 @@ def test_gradients_reach_every_weight(mode):
 
 
 def test_what_the_score_loses_without_each_item():
-    """By hand: the system asked again with each item taken out of the history."""
+    """By hand: query the system again without each item of the history."""
     system, x = small(4), texts(4)
     scorer, history = system.scorer(ItemSide(x)), [2, 0, 5, 2]
 
