@@ -263,6 +263,8 @@ class CompareScreen(ExplorerScreen):
         except Stopped:
             return
         except Exception as error:
+            if engine is not self.engine or other is not self.other:
+                return  # of a run that was replaced meanwhile
             # An older answer does not belong to this history.
             self._left = self._right = None
             self.failed(as_told(error))
