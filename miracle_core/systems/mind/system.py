@@ -33,7 +33,8 @@ class Mind(SeveralInterests):
 
     Differences:
 
-    - By default the softmax of the loss is over the whole catalogue; theirs is over sampled items.
+    - By default the softmax of the loss is over the whole catalogue; theirs is over sampled items,
+      which is better on Scientific (docs/decisions/0106).
     - S and the ReLU layers start near the identity: docs/decisions/0070 says what it is worth.
     - Users and items have no profile, category or brand here: an item is its id, and the ReLU
       layers see the interest alone. They have no bias, so that they are a sum over what they are
