@@ -1,4 +1,4 @@
-"""A custom system, as docs/systems.md explains it."""
+"""A system of one's own, as docs/systems.md explains it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MarkovSettings(ModelSettings):
 
 
 class Markov(System):
-    """A system that predicts the next item from the newest item alone."""
+    """What comes next follows from the newest item alone."""
 
     max_length = 1
 
