@@ -190,7 +190,8 @@ def apart(own: SystemRuns) -> str:
     start = []
     if mine.get("pretrained"):
         start = ["starts from a pre-trained run"]
-    elif "pretrain" in spec.stages:
+    elif "pretrain" in spec.stages and _manifest([own]) is not None:
+        # Its folder holds the data that it learned from, and they are those of this page.
         start = ["from scratch: it learned from this Dataset alone"]
     return ", ".join([*start, *other]) or "none"
 

@@ -89,20 +89,20 @@ def absolute(found: Difference) -> tuple[str, str]:
     return signed(found.difference), f"{signed(ends.low)} to {signed(ends.high)}"
 
 
-APART = "≈"
-USERS = "†"
+_APART = "≈"
+_USERS = "†"
 
 
 def signs(found: Difference) -> str:
     """The marks of a difference that :func:`signs_told` explains."""
-    return f"{'' if found.side else f' {APART}'}{'' if found.both else f' {USERS}'}"
+    return f"{'' if found.side else f' {_APART}'}{'' if found.both else f' {_USERS}'}"
 
 
 def signs_told(found: Sequence[Difference]) -> str:
     """What the marks of these differences mean."""
-    said = f"{APART}: the interval holds 0, so the two cannot be told apart."
+    said = f"{_APART}: the interval holds 0, so the two cannot be told apart."
     if not all(each.both for each in found):
-        said += f" {USERS}: one run of a system, an interval of users only and too narrow."
+        said += f" {_USERS}: one run of a system, an interval of users only and too narrow."
     return said
 
 

@@ -218,6 +218,7 @@ def test_arrays_are_checked_even_where_hashes_are_not(
     if isinstance(content, bytes):
         (folder / name).write_bytes(content)
     else:
+        # Pickle is written here, never read: opening must refuse the file.
         np.save(folder / name, content, allow_pickle=True)
     with pytest.raises(InputError):
         Dataset.open(folder, verify=False)

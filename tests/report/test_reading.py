@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from miracle_cli.main import main
+from miracle_core.evaluation.user_results import read_user_results
 from miracle_core.report.charts import Study
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.measured import NONE, apart, in_ranking, in_training
 from miracle_core.report.page import Paper, page
+from miracle_core.report.systems import SystemRuns
 from miracle_core.report.words import absolute, amount
 from miracle_core.training.finetuning import finetune
 from tests.report.support import ranks_near, system_of
@@ -243,14 +246,6 @@ class TestSystems:
         said = apart(system_of("sasrec", [[1, 2]], settings=settings))
         assert said == "starts from a pre-trained run, train.epochs = 3"
 
-    def test_a_system_that_may_be_pre_trained_and_was_not(self) -> None:
-        said = apart(system_of("miracle", [[1, 2]], settings={"train.epochs": 3}))
-        assert said == "from scratch: it learned from this Dataset alone, train.epochs = 3"
-        # SASRec can't be pre-trained, so its start need not be stated.
-        assert apart(system_of("sasrec", [[1, 2]], settings={"train.epochs": 3})) == (
-            "train.epochs = 3"
-        )
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -298,6 +293,19 @@ class TestMeasured:
         assert own["Popularity"][3] == "none"
         assert own["MIRACLE"][4] != NONE
         assert own["Popularity"][4] == NONE
+
+    def test_from_scratch_is_said_of_what_learned_from_the_very_data(self, trained: Path) -> None:
+        run = trained / "miracle" / "seed-3"
+        (file,) = run.glob("users-*.parquet")
+        found = read_user_results(file)
+        scratch = "from scratch: it learned from this Dataset alone"
+        assert apart(SystemRuns("miracle", (found,))).startswith(scratch)
+        # Ranked on other data than the run holds, or a file without its run: nobody can tell.
+        other = replace(found, about=found.about.model_copy(update={"fingerprint": "0" * 64}))
+        assert scratch not in apart(SystemRuns("miracle", (other,)))
+        assert scratch not in apart(
+            SystemRuns("miracle", (replace(found, where=Path("a.parquet")),))
+        )
 
     def test_files_alone_do_not_say(self, trained: Path, tmp_path: Path) -> None:
         files = []

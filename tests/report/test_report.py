@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from miracle_cli.main import main
 from miracle_cli.report import _paper
@@ -21,8 +23,9 @@ from miracle_core.report.charts import Study, slice_points, sliced
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.measured import NONE
 from miracle_core.report.page import Paper, page
-from miracle_core.report.statistics import Pair, mean
-from miracle_core.report.words import shown, signed, signs
+from miracle_core.report.statistics import mean
+from miracle_core.report.systems import SystemRuns
+from miracle_core.report.words import shown
 from miracle_core.training.finetuning import finetune
 from tests.report.support import ranks_near, system_of
 from tests.support.runs import (
@@ -189,31 +192,43 @@ def test_points_of_slices_are_means_of_their_users() -> None:
     assert (alone.low, alone.high) == (None, None)
 
 
-def test_differences_in_slices_are_taken_user_by_user() -> None:
-    comparison = compared()
-    html = sliced(comparison, "history_length")
-    table = html.rpartition("<table>")[2]
+@pytest.mark.parametrize("clustered", [False, True])
+def test_differences_in_slices_are_taken_user_by_user(clustered: bool) -> None:
+    """Against plain loops over the ranks of each group's users, and the paired t of clusters."""
+    clusters = np.arange(600) // 3 if clustered else None
+    comparison = Comparison(compared().systems, proposed="miracle", clusters=clusters)
+    table = sliced(comparison, "history_length").rpartition("<table>")[2]
     rows = [
-        [re.sub("<small>.*", "", cell) for cell in re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row)]
+        [re.sub("<[^>]*>", " ", cell) for cell in re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row)]
         for row in table.split("<tr>")[1:]
     ]
     cut = comparison.groups["history_length"]
-    assert rows[0] == [f"{shown(comparison.reference)} less", *(
-        f"{group.label} {len(group.members):,} users" for group in cut
-    )]  # fmt: skip
+    assert [head.split()[0] for head in rows[0][1:]] == [group.label for group in cut]
+
+    def gains(own: SystemRuns, user: int) -> float:
+        ranks = [int(run.ranks[user]) for run in own.runs]
+        return sum(1 / math.log2(rank + 1) if rank <= 10 else 0.0 for rank in ranks) / len(ranks)
+
     others = [own for own in comparison.ranked() if own is not comparison.reference]
     assert [row[0] for row in rows[1:]] == [shown(own) for own in others]
     for own, row in zip(others, rows[1:], strict=True):
         for group, cell in zip(cut, row[1:], strict=True):
-            a, b = (
-                each.values(comparison.primary)[:, group.members]
-                for each in (comparison.reference, own)
-            )
-            found = Pair(a, b, fixed_b=not own.about.seeded).difference
-            assert cell == f"{signed(found.difference)}{signs(found)}"
-    assert "differ by in each group" not in sliced(
-        Comparison(comparison.systems[:1], alone=True), "history_length"
-    )
+            apart = [gains(comparison.reference, u) - gains(own, u) for u in group.members]
+            said, low, high = map(float, re.findall(r"[+-]\d\.\d+", cell.replace("\u2212", "-")))
+            assert said == pytest.approx(sum(apart) / len(apart), abs=6e-5)
+            assert low < said < high
+            assert ("\u2248" in cell) == (low <= 0 <= high)
+            # The interval is no narrower than that of users alone, as a paired t test has it.
+            units = np.bincount(np.arange(len(apart)), apart)
+            if clusters is not None:
+                where = np.unique(clusters[group.members], return_inverse=True)[1]
+                units = np.bincount(where, apart - np.mean(apart))
+            n = len(units)
+            spread = math.sqrt(n * units.var(ddof=1)) / len(apart)
+            users_only = stats.t.ppf(0.975, n - 1) * spread
+            assert (high - low) / 2 > users_only * 0.99 - 1e-4
+    alone = Comparison(comparison.systems[:1], alone=True)
+    assert "differ by in each group" not in sliced(alone, "history_length")
 
 
 def shop_run(folder: Path, dataset: Dataset, seed: int, **changes: Any) -> Path:

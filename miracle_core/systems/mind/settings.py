@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,9 +11,6 @@ from miracle_core.config import Choice, ModelSettings, SearchSpace, Uniform
 
 class MindSettings(ModelSettings):
     """The network (Li et al. 2019, section 4).
-
-    The preset ``paper`` is MIND as the authors of ComiRec train it: inner products, and ten
-    sampled negatives for each example of a batch of 128, which all of them share.
 
     Attributes:
         width: d, of item vectors and interests; 64 as the authors of ComiRec give MIND.
@@ -37,15 +33,6 @@ class MindSettings(ModelSettings):
     score: Literal["inner", "cosine"] = "cosine"
     temperature: float = Field(0.07, gt=0)
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {},
-        "paper": {
-            "seen": "as-printed",
-            "loss": {"recommendation": "sampled-softmax", "negatives": 1280},
-            "model": {"score": "inner", "temperature": 1.0},
-            "train": {"average": 0.0, "batch_size": 128, "learning_rate": 0.001},
-        },
-    }
     SEARCH: ClassVar[SearchSpace] = {
         "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
         "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),
