@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -246,6 +247,34 @@ async def test_two_runs_are_compared_on_one_history(small_run: Path, tmp_path: P
         await driver.add(SCREWS[4])
         await driver.press("f5")
         assert screen._right is not None and len(screen._right.history) == 3
+        # A run that fails after another took its place says nothing of the new one's answers.
+        good, answers, late = screen.other, screen._right, LateFailure()
+        screen.other = late  # type: ignore[assignment]
+        screen.compare()
+        await driver.until(lambda: late.asked)
+        screen.other = good
+        late.go_on.set()
+        await driver.until(lambda: late.failed)
+        await driver.pilot.pause()
+        assert screen._right is answers and screen._failure == ""
+
+
+class LateFailure:
+    """A run that is asked, and fails when it is told to."""
+
+    ready = True
+    model = None
+
+    def __init__(self) -> None:
+        self.asked = self.failed = False
+        self.go_on = asyncio.Event()
+
+    async def ask(self, *given: object) -> None:
+        """Wait, then fail."""
+        self.asked = True
+        await self.go_on.wait()
+        self.failed = True
+        raise RuntimeError("too late")
 
 
 async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Path) -> None:
