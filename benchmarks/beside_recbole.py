@@ -33,8 +33,14 @@ from typing import Any, Literal
 
 WIDTH, HEADS, INNER, LENGTH, TARGETS = 64, 2, 256, 20, 1024
 EVAL_BATCH = 512
-NAMES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
 LAYERS = {"sasrec": 2, "gru4rec": 1}
+NAMES = {
+    "sasrec": "SASRec",
+    "gru4rec": "GRU4Rec",
+    "bert4rec": "BERT4Rec",
+    "fdsa": "FDSA",
+    "s3rec": "S3Rec",
+}
 PARTS: tuple[Literal["train", "valid", "test"], ...] = ("train", "valid", "test")
 # What is timed, and whose examples it goes through.
 TASKS = {"epoch": "train", "ranking": "valid"}
@@ -135,8 +141,8 @@ def recbole(folder: str, model: str, changed: dict[str, Any]) -> tuple[Any, dict
             "show_progress": False,
             "hidden_size": WIDTH,
             "embedding_size": WIDTH,
-            "num_layers": LAYERS[model],
-            "n_layers": LAYERS[model],
+            "num_layers": LAYERS.get(model, 2),
+            "n_layers": LAYERS.get(model, 2),
             "n_heads": HEADS,
             "inner_size": INNER,
             "checkpoint_dir": str(path.parent / "saved"),
@@ -273,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--python", required=True)
-    parser.add_argument("--models", nargs="+", choices=sorted(NAMES), default=sorted(NAMES))
+    parser.add_argument("--models", nargs="+", choices=sorted(LAYERS), default=sorted(LAYERS))
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--eval-batch", type=int, default=EVAL_BATCH)

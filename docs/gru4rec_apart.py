@@ -4,7 +4,7 @@
                                  [--set train.average=0.0 ...]
 
 The best epoch is chosen by validation, Recall@10, and printed; the test part is left unread.
-``docs/gru4rec_recbole.py`` trains RecBole's own on the same split.
+``docs/recbole_check.py`` trains RecBole's own on the same split.
 """
 
 from __future__ import annotations
