@@ -27,7 +27,7 @@ from benchmarks import harness
 Row = tuple[str, str]
 # Parts of others, and what needs to be told of something: another checkout or environment, a run.
 SHARED = {"__main__", "harness", "dense", "pairs", "beside_recbole", "bulk_beside_recbole"}
-SHARED |= {"serving", "low_precision"}
+SHARED |= {"serving", "low_precision", "cost"}
 
 
 def numbers(**formats: str) -> Callable[[dict[str, Any]], Iterator[Row]]:
