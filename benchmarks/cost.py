@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -104,6 +105,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.epochs < 1:
         parser.error("--epochs must be at least 1")
+    torch.set_num_threads(1)
     found = []
     for row in rows:
         if row.name not in asked.systems:
