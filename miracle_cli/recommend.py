@@ -305,6 +305,7 @@ def _recommended(item: Recommended, named: bool) -> dict[str, Any]:
         "contributions": list(item.contributions),
         "repeat": item.repeat,
         "boost": item.boost,
+        "cooccurrence": item.cooccurrence,
     }
 
 

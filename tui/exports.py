@@ -49,6 +49,7 @@ def exploration_json(exploration: Exploration) -> dict[str, Any]:
                 "contributions": item.contributions,
                 "repeat": item.repeat,
                 "boost": item.boost,
+                "cooccurrence": item.cooccurrence,
             }
             for item in exploration.listed
         ],

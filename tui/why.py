@@ -61,6 +61,8 @@ def why_text(explained: Explained, near: Near | None, width: int) -> Text:
         out.append(f"   {'in the history already':<19}{item.repeat:>+7.2f}\n", "dim")
     if item.boost:
         out.append(f"   {'boosted by the rules':<19}{item.boost:>+7.2f}\n", "dim")
+    if item.cooccurrence:
+        out.append(f"   {'taken by the same users':<19}{item.cooccurrence:>+7.2f}\n", "dim")
     if item.contributions:
         out.append_text(_builders(answer, item, width))
     if text:

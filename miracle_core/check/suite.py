@@ -224,7 +224,7 @@ def _recommends(shop: Workshop) -> None:
     for item, score in zip(found.items, scores[0].tolist(), strict=True):
         if abs(item.score - score) > TOLERANCE * max(abs(score), 1.0):
             raise _broken(f"it recommends {item.item_id!r} with {item.score}, its scorer: {score}")
-        brought = sum(item.contributions) + item.repeat
+        brought = sum(item.contributions) + item.repeat + item.cooccurrence
         additive = found.additive and item.contributions
         if additive and abs(brought - item.score) > 1e-3 * max(abs(item.score), 1.0):
             raise _broken(f"what the history adds to {item.item_id!r} is not its score")

@@ -5,6 +5,7 @@ from miracle_core.config.problems import setting_names
 from miracle_core.config.search import Choice, Range, SearchSpace, Uniform
 from miracle_core.config.sections import (
     METRIC_NAMES,
+    CooccurrenceSettings,
     LossSettings,
     ModelSettings,
     Precision,
@@ -30,6 +31,7 @@ from miracle_core.registry import Mode
 __all__ = [
     "METRIC_NAMES",
     "Choice",
+    "CooccurrenceSettings",
     "Described",
     "LossSettings",
     "Mode",

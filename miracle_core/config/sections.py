@@ -79,6 +79,25 @@ class LossSettings(Section):
     regularisation: float = Field(1.0, ge=0)
 
 
+class CooccurrenceSettings(Section):
+    """What scores gain by items that the same users took.
+
+    :mod:`miracle_core.systems.cooccurrence` has the equation. It is for transductive systems that
+    rank by vectors.
+
+    Attributes:
+        weight: w, in units of the temperature; 0 leaves it out.
+        neighbours: the most similar items kept of each item.
+        shrink: added to the cosine's denominator, so that items that few users share count less.
+        decay: g, what the similarity to an item counts less for each item that is newer.
+    """
+
+    weight: float = Field(0.0, ge=0)
+    neighbours: int = Field(100, ge=1)
+    shrink: float = Field(10.0, ge=0)
+    decay: float = Field(0.8, gt=0, le=1)
+
+
 class PretrainSettings(Section):
     """Settings of pre-training over several Datasets.
 

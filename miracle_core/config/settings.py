@@ -19,6 +19,7 @@ from miracle_core import registry
 from miracle_core.config.migrate import migrated
 from miracle_core.config.problems import explained
 from miracle_core.config.sections import (
+    CooccurrenceSettings,
     LossSettings,
     ModelSettings,
     Preset,
@@ -48,6 +49,7 @@ class Settings(Section):
             number (``gain``, which training must have learned).
         model: the system's own settings.
         loss: what is learned of the item that came next.
+        cooccurrence: what scores gain by items that the same users took.
         pretrain: of a pre-training.
         train: how it is fitted.
     """
@@ -60,6 +62,7 @@ class Settings(Section):
     seen: SeenRule = "gain"
     model: ModelSettings
     loss: LossSettings = LossSettings()
+    cooccurrence: CooccurrenceSettings = CooccurrenceSettings()
     pretrain: PretrainSettings = PretrainSettings()
     train: TrainSettings = TrainSettings()
 
@@ -113,6 +116,14 @@ class Settings(Section):
                 "train.metric is loss only in a pre-training that ranks nothing: write one of "
                 "recall@K, ndcg@K, mrr@K"
             )
+        if self.cooccurrence.weight:
+            if "fit" in spec.stages:
+                raise ValueError(f"{spec.name} has no vectors for cooccurrence to stand beside")
+            if self.datasets or self.train.mode != "transductive":
+                raise ValueError(
+                    "cooccurrence counts the items of one catalogue: train.mode must be "
+                    "transductive, and a pre-training can't have it"
+                )
         if self.seen == "gain" and "fit" in spec.stages:
             raise ValueError(f"{spec.name} learns no gain: choose seen as-printed or leave-out")
         return self

@@ -73,8 +73,8 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
         out: the folder; an export there is replaced.
 
     Raises:
-        InputError: no such target, a system that does not rank by vectors or that ONNX can't hold,
-            a library is not installed, or ``out`` holds something else.
+        InputError: no such target, a system that does not rank by vectors alone or that ONNX can't
+            hold, a library is not installed, or ``out`` holds something else.
         MiracleError: what was written as ONNX gives other numbers than the run.
     """
     if target not in TARGETS:
@@ -84,6 +84,7 @@ def export(recommender: Recommender, target: Target, out: str | Path) -> ExportR
     path = as_path(out)
     _check_out(path)
     items = recommender.item_vectors()  # refused before anything is written
+    recommender.check_vectors_alone()
     if target == "faiss":
         faiss_library()
     if target == "onnx":

@@ -93,6 +93,7 @@ def build_index(
 @torch.inference_mode()  # the items of some systems are a weight
 def _build_index(run: TrainedRun, kind: str | None, progress: Progress) -> IndexRecord:
     started = time.perf_counter()
+    check_vectors_alone(run)
     faiss = faiss_library()
     with stage(progress, "item vectors"):
         scorer = vector_scorer(run)
@@ -129,6 +130,20 @@ def _build_index(run: TrainedRun, kind: str | None, progress: Progress) -> Index
     )
     write_json(run.folder.path / RECORD, record.model_dump())
     return record
+
+
+def check_vectors_alone(run: TrainedRun) -> None:
+    """Refuse a run whose scores have a term beside the vectors, which an index does not know.
+
+    Raises:
+        InputError: its scores also count co-occurrence.
+    """
+    if run.system.cooccurrence is not None:
+        raise InputError(
+            "its scores also count which items the same users took, which no vectors hold",
+            where=str(run.folder.path),
+            remedy="search exactly, or train without cooccurrence.weight",
+        )
 
 
 def vector_scorer(run: TrainedRun) -> VectorScorer:

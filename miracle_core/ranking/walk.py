@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +59,16 @@ def inner_products(vectors: Tensor, items: Tensor, room: Tensor | None = None) -
     return torch.mm(items, filled.T, out=room.view(columns, len(filled))).T[:rows]
 
 
+class Gains(Protocol):
+    """What is added to the scores of users, such as the seen rule's gain."""
+
+    def among(self, users: slice) -> Gains:
+        """The same of some users, who are then counted from 0."""
+
+    def add_to(self, scores: Tensor) -> None:
+        """Add to scores of all candidates, [users, candidates], in place."""
+
+
 @dataclass(frozen=True)
 class Scored:
     """The scores of some users over the whole catalogue.
@@ -65,7 +76,7 @@ class Scored:
     Attributes:
         users: which of ``Interests.users`` these are.
         scores: [users, items].
-        each: [interests, items], the score under each interest, before the gain is added, where it
+        each: [interests, items], the score under each interest, before gains are added, where it
             was asked for.
         groups: (interests a user, users) of each run of these users.
     """
@@ -77,14 +88,14 @@ class Scored:
 
 
 def walk(
-    interests: Interests, items: Tensor, *seen: HadItems | None, each: bool = False
+    interests: Interests, items: Tensor, *gains: Gains | None, each: bool = False
 ) -> Iterator[Scored]:
     """Scores (eq. 17) of all items for a chunk of users after another.
 
     Args:
         interests: the users' interests.
         items: [items, d].
-        seen: what scores gain where a user has had the item, users as in ``interests.users``.
+        gains: what is added to scores, users as in ``interests.users``.
         each: keep the score under each interest; for few users.
 
     Yields:
@@ -130,9 +141,9 @@ def walk(
         # A bad number in an item's vector spoils its score for every user: the first one tells.
         if users.start == 0 and not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
-        for rule in seen:
-            if rule is not None:
-                rule.among(users).add_to(scores)
+        for gain in gains:
+            if gain is not None:
+                gain.among(users).add_to(scores)
         yield Scored(users, scores, kept, groups)
 
 

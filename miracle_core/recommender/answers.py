@@ -14,7 +14,7 @@ from miracle_core.config import SeenRule
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.search import Found, Index
-from miracle_core.index.store import open_index, vector_scorer
+from miracle_core.index.store import check_vectors_alone, open_index, vector_scorer
 from miracle_core.ranking.applied import Applied
 from miracle_core.recommender.catalogue import Catalogue
 from miracle_core.recommender.given import Given, Known, NewTitle, as_list
@@ -87,6 +87,8 @@ class Answers:
                 raise InputError("an index gives no rank of a target", remedy="search exactly")
         if approximate and rules is not None:
             raise InputError("an index does not know of rules", remedy="search exactly")
+        if approximate:
+            check_vectors_alone(self._run)
         given = self._catalogue.known_all(history, "")
         first = max(len(given) - (self._scorer.max_length or len(given)), 0)
         read = given[first:]
@@ -114,6 +116,7 @@ class Answers:
             self._catalogue,
             found,
             rules,
+            self._near(read),
         )
         activated: list[int | None] = [None] * len(given)
         if explained.activated is not None:
@@ -149,6 +152,14 @@ class Answers:
                 explained.which, explained.strengths, best, strict=True
             )
         )
+
+    def _near(self, read: Sequence[Known]) -> Tensor | None:
+        """What scores gain by items that the same users took, [items]."""
+        counts = self._run.system.cooccurrence
+        if counts is None:
+            return None
+        near = counts.of_history([item if isinstance(item, int) else -1 for item in read])
+        return near.gains(1)[0]
 
     def _found(self, explained: Explanation, k: int) -> Found:
         """What the run's index finds for one history."""

@@ -34,6 +34,7 @@ class Ranking:
         names: ids and titles.
         found: what an index found; None ranks all items.
         rules: of the list; None with what an index found.
+        near: [items], what scores gain by items that the same users took; None for nothing.
 
     Raises:
         InputError: the rules leave no interest, or no item that the history doesn't leave out.
@@ -50,6 +51,7 @@ class Ranking:
         names: Catalogue,
         found: Found | None = None,
         rules: Applied | None = None,
+        near: Tensor | None = None,
     ) -> None:
         self._items = None if found is None else found.items
         self._floor = -torch.inf if found is None else found.floor
@@ -71,6 +73,8 @@ class Ranking:
         self._gains = torch.zeros_like(self._best)
         self._add(had, gain, self._gains)
         self._best += self._gains
+        self._near = torch.zeros_like(self._best) if near is None else near.to(self._best)
+        self._best += self._near
         self._add(self._seen, -torch.inf, self._best)
         if rules is not None:
             rules.leave_out(self._best.unsqueeze(0))
@@ -144,6 +148,7 @@ class Ranking:
             brought,
             self._gains[chosen].tolist(),
             self._boosts[winners].tolist(),
+            self._near[chosen].tolist(),
             strict=True,
         )
         return tuple(
@@ -152,14 +157,15 @@ class Ranking:
                 item=item,
                 item_id=self._names.item_ids[item],
                 title=self._names.titles[item],
-                score=of_item[winner] + gain + boost,
+                score=of_item[winner] + gain + boost + near,
                 capsule=self._explained.which[winner] if self._named else None,
                 scores=tuple(of_item) if self._named else (),
                 contributions=adds,
                 repeat=gain,
                 boost=boost,
+                cooccurrence=near,
             )
-            for rank, item, of_item, winner, adds, gain, boost in table
+            for rank, item, of_item, winner, adds, gain, boost, near in table
         )
 
 

@@ -14,6 +14,7 @@ from miracle_core.data.dataset import EncoderIdentity, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import seen_rule
 from miracle_core.index.key import catalogue_key
+from miracle_core.index.store import check_vectors_alone
 from miracle_core.progress import SILENT, Progress, stage
 from miracle_core.ranking.rules import Rules
 from miracle_core.recommender import people
@@ -272,6 +273,14 @@ class Recommender(LoadedRun):
         """
         return self._many.by_vectors(self._scorer)
 
+    def check_vectors_alone(self) -> None:
+        """Refuse where scores have a term beside the vectors, for an export.
+
+        Raises:
+            InputError: they also count which items the same users took.
+        """
+        check_vectors_alone(self._trained)
+
     def text_encoder(self) -> EncoderIdentity | None:
         """Who makes vectors of new items' texts; None: it knows its catalogue's items only."""
         if not self.abilities.new_titles:
@@ -321,7 +330,8 @@ class Recommender(LoadedRun):
         """Interest vectors of users of the data, from their whole histories, user by user.
 
         The score of an item is the largest inner product of its vector with one of the user's,
-        plus the learned gain where the rule is the gain and the history holds the item.
+        plus the learned gain where the rule is the gain and the history holds the item, plus what
+        :mod:`miracle_core.systems.cooccurrence` adds where the run has it.
 
         Args:
             user_ids: whose; None for all users.

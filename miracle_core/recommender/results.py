@@ -83,15 +83,16 @@ class Recommended:
         item: the catalogue item.
         item_id: its id.
         title: its title.
-        score: max over the interests (eq. 17), plus ``repeat`` and ``boost``.
+        score: max over the interests (eq. 17), plus ``repeat``, ``boost`` and ``cooccurrence``.
         capsule: the interest that won; None in a system with one a user.
         scores: under each interest, in the order of ``Recommendation.capsules``.
         contributions: how much of ``score`` each history item brings, from the item at
-            ``Recommendation.first`` on; with ``repeat`` and ``boost`` they sum to ``score``, or
-            where ``Recommendation.additive`` is false each is what the score loses without that
-            item alone. Empty where the system can't tell.
+            ``Recommendation.first`` on; with ``repeat``, ``boost`` and ``cooccurrence`` they sum to
+            ``score``, or where ``Recommendation.additive`` is false each is what the score loses
+            without that item alone. Empty where the system can't tell.
         repeat: what ``score`` gains because the history holds the item.
         boost: what a shop's rules add for the interest that won; not in ``scores``.
+        cooccurrence: what ``score`` gains because the same users took it and the history's items.
     """
 
     rank: int
@@ -104,6 +105,7 @@ class Recommended:
     contributions: tuple[float, ...]
     repeat: float
     boost: float
+    cooccurrence: float
 
 
 @dataclass(frozen=True)
@@ -195,11 +197,12 @@ class Recommendation:
 
         Columns: ``rank``, ``item`` (its place in the catalogue), ``item_id``, ``title``, ``score``,
         ``capsule`` (a nullable integer: missing in a system with one interest a user), ``repeat``,
-        ``boost``.
+        ``boost``, ``cooccurrence``.
         """
         import pandas as pd
 
-        names = ("rank", "item", "item_id", "title", "score", "capsule", "repeat", "boost")
+        told = ("repeat", "boost", "cooccurrence")
+        names = ("rank", "item", "item_id", "title", "score", "capsule", *told)
         columns = {name: [getattr(item, name) for item in self.items] for name in names}
         columns["capsule"] = pd.array(columns["capsule"], dtype="Int64")
         return pd.DataFrame(columns)

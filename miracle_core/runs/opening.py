@@ -27,6 +27,7 @@ from miracle_core.runs.records import Weights, epoch_of
 from miracle_core.runs.tensors import load_weights
 from miracle_core.systems.attributes import ItemAttributes
 from miracle_core.systems.base import ItemSide, Sizes, System
+from miracle_core.systems.cooccurrence import Cooccurrence
 from miracle_core.systems.scorer import Scorer
 
 
@@ -53,6 +54,13 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
             remedy="leave it at auto, or write packed",
         )
     return system
+
+
+def count_cooccurrence(system: System, settings: Settings, n_items: int) -> None:
+    """Give a system the counts that its settings ask for, if any, still empty."""
+    if settings.cooccurrence.weight:
+        own = settings.cooccurrence
+        system.cooccurrence = Cooccurrence(own, n_items, system.temperature)
 
 
 def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
@@ -275,6 +283,7 @@ def load_run(
         own = folder.dataset(verify=verify)
         origin = origin_of(settings, own)
         system = build_system(settings, sizes_of(settings, own))
+        count_cooccurrence(system, settings, own.n_items)
         if metadata.get("data") != data_hash(settings, own, folder.read_examples()):
             raise InputError(
                 "the run's data is not what its weights were learned from",

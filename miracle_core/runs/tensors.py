@@ -37,16 +37,17 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> None:
     """Put weights into a system of the same shapes.
 
-    Buffers whose size follows the data (``System.data_sized``) take that of the file.
+    Buffers whose size follows the data (``data_sized`` of a module) take that of the file.
 
     Raises:
         InputError: a weight is missing, unknown or of another shape, the first is named; or what
             was read makes no sense together.
     """
-    for name in model.data_sized:
-        own, read = getattr(model, name), tensors.get(name)
-        if read is not None and (read.dtype, read.ndim) == (own.dtype, own.ndim):
-            setattr(model, name, read.to(own.device))
+    for prefix, module in model.named_modules():
+        for name in getattr(module, "data_sized", ()):
+            own, read = getattr(module, name), tensors.get(f"{prefix}.{name}" if prefix else name)
+            if read is not None and (read.dtype, read.ndim) == (own.dtype, own.ndim):
+                setattr(module, name, read.to(own.device))
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     for name in sorted(expected.keys() | tensors.keys()):
         have = tuple(tensors[name].shape) if name in tensors else None
@@ -60,5 +61,7 @@ def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> No
     model.load_state_dict(tensors)
     try:
         model.check()
+        if model.cooccurrence is not None:
+            model.cooccurrence.check()
     except ValueError as error:
         raise InputError(str(error), where=where, remedy="train again") from error

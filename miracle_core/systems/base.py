@@ -27,6 +27,7 @@ from miracle_core.systems.attributes import ItemAttributes
 if TYPE_CHECKING:
     from miracle_core.config import Settings
     from miracle_core.data.dataset import Dataset
+    from miracle_core.systems.cooccurrence import Cooccurrence
     from miracle_core.systems.explanation import Explanation
     from miracle_core.systems.scorer import Scorer
 
@@ -180,6 +181,8 @@ class System(nn.Module):
         layout: ``train.layout``, set in the same way.
         repeat: the learned gain of items that a history holds, in units of
             :data:`GAIN_SCALE` temperatures; None under another seen rule.
+        cooccurrence: what scores gain by items that the same users took; None without it. Set when
+            a system is built from a run's settings.
         n_interests: the most interests a user can have.
         examples: what an example of training is: a history and the item that came next, for every
             ``prefixes`` of a training sequence; or whole ``sequences``, whose every item is a
@@ -200,6 +203,7 @@ class System(nn.Module):
     loss: LossSettings = LossSettings()
     layout: Layout = "auto"
     repeat: nn.Parameter | None
+    cooccurrence: Cooccurrence | None
     n_interests: int = 1
     examples: ClassVar[Literal["prefixes", "sequences"]] = "prefixes"
     frozen: ClassVar[tuple[str, ...]] = ()
@@ -222,6 +226,7 @@ class System(nn.Module):
     def __init__(self, *_: Any) -> None:
         super().__init__()
         self.register_parameter("repeat", None)
+        self.register_module("cooccurrence", None)
 
     def pads(self, device: torch.device | str) -> bool:
         """Whether it is given padded histories on a device, in training and in evaluation."""

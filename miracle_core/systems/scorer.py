@@ -146,7 +146,9 @@ class VectorScorer:
                 seen = self.system.seen(interests, packed, every)
             if leave_out is not None:
                 leave_out = leave_out.ordered(interests.users)
-            yield from walk(interests, self.items, seen, leave_out, each=each)
+            counts = self.system.cooccurrence
+            near = None if counts is None else counts.of_histories(interests, packed)
+            yield from walk(interests, self.items, seen, near, leave_out, each=each)
 
     @torch.inference_mode()
     def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:

@@ -22,6 +22,7 @@ from miracle_core.runs.opening import (
     attribute_counts,
     build_system,
     check_needs,
+    count_cooccurrence,
     data_hash,
     item_side,
     origin_of,
@@ -207,6 +208,9 @@ class Finetuning(Training):
         if positions is not None:
             self.examples = picked(self.examples, positions)
         self.transfer = None if pretrained is None else pretrained.load_into(system, settings)
+        count_cooccurrence(system, settings, dataset.n_items)
+        if system.cooccurrence is not None:
+            system.cooccurrence.fit(dataset)
         if settings.train.freeze:
             freeze(system)
         super().__init__(
