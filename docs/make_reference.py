@@ -28,6 +28,7 @@ import miracle_core
 from miracle_cli import main
 from miracle_core import registry
 from miracle_core.config import (
+    CooccurrenceSettings,
     LossSettings,
     PretrainSettings,
     Section,
@@ -133,7 +134,12 @@ def settings() -> str:
         "",
         *_settings(Settings, ""),
     ]
-    shared = {"train": TrainSettings, "loss": LossSettings, "pretrain": PretrainSettings}
+    shared = {
+        "train": TrainSettings,
+        "loss": LossSettings,
+        "cooccurrence": CooccurrenceSettings,
+        "pretrain": PretrainSettings,
+    }
     for name, section in shared.items():
         about = (section.__doc__ or "").partition("\n")[0]
         lines += [f"## `{name}`", "", escaped(about), "", *_settings(section, f"{name}.")]

@@ -39,6 +39,12 @@ class Interests:
         """Users in the batch."""
         return self.users.numel()
 
+    def places(self) -> Tensor:
+        """The place in ``users`` of each packed history, int64 [histories]."""
+        places = torch.empty_like(self.users)
+        places[self.users] = torch.arange(len(places), device=places.device)
+        return places
+
     @classmethod
     def single(cls, vectors: Tensor) -> Interests:
         """One interest a user.

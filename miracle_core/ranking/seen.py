@@ -155,7 +155,7 @@ class Seen:
             gain: what each pair's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
         """
-        users = _places(interests)[packed.history_of_token()]
+        users = interests.places()[packed.history_of_token()]
         return cls._of_tokens(users, packed.items, gain, interests.n_users, candidates)
 
     @classmethod
@@ -444,10 +444,3 @@ def _pairs_within(packed: Packed) -> tuple[Tensor, Tensor]:
         earliers.append((starts + earlier).flatten())
         first += length * count
     return torch.cat(laters), torch.cat(earliers)
-
-
-def _places(interests: Interests) -> Tensor:
-    """The place in ``Interests.users`` of each packed history, int64 [histories]."""
-    places = torch.empty_like(interests.users)
-    places[interests.users] = torch.arange(len(places), device=places.device)
-    return places

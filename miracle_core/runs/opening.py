@@ -56,11 +56,22 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
     return system
 
 
-def count_cooccurrence(system: System, settings: Settings, n_items: int) -> None:
-    """Give a system the counts that its settings ask for, if any, still empty."""
-    if settings.cooccurrence.weight:
-        own = settings.cooccurrence
+# Where the names of what is counted in a Dataset begin, among those of weights.
+COUNTED = "cooccurrence."
+
+
+def expect_cooccurrence(system: System, settings: Settings, n_items: int) -> None:
+    """Give a system empty counts of co-occurrence, if its settings ask for them."""
+    own = settings.cooccurrence
+    if own.weight:
         system.cooccurrence = Cooccurrence(own, n_items, system.temperature)
+
+
+def count_cooccurrence(system: System, settings: Settings, dataset: Dataset) -> None:
+    """Count a Dataset's co-occurrence for a system, if its settings ask for it."""
+    expect_cooccurrence(system, settings, dataset.n_items)
+    if system.cooccurrence is not None:
+        system.cooccurrence.fit(dataset)
 
 
 def check_needs(spec: SystemSpec, dataset: Dataset) -> None:
@@ -283,7 +294,7 @@ def load_run(
         own = folder.dataset(verify=verify)
         origin = origin_of(settings, own)
         system = build_system(settings, sizes_of(settings, own))
-        count_cooccurrence(system, settings, own.n_items)
+        expect_cooccurrence(system, settings, own.n_items)
         if metadata.get("data") != data_hash(settings, own, folder.read_examples()):
             raise InputError(
                 "the run's data is not what its weights were learned from",

@@ -98,8 +98,6 @@ class Cooccurrence(nn.Module):
             interests: of the histories; users are places in ``interests.users``.
             packed: the histories. Items beyond the catalogue, which are new, have no neighbours.
         """
-        place = torch.empty_like(interests.users)
-        place[interests.users] = torch.arange(len(place), device=place.device)
         history = packed.history_of_token()
         ages = packed.lengths()[history] - 1 - packed.places()
         # The newest place of each item of a history. Padding repeats a newer item.
@@ -109,7 +107,7 @@ class Cooccurrence(nn.Module):
         last[:-1] = key[order].diff() != 0
         tokens = order[last]
         tokens = tokens[packed.items[tokens] < self.n_items]
-        users = place[history[tokens]]
+        users = interests.places()[history[tokens]]
         weights = self.settings.decay ** ages[tokens].to(self.similarities.dtype)
         return Near(self, users, packed.items[tokens], weights)
 

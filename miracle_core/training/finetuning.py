@@ -208,9 +208,7 @@ class Finetuning(Training):
         if positions is not None:
             self.examples = picked(self.examples, positions)
         self.transfer = None if pretrained is None else pretrained.load_into(system, settings)
-        count_cooccurrence(system, settings, dataset.n_items)
-        if system.cooccurrence is not None:
-            system.cooccurrence.fit(dataset)
+        count_cooccurrence(system, settings, dataset)
         if settings.train.freeze:
             freeze(system)
         super().__init__(

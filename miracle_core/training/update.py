@@ -31,7 +31,14 @@ from miracle_core.locks import one_writer
 from miracle_core.paths import as_path
 from miracle_core.processes import processes
 from miracle_core.progress import SILENT, Progress
-from miracle_core.runs.opening import attribute_values, build_system, item_side, sizes_of
+from miracle_core.runs.opening import (
+    COUNTED,
+    attribute_values,
+    build_system,
+    count_cooccurrence,
+    item_side,
+    sizes_of,
+)
 from miracle_core.systems.base import Sizes, System
 from miracle_core.training.finetuning import finetune, resolved
 from miracle_core.training.transfer import ItemsKept, Pretrained, Transfer
@@ -132,13 +139,16 @@ class Beginning(Pretrained):
             InputError: another system, or weights of other sizes.
         """
         mine, tables = system.state_dict(), self._tables(settings, system)
+        weights = {
+            name: value for name, value in self.weights.items() if not name.startswith(COUNTED)
+        }
         differ = [
             name
-            for name, value in self.weights.items()
+            for name, value in weights.items()
             if name not in mine or (name not in tables and value.shape != mine[name].shape)
         ]
-        if differ or mine.keys() - self.weights.keys():
-            other = [*differ, *sorted(mine.keys() - self.weights.keys())][0]
+        if differ or mine.keys() - weights.keys():
+            other = [*differ, *sorted(mine.keys() - weights.keys())][0]
             raise InputError(
                 f"its weight {other!r} does not fit the new run",
                 where=str(self.folder.path),
@@ -146,7 +156,7 @@ class Beginning(Pretrained):
             )
         loaded = {
             name: tables[name].moved(value, mine[name]) if name in tables else value
-            for name, value in self.weights.items()
+            for name, value in weights.items()
         }
         system.load_state_dict(loaded)
         return Transfer(
@@ -307,6 +317,7 @@ def _before(
     torch.manual_seed(settings.train.seed)  # new items begin as they will in the training
     system = build_system(settings, sizes_of(settings, dataset))
     values = beginning.load_into(system, settings).values
+    count_cooccurrence(system, settings, dataset)
     system = system.to(together.device).eval()
     items = item_side(system, settings.spec, dataset, settings.encoder or None, together.device)
     found = evaluate(

@@ -21,8 +21,9 @@ from miracle_core.evaluation.evaluate import evaluate
 from miracle_core.recommender import NewTitle, Recommender
 from miracle_core.runs.opening import load_run
 from miracle_core.runs.tensors import load_tensors, save_tensors
-from miracle_core.systems.itemknn import system
-from miracle_core.systems.itemknn.system import NeighbourScorer, nearest, training_matrix
+from miracle_core.systems.itemknn import similarities, system
+from miracle_core.systems.itemknn.similarities import nearest, training_matrix
+from miracle_core.systems.itemknn.system import NeighbourScorer
 from miracle_core.training.finetuning import finetune
 from tests.support.runs import tiny_shop
 from tests.support.scorers import fitted_scorer
@@ -58,7 +59,7 @@ def plain(taken: np.ndarray, neighbours: int, shrink: float) -> np.ndarray:
 def test_similarities_are_the_definition(seed, n_users, n_items, neighbours, shrink, block):
     taken = (np.random.default_rng(seed).random((n_users, n_items)) < 0.4).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(system, "BLOCK_ITEMS", block)
+        patch.setattr(similarities, "BLOCK_ITEMS", block)
         found = nearest(sparse.csr_array(taken), neighbours, shrink)
     np.testing.assert_allclose(found.toarray(), plain(taken, neighbours, shrink), rtol=1e-6)
 
