@@ -286,13 +286,9 @@ def test_a_file_without_lists(file: Path, tmp_path: Path) -> None:
     pq.write_table(table.set_column(table.num_columns - 1, lists, empty), path)
     assert len(check_lists(path)) == table.num_rows
     assert "'user-2' has no list" in check_lists(path)[0]
-    for other in (
-        table.drop(["top_item_ids"]),
-        table.rename_columns([*table.column_names[:-1], "x"]),
-    ):
-        pq.write_table(other, path)
-        with pytest.raises(InputError, match="has not the columns of user results"):
-            read_user_results(path)
+    pq.write_table(table.drop(["top_item_ids"]), path)
+    with pytest.raises(InputError, match="has not the columns of user results"):
+        read_user_results(path)
 
 
 def test_leaving_out_and_a_gain_are_one_column(
