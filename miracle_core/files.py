@@ -64,16 +64,18 @@ def sync_folder(path: Path) -> None:
 def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the place of ``path`` when the block ends well.
 
-    After an exception, or a kill at any moment, ``path`` is what it was before.
+    After an exception, or a kill at any moment, ``path`` is what it was before. A link to a file
+    stays, and what it leads to is replaced.
 
     Args:
         path: what to write.
         needed: bytes it will take, if known; told if the disk is full.
 
     Raises:
+        InputError: ``path`` is a device or a pipe, which a file would take the place of.
         MiracleError: the disk is full.
     """
-    path = as_path(path)
+    path = _file_to_replace(as_path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _fresh(path, ".part")
     try:
@@ -90,6 +92,18 @@ def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _file_to_replace(path: Path) -> Path:
+    """What a path leads to, if a file may take its place.
+
+    Raises:
+        InputError: it is a device or a pipe, such as ``/dev/null`` or ``/dev/stdout``.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError("is a device or a pipe", where=str(path), remedy="name a file")
+    # Of a path without links nothing is changed, so that errors name it as it was given.
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -136,6 +136,27 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     assert words(tmp_path / "large disk" / "run") == {"new"}
 
 
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "large disk" / "recs.csv").write_text("old")
+    (tmp_path / "recs.csv").symlink_to(Path("large disk", "recs.csv"))
+    write_text(tmp_path / "recs.csv", "new")
+    assert (tmp_path / "recs.csv").is_symlink()
+    assert (tmp_path / "large disk" / "recs.csv").read_text() == "new"
+
+
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path) -> None:
+    """As root, a file would take the place of ``/dev/null``, for all programs."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(InputError, match="is a device or a pipe"):
+            write_text(path, "new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
 def test_a_file_is_no_folder_to_replace(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("precious")
     with pytest.raises(InputError, match="not a folder"):

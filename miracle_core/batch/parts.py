@@ -19,8 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miracle_core.batch.sources import Problem
-from miracle_core.errors import InputError
-from miracle_core.files import read_json, replacing, sync_folder, write_json
+from miracle_core.errors import InputError, MiracleError
+from miracle_core.files import (
+    read_json,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    write_json,
+)
 from miracle_core.paths import as_path
 
 Format = Literal["parquet", "csv", "jsonl"]
@@ -68,20 +74,31 @@ class Parts:
         Returns:
             Whether parts of this batch are there already.
         """
-        record = self.folder / "batch.json"
-        if self.folder.is_dir():
-            if key is not None and record.is_file() and read_json(record) == {"key": key}:
-                return any(self._done.glob("part-*.json"))
-            if not record.is_file() and any(self.folder.iterdir()):
+        if self.folder.is_symlink() or self.folder.exists():
+            if not self._ours():
                 raise InputError(
-                    "is where the parts go, and holds something else",
+                    "is where the parts go, and is or holds something else",
                     where=str(self.folder),
                     remedy="move it away, or name another --out",
                 )
-            shutil.rmtree(self.folder)
-        self._done.mkdir(parents=True)
-        write_json(record, {"key": key})
+            asked = self._record.is_file() and read_json(self._record) == {"key": key}
+            if key is not None and asked:
+                return any(self._done.glob("part-*.json"))
+            self.discard()
+        self.folder.mkdir(parents=True)
+        write_json(self._record, {"key": key})
         return False
+
+    def _ours(self) -> bool:
+        """Whether the folder is of parts: it says so from the first moment to the last."""
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            return False
+        remove_leftovers(self.folder, self._record.name)
+        return self._record.is_file() or not any(self.folder.iterdir())
+
+    @property
+    def _record(self) -> Path:
+        return self.folder / "batch.json"
 
     @property
     def _done(self) -> Path:
@@ -89,7 +106,8 @@ class Parts:
 
     def has(self, number: int) -> bool:
         """Whether a part is done."""
-        return (self._done / f"part-{number:05}.json").is_file()
+        record = self._done / f"part-{number:05}.json"
+        return record.is_file() and self._file(number).is_file()
 
     def write(self, table: pl.DataFrame, record: PartRecord) -> None:
         """Write a part whole, then its record."""
@@ -106,8 +124,17 @@ class Parts:
         ]
 
     def discard(self) -> None:
-        """Remove the folder of parts; the output stays as it was."""
-        shutil.rmtree(self.folder)
+        """Remove the folder of parts; the output stays as it was.
+
+        After a kill what is left is still known as parts, and no part counts as done.
+        """
+        if self._done.is_dir():
+            shutil.rmtree(self._done)
+        for path in self.folder.iterdir():
+            if path != self._record:
+                path.unlink()
+        self._record.unlink(missing_ok=True)
+        self.folder.rmdir()
 
     def finish(self) -> None:
         """Put the output in its place, and remove the folder of parts."""
@@ -115,14 +142,11 @@ class Parts:
         if self.single:
             with replacing(self.out) as beside:
                 _join(files, beside, self.format)
-            self.discard()
-            return
-        shutil.rmtree(self._done)
-        (self.folder / "batch.json").unlink()
-        if self.out.is_dir():
-            shutil.rmtree(self.out)
-        self.folder.rename(self.out)
-        sync_folder(self.out.parent)
+        else:
+            with replacing_folder(self.out) as beside:
+                for file in files:
+                    _same_file(file, beside / file.name)
+        self.discard()
 
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:05}.{self.format}"
@@ -135,6 +159,8 @@ def check_out(out: str | Path) -> Path:
         InputError: a file of another ending, or a folder that holds something else than parts.
     """
     path = as_path(out)
+    if path.name in ("", ".."):
+        raise InputError("has no name of its own", where=f"--out {out}", remedy="name a file")
     if path.suffix and path.suffix.lower() not in FORMATS and not path.is_dir():
         raise InputError(
             "its name does not say in which format to write",
@@ -175,13 +201,32 @@ def _parquet(schema: pa.Schema) -> dict[str, Any]:
     return {"compression": "zstd", "use_dictionary": words}
 
 
+def _read(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file)
+    except pa.ArrowException as error:
+        raise MiracleError(
+            f"this part was damaged: {error}",
+            where=str(file),
+            remedy="remove it, and run the command again: it is then made again",
+        ) from error
+
+
+def _same_file(file: Path, to: Path) -> None:
+    """A second name of a file, so that a kill loses neither; a copy where a disk has no links."""
+    try:
+        to.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, to)
+
+
 def _join(files: list[Path], out: Path, form: Format) -> None:
     """One file of the parts, in order; one part is in memory at a time."""
     if form == "parquet":
         writer: pq.ParquetWriter | None = None
         try:
             for file in files:
-                table = pq.read_table(file)
+                table = _read(file)
                 writer = writer or pq.ParquetWriter(out, table.schema, **_parquet(table.schema))
                 writer.write_table(table)
         finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 
@@ -196,7 +196,7 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
     if not _is_json(first[1]) or first[1].startswith("["):
         every = list(every)
         try:
-            found = json.loads("\n".join(line for _, line in every))
+            found = _loads("\n".join(line for _, line in every))
         except (json.JSONDecodeError, RecursionError):
             pass  # lines after all, the first of which is damaged: each is told for itself
         else:
@@ -209,9 +209,14 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
     yield from ((f"{name}:{place}", str(place), line) for place, line in every)
 
 
+def _loads(text: str) -> Any:
+    """JSON. No number is right in a request, so one of any length is read, and told later."""
+    return json.loads(text, parse_int=float)
+
+
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
+        _loads(line)
     except (json.JSONDecodeError, RecursionError):
         return False
     return True

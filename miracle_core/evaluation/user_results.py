@@ -234,8 +234,11 @@ def read_about(path: str | Path) -> About:
             where=str(path),
             remedy=_REMEDY,
         ) from error
-    names = [(field.name, str(field.type)) for field in schema if field.name != "top_item_ids"]
-    if names != [(field.name, str(field.type)) for field in _SCHEMA][:-1]:
+    names = [(field.name, str(field.type)) for field in schema][:-1]
+    lists = schema.field(len(schema) - 1) if len(schema) else None
+    # A list's type names its elements, by another word in some versions.
+    is_list = lists is not None and lists.name == "top_item_ids" and pa.types.is_list(lists.type)
+    if not is_list or names != [(field.name, str(field.type)) for field in _SCHEMA][:-1]:
         raise InputError("has not the columns of user results", where=str(path), remedy=_REMEDY)
     return about
 

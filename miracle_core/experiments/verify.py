@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from miracle_core.errors import InputError
 from miracle_core.evaluation.user_results import read_user_results
 from miracle_core.experiments import statistics, tables
-from miracle_core.experiments.folder import FORMAT, RESULT, read_kept
+from miracle_core.experiments.folder import FORMAT, PLAN, RESULT, read_kept
 from miracle_core.files import read_json
 from miracle_core.paths import from_portable
-from miracle_core.report.verify import TOLERANCE, verify
+from miracle_core.report.verify import TOLERANCE, verdict_of, verify
 
 _MAKERS = {"table.md": tables.markdown, "table.csv": tables.as_csv, "table.tex": tables.latex}
 _COUNTED = {
@@ -69,9 +69,21 @@ def verify_experiment(out: Path) -> tuple[list[str], int]:
 
     Raises:
         InputError: it is no experiment's folder, has not ended, or a file of ranks is missing or
-            damaged.
+            damaged; or what was found names something that is not there.
     """
     found = read_found(out)
+    try:
+        return _verified(found, out)
+    except (AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        raise InputError(
+            f"its parts don't fit together ({type(error).__name__}: {error})",
+            where=str(out / RESULT),
+            remedy=f"if it or {PLAN} was changed by hand, bring it back; the same miracle "
+            f"experiment command writes {RESULT} again",
+        ) from error
+
+
+def _verified(found: Mapping[str, Any], out: Path) -> tuple[list[str], int]:
     if "statistics" in found:
         return statistics.recounted(found, out) + _texts(found, out, _COUNTED), 0
     kept = read_kept(out)
@@ -125,6 +137,7 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Hold a claim against the tables, which are verified, and adjust its p-values again."""
     wrong = []
     p_values: dict[int, float] = {}
+    differences = []
     for place, row in enumerate(claim["rows"]):
         where = f"claim {claim['column']}, {row['data']}, {row['proposed']} - {row['other']}"
         table = next(
@@ -136,6 +149,7 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
             each for each in table["comparison"]["against"] if each["other"] == row["other"]
         )
         own = against["differences"][claim["primary"]]
+        differences.append((own, table["comparison"]["level"]))
         low, high = row["interval"]
         said = {"difference": row["difference"], "low": low, "high": high, "p": row["p"]}
         told = {**own, **own["interval"]}
@@ -159,6 +173,13 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
             wrong.append(
                 f"claim {claim['column']}, {row['data']}, {row['other']} adjusted p: {again} "
                 f"from the p-values, {row['adjusted_p']} in the table"
+            )
+        own, level = differences[place]
+        verdict = verdict_of(own, again, 1 - level)
+        if verdict != row["verdict"]:
+            wrong.append(
+                f"claim {claim['column']}, {row['data']}, {row['other']} verdict: {verdict} from "
+                f"the p-values, {row['verdict']} in the table"
             )
     return wrong
 
@@ -194,7 +215,7 @@ def _texts(found: Mapping[str, Any], out: Path, makers: Mapping[str, Any]) -> li
         path = out / name
         if not path.is_file():
             wrong.append(f"{path}: is missing")
-        elif path.read_text(encoding="utf-8") != make(found):
+        elif path.read_bytes() != make(found).encode():
             wrong.append(
                 f"{path}: does not say what {RESULT} says (another version of miracle may have "
                 "written it: the same miracle experiment command writes it again)"

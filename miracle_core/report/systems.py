@@ -80,9 +80,15 @@ def check_comparable(results: Sequence[UserResults]) -> None:
 
     Raises:
         InputError: other splits, candidates, seen rules, users or held-out items than the first's;
-            both sides are named.
+            both sides are named. Or there are fewer than two users.
     """
     first = results[0]
+    if len(first.ranks) < 2:
+        raise InputError(
+            f"holds {len(first.ranks)} user(s), and an interval needs at least two",
+            where=str(first.where),
+            remedy="evaluate on more users",
+        )
     for other in results[1:]:
         where = f"{first.where} and {other.where}"
         for what, of, remedy in _SAME:
@@ -110,7 +116,7 @@ def rules_in_words(about: About) -> str:
         return "none"
     asked = {name: value for name, value in about.rules.items() if name != "sha256"}
     told = ", ".join(f"{name} {value}" for name, value in asked.items())
-    return f"{told} ({about.rules['sha256'][:8]})"
+    return f"{told} ({str(about.rules.get('sha256'))[:8]})"
 
 
 def _words(value: Any) -> str:
@@ -171,9 +177,12 @@ def _check_seeds(name: str, runs: tuple[UserResults, ...]) -> None:
                 where=where,
                 remedy="evaluate all by one rule: --seen",
             )
-        if one.about.weights_sha256 == two.about.weights_sha256 and one.about.seeded:
+    by_weights: dict[str, UserResults] = {}
+    for two in runs if runs[0].about.seeded else ():
+        one = by_weights.setdefault(two.about.weights_sha256, two)
+        if one is not two:
             raise InputError(
                 f"say seeds {one.about.seed} and {two.about.seed}, but their weights are the same",
-                where=where,
+                where=f"{one.where} and {two.where}",
                 remedy="leave one out",
             )

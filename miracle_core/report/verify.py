@@ -32,6 +32,9 @@ def check_lists(path: Path) -> list[str]:
     for batch in pq.ParquetFile(path).iter_batches(1 << 14):
         for row in batch.to_pylist():
             top, rank, target = row["top_item_ids"], row["rank"], row["target_item_id"]
+            if top is None:
+                wrong.append(f"{path}: user {row['user_id']!r} has no list")
+                continue
             place = top.index(target) + 1 if target in top else None
             # Beyond the list's end an item may have any rank that the list does not reach.
             beyond = rank is None or rank > len(top)
@@ -129,7 +132,25 @@ def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = Non
         if against["adjusted_p"] is not None or other in adjusted:
             said = against["adjusted_p"]
             wrong += _differing(f"{other} adjusted p", adjusted.get(other), said)
+        own = against["differences"][document["primary"]]
+        verdict = verdict_of(own, adjusted.get(other), 1 - document["level"])
+        if verdict != against["verdict"]:
+            wrong.append(
+                f"{reference} - {other} verdict: {verdict} from the p-values, "
+                f"{against['verdict']} in the table"
+            )
     return wrong
+
+
+def verdict_of(difference: Mapping[str, Any], adjusted_p: float | None, alpha: float) -> str:
+    """What a claim comes to; the difference's own figures are held against the ranks elsewhere."""
+    if adjusted_p is None or difference["equal_p"] is None:
+        return "no claim"
+    if difference["equal_p"] < alpha:
+        return "equal"
+    if adjusted_p >= alpha:
+        return "not told apart"
+    return "better" if difference["difference"] > 0 else "worse"
 
 
 def _metric(ranks: Mapping[str, int | None], metric: str) -> Users:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
+import polars as pl
 import torch
 
 from miracle_core.batch import all_users, parts, recommend_batch, sources
 from miracle_core.errors import InputError
 from miracle_core.processes import processes
 from miracle_core.recommender import Recommender
+from tests.support.killed import killed
 
 torch.set_num_threads(1)
 
@@ -41,6 +44,21 @@ def batch(run: str, out: str, kill_at: int) -> int:
         recommender, all_users(recommender), out, top_k=4, processes=processes()
     )
     return 5 if found.resumed else 0
+
+
+def lists(out: str, word: str, at: int, counted: str) -> None:
+    """Write two parts that hold a word, put the output in its place, and get killed."""
+
+    def work() -> None:
+        own = parts.Parts(Path(out))
+        own.begin(word)
+        for number in range(2):
+            if not own.has(number):
+                table = pl.DataFrame({"word": [word]})
+                own.write(table, parts.PartRecord(number, 1, 1, 1, ()))
+        own.finish()
+
+    killed(work, at, counted)
 
 
 def refused(run: str, out: str, users: str) -> int:

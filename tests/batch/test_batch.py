@@ -13,8 +13,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from miracle_core.batch import all_users, json_requests, named_users, recommend_batch, sources
+from miracle_core.batch.parts import Parts
 from miracle_core.batch.requests import parsed
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, MiracleError
 from miracle_core.recommender import NewTitle, Recommender, Rules
 from tests.support.runs import LENGTHS, TITLES
 from tests.support.warm import Warm
@@ -94,6 +95,79 @@ def test_killed_anywhere_and_resumed_it_is_the_same_file(
         assert warm.run("batch", str(small_run), str(out), 0) == (5 if at > 1 else 0)
         assert out.read_bytes() == whole.read_bytes()
         assert not (tmp_path / f"{out.name}.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["recs.csv", "folder"])
+def test_whenever_it_is_killed_old_lists_stay_and_the_next_call_goes_on(
+    warm: Warm, tmp_path: Path, name: str
+) -> None:
+    out, counted = tmp_path / name, tmp_path / "counted"
+
+    def words() -> list[str]:
+        files = sorted(out.iterdir()) if out.is_dir() else [out]
+        tables = [pl.read_parquet(f) if f.suffix == ".parquet" else pl.read_csv(f) for f in files]
+        return pl.concat(tables)["word"].to_list()
+
+    assert warm.run("lists", str(out), "old", 0, str(counted)) == 0
+    for at in range(1, int(counted.read_text()) + 1, 7):  # each is a process
+        before = words()
+        assert warm.run("lists", str(out), f"word {at}", at, str(counted)) == -signal.SIGKILL
+        assert words() in (before, [f"word {at}"] * 2), at
+        if at % 2 == 0:
+            assert warm.run("lists", str(out), f"word {at}", 0, str(counted)) == 0
+            assert words() == [f"word {at}"] * 2
+            assert not out.with_name(f"{name}.parts").exists()
+
+
+def test_a_link_to_a_folder_of_lists_stays(
+    recommender: Recommender, small_parts: None, tmp_path: Path
+) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "out").symlink_to("large")
+    recommend_batch(recommender, all_users(recommender), tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert len(list((tmp_path / "large").glob("part-*.parquet"))) == 3
+    assert not (tmp_path / "out.parts").exists()
+
+
+def test_parts_that_were_removed_or_damaged(
+    recommender: Recommender,
+    small_parts: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, source = tmp_path / "recs.parquet", all_users(recommender)
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "finish", lambda self: None)
+        recommend_batch(recommender, source, out)
+    part = tmp_path / "recs.parquet.parts" / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(MiracleError, match="this part was damaged") as error:
+        recommend_batch(recommender, source, out)
+    assert error.value.where == str(part)
+    part.unlink()
+    recommend_batch(recommender, source, out)
+    assert pl.read_parquet(out).height == 130
+
+
+@pytest.mark.parametrize("name", ["", ".."])
+def test_an_output_needs_a_name(
+    recommender: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="has no name of its own"):
+        recommend_batch(recommender, all_users(recommender), name)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ['[{{"user_id": {}}}]', '{{"user_id": {}, "history": ["I01"]}}'])
+def test_a_number_of_any_length_is_a_bad_request(
+    recommender: Recommender, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "requests.json"
+    path.write_text(text.format("1" * 5000))
+    with pytest.raises(InputError, match="is no request"):
+        recommend_batch(recommender, json_requests(recommender, path), tmp_path / "recs.csv")
 
 
 @pytest.mark.parametrize("name", ["recs.parquet", "recs.csv"])
@@ -351,7 +425,11 @@ def test_where_it_can_not_be_written(recommender: Recommender, tmp_path: Path) -
     (tmp_path / "dir.csv").mkdir()
     (tmp_path / "taken.csv.parts").mkdir()
     (tmp_path / "taken.csv.parts" / "mine").write_text("keep me")
+    (tmp_path / "file.csv.parts").write_text("keep me")
+    (tmp_path / "link.csv.parts").symlink_to("full")
     for name, what in [
+        ("file.csv", "holds something else"),
+        ("link.csv", "holds something else"),
         ("recs.xlsx", "in which format"),
         ("full", "something else than parts"),
         ("dir.csv", "is a folder"),

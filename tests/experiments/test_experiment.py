@@ -25,6 +25,7 @@ from miracle_core.experiments.definition import read_experiment
 from miracle_core.experiments.plan import make_plan
 from miracle_core.experiments.running import check_shard, shard
 from miracle_core.experiments.whole import conduct
+from miracle_core.files import write_json
 from tests.support.experiments import TINY, command, refused, tiny
 
 Capture = pytest.CaptureFixture[str]
@@ -373,6 +374,49 @@ def test_changed_tables_are_told(copy: Path, capsys: Capture) -> None:
     path.write_text(path.read_text().replace("SASRec", "SASRec++"))
     assert main(["experiment", "verify", str(copy / "out")]) == 1
     assert "does not say what experiment.json says" in capsys.readouterr().err
+
+
+def test_tables_that_are_not_utf_8_are_told(copy: Path, capsys: Capture) -> None:
+    (copy / "out" / "table.md").write_bytes(b"\xff")
+    assert main(["experiment", "verify", str(copy / "out")]) == 1
+    assert "does not say what experiment.json says" in capsys.readouterr().err
+
+
+def test_a_changed_verdict_is_told(copy: Path, capsys: Capture) -> None:
+    found = found_in(copy / "out")
+    against = found["tables"][0]["comparison"]["against"][0]
+    row = found["claims"][0]["rows"][0]
+    against["verdict"] = row["verdict"] = "splendid"
+    write_json(copy / "out" / "experiment.json", found)
+    assert main(["experiment", "verify", str(copy / "out")]) == 1
+    said = capsys.readouterr().err
+    assert f"{against['other']} verdict: " in said
+    assert f"{row['data']}, {row['other']} verdict: " in said
+    assert "splendid in the table" in said
+
+
+@pytest.mark.parametrize("damage", ["no claims", "other data", "a word", "no files", "no data"])
+def test_a_result_whose_parts_do_not_fit_together_is_refused(
+    copy: Path, capsys: Capture, damage: str
+) -> None:
+    out = copy / "out"
+    found, kept = found_in(out), json.loads((out / "plan.json").read_text())
+    table = found["tables"][0]
+    if damage == "no claims":
+        del found["claims"]
+    elif damage == "other data":
+        table["data"] = "elsewhere"
+    elif damage == "a word":
+        table["comparison"]["systems"][0]["metrics"]["ndcg@10"]["value"] = "high"
+    elif damage == "no files":
+        table["comparison"]["systems"][0]["files"] = []
+    else:
+        kept["data"] = {}
+    write_json(out / "experiment.json", found)
+    write_json(out / "plan.json", kept)
+    said = refused(capsys, ["experiment", "verify", str(out)])
+    assert "its parts don't fit together" in said
+    assert "experiment.json" in said
 
 
 def test_the_list(capsys: Capture) -> None:

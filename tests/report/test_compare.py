@@ -16,6 +16,7 @@ from miracle_cli.main import main
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import evaluate_run
+from miracle_core.evaluation.user_results import read_user_results
 from miracle_core.report.statistics import Pair
 from miracle_core.report.verify import check_lists, verify
 from tests.support.runs import other_shop, random_model, tiny_settings, tiny_shop, write_run
@@ -236,8 +237,9 @@ def test_a_second_computation_agrees(
     found["pairs"][2]["error"] *= 1.001
     found["slices"]["history_length"][0]["means"]["wide"] += 1e-6
     found["systems"][0]["metrics"]["recall@10"]["value"] += 1e-6
+    found["against"][0]["verdict"] = "splendid"
     wrong = verify(found)
-    assert len(wrong) == 10
+    assert len(wrong) == 11
     assert "from the ranks" in wrong[0]
     assert check_lists(file) == []
     ranks = pq.read_table(file)["rank"].to_pylist()
@@ -265,6 +267,30 @@ def test_what_differs_is_refused_with_both_sides(
     assert "fix:" in said
 
 
+@pytest.mark.parametrize("users", [0, 1])
+def test_fewer_than_two_users_have_no_interval(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], users: int
+) -> None:
+    few = []
+    for seed in (1, 2):
+        few.append(rewritten(file, tmp_path / f"{seed}.parquet", users=users, model=f"m{seed}"))
+        table = pq.read_table(few[-1])
+        pq.write_table(table.slice(0, users), few[-1])
+    assert f"holds {users} user(s), and an interval needs at least two" in refused(capsys, *few)
+
+
+def test_a_file_without_lists(file: Path, tmp_path: Path) -> None:
+    table, path = pq.read_table(file), tmp_path / "x.parquet"
+    lists = table.schema.field("top_item_ids")
+    empty = pa.nulls(table.num_rows, lists.type)
+    pq.write_table(table.set_column(table.num_columns - 1, lists, empty), path)
+    assert len(check_lists(path)) == table.num_rows
+    assert "'user-2' has no list" in check_lists(path)[0]
+    pq.write_table(table.drop(["top_item_ids"]), path)
+    with pytest.raises(InputError, match="has not the columns of user results"):
+        read_user_results(path)
+
+
 def test_leaving_out_and_a_gain_are_one_column(
     runs: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,6 +309,10 @@ def test_runs_that_count_twice(
     assert "are both" in refused(capsys, file, runs / "wide")
     copy = rewritten(file, tmp_path / "copy.parquet", seed=99)
     assert "their weights are the same" in refused(capsys, file, copy)
+    between = rewritten(file, tmp_path / "between.parquet", seed=50, weights_sha256="0" * 64)
+    said = refused(capsys, file, between, copy)
+    assert "and 99, but their weights are the same" in said
+    assert f"{file} and {copy}" in said
 
 
 def test_other_users_are_refused(
