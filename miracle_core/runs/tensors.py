@@ -40,8 +40,8 @@ def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> No
     Buffers whose size follows the data (``System.data_sized``) take that of the file.
 
     Raises:
-        InputError: a weight is missing, unknown or of another shape, the first is named; or what
-            was read makes no sense together.
+        InputError: a weight is missing, unknown or of another shape (the first is named); or the
+            weights are inconsistent (:meth:`System.check`).
     """
     for name in model.data_sized:
         own, read = getattr(model, name), tensors.get(name)
