@@ -85,7 +85,7 @@ class Log:
     def lose(
         self, step: str, keep: str, *, users: int = 0, items: int = 0, interactions: int = 0
     ) -> None:
-        """Note what a step left out, if it is anything."""
+        """Record what a step left out, if it left out anything."""
         if users or items or interactions:
             entry = {"users": users, "items": items, "interactions": interactions}
             self.lost.append({"step": step, **entry, "keep": keep})
@@ -121,7 +121,7 @@ def k_core(users: Codes, items: Codes, k: int, item_k: int | None = None) -> tup
         users: int64 [n], codes from 0.
         items: int64 [n], codes from 0.
         k: the least number of interactions of a user.
-        item_k: that of an item; None is the same.
+        item_k: the least number of interactions of an item; None takes ``k``.
 
     Returns:
         Which interactions stay, bool [n], and how many rounds of removal it took.
@@ -143,10 +143,10 @@ def k_core(users: Codes, items: Codes, k: int, item_k: int | None = None) -> tup
 
 
 def one_of_each_pair(log: Log, *, last: bool) -> Mask:
-    """Of a user's interactions with one item only the first in time, or the last.
+    """Keep only the first in time, or the last, of a user's interactions with one item.
 
     Returns:
-        bool [n]; of equal times the first in input order is the first.
+        Which interactions stay, bool [n]. Equal times are in input order.
     """
     order = np.lexsort((log.time, log.items, log.users))
     change = _changes(log.users[order], log.items[order])
@@ -158,7 +158,11 @@ def one_of_each_pair(log: Log, *, last: bool) -> Mask:
 
 
 def one_of_duplicates(log: Log) -> Mask:
-    """Of interactions with equal user, item and time only the first in input order, bool [n]."""
+    """Keep only the first in input order of interactions with equal user, item and time.
+
+    Returns:
+        Which interactions stay, bool [n].
+    """
     order = np.lexsort((log.time, log.items, log.users))
     change = _changes(log.users[order], log.items[order], log.time[order])
     keep = np.zeros(len(order), dtype=bool)
@@ -188,7 +192,7 @@ def _changes(*columns: npt.NDArray[Any]) -> Mask:
 
 
 def latest(log: Log, most: int) -> Mask:
-    """Each user's latest interactions, at most so many, bool [n]."""
+    """Which interactions are among their user's latest ``most``, bool [n]."""
     order = log.order()
     counts = np.bincount(log.users)
     ends = np.repeat(np.cumsum(counts), counts)
@@ -198,5 +202,5 @@ def latest(log: Log, most: int) -> Mask:
 
 
 def long_enough(log: Log, least: int) -> Mask:
-    """The interactions of users with at least so many, bool [n]."""
+    """Which interactions are of users with at least ``least`` of them, bool [n]."""
     return np.bincount(log.users)[log.users] >= least

@@ -1,4 +1,4 @@
-"""Columns of raw files that say what items are besides their text."""
+"""Columns of raw files with attributes of items."""
 
 from __future__ import annotations
 

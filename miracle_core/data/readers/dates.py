@@ -1,7 +1,7 @@
 """Ways to write a date or a time. Each reads a whole column; values of another kind become null.
 
-A column has one way. Within it a date may stand beside a date with a time, and times of several
-zones beside each other: all become microseconds since 1970 in UTC. A time without a zone is UTC.
+A column is written in one way. It may mix dates with and without a time, and times of several
+zones: all become microseconds since 1970 in UTC. A time without a zone is UTC.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def _refuse_bomb(raw: RawFile, content: Path | bytes) -> None:
 
 
 def _no_goods(frame: pl.DataFrame) -> list[str]:
-    """What to tell of interactions with codes that stand for no goods."""
+    """Notes on interactions with codes that are no goods."""
     codes = frame.filter(pl.col("item_id").str.contains(_NO_GOODS))["item_id"]
     if not len(codes):
         return []

@@ -1,8 +1,8 @@
 """Raw files as they come: plain, gzip, zstd, or inside a zip archive.
 
-What a file is packed with is told by its first bytes, never by its name. Nothing is ever unpacked
-to disk, so a name inside an archive can't point anywhere. A file that unpacks to far more than
-any real data does is refused while it is read.
+The first bytes of a file say how it is packed, never its name. Nothing is ever unpacked to disk, so
+a name inside an archive can't point anywhere. A file that unpacks to far more than any real data
+does is refused while it is read.
 """
 
 from __future__ import annotations
