@@ -108,7 +108,7 @@ class Batch:
     """Some examples to learn from.
 
     Attributes:
-        packed: the histories, item indices into the items at hand.
+        packed: the histories, item indices into the :class:`ItemSide` that comes with the batch.
         targets: int64 [histories], the item each took next, in packed order.
         examples: int64 [histories], the examples' numbers, in packed order. Every random choice
             about an example (masks, negatives) follows from its number and ``stream``, so that

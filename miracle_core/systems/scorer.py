@@ -62,7 +62,7 @@ class Scorer(Protocol):
         """One history's scores, and what explains them.
 
         Args:
-            history: catalogue items, oldest first, no more than are read; -1 for a new item.
+            history: catalogue items, oldest first, at most ``max_length``; -1 for a new item.
             new: [new items, w], the inputs of the new ones, in order.
         """
 
