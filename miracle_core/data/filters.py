@@ -1,4 +1,4 @@
-"""What preparation leaves out, a step at a time, over interactions as arrays of codes."""
+"""The filters of preparation, over interactions as arrays of codes, and their counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Log:
         rows: int64 [n] or empty, which rows of a larger log these are.
         lost: one entry a step that left something out: step, users, items, interactions that it
             left out, and what keeps them.
-        keep_items: items stay in the catalogue without an interaction, too: no filter loses any.
+        keep_items: whether items stay in the catalogue without an interaction, so that no filter
+            loses any.
         left: users, items and interactions as last counted.
     """
 
@@ -45,7 +46,7 @@ class Log:
         return len(self.users)
 
     def keep(self, mask: Mask) -> None:
-        """Leave out what is not in the mask."""
+        """Keep only the interactions of a mask, bool [n]."""
         if not mask.all():
             self.users, self.items, self.time = (
                 self.users[mask],
@@ -58,13 +59,13 @@ class Log:
     def count(
         self, step: str, keep: str = "", *, of: Mapping[str, int] | None = None, **more: int
     ) -> None:
-        """Note what a step left, and what it left out.
+        """Record what a step left, and what it left out.
 
         Args:
             step: its name.
-            keep: what a person changes to keep what it left out.
-            of: users, items and interactions before the step; None is as last counted.
-            more: what else there is to say of it.
+            keep: what to change to keep what it left out.
+            of: users, items and interactions before the step; None takes the last count.
+            more: more entries for the step's record.
         """
         left = self.counted()
         before = self.left if of is None else of
