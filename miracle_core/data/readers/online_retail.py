@@ -8,8 +8,8 @@ as steps that are counted. An item's text is its description, the most frequent 
 A user is a customer, or an invoice if ``--user-column InvoiceNo`` says so: then an invoice is a
 session, and lines without a customer stay.
 
-``--recipe paper`` is what the paper's table 1 follows from: a user is an invoice, cancelled ones
-and quantities below 1 stay, lines without a description are left out, and equal lines are one.
+``--recipe paper`` gives the data of the paper's table 1: a user is an invoice, cancelled ones and
+quantities below 1 stay, lines without a description are left out, and equal lines count once.
 """
 
 from __future__ import annotations

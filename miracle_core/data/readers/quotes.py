@@ -165,7 +165,7 @@ class Quoting:
     def _alike(self, first: str, line: str) -> bool:
         """Whether two lines may be rows of one file.
 
-        Prose has a space after each of its separators; a row has if the rows of its file have.
+        Prose has a space after each separator. A row has one only if other rows of its file do.
         """
         spaced = [
             all(part.startswith((" ", '"')) for part in text.split(self._separator)[1:])
