@@ -395,7 +395,7 @@ def show(found: Mapping[str, Any]) -> None:
         print_table(
             names,
             tables.lines(found, table, marks, str),
-            title=f"{tables.title(found, table)} (* best, + second)",
+            title=f"{tables.title(table)} (* best, + second)",
             right=names[2:],
         )
     for claim in found["claims"]:

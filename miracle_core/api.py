@@ -1,7 +1,7 @@
-"""What a program needs, in one place: ``from miracle_core import train, evaluate, compare``.
+"""The functions most programs need, in one place: ``from miracle_core import train, evaluate``.
 
-Each function is one command of the shell. ``miracle_core`` gives these names when they are first
-asked for, so that importing it imports no torch.
+Each function does what one command of the shell does. ``miracle_core`` loads these names on first
+use, so that importing it imports no torch.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class TrainingResult:
         run: the run folder.
         status: ``finished``, ``stopped early`` or ``interrupted`` (go on with ``resume=True``).
         epochs: epochs done; 0 for a system that is fitted at once.
-        best_epoch: the epoch whose weights are kept; None where none was validated.
+        best_epoch: the epoch whose weights are kept; 0 if there is none.
         metric: the validation metric that chose it.
         valid: its metrics on the validation part.
-        test: its metrics on the test part; None where that was not read.
-        seconds: how long it took, over all that a resumed run did.
+        test: its metrics on the test part; None if that was not read.
+        seconds: how long it took, the time before a resumed run was stopped included.
     """
 
     run: Path
@@ -125,11 +125,11 @@ def train(
         settings: more settings by dotted name, as in ``{"train.epochs": 5, "seen": "leave-out"}``.
         resume: go on where the run in ``out`` stopped; its own settings hold.
         overwrite: replace a run that is in ``out`` already.
-        listeners: told how it goes.
+        listeners: called as the training goes on.
 
     Raises:
-        InputError: a setting that there is not, a Dataset that the system can't read, ``out`` is
-            taken, or what :func:`miracle_core.training.finetuning.finetune` raises.
+        InputError: an unknown setting, a Dataset that the system can't read, ``out`` is taken, or
+            what :func:`miracle_core.training.finetuning.finetune` raises.
         MiracleError: the loss is no longer finite.
     """
     if isinstance(model, SystemSpec):
@@ -153,7 +153,7 @@ def encode(
         data: the Dataset, or its folder.
         encoder: a name (``minilm``, ``hashing``, a model), or an encoder of your own
             (:class:`miracle_core.text.TextEncoder`).
-        progress: hears of the texts encoded.
+        progress: shows the texts encoded.
 
     Returns:
         The Dataset, opened again.
@@ -185,8 +185,8 @@ def evaluate(
         split: ``test`` or ``valid``.
         ks: cut-offs of the metrics.
         seen: what becomes of items that a history holds; None takes the run's own rule.
-        rules: those that lists are made by; beside the run then stands the run without them.
-        progress: told of users done.
+        rules: the rules for lists; the reference is then the run without them.
+        progress: shows the users done.
 
     Raises:
         InputError: what :func:`miracle_core.evaluation.evaluate_run.evaluate_run` raises.
@@ -204,7 +204,7 @@ def compare(
     seen: SeenRule | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
-    """Hold systems against each other on the same users, as ``miracle compare`` does.
+    """Compare systems on the same users, as ``miracle compare`` does.
 
     Args:
         runs: run folders, folders of ``seed-N`` runs, files of ``--save-users``, or what
@@ -213,10 +213,10 @@ def compare(
         proposed: the system that is claimed to be better; None makes no claim.
         split: what runs are evaluated on.
         seen: the seen rule for all; None takes each run's own.
-        progress: told of users done.
+        progress: shows the users done.
 
     Raises:
-        InputError: one system only, or results that can't stand in one table.
+        InputError: a single system, or results that can't be in one table.
     """
     sources = gather([_run(run) for run in runs], split, seen, progress=progress)
     if not sources:

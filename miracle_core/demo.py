@@ -1,7 +1,7 @@
-"""The whole way once, on a generated shop whose hidden structure is known.
+"""All steps once, on a generated shop whose hidden structure is known.
 
-Raw files, Dataset, text vectors, training, evaluation, recommendation: each step is the one a real
-data set takes. What was planted in the shop is compared with what the capsules found.
+Raw files, Dataset, text vectors, training, evaluation, recommendation: the same steps as for real
+data. The interests that were planted in the shop are compared with those that the capsules found.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DemoFolder:
 
     @property
     def marker(self) -> Path:
-        """What was generated; by this file a folder is known as the demo's own."""
+        """What was generated; a folder with this file is a demo's."""
         return self.path / "demo.json"
 
     @property
@@ -121,7 +121,7 @@ class Demo:
         recovery: each item's capsule against its planted interest.
         recommender: the run, loaded.
         matches: how the typed titles were understood.
-        recommendation: what they lead to.
+        recommendation: the answer to them.
         seconds: how long it all took.
     """
 
@@ -148,12 +148,12 @@ def demo(
     """Generate a shop, train on it, and measure what was learned.
 
     Args:
-        out: the folder to leave; an earlier demo there is replaced, part by part.
+        out: the folder; an earlier demo there is replaced, part by part.
         seed: of the shop, and of the training unless ``settings`` say otherwise.
         settings: the training's; None takes :func:`demo_settings`.
         n_items: items of the shop.
         n_users: users of the shop.
-        listeners: told how the training goes.
+        listeners: called as the training goes on.
         progress: shows the other steps.
 
     Raises:

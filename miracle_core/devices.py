@@ -10,7 +10,7 @@ AUTO = "auto"
 
 
 def device_named(name: str, where: str = "--device") -> torch.device:
-    """The device of a name; of ``auto`` a GPU of NVIDIA's where there is one, else the processor.
+    """The device with this name; for ``auto`` an NVIDIA GPU if there is one, else the processor.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.

@@ -1,4 +1,4 @@
-"""A full disk, told as one: what was written, where, and how much room it takes."""
+"""The error of a full disk: what was written, where, and how much room it takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from miracle_core.errors import MiracleError
 
 _FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
-# Libraries that lose the error's number keep the system's words; NumPy says how much was written.
+# Some libraries drop the error's number but keep its words; NumPy says how much was written.
 _SAID = re.compile(
     r"no space left on device|disk quota exceeded|file too large|os error (28|122|27)\b"
     r"|\d+ requested and \d+ written",
@@ -99,7 +99,7 @@ def told_if_full(path: Path, beside: Path, needed: int | None = None) -> Iterato
     try:
         yield
     except DiskFullError as error:
-        # A file of a folder that is not in its place yet: the folder is what a person knows.
+        # A file in a temporary folder: name the folder that it is for, which the person knows.
         if beside not in Path(error.where or "").parents:
             raise
         raise full(path, size_of(beside), needed) from error

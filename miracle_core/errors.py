@@ -44,4 +44,4 @@ def command(*words: object) -> str:
 
 
 class OtherProcessError(MiracleError):
-    """Another process of the same training failed, and tells why."""
+    """Another process of the same training failed; its own error says why."""

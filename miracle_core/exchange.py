@@ -17,13 +17,13 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places: at every moment both are there.
+    """Let two paths change places in one step, so that at every moment both exist.
 
     Returns:
         Whether it was done; False where the system or the file system can't.
 
     Raises:
-        OSError: it can, and refuses.
+        OSError: the system can do it, but refused.
     """
     rename = _renameat2()
     if rename is None:

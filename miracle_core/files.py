@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever lost or half there: write beside, then rename."""
+"""Writing whole or not at all: write to a file beside the old one, then rename it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ _WINDOWS = os.name == "nt"
 
 
 def sha256_file(path: str | Path, told: Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file's bytes, as hexadecimal; ``told`` hears of the bytes, bit by bit."""
+    """The SHA-256 of a file's bytes, as hexadecimal.
+
+    Args:
+        path: the file.
+        told: called after each part with its number of bytes.
+    """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -38,7 +43,7 @@ def sha256_file(path: str | Path, told: Callable[[int], None] | None = None) -> 
 
 
 def sync(path: Path) -> None:
-    """Ask the disk to keep a file: a rename must not overtake what it names."""
+    """Flush a file to the disk, so that a rename can't become durable before its content."""
     handle = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -47,7 +52,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Ask the disk to keep the names in a folder, where the system can (not on Windows)."""
+    """Flush the names in a folder to the disk, where the system can (not on Windows)."""
     if _WINDOWS:
         return
     handle = os.open(path, os.O_RDONLY)
@@ -69,7 +74,7 @@ def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
 
     Args:
         path: what to write.
-        needed: bytes it will take, if known; told if the disk is full.
+        needed: bytes it will take, if known; named in the error if the disk is full.
 
     Raises:
         InputError: ``path`` is a device or a pipe, which a file would take the place of.
@@ -84,7 +89,7 @@ def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
             os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             mode = stat.S_IMODE(beside.stat().st_mode)
             yield beside
-            # A library may have put a file of its own there, that only its writer may read.
+            # A library may have replaced the file by one that only its owner may read.
             if stat.S_IMODE(beside.stat().st_mode) != mode:
                 beside.chmod(mode)
             sync(beside)
@@ -142,13 +147,13 @@ def replacing_folder(path: str | Path, *, needed: int | None = None) -> Iterator
     """A new folder beside ``path`` to fill; it replaces ``path`` when the block ends well.
 
     The two change places in one step where the system can do that (Linux, on most file systems).
-    Elsewhere the old one is moved aside first, and moved back if the new one can't take its place;
-    what a kill between the two leaves aside, :func:`restore` moves back. Nobody else may write to
-    ``path`` meanwhile. A link to a folder stays, and what it leads to is replaced.
+    Elsewhere the old one is moved aside first, and moved back if the new one can't take its place.
+    After a kill between the two steps :func:`restore` moves it back. No one else may write to
+    ``path`` meanwhile. If ``path`` is a link to a folder, the folder behind it is replaced.
 
     Args:
         path: the folder.
-        needed: bytes it will take, if known; told if the disk is full.
+        needed: bytes it will take, if known; named in the error if the disk is full.
 
     Raises:
         InputError: ``path`` is a file, or another process is writing there.
@@ -176,13 +181,13 @@ def replacing_folder(path: str | Path, *, needed: int | None = None) -> Iterator
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what writers of files had begun when they were killed; their one writer may.
+    """Remove unfinished files of writers that were killed; the caller must hold the folder's lock.
 
-    What is whole has its own name, so nothing is lost.
+    Finished files have their final names, so nothing is lost.
 
     Args:
-        folder: of all files in it and in its folders.
-        name: of this file only.
+        folder: where to look, its subfolders included.
+        name: only leftovers of this file, in ``folder`` itself; None for those of all files.
     """
     which = r".+" if name is None else re.escape(name)
     for left in folder.rglob(".*.part") if name is None else folder.glob(".*.part"):
@@ -191,7 +196,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
 
 
 def restore(path: str | Path) -> None:
-    """Bring back a folder that a kill in :func:`replacing_folder` left moved aside."""
+    """Move back a folder that :func:`replacing_folder` had moved aside when it was killed."""
     path = as_path(path).resolve()
     if path.exists() or not _moved_aside(path):
         return
@@ -203,7 +208,7 @@ def restore(path: str | Path) -> None:
 
 
 def _put(beside: Path, path: Path) -> None:
-    """The new folder to its place; the old one, if any, is then ``beside`` or gone."""
+    """Put the new folder in its place; the old one, if any, is then at ``beside`` or removed."""
     if not path.exists():
         beside.rename(path)
     elif not exchange(beside, path):
@@ -223,12 +228,12 @@ def _put(beside: Path, path: Path) -> None:
 
 
 def _fresh(path: Path, suffix: str) -> Path:
-    """A hidden name beside a path that nobody else uses."""
+    """A new hidden name beside a path."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
 
 
 def _leftovers(path: Path) -> list[Path]:
-    """Folders beside a folder that its writers used."""
+    """Temporary folders beside a folder that its writers left."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-z_]{{8}}\.(part|old)")
     if not path.parent.is_dir():
         return []

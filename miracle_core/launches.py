@@ -1,9 +1,9 @@
 """Whether work is done a part at a time, or all at once.
 
-A processor is fast where what it looks at stays in its caches, so passes over large arrays are cut
-into parts. A GPU waits to be told what to do: there each part is a launch, and all is done at once.
-A padded step is meant for a GPU, so it works all at once wherever it runs, and never reads a value
-back: what it dispatches on a processor is what it would dispatch on a GPU.
+A processor is fast if its data stays in its caches, so passes over large arrays are cut into parts.
+On a GPU each part is a launch, and launches take time, so all is done at once. A padded step is
+meant for a GPU. So it works all at once wherever it runs, and never reads a value back: on a
+processor it dispatches the same operations as on a GPU.
 """
 
 from __future__ import annotations

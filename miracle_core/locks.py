@@ -1,9 +1,9 @@
 """One writer at a time for a run folder, a Dataset folder or a download.
 
-The lock is the operating system's, on a hidden file beside what is written (``.NAME.lock``), so
-replacing the folder does not touch it, and it ends with the process however that ends. The file
-says who holds it and is removed with the lock; one that a kill left behind holds nothing. Readers
-need no lock: what they open is never changed in place.
+The lock is the operating system's, on a hidden file beside what is written (``.NAME.lock``). So
+replacing the folder does not touch it, and the lock ends with the process, however that ends. The
+file names its holder and is removed with the lock. A file that a kill left behind locks nothing.
+Readers need no lock: what they open is never changed in place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from miracle_core.errors import InputError
 from miracle_core.paths import as_path
 
-# A process that is just ending gets this long to let go.
+# How long to wait for a process that is just ending.
 _SECONDS = 0.5
 
 
@@ -36,7 +36,7 @@ def one_writer(path: str | Path) -> Iterator[None]:
         path: what is written; it need not exist.
 
     Raises:
-        InputError: another process (or thread) is writing there; who it is.
+        InputError: another process (or thread) is writing there; the message names it.
     """
     path = as_path(path)
     file = _lock_file(path)
@@ -48,7 +48,7 @@ def one_writer(path: str | Path) -> Iterator[None]:
         raise _taken(path, file) from error
     try:
         if lock.lock_counter == 1:
-            # In place: the lock is on this very file. On a full disk nobody is named.
+            # Written in place, since the lock is on this file. On a full disk no holder is named.
             with suppress(OSError):
                 file.write_text(json.dumps(_who()), encoding="utf-8")
         yield
@@ -64,9 +64,9 @@ def one_writer(path: str | Path) -> Iterator[None]:
 
 
 def _lock_file(path: Path) -> Path:
-    """Beside the path, by its real name; inside where only the folder itself may be written.
+    """The lock file beside the path, by its real name; or inside, if the parent can't be written.
 
-    Who may not write beside a folder can't replace it either, so there the lock is safe within.
+    A process that can't write beside a folder can't replace it either, so a lock inside is safe.
     """
     real = path.resolve()
     if real.is_dir() and not os.access(real.parent, os.W_OK):
@@ -75,7 +75,7 @@ def _lock_file(path: Path) -> Path:
 
 
 def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder; those that were missing, the innermost first."""
+    """Make a folder with its parents; returns those that were missing, the innermost first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

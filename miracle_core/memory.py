@@ -1,4 +1,4 @@
-"""What a long computation asks of the C library's allocator."""
+"""Settings of the C library's allocator for long computations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _M_MMAP_THRESHOLD, _LARGEST = -3, 32 << 20
 def keep_freed_memory() -> None:
     """Let freed memory be used again instead of being given back to the system at once.
 
-    A training step frees what the next step takes again; fetched from the system each time, every
-    page of it has to be cleared first, which costs up to some hundredths of a step. Blocks beyond
-    32 MiB still come from the system. The process's peak does not change. Where the C library is
-    not glibc, nothing happens.
+    A training step needs as much memory as the step before it has freed. If it came from the system
+    each time, every page would have to be cleared first, which costs up to a few per cent of a
+    step. Blocks beyond 32 MiB still come from the system. The process's peak does not change. If
+    the C library is not glibc, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Paths as people give them, and paths that outlive a move to another machine."""
+"""Paths as people type them, and paths that stay valid when folders are moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def as_path(value: str | Path) -> Path:
     """A path that a person named: text or a ``Path``, a leading ``~`` read as the home folder.
 
     Raises:
-        InputError: the name is not UTF-8, so neither JSON nor TOML could say it.
+        InputError: the name is not UTF-8, so neither JSON nor TOML can hold it.
     """
     text = os.fspath(value)
     try:
@@ -35,9 +35,10 @@ def cache_folder() -> Path:
 
 
 def portable(value: str | Path, folder: Path) -> str:
-    """How a file in ``folder`` names a path: relative to the folder, with ``/``.
+    """A path for a file in ``folder``: relative to the folder, with ``/``.
 
-    So a folder and what it names can move together, and nothing tells where they lay.
+    So the folder and the path's target can be moved together, and the file does not show where they
+    were.
     """
     path = Path(value).resolve()
     try:
@@ -47,5 +48,5 @@ def portable(value: str | Path, folder: Path) -> str:
 
 
 def from_portable(value: str, folder: Path) -> str:
-    """The path that :func:`portable` wrote; an absolute one, as older runs have, stays."""
+    """The absolute path of one that :func:`portable` wrote, or of an absolute one in older runs."""
     return str((folder.resolve() / Path(value).expanduser()).resolve())

@@ -1,8 +1,8 @@
 """One training in several processes, each with a share of every batch and a device of its own.
 
-``torchrun`` starts them and says so in the environment; without one there is
-one process, and everything here returns what it is given. What each process computes of a loss is
-its contribution: contributions, and their gradients, sum over the processes to those of the batch.
+``torchrun`` starts them and says so in the environment. Without it there is one process, and
+everything here returns what it is given. Each process computes its contribution to a loss.
+Contributions, and their gradients, sum over the processes to those of the whole batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Processes:
     Every process calls the same methods in the same order.
 
     Attributes:
-        rank: which one this is, from 0; the first writes files and tells how it goes.
+        rank: which one this is, from 0; the first one writes files and reports progress.
         size: how many there are.
         device: where this one computes.
     """
@@ -42,24 +42,28 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and tells."""
+        """Whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Processes, float]:
-        """What this process takes of a batch.
+        """The share of a batch that this process takes.
 
-        Where there is less than one example for each, every process takes the whole batch by
-        itself, and its contribution is a part of that.
+        With fewer examples than processes, every process takes the whole batch by itself, and its
+        contribution is 1 / size of the loss.
 
         Returns:
-            The examples, the processes that share them, and what to multiply the losses with.
+            The examples, the processes that share them, and a factor for the losses.
         """
         if len(batch) < self.size:
             return batch, Processes(device=self.device), 1 / self.size
         return np.array_split(batch, self.size)[self.rank], self, 1.0
 
     def fraction(self, n: int | Tensor) -> float | Tensor:
-        """N as a part of its sum over the processes; of a scalar on the device one there."""
+        """``n`` divided by its sum over the processes.
+
+        Args:
+            n: a number, or a scalar on the device; the result is then a scalar there, too.
+        """
         if self.size == 1:
             return 1.0
         if isinstance(n, Tensor):
@@ -67,7 +71,7 @@ class Processes:
         return n / self.sum(torch.tensor(n)).item()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, int]:
-        """The rows of all processes, one process after another; gradients find their way back.
+        """The rows of all processes, one process after another; gradients flow back to each.
 
         Args:
             rows: [n, ...], n may differ from one process to the next.
@@ -91,7 +95,10 @@ class Processes:
         return gathered.cpu().numpy()
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the processes, element by element, where ``values`` are; no gradient."""
+        """The elementwise sum over the processes, on the device of ``values``.
+
+        With several processes it has no gradient; a single one gets ``values`` itself.
+        """
         if self.size == 1:
             return values
         total = values.detach().to(self.device, copy=True)
@@ -121,17 +128,18 @@ class Processes:
             parameter.grad = total.view_as(parameter) if n else None
 
     def on_first(self, work: Callable[[], object]) -> None:
-        """Do what only one may do, such as writing; the others wait until it is done.
+        """Do work in the first process only, such as writing; the others wait until it is done.
 
         Raises:
-            OtherProcessError: in the others, if it failed in the first, where its error goes on.
+            OtherProcessError: in the other processes, if the work failed. The first process raises
+                the error of the work itself.
         """
         if self.size == 1:
             work()
             return
         failed = True
         try:
-            self.sum(torch.zeros(1))  # nobody is still reading what may be replaced now
+            self.sum(torch.zeros(1))  # wait until no process still reads what may be replaced now
             if self.first:
                 work()
             failed = False
@@ -145,10 +153,10 @@ ALONE = Processes()
 
 
 def processes(device: str = AUTO, where: str = "--device") -> Processes:
-    """Those that the launcher started, joined; or this process alone.
+    """The processes that ``torchrun`` started, joined; or this process alone.
 
     Args:
-        device: the name of where to compute; ``auto`` takes a GPU if there is one. Of several
+        device: the name of where to compute; ``auto`` takes a GPU if there is one. With several
             processes each takes a GPU of its own.
         where: what to call the place in an error.
 
@@ -175,7 +183,7 @@ def processes(device: str = AUTO, where: str = "--device") -> Processes:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows; a row's gradient is the sum of what all processes say of it."""
+    """The rows of all processes; a row's gradient is the sum of its gradients in all processes."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, numbers: list[int], processes: Processes) -> Tensor:

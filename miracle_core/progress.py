@@ -1,4 +1,4 @@
-"""How the core tells of its progress without knowing who listens.
+"""How the core reports progress without knowing how it is shown.
 
 The command line draws bars from these calls, a notebook may print them, tests ignore them.
 """
@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """A listener that says nothing: the default everywhere."""
+    """Shows nothing: the default everywhere."""
 
     def start(self, what: str, total: int | None, unit: str) -> None:
         """Say nothing."""

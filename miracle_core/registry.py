@@ -33,8 +33,9 @@ class SystemSpec:
         paper: where it was published, or what it is.
         settings: ``module:Class`` of its settings, a ``ModelSettings``.
         system: ``module:Class`` of the system, a ``System``.
-        needs: what a Dataset must have: ``text`` vectors, ``attributes``.
-        reads: what it reads as well, where a Dataset has it.
+        needs: what a Dataset must have: ``text`` vectors. ``attributes`` are never required; they
+            belong in ``reads``.
+        reads: what it reads as well, if a Dataset has it: ``attributes``.
         stages: how it is made: ``fit`` at once from counts, or ``train`` by gradients, after
             ``pretrain`` where it can: on several Datasets, or on its own one if it knows items
             one by one (:attr:`zero_shot`).
@@ -99,7 +100,7 @@ def register(spec: SystemSpec) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take a system out again."""
+    """Remove a system."""
     del _SYSTEMS[name]
 
 
@@ -109,7 +110,7 @@ def systems() -> list[SystemSpec]:
 
 
 def system(name: str, *, where: str = "model.kind") -> SystemSpec:
-    """The system of a name.
+    """The system with this name.
 
     Raises:
         InputError: there is none; the nearest name is suggested.

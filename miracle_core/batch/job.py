@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from miracle_core.batch.parts import FORMATS, PartRecord, Parts, check_out
+from miracle_core.batch.parts import PartRecord, Parts, check_out
 from miracle_core.batch.sources import Part, Problem, Source
 from miracle_core.config import SeenRule
 from miracle_core.errors import InputError, OtherProcessError
@@ -26,11 +26,11 @@ OnError = Literal["stop", "skip"]
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
         out: what was written.
-        requests: users or requests.
+        requests: how many users or requests were asked for.
         users: how many of them have a row.
         rows: rows written.
         problems: the requests that could not be answered, in order.
@@ -84,13 +84,16 @@ def recommend_batch(
         top_k: how many items each.
         seen: what becomes of items that a history holds; None takes the recommender's rule.
         on_error: ``stop`` at the first request that can't be answered, or ``skip`` and report it.
-        progress: hears of requests done (in each process, of its own).
-        told: hears in words of parts that were there already.
+        progress: shows the requests done (in each process its own).
+        told: called with a message if there are parts of an earlier run.
         processes: those that share the work; each calls this with the same arguments.
 
     Raises:
-        InputError: ``out`` can't be written to, a request can't be answered (with ``stop``), no
-            request at all has a list, or another process is writing there. What ``out`` held stays.
+        InputError: ``out`` can't be written to, ``top_k`` is below 1, a request can't be answered
+            (with ``stop``), no request at all has a list, several processes are to share a source
+            that can be read only once, or another process is writing there. What ``out`` held
+            stays.
+        OtherProcessError: another process of ``processes`` failed.
     """
     started = time.perf_counter()
     if top_k < 1:
@@ -121,9 +124,9 @@ def recommend_batch(
             return number % processes.size == processes.rank and not parts.has(number)
 
         def work() -> None:
-            for record in parts.records():  # of a run that skipped them
+            for record in parts.records():  # an earlier run may have skipped problems
                 check(record.problems)
-            # Of several processes the first tells, so it counts its own share.
+            # With several processes the total of each one's share is not known.
             total = source.total if processes.size == 1 else None
             with stage(progress, "recommend", total, "users"):
                 for part in source.parts(mine):
@@ -147,7 +150,7 @@ def recommend_batch(
 
 
 def _begin(parts: Parts, key: str | None, processes: Processes, held: ExitStack) -> bool:
-    """Make the folder of parts, as the only one who writes there; whether to go on in it."""
+    """Make the folder of parts and lock it; true if it holds parts of this batch already."""
     found: list[bool] = []
 
     def begin() -> None:
@@ -190,10 +193,10 @@ def no_lists(
         rule: the seen rule that it ranked by.
         requests: how many there were.
         problems: those that couldn't be answered.
-        out: where lists would be.
+        out: where the lists would have been written.
 
     Returns:
-        The error; of rules a :class:`~miracle_core.ranking.rules.RuleError`.
+        The error; a :class:`~miracle_core.ranking.rules.RuleError` if rules may be the reason.
     """
     what = f"none of the {requests:,} users has a list, so nothing is written"
     if len(problems) == requests:
@@ -207,7 +210,11 @@ def no_lists(
 
 
 def _together(work: Callable[[], None], processes: Processes) -> None:
-    """Do each process's share; where one fails, all end, and that one's error goes on."""
+    """Do this process's share. If any process fails, all end.
+
+    Raises:
+        OtherProcessError: another process failed; its own error says why.
+    """
     failed = True
     try:
         work()
@@ -225,6 +232,3 @@ def _answered(recommender: Recommender, part: Part, top_k: int, rule: SeenRule) 
     users = int((found.lists.items[:, :1] >= 0).sum())
     record = PartRecord(part.number, part.size, users, table.height, part.problems)
     return table, record
-
-
-__all__ = ["FORMATS", "BatchResult", "OnError", "check_out", "recommend_batch"]

@@ -1,10 +1,11 @@
 """Where a batch is written: parts in a folder beside the output, joined when all are there.
 
-    OUT.parts/batch.json              what the parts are an answer to
+    OUT.parts/batch.json              a hash of what the parts answer
     OUT.parts/part-00000.parquet      the rows of a part (.csv, .jsonl: as OUT)
     OUT.parts/done/part-00000.json    a part is done: requests, rows, problems
 
-A part is done when its record is there, which is written last. A kill loses the part in hand.
+A part is done once its record is there, which is written last. A kill loses only the part that is
+being made.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ FORMATS: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "j
 
 @dataclass(frozen=True)
 class PartRecord:
-    """What is known of a part that is done.
+    """The record of a part that is done.
 
     Attributes:
         number: which part.
@@ -66,13 +67,16 @@ class Parts:
         self.single = out.suffix.lower() in FORMATS
 
     def begin(self, key: str | None) -> bool:
-        """Get ready to write parts; parts of another batch are removed.
+        """Make the folder of parts; parts of another batch are removed.
 
         Args:
-            key: what is asked; None where it can't be asked again.
+            key: a hash of what is asked; None if the requests can be read only once.
 
         Returns:
             Whether parts of this batch are there already.
+
+        Raises:
+            InputError: the folder holds something else.
         """
         if self.folder.is_symlink() or self.folder.exists():
             if not self._ours():
@@ -156,7 +160,7 @@ def check_out(out: str | Path) -> Path:
     """The output's path, if a batch can be written there.
 
     Raises:
-        InputError: a file of another ending, or a folder that holds something else than parts.
+        InputError: a file with another ending, or a folder that holds something else than parts.
     """
     path = as_path(out)
     if path.name in ("", ".."):
@@ -196,7 +200,7 @@ def write_rows(table: pl.DataFrame, target: Any, form: Format, *, header: bool =
 
 
 def _parquet(schema: pa.Schema) -> dict[str, Any]:
-    """How columns are written: hardly two scores are the same, so a dictionary only costs there."""
+    """Options of the Parquet writer. Scores get no dictionary, since hardly two are the same."""
     words = [field.name for field in schema if not pa.types.is_floating(field.type)]
     return {"compression": "zstd", "use_dictionary": words}
 

@@ -1,4 +1,4 @@
-"""One JSON request: whose recommendations, or for which history."""
+"""One JSON request for recommendations, for a user or a history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Request(_Strict):
     """What is asked.
 
     Attributes:
-        user_id: goes into the answer. Without a history it is a user of the data.
+        user_id: goes into the answer. Without a history it must be a user of the data.
         history: oldest first: ids of catalogue items, or ``{"title": ...}``; None takes the user's
             whole history in the data.
     """
@@ -96,7 +96,7 @@ def parsed(document: str) -> Request:
     """A request from its JSON.
 
     Raises:
-        InputError: it is no JSON, or no request; an unknown name is told with the nearest one.
+        InputError: it is no JSON, or no request; for an unknown name the nearest one is suggested.
     """
     check_text(document)
     try:
@@ -121,7 +121,7 @@ def parsed(document: str) -> Request:
 
 
 def _unknown(name: str, of: str, known: Iterable[str], where: str | None = None) -> InputError:
-    """A name that means nothing here, with the nearest one."""
+    """The error for an unknown name, with the nearest known one."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return InputError(
         f"{name!r} is no part of {of}",

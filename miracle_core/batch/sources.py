@@ -1,7 +1,7 @@
 """Who is to be answered: all users of the data, a file of ids, or JSON requests.
 
-A source gives *parts* of :data:`PART` requests. What lies in a part depends on the source alone, so
-a part's answer is the same whichever process makes it, and after however many interruptions.
+A source gives *parts* of :data:`PART` requests. Which requests are in a part depends on the source
+alone. So a part has the same answer whichever process makes it, and after any interruption.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Problem:
     """A request that can't be answered.
 
     Attributes:
-        where: which one it is.
+        where: the request's place.
         what: what is wrong.
         remedy: how to fix it.
     """
@@ -51,7 +51,7 @@ class Problem:
         return cls(place, error.what, error.remedy)
 
     def error(self) -> InputError:
-        """The problem as what ends the command."""
+        """The problem as an error."""
         return InputError(self.what, where=self.where, remedy=self.remedy)
 
 
@@ -61,10 +61,10 @@ class Part:
 
     Attributes:
         number: from 0.
-        user_ids: of those that can be answered.
-        histories: theirs, in the same order.
-        problems: the others.
-        size: how many requests there are, the bad ones too.
+        user_ids: the users of the requests that can be answered.
+        histories: their histories, in the same order.
+        problems: the requests that can't be answered.
+        size: how many requests the part has, the bad ones included.
     """
 
     number: int
@@ -79,9 +79,9 @@ class Source:
     """Where requests come from.
 
     Attributes:
-        key: a name that changes with the requests; None where they can be read once only.
-        total: how many requests there are; None: not known.
-        parts: the parts in order, but for those whose number the caller doesn't want.
+        key: changes with the requests; None if they can be read only once.
+        total: how many requests there are; None if that is not known.
+        parts: gives the parts in order, without those whose number the caller doesn't want.
     """
 
     key: str | None
@@ -144,8 +144,8 @@ def json_requests(
     Args:
         recommender: whose users and items are named.
         path: the file; None reads ``stream``.
-        stream: text, read once, line by line. Opened with ``errors="surrogateescape"``, a line
-            that is not UTF-8 is a bad request; otherwise it ends everything.
+        stream: text, read once, line by line. If it was opened with ``errors="surrogateescape"``, a
+            line that is not UTF-8 is a bad request; otherwise it is an error of the whole source.
 
     Raises:
         InputError: the file can't be read.
@@ -155,7 +155,7 @@ def json_requests(
         _opened(path).close()
 
     def parts(wanted: Callable[[int], bool]) -> Iterator[Part]:
-        text = stream if path is None or stream is not None else _opened(path)
+        text = stream if path is None else _opened(path)
         name = "standard input" if path is None else str(path)
         assert text is not None
         users = _Users(recommender)
@@ -172,7 +172,7 @@ def json_requests(
 
 def _opened(path: Path) -> TextIO:
     try:
-        # Windows begins text with a mark. Bytes that are no text are told with their own line.
+        # Text from Windows begins with a mark. A line of bytes that are no text is a bad request.
         return path.open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
@@ -198,7 +198,7 @@ def _documents(name: str, text: TextIO) -> Iterator[tuple[str, str, str]]:
         try:
             found = _loads("\n".join(line for _, line in every))
         except (json.JSONDecodeError, RecursionError):
-            pass  # lines after all, the first of which is damaged: each is told for itself
+            pass  # these are lines after all, and the first is damaged: each is read by itself
         else:
             several = found if isinstance(found, list) else [found]
             if not several:
@@ -261,10 +261,10 @@ class _Asked:
 
 
 class _Users:
-    """Users who have a request that can be answered, as one request comes after another.
+    """Remembers the users who have a request that can be answered, so that none has two.
 
-    A title takes a search of the catalogue, and a new one an encoder. Where another process
-    answers a request, its titles are looked up only if its user comes again.
+    To look up a title takes a search of the catalogue, or an encoder if it is new. If another
+    process answers a request, its titles are looked up here only if the same user comes again.
 
     Args:
         recommender: whose users and items are named.
@@ -272,11 +272,11 @@ class _Users:
 
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
-        # None: it can be answered. A request: it was not tried.
+        # None: the user's request can be answered. A request: it has not been looked up.
         self._given: dict[str, Request | None] = {}
 
     def asked(self, document: tuple[str, str, str], wanted: bool) -> _Asked:
-        """Read a request; if it can be answered, its user has one from now on.
+        """Read a request; if it can be answered, remember its user.
 
         Args:
             document: the place, the number and the JSON of a request.
@@ -328,13 +328,13 @@ def _of_requests(recommender: Recommender, number: int, requests: Sequence[_Aske
 
 
 def _without_place(error: InputError) -> InputError:
-    """The same, without the Dataset's folder: the request's own place says more."""
+    """The same error without the Dataset's folder: the request's own place says more."""
     inside = error.where is not None and error.where.startswith("item ")
     return InputError(error.what, where=error.where if inside else None, remedy=error.remedy)
 
 
 def _batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """So many values at a time; of a generator no more than that is held."""
+    """Lists of ``size`` values; only one of them is in memory at a time."""
     each = iter(values)
     while chosen := list(islice(each, size)):
         yield chosen

@@ -1,4 +1,4 @@
-"""The checks. Each says in one sentence what must hold, and fails with what did not."""
+"""The checks of a system's contract. Each says in one sentence what must hold."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from miracle_core.systems.base import System
 from miracle_core.training.finetuning import Finetuning, finetune
 from miracle_core.tuning.space import check_search
 
-# A history's scores may differ by so much, relative to the largest, from one batch to another.
+# How much a history's scores may differ between batches, relative to the largest score.
 TOLERANCE = 1e-4
-# The losses and gradients of so many examples may differ by so much from one layout to the other,
+# How many examples both layouts are tried on, and how much losses and gradients may differ,
 # relative to the largest.
 PADDED_EXAMPLES, PADDED_TOLERANCE = 256, 1e-5
 
@@ -45,10 +45,10 @@ class Check:
     """One check.
 
     Attributes:
-        name: what ``miracle check`` calls it.
+        name: its name in ``miracle check``.
         says: what must hold, in one sentence.
-        run: raises :class:`BrokenContractError` where it does not.
-        applies: whether it means anything for a system.
+        run: raises :class:`BrokenContractError` if it does not hold.
+        applies: whether the check makes sense for a system.
     """
 
     name: str
@@ -80,7 +80,7 @@ def check_system(
             yield check, error
         except NotImplementedError as error:
             yield check, _broken(f"the method {error} is missing")
-        except Exception as error:  # whatever the system's own code raises is its fault
+        except Exception as error:  # the system's own code may raise anything
             yield check, _broken(f"{type(error).__name__}: {error}")
         else:
             yield check, None

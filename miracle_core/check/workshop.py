@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from miracle_core.config import Settings, make_settings
-from miracle_core.data.dataset import Dataset
 from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import read
 from miracle_core.data.synthetic import generate_shops, write_shop_files
@@ -18,13 +17,14 @@ from miracle_core.text import encode_dataset
 from miracle_core.training.finetuning import finetune
 
 ENCODER = "hashing:32"
+SEED = 3
 N_ITEMS, N_USERS = 60, 80
 EPOCHS = 3
 
 
 @dataclass
 class Workshop:
-    """Where one system is tried.
+    """The data and runs that one system is checked with.
 
     Attributes:
         spec: the system.
@@ -39,24 +39,17 @@ class Workshop:
     @cached_property
     def data(self) -> Path:
         """A Dataset with text features."""
-        out = self._prepared("shop", seed=3)
+        out = self._prepared("shop")
         encode_dataset(out, ENCODER)
         return out
 
     @cached_property
     def textless(self) -> Path:
         """A Dataset without text features."""
-        return self._prepared("textless", seed=3)
+        return self._prepared("textless")
 
-    @cached_property
-    def other(self) -> Path:
-        """A Dataset of another catalogue, with text features."""
-        out = self._prepared("other", seed=4)
-        encode_dataset(out, ENCODER)
-        return out
-
-    def _prepared(self, name: str, seed: int) -> Path:
-        (shop,) = generate_shops(seed, n_items=N_ITEMS, n_users=N_USERS, shops=["workshop"])
+    def _prepared(self, name: str) -> Path:
+        (shop,) = generate_shops(SEED, n_items=N_ITEMS, n_users=N_USERS, shops=["workshop"])
         raw, out = self.folder / f"{name}-raw", self.folder / name
         write_shop_files(shop, raw)
         prepare(read("atomic", [raw]), PrepareSettings(k_core=3), out)
@@ -80,8 +73,3 @@ class Workshop:
     def trained(self) -> TrainedRun:
         """The same, loaded."""
         return load_run(self.run)
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The run's data."""
-        return self.trained.dataset

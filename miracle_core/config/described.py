@@ -1,7 +1,7 @@
 """Settings in words: what each is, its default and what is allowed.
 
-The classes hold all three, so ``miracle models`` and the reference of the documentation can't tell
-something else than the program does.
+All three come from the settings classes, so ``miracle models`` and the reference pages always agree
+with the program.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Described:
         name: its name in the section.
         default: its default, as the class has it.
         allowed: its type and bounds in words.
-        about: what it is, from the docstring of its class; empty where that is silent.
+        about: what it is, from the docstring of its class; empty if that doesn't say.
     """
 
     name: str
@@ -42,18 +42,18 @@ def described(section: type[Section]) -> list[Described]:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """What docstrings say of a class's attributes, under ``Attributes:``.
+    """What docstrings say about a class's attributes, under ``Attributes:``.
 
-    A class inherits what its parents say of theirs.
+    A class inherits what its parents' docstrings say.
 
     Returns:
-        By name, on one line each. A name that no docstring has is an empty text.
+        One line for each name; empty if no docstring has the name.
     """
     found: dict[str, str] = dict.fromkeys(getattr(kind, "model_fields", {}), "")
     for parent in reversed(kind.__mro__):
         text = inspect.cleandoc(parent.__dict__.get("__doc__") or "")
         _, _, listed = text.partition("Attributes:\n")
-        # A name stands four columns in; what belongs to it stands further in.
+        # A name is indented by four columns, and the lines that continue it by more.
         for name, words in re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", listed, re.MULTILINE):
             found[name] = " ".join(words.split())
     return found

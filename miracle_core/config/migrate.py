@@ -9,7 +9,7 @@ from miracle_core.errors import InputError
 
 # The only system that older versions knew.
 _KIND = "miracle"
-# These were in sections that every system shares, and are MIRACLE's alone.
+# Settings of MIRACLE alone that used to be in sections that every system shares.
 _MOVED = {
     ("loss", "coverage"): "coverage",
     ("loss", "orthogonality"): "orthogonality",
@@ -17,7 +17,7 @@ _MOVED = {
     ("pretrain", "mask_probability"): "mask_probability",
     ("pretrain", "mask_min_length"): "mask_min_length",
 }
-# These are gone: each with the value that means what is done today.
+# Settings that are gone, each with the one value that means what is done today, and why it is gone.
 _GONE = {
     ("train", "kernels"): ("torch", "the Triton kernels were slower and are gone"),
     ("train", "compile"): (False, "compiling layers gained nothing and is gone"),
@@ -32,8 +32,8 @@ def migrated(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: what to call the place in an error.
 
     Raises:
-        InputError: a setting that is gone has a value that nothing does any more, or a setting is
-            given under its old and its new name.
+        InputError: a setting that is gone has a value that is no longer supported, or a setting is
+            given under both its old and its new name.
     """
     today = {k: dict(v) if isinstance(v, Mapping) else v for k, v in layer.items()}
     for (section, name), new in _MOVED.items():
@@ -53,7 +53,7 @@ def _has(layer: Mapping[str, Any], section: str, name: str) -> bool:
 def _give(layer: dict[str, Any], name: str, value: Any, where: str, old: str) -> None:
     model = layer.setdefault("model", {})
     if not isinstance(model, dict):
-        return  # it is no section, and validation says so
+        return  # not a section: validation says so
     if name in model:
         raise InputError(
             f"is given as model.{name} too", where=f"{where}: {old}", remedy="leave one out"

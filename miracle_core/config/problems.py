@@ -18,7 +18,7 @@ def explained(error: ValidationError, settings: type[BaseModel], where: str) -> 
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "model_type":
             message = "is a section of settings, not a value"
-        # What a whole section was given is no help; its own message names the values.
+        # A whole section as the value is no help; the message names the wrong values.
         got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         return InputError(message + got, where=place)
     # Its own section's names first: of equally near ones the first is taken.

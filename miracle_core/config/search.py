@@ -1,8 +1,8 @@
-"""What ``miracle tune`` may choose from: a range of a setting. A system declares its own.
+"""The ranges that ``miracle tune`` may choose settings from. Each system declares its own.
 
 A system's settings class has ``SEARCH``, a mapping from a setting of the whole run
-(``train.learning_rate``, ``model.dropout``) to one of these. The defaults lie within, since they
-are what is tried first.
+(``train.learning_rate``, ``model.dropout``) to one of these. The defaults must lie within, since
+they are tried first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Uniform:
-    """A number from ``low`` to ``high``, each as likely; with ``log`` each order of magnitude is.
+    """A number from ``low`` to ``high``, uniform; with ``log`` its logarithm is uniform.
 
     Raises:
         ValueError: no such range.
@@ -37,7 +37,7 @@ class Uniform:
         return number and self.low <= value <= self.high
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that say whether all others are allowed."""
+        """The values to validate: if the settings allow both ends, they allow all between."""
         return (self.low, self.high)
 
     def words(self) -> str:
@@ -71,7 +71,7 @@ class Choice:
         return value in self.values
 
     def ends(self) -> tuple[Value, ...]:
-        """The values that say whether all others are allowed."""
+        """The values to validate, which are all of them."""
         return self.values
 
     def words(self) -> str:

@@ -41,14 +41,14 @@ class ModelSettings(Section):
 
     kind: str
 
-    # What each preset says that the defaults don't, as settings of a whole run.
+    # What each preset changes of the defaults, as settings of a whole run.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     # What ``miracle tune`` searches, by settings of a whole run; empty where there is nothing.
     SEARCH: ClassVar[SearchSpace] = {}
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
-        """Settings of a whole run that a preset is laid upon, by how the run starts.
+        """Settings of a whole run, by how it starts; the preset overrides them.
 
         Args:
             preset: which preset.
@@ -58,7 +58,7 @@ class ModelSettings(Section):
 
 
 class LossSettings(Section):
-    """What is learned of the item that came next, the same for every system.
+    """The loss of the item that came next, the same for every system.
 
     Attributes:
         recommendation: ``softmax`` over all items; the others compare with drawn negatives
@@ -67,10 +67,10 @@ class LossSettings(Section):
             2018), ``bce`` (Kang and McAuley 2018), ``gbce`` (Petrov and Macdonald 2023),
             ``sampled-softmax`` corrected for the draw (logQ).
         negatives: items drawn for each item that came next; 256 are gSASRec's.
-        calibration: t of ``gbce``: 0 is ``bce``, 1 has the scores of the full softmax; 0.75 is its
-            authors'.
-        regularisation: lambda of ``bpr-max``, the weight of its penalty of high negative scores; 1
-            is its authors' first value.
+        calibration: t of ``gbce``: 0 is ``bce``, 1 gives the scores of the full softmax. Its
+            authors have 0.75.
+        regularisation: lambda of ``bpr-max``, the weight of its penalty on high negative scores.
+            Its authors' first value is 1.
     """
 
     recommendation: Recommendation = "softmax"
@@ -105,12 +105,12 @@ class PretrainSettings(Section):
         mix_temperature: an epoch draws from each Dataset in proportion to (its training
             examples) ** mix_temperature: 1 takes every example once, 0 as many from each Dataset.
             An epoch is as long either way.
-        encoder_rate: the learning rate of what makes item vectors of text (MIRACLE: the adaptor and
-            the context encoder; UniSRec: the adaptor), times ``train.learning_rate``. At their
-            first weights they keep texts as near to each other as the text encoder has them, in any
-            domain; trained as fast as the rest they give that up for the domains at hand.
-        log_q: candidates are corrected for how often they are drawn (logQ): a batch's targets are
-            mostly popular items, which as its only negatives would learn to score too low.
+        encoder_rate: a factor of ``train.learning_rate`` for the weights that make vectors of text
+            (MIRACLE: the adaptor and the context encoder; UniSRec: the adaptor). Their first
+            weights keep near texts near in any domain. Trained as fast as the rest, they lose that
+            outside the domains of the pre-training.
+        log_q: correct candidates for how often they are drawn (logQ). A batch's targets are mostly
+            popular items; as the only negatives, these would learn scores that are too low.
     """
 
     mix_temperature: float = Field(1.0, ge=0)
@@ -119,7 +119,7 @@ class PretrainSettings(Section):
 
 
 class TrainSettings(Section):
-    """How a model is fitted.
+    """How a model is trained.
 
     Attributes:
         mode: a ``transductive`` run knows each item of its catalogue, by an embedding or a count;
@@ -128,10 +128,10 @@ class TrainSettings(Section):
         batch_size: examples a step.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        average: what is validated, tested and kept is a running mean of the weights, which keeps
-            this much of itself each step; 0 takes the last step's weights.
-        clip: the gradient's norm is cut to this.
-        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``; ``loss`` of
+        average: the weight of the old mean in each step of the running mean of the weights, which
+            is what is validated, tested and kept; 0 takes the last step's weights.
+        clip: the largest norm of the gradient; longer ones are scaled down to it.
+        metric: the validation metric that chooses the best epoch, e.g. ``recall@10``; ``loss`` for
             a pre-training that ranks nothing.
         patience: epochs without a better one before training stops.
         freeze: leave the system's sequence encoder as pre-trained (MIRACLE, UniSRec: position
@@ -140,12 +140,13 @@ class TrainSettings(Section):
         precision: of the large matrix products in training: ``fp32``, or ``bf16`` or ``fp16``
             (autocast; weights, sums, choices and validations stay in float32).
         devices: where it is trained: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, a GPU of
-            NVIDIA's if there is one. Of several processes each takes one. A run that goes on may do
-            so elsewhere.
-        layout: how the histories of a batch lie side by side: ``packed``, without padding, which a
-            processor likes; ``padded`` to one length, in fixed shapes, which a GPU likes; ``auto``
-            takes what the device likes. The results are the same, except for rounding and noise.
-        accumulation: parts that a step's examples are taken in, one after another, to save memory.
+            NVIDIA's if there is one. With several processes each takes one GPU. A resumed run may
+            use another device.
+        layout: how the histories of a batch are stored: ``packed``, without padding, which is fast
+            on a processor; ``padded`` to one length, in fixed shapes, which is fast on a GPU;
+            ``auto`` chooses by the device. The results are the same, except for rounding and noise.
+        accumulation: in how many parts a step's examples are processed, one after another, to save
+            memory.
         test: measure the test part once, when training has ended; false leaves it unread.
     """
 

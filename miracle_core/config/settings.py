@@ -42,16 +42,16 @@ class Settings(Section):
         data: the Dataset folder.
         datasets: the Dataset folders of a pre-training; a run has these or ``data``.
         pretrained: the run folder that fine-tuning starts from (empty: from scratch).
-        encoder: whose text features are read (may be empty where the Dataset has one set, or where
-            the system reads no text).
+        encoder: the name of the text features that are read (may be empty if the Dataset has only
+            one set, or if the system reads no text).
         seen: what becomes of items that the user's history holds: they are candidates like any
             other (``as-printed``), no candidates (``leave-out``), or their scores gain a learned
             number (``gain``, which training must have learned).
         model: the system's own settings.
-        loss: what is learned of the item that came next.
+        loss: the loss of the item that came next.
         cooccurrence: what scores gain by items that the same users took.
-        pretrain: of a pre-training.
-        train: how it is fitted.
+        pretrain: settings of a pre-training.
+        train: how the model is trained.
     """
 
     preset: Preset = "default"
@@ -148,12 +148,13 @@ def settings_class(kind: str = registry.DEFAULT, *, where: str = "model.kind") -
 
 
 def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settings:
-    """Validate nested mappings of settings, later ones first.
+    """Validate nested mappings of settings; later ones override earlier ones.
 
     Args:
-        layers: e.g. a config file's contents, then flags; a ``preset`` in any is the ground, and
-            beneath it what the system says of the kind of run: a pre-training if any names
-            ``datasets``, one from a ``pretrained`` run, or one from scratch.
+        layers: e.g. a config file's contents, then flags. They override the ``preset`` that any of
+            them names. The preset overrides what the system's ``ground`` gives for the kind of run:
+            a pre-training if any layer names ``datasets``, one from a ``pretrained`` run, or one
+            from scratch.
         where: what to call the place in an error.
 
     Raises:
@@ -221,7 +222,7 @@ def read_values(path: str | Path) -> dict[str, Any]:
 
 
 def _located(value: Any, folder: Path) -> Any:
-    """A path in a file of a folder; what is no path is left to the validation."""
+    """A path in a file, made absolute by the file's folder; other values are left to validation."""
     return from_portable(value, folder) if isinstance(value, str) and value else value
 
 
@@ -233,7 +234,7 @@ def load_settings(path: str | Path, *overrides: Mapping[str, Any]) -> Settings:
             a bad value.
     """
     values = read_values(path)
-    # On its own first, so that what is wrong in the file is never blamed on an option.
+    # The file first by itself, so that an error in it is not blamed on an option.
     settings = make_settings(values, where=str(path))
     return make_settings(values, *overrides, where="options") if overrides else settings
 

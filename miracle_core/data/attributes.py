@@ -1,8 +1,8 @@
-"""What items are besides their text: a category, a brand, a store, genres.
+"""Attributes of items, besides their text: a category, a brand, a store, genres.
 
-Raw data says it in columns of its own. A Dataset keeps it in ``attributes.parquet``, a row for each
-(item, attribute, value), in the order of the items and then of the source. A Dataset without any
-has no such file.
+Raw data has them in columns of their own. A Dataset keeps them in ``attributes.parquet``, a row for
+each (item, attribute, value), in the order of the items and then of the source. A Dataset without
+any has no such file.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Attributes:
 
 
 def in_catalogue(rows: pl.DataFrame, item_ids: pl.Series) -> pl.DataFrame:
-    """Rows of item_id, attribute, value as a Dataset keeps them: of a catalogue, in its order.
+    """The rows of a catalogue's items as a Dataset keeps them: item index, attribute, value.
 
     Args:
-        rows: of any items.
+        rows: item_id, attribute, value of any items.
         item_ids: the catalogue, in index order.
     """
     index = pl.DataFrame({"item_id": item_ids}).with_row_index("item")

@@ -1,4 +1,4 @@
-"""Several Datasets as one, by reference: what pre-training reads. Nothing is copied.
+"""Several Datasets as one, for pre-training. They are read where they lie; nothing is copied.
 
 An item's global index is its domain's offset plus its index there. Every example belongs to one
 user of one Dataset; users of different Datasets are never joined, whatever their ids.
@@ -48,7 +48,7 @@ class Corpus:
 
     Attributes:
         datasets: the domains, in the order given.
-        encoder: whose text features are read.
+        encoder: the text encoder of the features that are read.
         sizes: training examples of each domain.
 
     Raises:
@@ -100,14 +100,15 @@ class Corpus:
         ]
 
     def feature_name(self, domain: int) -> str:
-        """What a domain calls the encoder's text features."""
+        """The name of the encoder's text features in a domain."""
         return self._entries[domain].encoder.name
 
     def order(self, seed: int, epoch: int, temperature: float) -> Integers:
         """The examples of an epoch, in the order they are taken: a function of the arguments alone.
 
-        As many as there are in all. Each domain gives its share; one that must give more than it
-        has gives all as often as possible, and the rest without repetition.
+        An epoch has as many examples as there are in all. Each domain gives its share. If a share
+        is larger than the domain, all its examples are taken as often as they fit whole, and the
+        rest of the share without repetition.
 
         Args:
             seed: of the run.
@@ -204,7 +205,7 @@ class Corpus:
             have = dataset.manifest.features
             alike = [e for e in have.values() if e.encoder.same_vectors(wanted)]
             if not alike:
-                dataset.feature_set(encoder)  # may know better what is missing
+                dataset.feature_set(encoder)  # without such features its error says more
                 found = "; ".join(entry.encoder.describe() for entry in have.values())
                 raise InputError(
                     f"has text features of {found}, but {first.folder} has those of "

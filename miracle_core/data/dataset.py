@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from miracle_core.data.settings import PrepareSettings
 
-# The parts have modules of their own; who works with Datasets needs this one only.
+# The parts of a Dataset have modules of their own; other code needs to import only this one.
 __all__ = [
     "ITEM_COLUMNS",
     "SPLITS",
@@ -152,18 +152,18 @@ class Dataset:
             time: the column that orders a user's interactions; None keeps the order of the rows.
             title: the column of item titles; None takes ``title`` where there is one.
             text: more columns whose text describes an item.
-            attributes: columns that say what an item is besides, such as its brand.
+            attributes: columns with attributes of an item, such as its brand.
             rating: the column of ratings, for ``settings.min_rating``.
             items: another table with a row an item; None takes the text from ``frame``.
             no_text: items have ids only, for systems that read no text.
-            name: what the Dataset is called; None is ``frame``.
+            name: the Dataset's name; None is ``frame``.
             on_error: ``stop`` at the first row that can't be used, or ``skip`` and count them.
             settings: how it is filtered and split; None takes the defaults, with a k-core of 5.
             progress: shows each step.
 
         Raises:
-            InputError: no table, a column missing, or a row that can't be used, with its number
-                from 1; nothing is left after filtering; or ``out`` holds something else.
+            InputError: no table, a missing column, or a row that can't be used (the message has its
+                number, from 1); nothing is left after filtering; or ``out`` holds something else.
         """
         from miracle_core.data.frames import dataset_from_frame
 
@@ -254,7 +254,7 @@ class Dataset:
 
     @cached_property
     def attributes(self) -> pl.DataFrame:
-        """What items are besides their text: item (index), attribute, value; in item order."""
+        """The attributes of items, in item order: item (index), attribute, value."""
         if ATTRIBUTES not in self.manifest.files:
             return pl.DataFrame(schema=SCHEMA)
         path = self.folder / ATTRIBUTES
@@ -278,6 +278,9 @@ class Dataset:
 
         ``sequences[offsets[u]:cuts[u, 0]]`` is trained on; ``sequences[offsets[u]:cuts[u, 1]]`` is
         all that may be known of the user when the test item is predicted.
+
+        Raises:
+            InputError: the file of a temporal split does not fit the sequences.
         """
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if self.manifest.split == "temporal":
@@ -322,13 +325,17 @@ class Dataset:
         Temporal: a user's first item of the test part is the test target, the first one of the
         validation part the validation target; a user may lack either.
 
-        Either way every item of the training part but the first is a training target, with all
-        that came before it as its history.
+        With both splits every item of the training part except the first is a training target, with
+        all that came before it as its history.
         """
         return split_examples(self.offsets, self.cuts, split)
 
     def windows(self, length: int | None) -> Examples:
-        """The training part in windows of at most so many items and their next ones."""
+        """The training part in windows, for systems that learn from every item of a sequence.
+
+        Args:
+            length: the most items of a window's history; None for whole sequences.
+        """
         return windows(self.offsets, self.cuts, length)
 
     def require_examples(self, *splits: Split) -> None:
@@ -354,7 +361,7 @@ class Dataset:
         return np.bincount(self.sequences[in_train], minlength=self.n_items)
 
     def feature_set(self, encoder: str | None = None) -> FeatureSet:
-        """What the manifest says of one encoder's features.
+        """The manifest's entry of one encoder's features.
 
         Args:
             encoder: the encoder's name; None takes the only one there is.

@@ -1,7 +1,7 @@
-"""Fetch public data sets: resumable, hashed, and never half there.
+"""Download public data sets: resumable, checked by hashes, each file whole or not at all.
 
 A file is loaded into ``NAME.part`` beside its place and renamed when it is whole. A download that
-was stopped goes on where it ended, if the server allows that and its file is the same.
+was stopped goes on where it ended, if the server allows that and its file has not changed.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class PublicData:
     """A public data set.
 
     Attributes:
-        name: what a person calls it.
+        name: its short name in this program.
         title: its full name.
         page: its publisher's page.
-        licence: under what terms.
+        licence: its terms.
         citation: what to cite.
-        format: what ``miracle preprocess --format`` calls its files.
-        files: what to load.
+        format: the name of its format for ``miracle preprocess --format``.
+        files: the files to load.
     """
 
     name: str
@@ -116,8 +116,8 @@ def download(data: PublicData, out: str | Path, progress: Progress = SILENT) -> 
 
     Raises:
         InputError: another process is loading the same file to the same place.
-        MiracleError: a server that can't be reached, a full disk, or a file that is not what its
-            publisher says; with what to do by hand.
+        MiracleError: a server that can't be reached, a full disk, or a file whose hash is not the
+            publisher's; the remedy says what to do by hand.
     """
     out = as_path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def download(data: PublicData, out: str | Path, progress: Progress = SILENT) -> 
         with one_writer(path):
             if not path.exists():
                 _fetch(data, file, path, progress)
-            # Last, so that what is loaded whole is never without it; a kill may have left it.
+            # The note is removed last, since a kill may have left it behind.
             _note(path).unlink(missing_ok=True)
             remove_leftovers(out, _note(path).name)
         paths.append(path)
@@ -173,7 +173,7 @@ def _note(path: Path) -> Path:
 def _load(file: RemoteFile, part: Path, note: Path, progress: Progress) -> None:
     """Load a file, or what is missing of it, to the end of ``part``.
 
-    ``note`` holds the version of the server's file that ``part`` is of.
+    ``note`` records which version of the server's file ``part`` belongs to.
     """
     had = part.stat().st_size if part.exists() else 0
     tag = read_json(note).get("tag") if had and note.exists() else None
@@ -186,7 +186,7 @@ def _load(file: RemoteFile, part: Path, note: Path, progress: Progress) -> None:
         if answer.status != 206 or not _starts_at(answer.headers.get("Content-Range"), had):
             if answer.status == 206:
                 raise http.client.HTTPException("the server sends another part than was asked for")
-            # First, so that a kill never leaves these bytes with the new version's note.
+            # Removed first, so that a kill never leaves old bytes beside the new version's note.
             _start_again(part, note)
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         write_json(note, {"tag": None if (tag or "").startswith("W/") else tag})
@@ -212,9 +212,10 @@ def _starts_at(content_range: str | None, place: int) -> bool:
 
 
 def _complete(part: Path, error: urllib.error.HTTPError, file: RemoteFile) -> bool:
-    """Whether ``part`` is the whole file, of which the server says that nothing is left.
+    """Whether ``part`` is the whole file, after the server said that no bytes follow.
 
-    A hash that the publisher states will tell; without one, the length that the server states.
+    If the server states the length, it must be the same. Otherwise a hash that the publisher states
+    will be checked later; without one, ``part`` does not count as whole.
     """
     total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
     if total is None:

@@ -1,4 +1,4 @@
-"""A Dataset as atomic files, so that RecBole and UniSRec run on the very same split.
+"""A Dataset as atomic files, so that RecBole and UniSRec run on exactly the same split.
 
     NAME.train.inter, NAME.valid.inter, NAME.test.inter    user_id, item_id_list, item_id: indices
     NAME.item2index, NAME.user2index                       an id, a tab, its index
@@ -65,7 +65,7 @@ def export_atomic(
     with replacing_folder(out) as folder:
         for split in SPLITS:
             with stage(progress, f"writing {name}.{split}.inter"):
-                order = _order(dataset, dataset.examples(split))
+                order = _order(dataset.examples(split))
                 _write_inter(folder / f"{name}.{split}.inter", dataset, order, cap)
         with stage(progress, f"writing the items of {name}"):
             index = pl.int_range(dataset.n_items, eager=True).cast(pl.String).alias("index")
@@ -79,7 +79,7 @@ def export_atomic(
     return sorted(out.iterdir())
 
 
-def _order(dataset: Dataset, examples: Examples) -> Examples:
+def _order(examples: Examples) -> Examples:
     """By user, the longest history first."""
     order = np.lexsort((-examples.positions, examples.users))
     return Examples(examples.users[order], examples.positions[order])

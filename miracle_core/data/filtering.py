@@ -61,7 +61,7 @@ def filtered(
 
 
 def _begin(log: Log, interactions: Interactions, settings: PrepareSettings) -> None:
-    """What reading left, and items nobody took."""
+    """Record what reading left out, and count items nobody took unless they are kept."""
     steps, lost = interactions.steps, "items nobody took dropped"
     log.keep_items = settings.keep_unsold
     textless = 0
@@ -87,7 +87,7 @@ def _begin(log: Log, interactions: Interactions, settings: PrepareSettings) -> N
 def _filter(
     log: Log, interactions: Interactions, settings: PrepareSettings, decided: dict[str, Any]
 ) -> None:
-    """Ratings, dates, duplicates and repeats."""
+    """Filter by ratings and dates, and drop duplicates and repeats."""
     if settings.min_rating is not None:
         log.keep(interactions.events["rating"].to_numpy() >= settings.min_rating)
         log.count(f"rated {settings.min_rating:g} or more", "leave out --min-rating")
@@ -111,7 +111,11 @@ def _filter(
 def _shorten(
     log: Log, interactions: Interactions, settings: PrepareSettings, core: tuple[int, int]
 ) -> None:
-    """Lengths and k-core."""
+    """Filter by lengths and the k-core.
+
+    Raises:
+        InputError: nothing is left.
+    """
     if settings.min_length is not None:
         log.keep(long_enough(log, settings.min_length))
         log.count(f"users with {settings.min_length} or more", "leave out --min-length")
@@ -184,7 +188,7 @@ def _temporal(
     later = Log(log.users[~early], log.items[~early], log.time[~early], rows=rows[~early])
     later.keep(later_parts(training, later, seen))
     whole = np.sort(np.concatenate([training.rows, later.rows]))
-    # What the training part's filters left out is counted already.
+    # The training part has already counted what its filters left out.
     for entry in training.lost:
         before = {name: before[name] - entry[name] for name in COUNTED}
     log = Log(

@@ -1,4 +1,4 @@
-"""What preparation leaves out, a step at a time, over interactions as arrays of codes."""
+"""The filters of preparation, over interactions as arrays of codes, and their counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Log:
         rows: int64 [n] or empty, which rows of a larger log these are.
         lost: one entry a step that left something out: step, users, items, interactions that it
             left out, and what keeps them.
-        keep_items: items stay in the catalogue without an interaction, too: no filter loses any.
+        keep_items: whether items stay in the catalogue without an interaction, so that no filter
+            loses any.
         left: users, items and interactions as last counted.
     """
 
@@ -45,7 +46,7 @@ class Log:
         return len(self.users)
 
     def keep(self, mask: Mask) -> None:
-        """Leave out what is not in the mask."""
+        """Keep only the interactions of a mask, bool [n]."""
         if not mask.all():
             self.users, self.items, self.time = (
                 self.users[mask],
@@ -58,13 +59,13 @@ class Log:
     def count(
         self, step: str, keep: str = "", *, of: Mapping[str, int] | None = None, **more: int
     ) -> None:
-        """Note what a step left, and what it left out.
+        """Record what a step left, and what it left out.
 
         Args:
             step: its name.
-            keep: what a person changes to keep what it left out.
-            of: users, items and interactions before the step; None is as last counted.
-            more: what else there is to say of it.
+            keep: what to change to keep what it left out.
+            of: users, items and interactions before the step; None takes the last count.
+            more: more entries for the step's record.
         """
         left = self.counted()
         before = self.left if of is None else of
@@ -85,7 +86,7 @@ class Log:
     def lose(
         self, step: str, keep: str, *, users: int = 0, items: int = 0, interactions: int = 0
     ) -> None:
-        """Note what a step left out, if it is anything."""
+        """Record what a step left out, if it left out anything."""
         if users or items or interactions:
             entry = {"users": users, "items": items, "interactions": interactions}
             self.lost.append({"step": step, **entry, "keep": keep})
@@ -121,7 +122,7 @@ def k_core(users: Codes, items: Codes, k: int, item_k: int | None = None) -> tup
         users: int64 [n], codes from 0.
         items: int64 [n], codes from 0.
         k: the least number of interactions of a user.
-        item_k: that of an item; None is the same.
+        item_k: the least number of interactions of an item; None takes ``k``.
 
     Returns:
         Which interactions stay, bool [n], and how many rounds of removal it took.
@@ -143,10 +144,10 @@ def k_core(users: Codes, items: Codes, k: int, item_k: int | None = None) -> tup
 
 
 def one_of_each_pair(log: Log, *, last: bool) -> Mask:
-    """Of a user's interactions with one item only the first in time, or the last.
+    """Keep only the first in time, or the last, of a user's interactions with one item.
 
     Returns:
-        bool [n]; of equal times the first in input order is the first.
+        Which interactions stay, bool [n]. Equal times are in input order.
     """
     order = np.lexsort((log.time, log.items, log.users))
     change = _changes(log.users[order], log.items[order])
@@ -158,7 +159,11 @@ def one_of_each_pair(log: Log, *, last: bool) -> Mask:
 
 
 def one_of_duplicates(log: Log) -> Mask:
-    """Of interactions with equal user, item and time only the first in input order, bool [n]."""
+    """Keep only the first in input order of interactions with equal user, item and time.
+
+    Returns:
+        Which interactions stay, bool [n].
+    """
     order = np.lexsort((log.time, log.items, log.users))
     change = _changes(log.users[order], log.items[order], log.time[order])
     keep = np.zeros(len(order), dtype=bool)
@@ -188,7 +193,7 @@ def _changes(*columns: npt.NDArray[Any]) -> Mask:
 
 
 def latest(log: Log, most: int) -> Mask:
-    """Each user's latest interactions, at most so many, bool [n]."""
+    """Which interactions are among their user's latest ``most``, bool [n]."""
     order = log.order()
     counts = np.bincount(log.users)
     ends = np.repeat(np.cumsum(counts), counts)
@@ -198,5 +203,5 @@ def latest(log: Log, most: int) -> Mask:
 
 
 def long_enough(log: Log, least: int) -> Mask:
-    """The interactions of users with at least so many, bool [n]."""
+    """Which interactions are of users with at least ``least`` of them, bool [n]."""
     return np.bincount(log.users)[log.users] >= least

@@ -1,4 +1,4 @@
-"""A Dataset from a table of a program, as pandas tables, and as a notebook shows it.
+"""A Dataset from a table in memory, as pandas tables, and as HTML for a notebook.
 
 pandas is imported only when a table is asked for.
 """

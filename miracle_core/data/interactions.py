@@ -15,7 +15,6 @@ from miracle_core.data.readers.ids import alike_notes, nearly, no_shared_item, w
 from miracle_core.data.skips import Skips
 from miracle_core.errors import InputError
 
-EVENT_COLUMNS = ("user_id", "item_id", "time")
 Place = Callable[[int], str]
 
 
@@ -32,15 +31,15 @@ class Interactions:
         sources: the raw files.
         reading: how the files were read (format and options), for the manifest.
         benchmark: the source is a published, already filtered split, to be kept as it is.
-        steps: what reading itself left out, one entry a step: step, users, items, interactions
-            that were left.
+        steps: the steps of reading that left something out: the step's name, and how many users,
+            items and interactions it left.
         skipped: rows that could not be used and were left out: reason, rows, first.
         notes: what the reader decided on its own and a person may want to know.
-        timed: whether the times are times; False: they are the order of the file.
-        unsold: items of the files that nobody took and that are not among ``items``.
-        text: whether the source says what items are in words; False: they have ids only.
-        attributes: item_id, attribute, value, all String: what items are besides
-            (:mod:`miracle_core.data.attributes`).
+        timed: whether the times are real times; False: they are the order in the file.
+        unsold: how many items of the files nobody took; they are not among ``items``.
+        text: whether the source describes items in words; False: they have ids only.
+        attributes: item_id, attribute, value, all String
+            (:mod:`miracle_core.data.attributes`); None for none.
     """
 
     events: pl.DataFrame
@@ -94,16 +93,17 @@ class Interactions:
             notes: what the reader decided.
             skips: whether rows that can't be used may be left out, and the count of those that
                 were; None stops at the first.
-            drop_textless: interactions with an item that has no row or no text are no fault of the
-                files; they are left out as a step of its own, and so are these items.
-            timed: whether the times are times.
-            unsold: items that nobody took, which were not read further.
-            text: whether the source says what items are in words; False: no item needs a text.
+            drop_textless: interactions with an item that has no row or no text are no error; they
+                are left out in a step of their own, and so are these items.
+            timed: whether the times are real times.
+            unsold: how many items nobody took; they are not in ``items``.
+            text: whether the source describes items in words; False: no item needs a text.
             attributes: item_id, attribute, value of any items.
 
         Raises:
-            InputError: no events, an empty id, a time that is not a finite number, an item that is
-                there twice, or an event of an item without a row or without text.
+            InputError: no events, an empty id, a time that is not a finite number, a missing
+                rating, an item that is there twice, or an event of an item without a row or
+                without text.
         """
         skips = skips or Skips()
         steps = list(steps)

@@ -1,4 +1,4 @@
-"""What preparation left out of a Dataset, step by step, and what keeps it."""
+"""What preparation left out of a Dataset, step by step, and how to keep it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Loss(BaseModel):
         users: how many users.
         items: how many items of the catalogue.
         interactions: how many interactions.
-        keep: what a person changes to keep them; empty where nothing does.
+        keep: what to change to keep them; empty if nothing does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,10 +34,10 @@ _LOSSES = TypeAdapter(tuple[Loss, ...])
 
 
 def losses(dataset: Dataset) -> tuple[Loss, ...]:
-    """What each step left out; empty for a Dataset that was written before this was noted.
+    """What each step left out; empty for a Dataset of an older version, which did not record it.
 
     Raises:
-        InputError: the manifest says something else there.
+        InputError: the manifest's entry can't be read.
     """
     try:
         return _LOSSES.validate_python(dataset.manifest.counts.get("lost", ()))
@@ -50,13 +50,12 @@ def losses(dataset: Dataset) -> tuple[Loss, ...]:
 
 
 def left_out(dataset: Dataset, kind: Literal["user", "item"]) -> str:
-    """A hint where a user or an item isn't found: filters may have left it out.
+    """A hint if a user or an item isn't found: filters may have left it out.
 
-    The Dataset doesn't keep the ids of what was left out, so this can't say whether it was this
-    one.
+    The Dataset doesn't keep the ids of what was left out, so the hint can't be certain.
 
     Returns:
-        A phrase, or nothing where no user (item) was left out.
+        A phrase; empty if no user (or item) was left out.
     """
     found = [(loss, loss.users if kind == "user" else loss.items) for loss in losses(dataset)]
     found = [(loss, number) for loss, number in found if number]

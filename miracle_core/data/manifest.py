@@ -1,4 +1,4 @@
-"""What ``manifest.json`` says of a Dataset folder: sources, settings, counts, files, encoders."""
+"""The manifest of a Dataset folder: sources, settings, counts, files, encoders."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ class Manifest(_Strict):
 
     Attributes:
         format: version of the folder's format.
-        name: what the Dataset is called (the source's own name unless the person gave another;
-            never the folder's, so that the same source gives the same bytes anywhere).
+        name: the Dataset's name (the source's own unless the person gave another; never the
+            folder's, so that the same source gives the same bytes anywhere).
         sources: the raw files.
         settings: every option that decided the result.
         counts: users, items, interactions, repeats and exact duplicates among them, what each
             step of preparation left (``steps``), and what it left out (``lost``).
         split: the protocol of the split: ``leave-one-out`` or ``temporal``.
-        files: SHA-256 of each file but the features.
+        files: SHA-256 of each file except the features.
         features: one entry an encoder.
         text: whether items are described in words; False: titles are ids, and texts are empty.
         split_hash: the fingerprint when the Dataset was written; empty in older ones.
@@ -107,10 +107,10 @@ class Manifest(_Strict):
 
 
 def feature_file(encoder: str) -> str:
-    """The file name for an encoder's features: no two encoders share one, none leaves the folder.
+    """The file name for an encoder's features; no two encoders share one, and it has no folder.
 
-    All but letters, digits and ``._-~`` is percent-encoded; a name that gets too long for a file
-    is replaced by its hash.
+    All characters except letters, digits and ``._-~`` are percent-encoded. A name that gets too
+    long for a file is replaced by its hash.
     """
     quoted = quote(encoder, safe="")
     return f"features.{quoted if len(quoted) <= _LONGEST_NAME else hash_of_name(encoder)}.npy"

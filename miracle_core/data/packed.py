@@ -1,15 +1,15 @@
 """Histories of a batch, in one of two layouts.
 
 **Packed**: no padding at all. The items of all histories lie end to end in one row of tokens,
-histories of one length next to each other. What treats an item alone (a linear layer, a norm) runs
-once over all tokens; what mixes the items of a history (attention, routing) sees each group of
-equal length as a plain ``[histories, length, ...]`` view. Padding can't influence a result because
-there is none. This is what a processor likes.
+histories of one length next to each other. A layer that treats each item alone (a linear layer, a
+norm) runs once over all tokens. One that mixes the items of a history (attention, routing) sees
+each group of equal length as a plain ``[histories, length, ...]`` view. Padding can't influence a
+result because there is none. This is the faster layout on a processor.
 
 **Padded**: every history is filled up to N places on its left, so there is one group, and a mask
-says which tokens are items. All shapes are fixed and nothing is counted from the data, which is
-what a GPU likes (docs/decisions/0031). Modules take either: :class:`Packed` has the methods that
-tell items from padding.
+says which tokens are items. All shapes are fixed and nothing is counted from the data, which makes
+this the faster layout on a GPU (docs/decisions/0031). Modules take either: the methods of
+:class:`Packed` hide the difference.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Packed:
     Attributes:
         items: int64 [tokens], item indices; histories end to end, shortest first. A padded
             history begins with places that repeat its newest item and mean nothing.
-        positions: int64 [tokens], the place of each item counted so that the newest item of any
+        positions: int64 [tokens], the place of each item, counted so that the newest item of any
             history is at ``max_length - 1``.
-        groups: (length, histories) of each run of equal length, shortest first; of a padded batch
-            the one run ((N, histories),).
+        groups: (length, histories) of each run of equal length, shortest first; a padded batch has
+            the single run ((N, histories),).
         order: int64 [histories], packed history b is the caller's history ``order[b]``.
         valid: bool [tokens], which tokens of a padded batch are items; None in a packed one.
     """
@@ -54,7 +54,7 @@ class Packed:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all histories together, padding among them."""
+        """Tokens of all histories together, padding included."""
         return self.items.numel()
 
     @property
@@ -88,7 +88,7 @@ class Packed:
         return self.lengths().cumsum(0) - 1
 
     def places(self) -> Tensor:
-        """Each item's place in its history, the oldest at 0, int64 [tokens]; of padding 0."""
+        """Each item's place in its history, the oldest at 0, int64 [tokens]; 0 at padding."""
         if self.valid is not None:
             before = self.valid.view(self.n_histories, -1).cumsum(1) - 1
             return before.clamp_min_(0).flatten()
@@ -99,19 +99,23 @@ class Packed:
     # Only the items, not the padding.
 
     def filled(self, x: Tensor, value: float) -> Tensor:
-        """Values of tokens, [tokens] or [tokens, any], with ``value`` in the places of padding."""
+        """Values of tokens, [tokens] or [tokens, any], with ``value`` at padding."""
         if self.valid is None:
             return x
         return x.masked_fill(self.off(x.dim()), value)
 
     def off(self, dims: int = 1) -> Tensor:
-        """Which tokens are padding, bool [tokens, 1, ...] of so many dimensions."""
+        """Which tokens are padding, bool [tokens, 1, ...] with ``dims`` dimensions.
+
+        Raises:
+            ValueError: the batch is packed.
+        """
         if self.valid is None:
             raise ValueError("a packed batch has no padding")
         return self.valid.logical_not().view(-1, *[1] * (dims - 1))
 
     def n_items(self) -> int | Tensor:
-        """How many items there are; if padded, a scalar on its device that the host never reads."""
+        """How many items there are; in a padded batch a scalar on the device, never read back."""
         return self.n_tokens if self.valid is None else self.valid.sum()
 
     def mean(self, x: Tensor) -> Tensor:
@@ -127,9 +131,10 @@ class Packed:
         return numbers.new_zeros(n).scatter_add_(0, numbers, self.valid.to(numbers.dtype))
 
     def some(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """Rows of chosen items; of a padded batch all rows, of which :meth:`counted` says which.
+        """The rows of chosen items. In a padded batch all rows: :meth:`counted` says which to use.
 
-        How many are chosen is read from the device, which a padded step never waits for.
+        The number of chosen items would have to be read from the device, and a padded step never
+        waits for that.
 
         Args:
             x: [tokens, ...].
@@ -144,8 +149,8 @@ class Packed:
     def select(self, chosen: Tensor) -> tuple[Packed, Tensor]:
         """Some of the histories as a batch of their own, in the same order.
 
-        How many they are is read from the device, which a padded step never waits for: a training
-        keeps all histories, and leaves some out of what is summed.
+        The number of histories is read from the device. A padded training step, which never waits
+        for that, must not call this: it keeps all histories, and leaves some out of its sums.
 
         Args:
             chosen: bool [histories], which of the packed histories are taken; at least one.
@@ -172,7 +177,8 @@ class Packed:
         """Some of each history's items as a batch of their own, without gaps.
 
         Args:
-            kept: bool [tokens], which items stay; at least one of each history. Padding never does.
+            kept: bool [tokens], which items stay; at least one of each history. Its values at
+                padding are ignored.
 
         Returns:
             The batch, and where each of its tokens comes from among this batch's, int64 [tokens].
@@ -206,7 +212,7 @@ class Packed:
         )
 
     def _keep_padded(self, kept: Tensor) -> tuple[Packed, Tensor]:
-        """What stays moves to the right, in order; in front of it lies what does not."""
+        """:meth:`keep` for padded histories: kept items move to the right, in order."""
         ((length, count),) = self.groups
         last = kept.view(count, length).to(torch.int8).argsort(dim=1, stable=True)
         starts = torch.arange(0, self.n_tokens, length, device=last.device).unsqueeze(1)
@@ -217,14 +223,14 @@ class Packed:
     def appended(self, items: Tensor) -> tuple[Packed, Tensor]:
         """The same histories, each with one more item, which becomes its newest.
 
-        The places of the others stay, so that there is one place more than in the histories alone.
+        The positions of the others stay as they are, so there is one position more, at the end.
 
         Args:
             items: int64 [histories], the item that each gets, in packed order.
 
         Returns:
             The longer batch, and where each of its tokens comes from, int64 [tokens + histories]:
-            a token of this batch, or ``n_tokens`` + a history for the one that it got.
+            a token of this batch, or ``n_tokens`` plus the history's number for a new item.
         """
         if self.valid is not None:
             return self._appended_padded(items, self.valid)
@@ -245,7 +251,7 @@ class Packed:
         )
 
     def _appended_padded(self, items: Tensor, valid: Tensor) -> tuple[Packed, Tensor]:
-        """The same of padded histories: one column more."""
+        """:meth:`appended` for padded histories: one more column."""
         ((length, count),) = self.groups
 
         def beside(own: Tensor, more: Tensor) -> Tensor:
@@ -287,7 +293,7 @@ class Packed:
 def gather(sequences: Tensor, starts: Tensor, ends: Tensor, max_length: int) -> Packed:
     """Gather ``sequences[starts[i]:ends[i]]``, the last ``max_length`` items of each, padded.
 
-    It works where the tensors are, and all its shapes are known beforehand.
+    It works on the tensors' device, and all shapes are known beforehand.
 
     Args:
         sequences: integer [interactions], item indices.
@@ -315,10 +321,16 @@ def pad(
     ends: npt.NDArray[np.int64],
     max_length: int,
 ) -> Packed:
-    """Pad histories from arrays, which may be memory-mapped; they stay in the caller's order.
+    """Gather ``sequences[starts[i]:ends[i]]`` padded, as :func:`gather`, in the caller's order.
+
+    Args:
+        sequences: integer [interactions], item indices (may be memory-mapped).
+        starts: int64 [histories], where each history begins.
+        ends: int64 [histories], one past where it ends.
+        max_length: N, the places of each history.
 
     Raises:
-        ValueError: a history is empty; a user of no item has no interests.
+        ValueError: a history is empty: a user without items has no interests.
     """
     lengths = ends - starts
     if lengths.size and lengths.min() < 1:
@@ -347,7 +359,7 @@ def pack(
             the longest history's length.
 
     Raises:
-        ValueError: a history is empty; a user of no item has no interests.
+        ValueError: a history is empty: a user without items has no interests.
     """
     if max_length is None:
         max_length = int((ends - starts).max(initial=0))

@@ -1,4 +1,4 @@
-"""Runs of an array, one after another: the histories among all sequences."""
+"""Several runs of an array, one after another, such as histories among all sequences."""
 
 from __future__ import annotations
 

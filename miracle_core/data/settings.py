@@ -1,4 +1,4 @@
-"""What a person may say about how interactions become a Dataset."""
+"""The settings of how interactions become a Dataset."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PrepareSettings(BaseModel):
         k_core: users and items with fewer interactions than this are removed, over and over until
             nothing changes; 0 keeps all. None is 5, but keeps a published benchmark split, which
             was filtered before it was split and capped, as it is.
-        user_core: the least number for users, where it differs from ``k_core``.
-        item_core: the least number for items, where it differs from ``k_core``.
+        user_core: the least number for users, if it differs from ``k_core``.
+        item_core: the least number for items, if it differs from ``k_core``.
         min_rating: interactions rated lower are left out.
         since: interactions before this moment are left out: a date (ISO 8601 or digits, UTC) or a
             number in the unit of the data.
@@ -36,8 +36,8 @@ class PrepareSettings(BaseModel):
             they are candidates like any other, but nothing was learned from their interactions.
         min_length: users with fewer interactions than this are left out, once, before the k-core.
         max_length: only so many of a user's latest interactions are kept, before the k-core.
-        split: ``leave-one-out``, or ``temporal``: see :mod:`miracle_core.data.temporal`. With it
-            the lengths and the k-core are those of the training part.
+        split: ``leave-one-out``, or ``temporal`` (:mod:`miracle_core.data.temporal`). With the
+            latter the lengths and the k-core are those of the training part.
         valid_from: when the validation part of a temporal split begins, as ``since``; None: after
             80 % of all interactions.
         test_from: when the test part begins; None: after 90 %.
@@ -93,7 +93,7 @@ def check_settings(settings: PrepareSettings) -> None:
 
 
 def check_alone(recipe: str, settings: PrepareSettings) -> None:
-    """Refuse filters beside a recipe: under its name would be something else.
+    """Refuse filters together with a recipe: the result would not be the recipe's.
 
     Raises:
         InputError: naming the first setting that is not the recipe's.
@@ -123,7 +123,7 @@ def moment(text: str, unit: str, option: str) -> int | float:
 
 @contextmanager
 def _naming(option: str) -> Iterator[None]:
-    """Errors that come up in here are an option's."""
+    """A block in which an InputError is blamed on an option."""
     try:
         yield
     except InputError as error:

@@ -14,11 +14,11 @@ from miracle_core.errors import InputError
 
 @dataclass
 class Skips:
-    """What was left out, by reason; made for one reading.
+    """The rows that were left out, by reason; one object for each reading.
 
     Attributes:
-        allowed: rows may be left out; otherwise the first bad one raises.
-        found: of each reason, how many rows and where the first one stands.
+        allowed: whether rows may be left out; if not, the first bad one raises.
+        found: for each reason how many rows, and the place of the first one.
     """
 
     allowed: bool = False
@@ -43,8 +43,8 @@ class Skips:
 
         Args:
             bad: bool [rows].
-            reason: what is wrong with them, as a count is told: ``no user_id``.
-            place: where a row stands.
+            reason: what is wrong with them, as it is shown beside a count: ``no user_id``.
+            place: gives the place of a row.
             what: the message for one row; None says ``has REASON``.
             remedy: how to fix it.
 

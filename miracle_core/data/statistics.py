@@ -12,8 +12,8 @@ import polars as pl
 
 from miracle_core.data.dataset import Dataset
 
-# Where the classes of length begin; the last is open.
 _SHARES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the items, on the curve of popularity
+# Where the classes of length begin; the last one has no upper end.
 _EDGES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 30, 50, 100, 200, 500)
 
 
@@ -56,10 +56,10 @@ class Statistics:
         mean_length: interactions a user has on average.
         mean_item: interactions an item has on average.
         repeats: interactions of a user with an item that this user took before.
-        lengths: users by length of sequence, from the shortest class there is to the longest.
-        popularity: the curve of popularity: pairs of a share of the items, the most popular ones,
-            and the share of all interactions that are with these.
-        cold: what was never trained on.
+        lengths: users by length of sequence, from the shortest class that occurs to the longest.
+        popularity: the curve of popularity: pairs of a share of the items (the most popular ones)
+            and their share of all interactions.
+        cold: items without training interactions.
     """
 
     users: int

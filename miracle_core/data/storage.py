@@ -61,7 +61,7 @@ def load_array(path: str | Path, dimensions: int, *dtypes: str) -> npt.NDArray[A
 
 
 def write_parquet(path: str | Path, table: pl.DataFrame) -> None:
-    """Write with fixed settings and no file metadata of ours: equal tables give equal bytes."""
+    """Write a table with fixed settings and no metadata of its own: equal tables, equal bytes."""
     arrow: pa.Table = table.to_arrow(compat_level=pl.CompatLevel.oldest())
     pq.write_table(arrow, path, compression="zstd", row_group_size=1 << 17)
 

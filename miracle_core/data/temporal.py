@@ -6,8 +6,8 @@
 
 The history of a target is all that the user did before the moment at which its part begins. What
 a user does after the test target is left out. Users and items are filtered by the training part
-alone: which of them stay can't depend on what comes later. An item that is first seen later is
-new, stays in the catalogue, and is never trained on.
+alone, so that later interactions can't decide which of them stay. An item that is first seen later
+is new: it stays in the catalogue, and is never trained on.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def later_parts(training: Log, later: Log, seen: npt.NDArray[np.bool_]) -> npt.N
 
 
 def first_of_test(log: Log, test_from: int | float) -> npt.NDArray[np.bool_]:
-    """Everything before the test part, and of that each user's first interaction, bool [n]."""
+    """Which interactions stay, bool [n]: all before the test part, and each user's first in it."""
     order = log.order()
     users, in_test = log.users[order], log.time[order] >= test_from
     same = np.zeros(len(order), dtype=bool)

@@ -1,8 +1,8 @@
-"""Whether a Dataset folder is still what was written, and holds together.
+"""Whether a Dataset folder is still what was written, and is consistent.
 
-Hashes find what changed by itself. What somebody changed, hashes and all, is found as far as the
-files contradict each other: figures that can be counted are counted again, and settings that leave
-a trace in the sequences are looked for there.
+Hashes find files that were damaged. If somebody changed a file and its hash, too, this is found as
+far as the files then contradict each other: counts are counted again, and settings that can be seen
+in the sequences are checked there.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def verify(folder: str | Path, progress: Progress = SILENT) -> list[str]:
         progress: shows each check.
 
     Returns:
-        What was found good, a line each.
+        What was checked and is right, a line each.
 
     Raises:
-        InputError: at the first thing that is not as it should be.
+        InputError: at the first thing that is wrong.
     """
     with stage(progress, "checking files and arrays"):
         dataset = Dataset.open(folder, verify=True)
@@ -80,7 +80,11 @@ def _contradicts(dataset: Dataset, what: str) -> InputError:
 
 
 def _split_hash(dataset: Dataset) -> str:
-    """That the hashes of the files, and the split, are those that were written together."""
+    """Check that the hashes of the files and the split were written together.
+
+    Raises:
+        InputError: they were not.
+    """
     manifest = dataset.manifest
     if manifest.split_hash and manifest.split_hash != manifest.fingerprint:
         raise _contradicts(
@@ -90,11 +94,11 @@ def _split_hash(dataset: Dataset) -> str:
 
 
 def _counts(dataset: Dataset) -> str:
-    """That the counts of the manifest are those of the sequences.
+    """Check the counts of the manifest against the sequences.
 
     Raises:
-        InputError: repeats, duplicates (a temporal split keeps the times), or what the last step
-            left, are other numbers.
+        InputError: the repeats, the duplicates (with a temporal split, which keeps the times) or
+            what the last step left are other numbers.
     """
     counts = dataset.manifest.counts
     owners = np.repeat(np.arange(dataset.n_users), np.diff(dataset.offsets))
@@ -120,7 +124,7 @@ def _counts(dataset: Dataset) -> str:
 
 
 def _settings(dataset: Dataset) -> list[str]:
-    """That cores and lengths are kept; of a temporal split they are those of the training part.
+    """Check cores and lengths; with a temporal split those of the training part.
 
     Raises:
         InputError: a user or an item with too few interactions, or a user with too many.
@@ -128,12 +132,12 @@ def _settings(dataset: Dataset) -> list[str]:
     settings = dataset.manifest.settings
     if dataset.manifest.split == "temporal":
         lengths, taken = dataset.cuts[:, 0] - dataset.offsets[:-1], dataset.training_counts()
-        taken = taken[taken > 0]  # the others are new in a later part
+        taken = taken[taken > 0]  # items that are new in a later part don't count
     else:
         lengths = np.diff(dataset.offsets)
         taken = np.bincount(dataset.sequences, minlength=dataset.n_items)
         if settings.get("keep_unsold"):
-            taken = taken[taken > 0]  # the others stay by that setting
+            taken = taken[taken > 0]  # unsold items stay by that setting
     good = []
     for name, kind, found, above in (
         ("user_core", "user", lengths, False),

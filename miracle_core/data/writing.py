@@ -59,10 +59,10 @@ def write_dataset(
         offsets: int64 [users + 1].
         sources: the raw files.
         settings: every option that decided the result.
-        counts: what each step of preparation left; users, items, interactions are added.
+        counts: what each step of preparation left; users, items and interactions are added here.
         split: the protocol of the split.
-        cuts: a temporal split: int64 [users, 2], where validation and test begin.
-        times: a temporal split: [interactions].
+        cuts: for a temporal split: int64 [users, 2], where validation and test begin.
+        times: for a temporal split: int64 or float64 [interactions].
         text: whether items are described in words; False: they have ids only.
         attributes: item_id, attribute, value of items, in or out of the catalogue; None or empty
             writes no file.

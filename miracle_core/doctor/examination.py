@@ -63,7 +63,7 @@ class Examination:
 
 
 def examine() -> Examination:
-    """Look at everything; a check that fails itself is a finding like any other."""
+    """Run all checks; a check that itself fails gives a finding, too."""
     asked: list[Wanted] = []
     tried: Tried = {}
     unknown = _guarded("requirements", lambda: _extend(asked))

@@ -1,21 +1,21 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# In order: as it should be; not there, and only some need it; works, but may not for long or not
-# for all; something that is needed doesn't work.
+# ``ok``: as it should be. ``missing``: not there, and only some need it. ``warning``: works, but
+# perhaps not for long or not for all. ``broken``: something that is needed doesn't work.
 State = Literal["ok", "missing", "warning", "broken"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing.
+    """The result of one check.
 
     Attributes:
-        name: of what.
+        name: what was checked.
         state: how it is.
         found: what was found, in words.
         remedy: what to do about it; None where nothing is to be done.

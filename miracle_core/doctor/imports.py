@@ -23,7 +23,7 @@ def try_imports(groups: Sequence[Sequence[str]], patience: float = PATIENCE_SECO
     """Import modules, each group in a process, all groups at once.
 
     Args:
-        groups: the modules; what one of them imports, those after it in the group find imported.
+        groups: the modules of each process, imported in order.
         patience: seconds for all of them.
 
     Returns:
@@ -46,7 +46,7 @@ def _in_turn(modules: list[str], end: float) -> Tried:
         found |= {line["module"]: line for line in lines if line["state"] != "begins"}
         begun = [line["module"] for line in lines if line["module"] not in found]
         if how is not None or not lines:
-            # The one in hand; where none was begun, Python itself does not start.
+            # The module that was being imported; if there is none, Python itself does not start.
             stopped = begun[-1:] or [module for module in rest if module not in found]
             found |= {name: {"state": "failed", "why": how or "unknown"} for name in stopped}
     return found

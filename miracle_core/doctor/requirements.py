@@ -42,12 +42,12 @@ class Wanted:
 
     @property
     def pip(self) -> str:
-        """What ``pip install`` is told."""
+        """The argument for ``pip install``."""
         return f"'{self.name}{self.range}'"
 
 
 def wanted() -> list[Wanted]:
-    """All that the project asks for, but for the extras ``dev`` and ``docs``.
+    """All requirements of the project, except the extras ``dev`` and ``docs``.
 
     In a checkout pyproject.toml is read: the metadata of an editable install may be older.
 

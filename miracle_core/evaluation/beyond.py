@@ -1,8 +1,8 @@
 """Qualities of lists beyond accuracy: coverage, concentration, novelty, diversity, popularity.
 
 All figures are of each user's best ``k`` items. Popularity is how often an item occurs in the
-training part. What a figure can't be computed for is left out of the mean, and a figure that has
-nobody is left out altogether.
+training part. Users for whom a figure can't be computed are left out of its mean. A figure without
+any user is left out altogether.
 """
 
 from __future__ import annotations
@@ -52,13 +52,16 @@ def beyond_accuracy(evaluation: RunEvaluation, k: int = BEYOND_K) -> Beyond:
     Args:
         evaluation: with at least ``k`` best items kept, or all there are.
         k: the length of the lists.
+
+    Raises:
+        ValueError: the evaluation kept fewer items.
     """
     found, dataset = evaluation.found, evaluation.dataset
     k = min(k, found.n_items)
     top = top_lists(found, k)
     counts = dataset.training_counts()
     examples = dataset.examples(found.split)
-    starts, lengths = dataset.offsets[:-1][found.users], np.empty(len(found.users), np.int64)
+    starts = dataset.offsets[:-1][found.users]
     ends = np.empty(dataset.n_users, dtype=np.int64)
     ends[examples.users] = examples.positions
     lengths = ends[found.users] - starts
@@ -94,7 +97,11 @@ def beyond_accuracy(evaluation: RunEvaluation, k: int = BEYOND_K) -> Beyond:
 
 
 def top_lists(found: Evaluation, k: int) -> npt.NDArray[np.int64]:
-    """The best items, int64 [users, k], ``ABSENT`` where a user has fewer candidates."""
+    """The best items, int64 [users, k], ``ABSENT`` where a user has fewer candidates.
+
+    Raises:
+        ValueError: the evaluation kept fewer than ``k`` items a user.
+    """
     if found.top_items is None or found.top_scores is None or found.top_items.shape[1] < k:
         raise ValueError(f"this evaluation kept fewer than {k} items a user")
     return np.where(np.isfinite(found.top_scores[:, :k]), found.top_items[:, :k], ABSENT)
@@ -106,9 +113,10 @@ def coverage(top: npt.NDArray[np.int64], n_items: int) -> float:
 
 
 def gini(top: npt.NDArray[np.int64], n_items: int) -> float:
-    """How unequally places in lists are given to items: 0 equally, near 1 all to a few.
+    """The Gini coefficient of how often items are listed: 0 all equally, near 1 only a few.
 
-    With c_1 <= ... <= c_n how often each item is listed: sum_i (2 i - n - 1) c_i / (n sum_i c_i).
+    sum_i (2 i - n - 1) c_i / (n sum_i c_i), where c_1 <= ... <= c_n says how often each item is
+    listed.
     """
     listed = np.sort(np.bincount(top[top != ABSENT], minlength=n_items))
     weights = 2 * np.arange(1, n_items + 1) - n_items - 1
@@ -118,7 +126,8 @@ def gini(top: npt.NDArray[np.int64], n_items: int) -> float:
 def novelty(top: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> float:
     """Mean self-information of the listed items, in bits: -log2 of an item's share of training.
 
-    One is added to each count, or an item that was never trained on would be infinitely novel.
+    One is added to each count; otherwise an item without training interactions would be infinitely
+    novel.
 
     Args:
         top: int64 [users, k].
@@ -139,8 +148,8 @@ def popularity_bias(
     Args:
         top: int64 [users, k].
         counts: int64 [items].
-        rows: int64 [history items], whose each is.
-        had: [history items], how popular each is.
+        rows: int64 [history items], the user of each.
+        had: [history items], the popularity of each.
 
     Returns:
         Means over users of their items' mean popularity: ``popularity_listed``, of all users with a
@@ -191,9 +200,9 @@ def interests_served(
     ends: npt.NDArray[np.int64],
     top: npt.NDArray[np.int64],
 ) -> float:
-    """The share of a user's interests that some item of the list is there for; mean over users.
+    """The share of a user's interests that win an item of the list; the mean over users.
 
-    An item is there for the interest whose inner product with it is the highest (eq. 17).
+    The interest with the highest inner product wins an item (eq. 17).
 
     Args:
         scorer: what made the lists.
@@ -213,7 +222,7 @@ def interests_served(
 
 
 def _served(interests: Interests, lists: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-    """[users] of ``interests.users``: interests that win an item of the list, of all they have."""
+    """The share of each user's interests that win an item, [users] as ``interests.users``."""
     shares, row, place = [], 0, 0
     for each, users in interests.groups:
         vectors = interests.vectors[row : row + each * users].view(users, each, -1)

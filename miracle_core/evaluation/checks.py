@@ -1,4 +1,4 @@
-"""Checks for a pipeline: a metric has a least value, or is no worse than another run's.
+"""Checks for a pipeline: a metric reaches a least value, or is no worse than another run's.
 
 A run is *worse* than a base in a metric where the 95 % interval of the mean paired difference, run
 minus base, lies wholly below zero. Users are the pairs, and the interval is Student's:
@@ -46,7 +46,8 @@ class Bound:
             ks: the cut-offs that are measured.
 
         Raises:
-            InputError: it is not written so, is no metric of the runs, or no share of 1.
+            InputError: it is not written so, the metric is none of the runs', or the number is not
+                from 0 to 1.
         """
         where = f"--fail-under {text}"
         metric, equals, number = text.partition("=")
@@ -66,7 +67,7 @@ class Bound:
 
 
 def known_metric(metric: str, ks: Sequence[int], where: str) -> str:
-    """A metric's name, if the runs are measured by it.
+    """The name of a metric that the runs are measured by.
 
     Raises:
         InputError: they are not.
@@ -90,7 +91,7 @@ class Check:
     Attributes:
         run: the run's label.
         metric: what was measured.
-        value: the run's.
+        value: the run's value of it.
         demand: what was asked, in words.
         failed: whether it is not met.
         detail: all figures in one sentence.
@@ -137,6 +138,13 @@ def check_not_worse(
 ) -> Check:
     """Whether a run is no worse than a base on the same users.
 
+    Args:
+        label: the run's.
+        found: the run's evaluation.
+        base_label: the base's.
+        base: the base's evaluation.
+        metric: one that both are measured by.
+
     Raises:
         InputError: the users differ, or there is only one.
     """
@@ -177,7 +185,7 @@ def check_not_worse(
 
 
 def verdict(low: float, high: float) -> str:
-    """What a 95 % interval of differences says in words; one that holds 0 leaves it open."""
+    """A 95 % interval of differences in words; ``not worse`` if it holds 0."""
     return "worse" if high < 0 else "better" if low > 0 else "not worse"
 
 

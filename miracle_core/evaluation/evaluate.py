@@ -37,11 +37,12 @@ class Evaluation:
         split: ``valid`` or ``test``.
         users: int64 [users], indices of the users evaluated.
         targets: int64 [users], their held-out items.
-        ranks: int64 [users], the held-out items' ranks from 1; ``UNRANKED`` where the item was
-            left out of the candidates.
+        ranks: int64 [users], the held-out items' ranks from 1; ``UNRANKED`` where the item is no
+            candidate, or, under rules about lists, not in the user's longest list.
         metrics: means over the users.
-        n_items: candidates.
-        active: int64 [users], interests of each user; 1 in a system with one.
+        n_items: items of the catalogue.
+        active: int64 [users], interests of each user that count; 1 in a system with one, and 0
+            where the rules leave out all of a user's.
         capsule_users: int64 [highest capsule in use + 1], users that activate each capsule; None in
             a system without capsules.
         several: whether the system can give a user several interests.
@@ -84,7 +85,7 @@ class Evaluation:
         return {"interests": {"mean": mean}} if self.several else {}
 
     def figures(self) -> dict[str, float]:
-        """Figures for curves besides the metrics, by name; none with one interest a user."""
+        """Figures besides the metrics, by name; none for a system with one interest a user."""
         mean = float(self.active.mean())
         if self.capsule_users is not None:
             in_use = int((self.capsule_users > 0).sum())
@@ -113,15 +114,16 @@ def evaluate(
         ks: cut-offs of the metrics.
         leave_out: leave the items of a user's whole history out of the candidates (the paper does
             not). A held-out item that the user had before is then never found.
-        keep_top: keep each user's so many best items.
+        keep_top: how many best items of each user are kept.
         progress: shows the users done.
-        processes: each ranks for a share of the users; all return the whole.
-        rules: those that lists are made by. A held-out item that is no candidate counts as a miss.
+        processes: each ranks for a share of the users; all return the whole result.
+        rules: the rules for lists. A held-out item that is no candidate counts as a miss.
             Where a list is more than the best scores (quotas, diversity), each cut-off K is
             measured on a list of K, and a rank is the place in the longest list.
 
     Raises:
         InputError: the Dataset has no user in this part.
+        MiracleError: a score is not finite.
     """
     started = time.perf_counter()
     examples = by_length(dataset, dataset.examples(split))
@@ -212,7 +214,7 @@ def evaluate(
 
 
 def of_lists(rules: Applied | None) -> bool:
-    """Whether rules choose lists otherwise than by the best scores."""
+    """Whether rules make lists in another way than by the best scores."""
     return rules is not None and rules.rules.of_lists
 
 
@@ -233,7 +235,7 @@ def by_length(dataset: Dataset, examples: Examples) -> Examples:
 def _packed(
     scorer: Scorer, dataset: Dataset, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> Packed:
-    """A batch in the layout that the scorer likes."""
+    """A batch of histories, padded or packed as is best for the scorer."""
     if scorer.padded and scorer.max_length is not None:
         return pad(dataset.sequences, starts, ends, scorer.max_length)
     return pack(dataset.sequences, starts, ends, scorer.max_length)
@@ -249,14 +251,14 @@ def _batches(
 
 
 def _adding(counts: npt.NDArray[np.int64], interests: Interests) -> npt.NDArray[np.int64]:
-    """The counts of users an interest, with those of a batch added."""
+    """How many users have each interest, int64 [interests], with those of a batch added."""
     used = np.bincount(interests.used().cpu().numpy(), minlength=len(counts))
     used[: len(counts)] += counts
     return used
 
 
 def joint_figures(found: Sequence[Evaluation]) -> dict[str, float]:
-    """The figures of several data sets together: a capsule is in use if it is in any."""
+    """The figures of several Datasets together: a capsule is in use if it is in any."""
     if not found[0].several:
         return {}
     mean = float(np.mean([each.active.mean() for each in found]))

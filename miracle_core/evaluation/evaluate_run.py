@@ -37,12 +37,11 @@ class RunEvaluation:
         zero_shot: whether that is another catalogue than the one it was trained on.
         seen: what became of items that the history holds.
         found: the run's own figures.
-        references: ``popularity`` and ``chance`` on the same users; of a zero-shot evaluation also
-            ``text``, nearness of texts alone with the history left out (the system ``textknn``),
-            which is what is left of a pre-trained model if its pre-training is of no use. Under
-            rules: the run ``without rules``.
+        references: ``popularity`` and ``chance`` on the same users. For a zero-shot evaluation also
+            ``text``: nearness of texts with the history left out (the system ``textknn``), which a
+            pre-training must beat to be of use. Under rules only the run ``without rules``.
         notes: what a person should hear, such as a look at the test part that is not logged.
-        rules: those that lists were made by.
+        rules: the rules for lists.
     """
 
     run: TrainedRun
@@ -113,16 +112,16 @@ def evaluate_run(
         ks: cut-offs of the metrics.
         seen: what becomes of items that the history holds; None takes the rule that the run was
             trained by.
-        keep_top: keep each user's so many best items.
+        keep_top: how many best items of each user are kept.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: shows the users done.
-        rules: those that lists are made by. Beside the run then stands the same run without them,
-            in place of popularity and chance: the difference is their price.
+        rules: the rules for lists. The reference is then the same run without them, in place of
+            popularity and chance: the difference is what the rules cost.
 
     Raises:
         InputError: no run, changed data, another catalogue than a transductive run's, text
-            features of another encoder than the run's, a pre-trained run and no ``data``, or no
-            such device.
+            features of another encoder than the run's, a pre-trained run and no ``data``, a gain
+            that the run has not learned, rules that it can't follow, or no such device.
     """
     if data is None and encoder is not None:
         raise InputError(
@@ -172,7 +171,7 @@ def evaluate_run(
 
 
 def _logged(run: TrainedRun, rule: SeenRule) -> list[str]:
-    """Log a look at the test part, and return what to tell about it."""
+    """Log a look at the test part; returns a note if it could not be logged."""
     problem = log_look(run.folder.path, "evaluate", rule, run.dataset)
     return [] if problem is None else [problem]
 
@@ -193,7 +192,10 @@ def seen_rule(run: TrainedRun, asked: SeenRule | None) -> SeenRule:
 
 
 def _text_neighbours(run: TrainedRun, max_length: int | None) -> Scorer:
-    """Nearness of text over the Dataset that a run reads, by as many items of a history."""
+    """Nearness of text (``textknn``) on the Dataset of a run, over its newest ``max_length`` items.
+
+    None takes the default of ``textknn``.
+    """
     own = {"kind": "textknn", **({} if max_length is None else {"max_length": max_length})}
     settings = make_settings({"model": own})
     system = build_system(settings, Sizes())

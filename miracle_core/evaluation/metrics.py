@@ -13,7 +13,7 @@ UNRANKED = int(np.iinfo(np.int64).max)
 
 
 def cut_offs(chosen: int | None) -> list[int]:
-    """The K that a validation measures: the usual ones, and that of the metric that chooses."""
+    """The cut-offs K of a validation: the usual ones, and K of the metric that chooses epochs."""
     return sorted({*DEFAULT_KS, *([] if chosen is None else [chosen])})
 
 
@@ -29,6 +29,9 @@ def user_metric(ranks: npt.NDArray[np.int64], metric: str) -> npt.NDArray[np.flo
 
     Returns:
         float64 [..., users].
+
+    Raises:
+        ValueError: there is no such metric.
     """
     name, _, k = metric.partition("@")
     places = np.asarray(ranks, dtype=np.float64)

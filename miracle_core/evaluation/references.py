@@ -1,4 +1,4 @@
-"""Popularity and chance, which need no learning, to compare a model with."""
+"""Popularity and chance as references: they need no learning."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def references(
 
     The same figures as the systems ``popularity`` and ``random`` (with seed 0) give, without a pass
     over users x items.
+
+    Args:
+        dataset: whose users.
+        split: ``valid`` or ``test``.
+        ks: cut-offs of the metrics.
+        leave_out: leave a user's history out of the candidates.
     """
     order = np.random.default_rng(0).permutation(dataset.n_items)
     constants = {"popularity": dataset.training_counts(), "chance": order}
@@ -53,7 +59,8 @@ def constant_ranks(
 ) -> npt.NDArray[np.int64]:
     """Ranks of the held-out items where every user has the same scores.
 
-    The catalogue is sorted once; what a user's own history takes out of it is counted.
+    The catalogue is sorted once. With ``leave_out``, a rank is less by the number of history items
+    that stand before it.
 
     Args:
         scores: [items].
@@ -62,7 +69,8 @@ def constant_ranks(
         leave_out: leave a user's history out of the candidates.
 
     Returns:
-        int64 [users], from 1, in the order of ``dataset.examples(split)``.
+        int64 [users], from 1, in the order of ``dataset.examples(split)``; ``UNRANKED`` where the
+        item itself is left out.
     """
     order = np.lexsort((tie_order(len(scores)).numpy(), -scores))
     rank_of = np.empty(len(order), dtype=np.int64)

@@ -40,10 +40,10 @@ def evaluate_runs(
         encoder: whose text features of ``data`` are read.
         ks: cut-offs of the metrics.
         seen: the seen rule for all; None takes that of their training, which must then be the same.
-        keep_top: keep each user's so many best items.
+        keep_top: how many best items of each user are kept.
         device: where it is done, by name; ``auto`` takes a GPU if there is one.
         progress: shows the users done.
-        rules: those that lists are made by.
+        rules: the rules for lists.
 
     Raises:
         InputError: a run is named twice, the runs are of different data or seen rules, or what

@@ -34,7 +34,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Slice:
-    """The metrics of a group of users: its ``label``, how many ``users``, their means."""
+    """The metrics of a group of users.
+
+    Attributes:
+        label: the group's range in words.
+        users: how many users it has.
+        metrics: means over them, by name.
+    """
 
     label: str
     users: int
@@ -53,7 +59,7 @@ def groups(
     Args:
         numbers: int64 [users], at least one.
         at_most: how many groups; fewer where many users have the same number.
-        zero_apart: users whose number is 0 are one more group, before the others.
+        zero_apart: make one more group, before the others, of the users whose number is 0.
     """
     zeros = np.flatnonzero(numbers == 0)
     if zero_apart and 0 < len(zeros) < len(numbers):

@@ -1,7 +1,7 @@
 """Each user's best items, as a table on disk: for measuring, not for use.
 
-The history of each user stops before the held-out item, as an evaluation asks. What to offer a user
-next, after all that they took, ``miracle recommend --user`` and the Recommender say.
+As in an evaluation, each user's history stops before the held-out item. For what to offer a user
+next, use ``miracle recommend --user`` or the Recommender: they read the whole history.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_top_k(path: str | Path) -> None:
     """Refuse a file that the best items can't be written to.
 
     Raises:
-        InputError: its name says no known format, or it is a folder.
+        InputError: its ending is no known format, or it is a folder.
     """
     path = as_path(path)
     if path.is_dir():
@@ -58,7 +58,8 @@ def write_top_k(
         k: how many of each user's items; None for all that were kept.
 
     Raises:
-        InputError: the name says another format.
+        InputError: what :func:`check_top_k` raises.
+        ValueError: the evaluation kept no top items.
     """
     check_top_k(path)
     path = as_path(path)
@@ -73,7 +74,7 @@ def write_top_k(
 
 
 def _tables(found: Evaluation, dataset: Dataset, k: int | None) -> Iterator[pl.DataFrame]:
-    """The rows, so many users at a time."""
+    """The rows, ``_USERS`` users at a time."""
     if found.top_items is None or found.top_scores is None:
         raise ValueError("this evaluation kept no top items")
     user_ids, item_ids = dataset.users["user_id"], dataset.items["item_id"]

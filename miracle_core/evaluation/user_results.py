@@ -54,8 +54,8 @@ class About(BaseModel):
         dataset: the Dataset's name.
         fingerprint: of its catalogue, sequences and split.
         split: ``valid`` or ``test``.
-        seen: the seen rule that was ranked by.
-        trained_seen: that of the training.
+        seen: the seen rule of the ranking.
+        trained_seen: the seen rule of the training.
         model: the kind of system.
         seeded: whether another seed gives another result.
         run: the run folder's name.
@@ -65,8 +65,8 @@ class About(BaseModel):
         users: rows of the file.
         weights: ``best`` or ``last``.
         weights_sha256: hash of the weights' file.
-        epoch: epochs that the weights had behind them; None where their file doesn't say.
-        rules: those that the lists were made by (``Rules.record``); None for none.
+        epoch: how many epochs the weights were trained for; None where their file doesn't say.
+        rules: the rules for lists (``Rules.record``); None for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -90,7 +90,7 @@ class About(BaseModel):
     rules: dict[str, Any] | None = None
 
     def document(self) -> str:
-        """As JSON. Without rules it is what it was before there were any."""
+        """As JSON; without rules as older versions, which had none, wrote it."""
         return self.model_dump_json(exclude=None if self.rules else {"rules"})
 
 
@@ -100,7 +100,7 @@ class UserResults:
 
     Attributes:
         where: the file.
-        about: what it is of.
+        about: where the results come from.
         user_ids: the users' ids, no two equal.
         targets: ids of their held-out items.
         ranks: int64 [users], from 1; ``UNRANKED`` where the item was no candidate.
@@ -120,7 +120,7 @@ class UserResults:
 
 
 def check_one_rank(rules: Rules, path: str | Path) -> None:
-    """Refuse rules by which a user has a rank for each length of list.
+    """Refuse rules under which an item's rank depends on the length of the list.
 
     Raises:
         InputError: quotas or diversity are asked for.
@@ -142,7 +142,8 @@ def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
         evaluation: with at least ``TOP`` best items kept, or all there are.
 
     Raises:
-        InputError: the lists were made by quotas or for diversity: a user then has no one rank.
+        InputError: the rules have quotas or diversity (:func:`check_one_rank`).
+        ValueError: the evaluation kept too few items.
     """
     check_one_rank(evaluation.rules, path)
     found, dataset = evaluation.found, evaluation.dataset
@@ -177,7 +178,7 @@ def write_user_results(path: str | Path, evaluation: RunEvaluation) -> None:
 
 
 def about_of(evaluation: RunEvaluation) -> About:
-    """The description that a file of an evaluation's user results has."""
+    """The description that goes into the file of an evaluation's user results."""
     run, found = evaluation.run, evaluation.found
     return About(
         dataset=found.dataset,
@@ -247,7 +248,7 @@ def read_user_results(path: str | Path) -> UserResults:
     """Read a file of user results, all but the lists.
 
     Raises:
-        InputError: what :func:`read_about` raises, or rows that can't be.
+        InputError: what :func:`read_about` raises, or rows that are impossible.
     """
     path = as_path(path)
     about = read_about(path)

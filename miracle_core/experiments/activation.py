@@ -10,15 +10,18 @@ from miracle_core.recommender import Recommender
 
 
 def activations(run: Run, out: Path) -> dict[str, Any] | None:
-    """A run's capsules as ``experiment.json`` has them; None for a system without capsules.
+    """A run's use of capsules, as an entry of ``experiment.json``.
 
     Args:
-        run: a run that was trained on its Dataset.
+        run: any run of the experiment.
         out: the experiment's folder.
 
     Returns:
-        ``users``: a sample of twelve, the items of each that activate each capsule; ``mean`` and
-        ``histogram``: active capsules of all users before their test item.
+        None if the run was not trained on its Dataset or the system has no capsules. Otherwise
+        ``data``, ``column``, ``system``, ``seed`` and ``run`` say which run it is; ``mean`` and
+        ``histogram``, how many capsules users have active before their test item; ``in_use``, how
+        many capsules any user has active. ``user_ids``, ``lengths`` and ``counts`` say how many
+        items of a sample of twelve users activate each capsule.
     """
     if run.kind != "train":
         return None

@@ -38,7 +38,7 @@ from miracle_core.paths import as_path
 Column = Literal["as printed", "seen-aware"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
 _METRICS = tuple(f"{name}@{k}" for k in DEFAULT_KS for name in ("recall", "ndcg", "mrr"))
-# Said by the experiment itself, for every run: a system can't have another.
+# Settings that the experiment sets for every run, and what to do instead of setting them.
 NOT_OWN = {
     "seen": "each of the experiment's columns says the seen rule of its runs",
     "data": "name Datasets with --data",
@@ -83,24 +83,26 @@ class SystemRow(Section):
 
 
 class Experiment(Section):
-    """An experiment, as its file says it.
+    """An experiment, as its file describes it.
 
     Attributes:
         name: what the experiment is called: the file's name without its ending.
         title: a line for people.
         about: what a reader should know.
-        kind: ``runs`` are trained and compared; ``statistics`` are those of Datasets alone.
+        kind: ``runs`` are trained and compared; ``statistics`` only counts users, items and
+            interactions of Datasets.
         paper: which of the paper's tables has rows for it; empty for none.
-        columns: by which seen rules: ``as printed`` and ``seen-aware`` are tables of their own.
+        columns: which tables there are, by the seen rule: ``as printed``, ``seen-aware``, or both.
         split: whose held-out items are ranked.
         metrics: columns of the table.
         primary: the metric of the claim.
-        proposed: the system of the claim; of several the first that can be run. Empty: no claim.
+        proposed: the system of the claim; if several are named, the first that can be run. Empty:
+            no claim.
         seeds: runs of each system, with seeds that follow each other.
         capsules: also show which capsules users activate (the paper's figure 6).
         settings: of every run.
-        quick: settings of every run of ``--quick``, below a system's own; a ``model`` setting that
-            a system doesn't have is left out for it.
+        quick: settings of every run of ``--quick``; a system's own override them. A ``model``
+            setting that a system doesn't have is left out for it.
         system: the systems, in the order of their rows.
     """
 
@@ -155,7 +157,7 @@ class Experiment(Section):
 
 
 def only_column(experiment: Experiment, name: str) -> Experiment:
-    """An experiment with one of its tables.
+    """The experiment with only one of its tables.
 
     Args:
         experiment: of ``runs``.
@@ -180,19 +182,19 @@ def slug(name: str) -> str:
 
 
 def library() -> list[str]:
-    """The names of the experiments that come along."""
+    """The names of the experiments that come with this program."""
     names = [Path(each.name) for each in (files("miracle_core.experiments") / "library").iterdir()]
     return sorted(n.stem for n in names if n.suffix == ".toml" and n.name != "paper.toml")
 
 
 def read_experiment(name: str) -> Experiment:
-    """An experiment that comes along, by its name, or a file of one's own.
+    """An experiment that comes with this program, by its name, or one from a file.
 
     Args:
         name: one of :func:`library`, or the path of a TOML file (its name ends in ``.toml``).
 
     Raises:
-        InputError: there is none, it is no TOML, or it says what an experiment can't.
+        InputError: there is none, it is no TOML, or it is not a valid experiment.
     """
     if not name.endswith(".toml"):
         if name not in library():

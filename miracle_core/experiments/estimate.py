@@ -16,13 +16,13 @@ from miracle_core.experiments.plan import Plan, Run
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.records import CONFIG
 
-# These change how many epochs there are, or nothing at all; not how long one is.
+# Settings that don't change how long an epoch takes.
 _NO_MATTER = {
     *("preset", "data", "datasets", "pretrained", "encoder", "seen"),
     *("train.seed", "train.epochs", "train.patience", "train.metric", "train.test"),
     *("train.learning_rate", "train.weight_decay", "train.clip", "train.average"),
 }
-# These decide how many epochs there are.
+# Settings that decide how many epochs there are.
 _STOPPING = ("train.epochs", "train.patience", "train.metric", "train.learning_rate")
 
 
@@ -36,7 +36,7 @@ class Estimate:
         epoch: seconds of an epoch with its validation, or of the whole of a system without epochs;
             None where no such run was recorded.
         epochs: how many are to come.
-        most: whether that is an upper limit; if not, finished runs took so many.
+        most: whether ``epochs`` is an upper limit; if not, it is taken from finished runs.
         seconds: until it is trained; None where that is not known.
     """
 
@@ -81,7 +81,7 @@ def estimate(
     runs: Sequence[Run] | None = None,
     elsewhere: Collection[str] = (),
 ) -> list[Estimate]:
-    """How long each run takes: training with its validations, without the ranking after it.
+    """How long each run takes to train, with its validations but without the ranking afterwards.
 
     Args:
         plan: the experiment.
@@ -133,7 +133,7 @@ def _estimate(run: Run, fingerprint: str, known: Sequence[_Recorded], out: Path 
 
 
 def _recorded(folders: Iterable[Path]) -> Iterable[_Recorded]:
-    """Every run below some folders that tells of its speed; others are passed over."""
+    """The recorded speed of each run below some folders; runs that can't be read are skipped."""
     seen = set()
     for folder in folders:
         for config in sorted(folder.rglob(CONFIG)):
@@ -164,7 +164,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _speed(settings: dict[str, Any]) -> dict[str, Any]:
-    """What decides how long an epoch is."""
+    """The settings that decide how long an epoch takes."""
     return {key: value for key, value in settings.items() if key not in _NO_MATTER}
 
 

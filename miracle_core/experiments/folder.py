@@ -1,10 +1,11 @@
 """An experiment's folder: what it was begun with, and how far its runs are.
 
-plan.json               version, Datasets, every run with its settings
-runs/DATA/COLUMN/SYSTEM/seed-N/
-a run folder each, with the user results of its evaluation
-experiment.json         what was found
-table.md, .csv, .tex    the same as tables
+    plan.json                       version, Datasets, every run with its settings
+    runs/DATA/COLUMN/SYSTEM/seed-N/ a run folder, with the user results of its evaluation
+    experiment.json                 what was found
+    table.md, .csv, .tex            the same as tables
+
+An experiment of statistics has the tables and ``experiment.json`` alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FORMAT: Literal[1] = 1
 PLAN = "plan.json"
 RESULT = "experiment.json"
 _ELSEWHERE = "choose another --out, or ask for what the folder was begun with"
-# Of a run's settings these may be filled in when it begins.
+# Settings of a run that may be filled in when it begins.
 _RESOLVED = ("encoder", "data", "datasets", "pretrained")
 
 
@@ -119,7 +120,7 @@ def progress(run: Run, out: Path) -> Progress:
     result = folder.read_result() or {}
     records = folder.history()
     seconds = sum(record["seconds"] for record in records) or result.get("seconds", 0.0)
-    # Which one is the best the training knows: of a loss it is the lowest.
+    # The training marks its best epoch: the lowest value of a loss, the highest of a metric.
     metric = run.settings.train.metric
     best = next((each["valid"].get(metric) for each in reversed(records) if each["best"]), None)
     if run.kind != "pretrain" and rank_file(run, out).is_file():
@@ -164,13 +165,14 @@ def read_kept(out: Path) -> Kept:
 
 
 def begin(plan: Plan, out: Path) -> None:
-    """Make an experiment's folder, or see that it is this experiment's.
+    """Make an experiment's folder, or check that it belongs to this experiment.
 
-    A folder may grow: by Datasets, systems or seeds that it did not have.
+    More Datasets, systems or seeds may be added to a folder later.
 
     Raises:
-        InputError: the folder is of something else, another version, another experiment, other
-            Datasets or settings; or a run's user results can't be read. Both sides are named.
+        InputError: the folder holds something else, or was begun by another version, by another
+            experiment, or with other Datasets or settings, which the message names; or a run's user
+            results can't be read.
     """
     if out.exists() and not out.is_dir():
         raise InputError("is not a folder", where=str(out), remedy="choose another --out")
@@ -316,7 +318,7 @@ def _words(value: Any) -> str:
 
 
 def check_files(plan: Plan, out: Path) -> None:
-    """Refuse runs and user results in the folder that are not what the plan says.
+    """Refuse runs and user results in the folder that don't agree with the plan.
 
     Raises:
         InputError: user results that can't be read or are of another run, or a run folder of other
@@ -353,7 +355,7 @@ def _weights(run: Run, out: Path, which: Weights) -> str:
 
 
 def check_ranks(run: Run, plan: Plan, out: Path) -> None:
-    """Refuse user results that are of another run than stands in the plan.
+    """Refuse user results that are of another run than the plan's.
 
     Raises:
         InputError: they are, or the file is damaged.

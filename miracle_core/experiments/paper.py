@@ -42,7 +42,7 @@ def data_names() -> list[str]:
 
 
 def data_name(dataset: str) -> str | None:
-    """What the paper calls a Dataset of this name; None where it has none like it.
+    """The paper's name for a Dataset of this name; None if the paper does not have it.
 
     Case and punctuation don't matter, and Amazon's full names of the categories are known.
     """
@@ -54,7 +54,7 @@ def data_name(dataset: str) -> str | None:
 
 
 def counts(dataset: str) -> Counts | None:
-    """The row of table 1 for a Dataset of this name."""
+    """The row of table 1 for a Dataset of this name; None if the paper does not have it."""
     name = data_name(dataset)
     if name is None:
         return None

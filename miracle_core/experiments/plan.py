@@ -45,7 +45,7 @@ class Run:
         data: the label of its Dataset; empty for a pre-training on the domains.
         column: which table it belongs to.
         seed: of the training.
-        seen: the seen rule that it is trained and ranked by.
+        seen: the seen rule of its training and ranking.
         split: whose held-out items are ranked; None for a pre-training, which ranks none.
         settings: complete.
         needs: the name of the run that it starts from; empty for none.
@@ -69,7 +69,7 @@ class Run:
         return out / RUNS / self.name
 
     def definition(self) -> dict[str, Any]:
-        """All that makes it this run, without the places of data: what the folder keeps of it."""
+        """All that identifies the run, without paths of data; ``plan.json`` keeps it."""
         own = self.settings.model_dump(mode="json", exclude={"data", "datasets", "pretrained"})
         return {
             "kind": self.kind,
@@ -110,7 +110,7 @@ class Plan:
         quick: whether it is a quick trial, whose figures mean nothing.
         runs: what is to be done, each run after the one it needs.
         unavailable: what is left out, and why.
-        notes: what a person should know beside.
+        notes: what else a person should know.
         tuned: how many trials the study of a row had; rows without one are not in it.
     """
 
@@ -124,15 +124,15 @@ class Plan:
     tuned: Mapping[str, int]
 
     def run(self, name: str) -> Run:
-        """The run of a name."""
+        """The run with this name."""
         return next(run for run in self.runs if run.name == name)
 
     def at(self, label: str) -> Data:
-        """The Dataset of a label."""
+        """The Dataset with this label."""
         return next(data for data in self.data if data.label == label)
 
     def chains(self) -> list[list[Run]]:
-        """Runs that need nothing of each other, each with those that need it."""
+        """Groups of runs: a run with those that start from it. No group needs another."""
         chains: dict[str, list[Run]] = {}
         for run in self.runs:
             chains.setdefault(run.needs or run.name, []).append(run)
@@ -157,16 +157,16 @@ def make_plan(
         domains: the Dataset folders that systems are pre-trained on.
         seeds: runs of each system; None takes what the experiment says, or 1 if it is quick.
         quick: small systems, few epochs.
-        settings: nested, of every run, above all others. A ``model`` setting goes to the systems
-            that have it.
+        settings: nested settings of every run, which override all others. A ``model`` setting goes
+            to the systems that have it.
         tuned: a folder of studies of ``miracle tune``, see
-            :func:`~miracle_core.experiments.tuned.read_tuned`. What they found lies above the
-            experiment's settings and below a row's own and those of ``quick``.
+            :func:`~miracle_core.experiments.tuned.read_tuned`. What they found overrides the
+            experiment's settings. A row's own settings and those of ``quick`` override it.
 
     Raises:
-        InputError: Datasets that can't be told apart or lack what every system needs, one that is
-            both pre-trained on and evaluated, settings that are wrong, studies that can't be used,
-            or no system is left.
+        InputError: Datasets that can't be told apart or lack examples, one that is both pre-trained
+            on and evaluated, settings that are wrong, studies that can't be used, or no system is
+            left.
     """
     settings = settings or {}
     _refuse_not_own(settings)
@@ -240,7 +240,7 @@ class _Maker:
 
     @property
     def rule(self) -> SeenRule:
-        """As printed, the gain where training can learn one, or leaving out."""
+        """The seen rule: as-printed; or if seen-aware, the gain, or leave-out without training."""
         if self.column == "as printed":
             return "as-printed"
         return "leave-out" if "fit" in self.spec.stages else "gain"
@@ -315,10 +315,10 @@ class _Maker:
         """The settings of one run.
 
         Args:
-            ours: what the plan says, above all.
-            beneath: what is taken over from a pre-training.
-            pretraining: settings of ``train`` are those of the training that follows, except the
-                epochs of a quick trial.
+            ours: settings that the plan sets; they override all others.
+            beneath: what is taken over from a pre-training; all others override it.
+            pretraining: leave out the settings of ``train``, which are for the training that
+                follows, except the epochs of a quick trial.
         """
         kind = self.row.kind
         layers = [
@@ -337,7 +337,7 @@ class _Maker:
 
 
 def reasons(left_out: Sequence[Unavailable]) -> list[str]:
-    """Why systems are left out: one sentence a reason, with all it is the reason for."""
+    """Why systems are left out: a sentence for each reason, with all systems that it is for."""
     names: dict[str, list[str]] = {}
     for each in left_out:
         name = " on ".join(part for part in (each.system, each.data) if part)
@@ -383,7 +383,7 @@ def _refuse_overlap(data: Sequence[Data], domains: Sequence[Data]) -> None:
 
 
 def _refuse_not_own(settings: Values) -> None:
-    """Refuse ``--set`` of what the experiment itself says."""
+    """Refuse ``--set`` of settings that the experiment itself sets."""
     for key, why in NOT_OWN.items():
         if key in settings:
             raise InputError("an experiment says itself what is set", where=key, remedy=why)
@@ -429,13 +429,17 @@ def _known(layer: Values, kind: str) -> dict[str, Any]:
 
 
 def _check_common(common: Values, rows: Sequence[SystemRow]) -> list[str]:
-    """Refuse a ``model`` setting that no system has; say which systems don't have the others."""
+    """Refuse a ``model`` setting that no system has.
+
+    Returns:
+        For each other ``model`` setting a note of the systems that don't have it.
+    """
     model = common.get("model")
     notes = []
     for key in model if isinstance(model, Mapping) else ():
         without = [row.name for row in rows if key not in _names(row.kind)]
         if len(without) == len(rows):
-            # The system that is asked says which name may be meant.
+            # Validating it as a setting of one system raises the error, with the nearest name.
             row = rows[-1]
             own = {"kind": row.kind, key: common["model"][key]}
             make_settings({"model": own}, where=row.name)

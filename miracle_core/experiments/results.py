@@ -28,8 +28,8 @@ def unfinished(plan: Plan, out: Path) -> list[Run]:
 def collect(plan: Plan, out: Path, failures: Sequence[Failure] = ()) -> dict[str, Any]:
     """What ``experiment.json`` holds.
 
-    A system with a run that failed is in no table of that Dataset and column: fewer seeds than
-    were asked for are not passed off as all of them.
+    If a run of a system failed, the table of that Dataset and column leaves the system out, since
+    it would have fewer seeds than were asked for.
 
     Args:
         plan: the experiment; every run is done or failed.
@@ -75,7 +75,7 @@ def collect(plan: Plan, out: Path, failures: Sequence[Failure] = ()) -> dict[str
                     "data": data.label,
                     "column": column,
                     "paper_data": paper.data_name(data.dataset.name),
-                    # The paper ranks as printed, so its rows stand in that column alone.
+                    # The paper ranks as printed, so only that column has its rows.
                     "paper": paper.rows(experiment.paper, data.dataset.name)
                     if column == "as printed" and experiment.split == "test"
                     else {},

@@ -15,21 +15,21 @@ from miracle_core.experiments.plan import RUNS, Plan, Run
 from miracle_core.report.gather import kept_file
 from miracle_core.runs.folder import RunFolder
 
-# What a run and its Dataset are called, and where it stands: two experiments may differ in these.
+# The names of a run's row, table and Dataset: the same run may have others in two experiments.
 _NAMES = ("system", "column", "data")
 
 
 def done_elsewhere(plan: Plan, out: Path | None, folders: Sequence[Path]) -> dict[str, Path]:
     """The runs that are missing in a folder and done in others.
 
-    A run is the same if all its settings, its seed, its seen rule, its split, and the Dataset with
-    its text features are. Runs that start from a pre-training are not looked for: they would need
-    that one too.
+    Two runs are the same if their settings, seed, seen rule, split, and Dataset with its text
+    features are. Runs that start from a pre-training are not searched for: they would need that
+    one, too.
 
     Args:
         plan: the experiment.
         out: its folder; None where there is none yet.
-        folders: of other experiments; of two that have a run the first one counts.
+        folders: of other experiments; if several have a run, the first one counts.
 
     Returns:
         The run folder elsewhere, by the run's name here.
@@ -63,19 +63,19 @@ def done_elsewhere(plan: Plan, out: Path | None, folders: Sequence[Path]) -> dic
 
 
 def take(plan: Plan, out: Path, runs: Iterable[Run], found: Mapping[str, Path]) -> list[str]:
-    """Copy runs from elsewhere into an experiment's folder; its one writer may.
+    """Copy runs from elsewhere into an experiment's folder; the caller must hold its lock.
 
     Args:
         plan: the experiment.
         out: its folder, begun.
-        runs: those that may be taken, of this share.
-        found: of :func:`done_elsewhere`.
+        runs: those of this share, which may be copied.
+        found: from :func:`done_elsewhere`.
 
     Returns:
         The names of the runs that were copied.
 
     Raises:
-        InputError: user results there are damaged, or of other weights than lie beside them.
+        InputError: user results there are damaged, or don't belong to the weights beside them.
     """
     taken = []
     for run in runs:
@@ -87,12 +87,12 @@ def take(plan: Plan, out: Path, runs: Iterable[Run], found: Mapping[str, Path]) 
 
 
 def _identity(definition: Mapping[str, Any], *data: object) -> tuple[object, ...]:
-    """All that makes the figures of a run."""
+    """All that the figures of a run depend on."""
     return {key: value for key, value in definition.items() if key not in _NAMES}, *data
 
 
 def _trained(kept: Kept) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """The trained runs of a folder that start from no other: their names, and what makes them."""
+    """The trained runs of a folder that start from no other: each one's name and identity."""
     for name, definition in kept.runs.items():
         if definition["kind"] == "train" and not definition["needs"]:
             data = kept.data[definition["data"]]

@@ -59,7 +59,7 @@ class Failure:
 
 
 def shard(chains: Sequence[Sequence[Run]], number: int, of: int) -> list[Run]:
-    """One of several shares of the runs: none needs a run of another.
+    """One of several shares of the runs; no share needs a run of another.
 
     Args:
         chains: see :meth:`miracle_core.experiments.plan.Plan.chains`.
@@ -78,14 +78,14 @@ def do_all(
     should_stop: Callable[[], bool] = lambda: False,
     watcher: Watcher | None = None,
 ) -> tuple[list[Failure], bool]:
-    """Do the runs that are missing, go on with those that were cut off.
+    """Do the runs that are missing, and go on with those that were cut off.
 
-    A run that fails leaves the others as they are.
+    If a run fails, the others are done all the same.
 
     Args:
         runs: each after the one it needs.
         out: the experiment's folder.
-        jobs: runs at a time; more than one get a process each.
+        jobs: how many runs at a time; with more than one, each has a process of its own.
         threads: of each run; None takes torch's own choice, shared by the jobs.
         should_stop: asked after each step; true saves what is going on, and ends.
         watcher: called for each run that begins and ends.
@@ -100,7 +100,7 @@ def do_all(
 
 
 def do(run: Run, out: Path, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
-    """Train a run or go on with it, and rank for every user; what is done stays.
+    """Train a run or go on with it, and rank for every user; what is done is not done again.
 
     Args:
         run: what to do.
@@ -130,7 +130,7 @@ def do(run: Run, out: Path, should_stop: Callable[[], bool] = lambda: False) -> 
     if result["status"] == "interrupted":
         return "interrupted"
     if run.kind == "train":
-        # What is at hand and of these weights and data is not ranked again.
+        # Results that there are already, of these weights and data, are not made again.
         gather([folder.path], _split(run), run.seen)
     return "done"
 
@@ -161,8 +161,8 @@ def _words(error: Exception) -> str:
     return str(error) if isinstance(error, MiracleError) else f"{type(error).__name__}: {error}"
 
 
-def _not_to_be_had(run: Run, failures: Sequence[Failure]) -> Failure | None:
-    """The failure of a run because the run that it starts from has failed."""
+def _start_failed(run: Run, failures: Sequence[Failure]) -> Failure | None:
+    """The failure of a run whose start, another run, has failed; None if it has not."""
     if run.needs in {failure.run for failure in failures}:
         return Failure(run.name, f"it starts from {run.needs}, which failed")
     return None
@@ -178,7 +178,7 @@ def _one_by_one(
         if progress(run, out).state == "done":
             continue
         told.begins(run)
-        failure = _not_to_be_had(run, failures)
+        failure = _start_failed(run, failures)
         outcome: Outcome = "failed"
         if failure is None:
             try:
@@ -201,7 +201,7 @@ class _Job:
 
 
 class _Pool:
-    """Runs in processes of their own, so many at a time."""
+    """Runs in processes of their own, ``jobs`` at a time."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class _Pool:
         self.stopped = False
 
     def work(self) -> tuple[list[Failure], bool]:
-        """Until all is done, or stopped."""
+        """Work until all is done, or stopped; returns what :func:`do_all` does."""
         try:
             while self.working or self.waiting:
                 if self.should_stop() and not self.stopped:
@@ -252,13 +252,13 @@ class _Pool:
                 continue
             self.waiting.remove(run)
             self.told.begins(run)
-            failure = _not_to_be_had(run, self.failures)
+            failure = _start_failed(run, self.failures)
             if failure is not None:
                 self.failures.append(failure)
                 self.told.ends(run, "failed", failure.why)
                 continue
             ours, theirs = context.Pipe(duplex=False)
-            # A settings class is made when it is asked for, so that it can't travel; values can.
+            # The settings' class is made on demand and can't be pickled; plain values can.
             values = run.settings.model_dump(mode="json")
             process = context.Process(
                 target=_in_a_process,
@@ -300,7 +300,14 @@ def _held_back() -> Iterator[None]:
 
 
 def _in_a_process(run: Run, out: Path, threads: int, says: Connection) -> None:
-    """One run, its settings as plain values, in a process of its own; it says how it ended."""
+    """One run in a process of its own.
+
+    Args:
+        run: what to do; its ``settings`` are plain values.
+        out: the experiment's folder.
+        threads: how many it computes with.
+        says: is sent the outcome, and why it failed.
+    """
     import torch
 
     run = replace(run, settings=make_settings(run.settings))  # type: ignore[arg-type]
@@ -312,12 +319,13 @@ def _in_a_process(run: Run, out: Path, threads: int, says: Connection) -> None:
         nonlocal pressed
         pressed = True
 
-    # From the terminal and from the parent: more than one press means the same.
+    # Ctrl-C comes from the terminal and from the parent, so it may come more than once.
     signal.signal(signal.SIGINT, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     torch.set_num_threads(threads)
     try:
-        # A parent that was killed can't stop anybody, and its next command would find a writer.
+        # End as well if the parent was killed: it can't stop this run any more, and the next
+        # command would find the folder locked.
         outcome: Outcome = do(run, out, lambda: pressed or os.getppid() != parent)
     except Exception as error:
         says.send(("failed", _words(error)))

@@ -1,4 +1,4 @@
-"""Results to compare, where some are of an experiment: its rows keep their names."""
+"""Results to compare, of runs or of experiments, whose rows keep their names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Gathered:
     """What was found in folders and files.
 
     Attributes:
-        sources: a run's results each.
+        sources: the results, one entry a run.
         proposed: the systems that the one experiment names for its claim; empty where results are
             of several experiments or of none.
         primary: the metric of that claim; None likewise.
@@ -48,18 +48,18 @@ def sources_of(
     """The user results of runs, files, and experiments.
 
     A path may be the folder of an experiment, or any folder in it: its runs, those of one Dataset,
-    a column, a row, a run. What was evaluated as pre-trained is read as well. A row with a run that
-    has not ended is left out and named, since fewer seeds are not passed off as all of them.
+    a column, a row, a run. Runs that were evaluated as pre-trained are read as well. A row with a
+    run that has not ended is left out and named, since it would have fewer seeds than planned.
 
     Args:
         paths: as :func:`~miracle_core.report.gather.gather` takes them, and those above.
         split: what runs are evaluated on; None takes the experiment's, else the test part.
         seen: the seen rule that runs are ranked by; None takes each run's own.
-        progress: told of users done.
-        told: told in words what is evaluated and what is left out.
+        progress: shows the users done.
+        told: called with messages about what is evaluated and what is left out.
 
     Raises:
-        InputError: a path is nothing of these, an experiment has no run that ended, or what
+        InputError: a path is none of these, an experiment has no run that ended, or what
             :func:`~miracle_core.report.gather.gather` raises.
     """
     found: list[Source] = []
@@ -91,7 +91,7 @@ def _notes(kept: Kept) -> Iterator[str]:
 
 
 def _experiment(path: Path) -> Path | None:
-    """The experiment's folder that a path is, or lies in."""
+    """The experiment's folder that a path is or lies in; None if there is none."""
     if path.is_file():
         return None
     path = path.resolve()

@@ -32,8 +32,8 @@ def statistics(experiment: Experiment, data: Sequence[Data], out: Path | None) -
     Args:
         experiment: which.
         data: the Datasets.
-        out: the folder that it is for, which names the Datasets relative to it; None names them
-            as they were given.
+        out: the experiment's folder, to which the Datasets' paths are relative; None keeps the
+            paths as they were given.
     """
     return {
         "format": 1,

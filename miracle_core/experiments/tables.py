@@ -1,6 +1,6 @@
 """What an experiment found, as text: a table a Dataset and column, and the claim below.
 
-Everything here is made of ``experiment.json`` alone, so that the files can be made again from it.
+Everything here is made from ``experiment.json`` alone, so the files can be made again from it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Row:
 
     Attributes:
         name: its name.
-        runs: how many seeds, or that it has none.
-        cells: a cell for each metric, mean and half of its 95 % interval, and its place.
+        runs: how many seeds, or ``no seed``.
+        cells: for each metric the mean with half of its 95 % interval, and the system's place.
         paper: the paper's figure for each metric; empty where it prints none.
     """
 
@@ -81,7 +81,7 @@ def rows(found: Found, table: Found) -> list[Row]:
 
 
 def columns(found: Found, table: Found) -> list[str]:
-    """The headings of one table; the paper's figures follow ours, where there are any."""
+    """The headings of one table; if the paper has figures, they follow ours."""
     names = ["system", "runs"]
     for metric in found["metrics"]:
         names += [metric, "paper"] if table["paper"] else [metric]
@@ -109,8 +109,8 @@ def lines(
     return made
 
 
-def title(found: Found, table: Found) -> str:
-    """What a table is of, in one line."""
+def title(table: Found) -> str:
+    """The title of a table: data, split, column, users and candidates."""
     about = table["comparison"]
     return (
         f"{about['dataset']} ({about['split']}), {table['column']}: {about['users']:,} users, "
@@ -215,7 +215,7 @@ def markdown(found: Found) -> str:
     if found["about"]:
         parts.append(markdown_text(found["about"]))
     for table in found["tables"]:
-        parts.append(f"## {markdown_text(title(found, table))}")
+        parts.append(f"## {markdown_text(title(table))}")
         cells = lines(found, table, marks, markdown_text)
         parts.append(markdown_table(columns(found, table), cells))
     for claim in found["claims"]:
@@ -238,7 +238,7 @@ def latex(found: Found) -> str:
     )
     parts = [f"% {' '.join((found['title'] or found['experiment']).split())}"]
     for table in found["tables"]:
-        parts.append(f"% {' '.join(title(found, table).split())}")
+        parts.append(f"% {' '.join(title(table).split())}")
         heads = [latex_text(name) for name in columns(found, table)]
         parts.append(latex_table(heads, lines(found, table, marks, _latex_cell)))
     for claim in found["claims"]:

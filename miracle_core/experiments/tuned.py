@@ -14,8 +14,9 @@ from miracle_core.experiments.definition import SystemRow
 from miracle_core.paths import as_path
 from miracle_core.tuning.records import BEST, STUDY, StudyRecord, read_record, read_trials
 
-# Each run of an experiment has its own, or the machine does; how long and by which metric all its
-# systems are trained is the experiment's, or a short search would train its row for less time.
+# Settings that are not taken from a study. Kind and seed belong to each run, devices and layout to
+# the machine. How long and by which metric to train is the experiment's, for all its systems alike:
+# a short search must not make its row train for less time.
 _RUNS_OWN = (
     "model.kind",
     *(
@@ -33,7 +34,7 @@ class Tuned:
         folder: the study's.
         record: what it is a study of.
         trials: how many trials have ended, the failed ones included.
-        values: the settings of the best trial that were searched or are no defaults, nested.
+        values: the best trial's settings that were searched or differ from the defaults, nested.
     """
 
     folder: Path
@@ -86,7 +87,7 @@ def read_tuned(folder: str | Path, rows: Sequence[SystemRow]) -> dict[str, Tuned
 def notes(
     tuned: Mapping[str, Tuned], rows: Sequence[SystemRow], fingerprints: Mapping[str, str]
 ) -> Iterator[str]:
-    """What a reader must know of the settings: which rows have none, and where they come from.
+    """What a reader must know of tuned settings: which rows have none, and where they come from.
 
     Args:
         tuned: the studies by row.

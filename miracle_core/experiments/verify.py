@@ -1,8 +1,8 @@
-"""An experiment computed a second time, from the stored ranks, by code of its own.
+"""An experiment computed a second time from the stored ranks, by independent code.
 
-Metrics and statistics are those of :mod:`miracle_core.report.verify`, which shares no code with the
-evaluator. Here the tables are held against them, the claims' p-values are adjusted again, and the
-capsules that users activate are counted from the user results.
+Metrics and statistics come from :mod:`miracle_core.report.verify`, which shares no code with the
+evaluator. Here the tables are compared with them, the claims' p-values are adjusted again, and
+active capsules are counted from the user results.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read_found(out: Path) -> dict[str, Any]:
 
 
 def verify_experiment(out: Path) -> tuple[list[str], int]:
-    """Compute all that an experiment says again.
+    """Compute all figures of an experiment again.
 
     Args:
         out: its folder.
@@ -134,7 +134,7 @@ def _same_column(seen: str, column: str) -> bool:
 
 
 def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Hold a claim against the tables, which are verified, and adjust its p-values again."""
+    """Compare a claim with the tables, which are verified, and adjust its p-values again."""
     wrong = []
     p_values: dict[int, float] = {}
     differences = []
@@ -158,7 +158,8 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         if row["p"] is not None:
             p_values[place] = row["p"]
     for place, row in enumerate(claim["rows"]):
-        # Holm: the largest of p times how many are no smaller, over all that are no larger.
+        # Holm: for each p-value that is no larger, multiply it by the number of p-values that are
+        # no smaller than it; the adjusted p is the largest of these products.
         p = p_values.get(place)
         again = None
         if p is not None:
@@ -209,7 +210,7 @@ def _activation(each: Mapping[str, Any], found: Mapping[str, Any], out: Path) ->
 
 
 def _texts(found: Mapping[str, Any], out: Path, makers: Mapping[str, Any]) -> list[str]:
-    """Files of tables that don't say what ``experiment.json`` says."""
+    """Files of tables that don't agree with ``experiment.json``."""
     wrong = []
     for name, make in makers.items():
         path = out / name

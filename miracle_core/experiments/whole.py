@@ -1,4 +1,4 @@
-"""A whole experiment: make or continue its folder, do the runs, write the tables."""
+"""A whole experiment: make its folder or go on with it, do the runs, write the tables."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def conduct(
     watcher: Watcher | None = None,
     reuse: Sequence[Path] = (),
 ) -> Conducted:
-    """Do what is missing of an experiment, and write its tables once all is done.
+    """Do the runs of an experiment that are missing, and write its tables once all are done.
 
     Args:
         plan: the experiment.
         out: its folder, new or begun by the same experiment.
-        jobs: runs at a time.
+        jobs: how many runs at a time.
         threads: of each run.
         share: which share of the runs, from 1, and of how many.
         should_stop: asked after each step of a training.
         watcher: called for each run that begins and ends.
-        reuse: folders of other experiments, whose runs are copied where they are the same.
+        reuse: folders of other experiments; runs that are the same are copied from them.
 
     Raises:
-        InputError: the folder is of something else (see
+        InputError: fewer than two systems can be run, the folder holds something else (see
             :func:`miracle_core.experiments.folder.begin`), another process does the same share, or
             one of ``reuse`` is no experiment's folder.
     """

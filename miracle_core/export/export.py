@@ -45,11 +45,11 @@ class ExportResult:
 
     Attributes:
         out: the folder.
-        target: for whom.
-        items: items in it.
-        users: users in it; 0 where it has none.
+        target: which format.
+        items: how many items are in it.
+        users: how many users are in it; 0 if the target has none.
         bytes: of all its files.
-        replaced: whether an export that was there had to go.
+        replaced: whether it replaced an earlier export.
     """
 
     out: Path
@@ -171,7 +171,7 @@ def _huggingface(recommender: Recommender, items: np.ndarray, folder: Path) -> N
 
 
 def _networks(recommender: Recommender, folder: Path) -> dict[str, Any]:
-    """Write the networks; what export.json says of them."""
+    """Write the networks; returns their entries of ``export.json``."""
     scorer = recommender.vector_scorer()
     max_length = check_exportable(recommender.system.name, scorer.system)
     difference = {"history.onnx": onnx.write_history(scorer, max_length, folder / "history.onnx")}

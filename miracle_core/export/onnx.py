@@ -29,11 +29,11 @@ from miracle_core.launches import few_launches
 from miracle_core.systems.base import ItemSide, System
 from miracle_core.systems.scorer import VectorScorer
 
-# What stands in the places before a history.
+# The number at the places before a history.
 PADDING = -1
 # How far numbers of the exported network may be from the run's.
 TOLERANCE = 1e-4
-# Histories of each length that are tried, and texts.
+# How many histories of each length are tried, and how many texts.
 TRIED = 4
 
 
@@ -53,13 +53,17 @@ class History(nn.Module):
         self.register_buffer("catalogue", inputs)
 
     def forward(self, history: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Interests, which of them there are, and their numbers.
+        """The interests of histories.
 
         Args:
             history: int64 [batch, length], oldest first; :data:`PADDING` before the first item.
+
+        Returns:
+            Interests [batch, k, d], which of them are active, bool [batch, k], and their numbers,
+            int64 [batch, k].
         """
         batch, n = history.shape[0], self.max_length
-        # Whatever its length was, it is N now: a graph has no "if".
+        # Padded or cut to N whatever the length is, since a graph has no "if".
         items = F.pad(history, (n, 0), value=PADDING)[:, -n:]
         valid = items != PADDING
         items = torch.where(valid, items, items[:, -1:])

@@ -1,4 +1,4 @@
-"""The script that each export brings: it uses the folder, and needs nothing of this package."""
+"""The script in each export: it uses the folder, and needs nothing of this package."""
 
 from __future__ import annotations
 

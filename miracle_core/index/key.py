@@ -1,4 +1,4 @@
-"""The name of everything that a run's item vectors depend on."""
+"""One hash of all that a run's item vectors depend on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LAYOUT = 1
 def catalogue_key(run: TrainedRun) -> str:
     """A SHA-256 that changes with the weights, the features, the catalogue or the settings.
 
-    It is made from the weights in memory, not from their file, which a training that goes on may
-    replace at any moment. The program's version counts too: the next may compute otherwise.
+    It is made from the weights in memory, not from their file, which a running training may replace
+    at any moment. The program's version counts too, since the next one may compute other vectors.
     """
     text = "" if run.encoder is None else run.dataset.feature_set(run.encoder).sha256
     digest = hashlib.sha256()

@@ -1,9 +1,9 @@
 """Approximate search: one index over the catalogue, one query an active interest.
 
-An item that is among a user's K best (eq. 17) is among the K best of the interest that wins it:
-whatever stands above it there stands above it for the user too. So the K best of each interest,
-put together, hold the user's K best. Their scores are then computed exactly, over all interests;
-only which items are looked at is approximate.
+An item that is among a user's K best (eq. 17) is among the K best of the interest that wins it,
+since every item above it there is above it for the user, too. So the K best of all interests
+together contain the user's K best. Their scores are then computed exactly, over all interests. Only
+the set of candidates is approximate.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from miracle_core.ranking.walk import best_items
 
 # Below so many items every vector is compared; docs/approximate-search.md has the measurements.
 FLAT_BELOW = 20_000
-# Clustering: vectors a list and rounds. faiss's own (256 and 25) take 14 times as long for as good
-# a recall.
+# Clustering: how many vectors of each list it samples, and its iterations. faiss's own defaults
+# (256 and 25) take 14 times as long for the same recall.
 _POINTS_PER_LIST, _ROUNDS = 40, 10
 
 
@@ -52,8 +52,8 @@ def faiss_library() -> Any:
 def kind_for(n_items: int) -> str:
     """The index that suits a catalogue, as ``faiss.index_factory`` spells it.
 
-    ``Flat`` compares everything; ``IVF<lists>,Flat`` only the lists whose centres are nearest, and
-    in them the vectors as they are.
+    ``Flat`` compares all vectors. ``IVF<lists>,Flat`` compares only those in the lists with the
+    nearest centres, uncompressed.
     """
     if n_items < FLAT_BELOW:
         return "Flat"
@@ -62,19 +62,19 @@ def kind_for(n_items: int) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What may be among a user's best.
+    """Candidates for a user's best items.
 
     Attributes:
         items: int64 [candidates], rising.
-        floor: what an item has to score for its place among ``items`` to be its rank among all: the
-            K-th best score of the interest with the highest one. No item of the top-K is below.
+        floor: the least score from which on an item's place among ``items`` is its rank among all:
+            the highest of the interests' K-th best scores. No item of the top-K is below it.
     """
 
     items: Tensor
     floor: float
 
     def adding(self, items: Collection[int]) -> Found:
-        """The same and some more items, found or not."""
+        """The same candidates and some more items."""
         more = torch.tensor(sorted(items), dtype=torch.int64, device=self.items.device)
         return Found(torch.cat((self.items, more)).unique(), self.floor)
 
@@ -84,7 +84,7 @@ class Index:
 
     Args:
         faiss_index: over the candidates of eq. 17, in catalogue order.
-        probes: how many lists a query looks into; 0 for an index that has none.
+        probes: how many lists a query searches; 0 for an index without lists.
     """
 
     def __init__(self, faiss_index: Any, probes: int = 0) -> None:
@@ -104,7 +104,7 @@ class Index:
     def nearest(self, vectors: Tensor, k: int) -> npt.NDArray[np.int64]:
         """The (about) K best items of each interest, int64 [interests, K].
 
-        Where the lists looked into hold fewer, twice as many are looked into, and so on.
+        While the searched lists hold fewer items, the number of searched lists is doubled.
 
         Args:
             vectors: float32 [interests, d].
@@ -127,7 +127,7 @@ class Index:
         return items
 
     def find(self, user: Tensor, candidates: Tensor, k: int) -> Found:
-        """What may be among one user's K best.
+        """Candidates for one user's K best items.
 
         Args:
             user: [interests, d], the user's active interests.
@@ -166,7 +166,7 @@ class Index:
 
 
 def build(candidates: Tensor, kind: str) -> Index:
-    """An index of a kind over item vectors; one with lists looks into a single one at first.
+    """An index of a kind over item vectors; if it has lists, ``probes`` begins at 1.
 
     Args:
         candidates: float32 [items, d], as eq. 17 multiplies them.

@@ -1,4 +1,4 @@
-"""An index in a run folder: build and measure it, open it again, refuse one that is not the run's.
+"""The index in a run folder: build and measure it, open it, refuse one that is not the run's.
 
     RUN/index.faiss     the index, as faiss writes it
     RUN/index.json      what it was built from, how good it is, and the index file's SHA-256
@@ -34,22 +34,22 @@ from miracle_core.systems.scorer import VectorScorer
 FILE, RECORD = "index.faiss", "index.json"
 LAYOUT = 1
 RECALL_AT = (10, 100)
-# Lists are looked into until an index finds this share of each exact top-K.
+# ``probes`` is doubled until an index finds this share of each exact top-K.
 WANTED_RECALL = 0.98
 # Users whose interests the recall is measured on, and as many others that the probes are chosen on.
 SAMPLE_USERS = 200
 
 
 class IndexRecord(BaseModel):
-    """What is known of an index.
+    """The record of an index.
 
     Attributes:
-        layout: of these two files.
+        layout: version of these two files.
         key: of the item vectors in it (:func:`~miracle_core.index.key.catalogue_key`).
         sha256: of the index file.
         kind: as ``faiss.index_factory`` spells it.
         items: how many are in it.
-        probes: lists that a query looks into, of those in ``kind``; 0 where there are none.
+        probes: how many of the lists in ``kind`` a query searches; 0 without lists.
         recall: for each K, the share of the exact top-K that the index finds, over the sample.
         sample_users: users of the run's data in the sample; none of them chose ``probes`` (unless
             there are too few).
@@ -147,7 +147,7 @@ def check_vectors_alone(run: TrainedRun) -> None:
 
 
 def vector_scorer(run: TrainedRun) -> VectorScorer:
-    """What ranks a run's catalogue, its vectors read where they are kept.
+    """The scorer of a run's catalogue; its vectors are read from the run folder if kept there.
 
     Raises:
         InputError: the system has no vectors to build an index of.
@@ -164,7 +164,7 @@ def vector_scorer(run: TrainedRun) -> VectorScorer:
 
 
 def open_index(run: TrainedRun, width: int) -> tuple[Index, IndexRecord]:
-    """The index in a run folder, and what is known of it.
+    """The index in a run folder, and its record.
 
     Args:
         run: the run.
@@ -172,7 +172,7 @@ def open_index(run: TrainedRun, width: int) -> tuple[Index, IndexRecord]:
 
     Raises:
         InputError: faiss is not installed; there is no index; it was built from other weights or
-            data; or its files are damaged. Nothing else is searched instead.
+            data; or its files are damaged. There is no fallback to an exact search.
     """
     faiss = faiss_library()
     again = "build it again with: " + command("miracle", "index", run.folder.path)
@@ -226,9 +226,10 @@ def recall_of(index: Index, interests: Interests, candidates: Tensor, exact: Ten
 
 
 def choose_probes(index: Index, interests: Interests, candidates: Tensor) -> None:
-    """Double the lists looked into until the recall is what is wanted at each K.
+    """Double ``index.probes`` until the recall at each K is at least ``WANTED_RECALL``.
 
-    A small K may need more: a large one looks further where the nearest lists hold too few.
+    A small K may need more probes: for a large K a query searches further if its lists hold too few
+    items.
     """
     for k in RECALL_AT:
         exact = exact_best(interests, candidates, k)

@@ -20,17 +20,17 @@ from miracle_core.runs.opening import TrainedRun
 from miracle_core.runs.tensors import load_tensors, save_tensors
 
 FILE = "catalogue.safetensors"
-# Below so many items the adaptor is about as quick as naming the weights and reading a file
+# With fewer items the adaptor is about as fast as hashing the weights and reading a file
 # (docs/performance.md).
 KEPT_FROM = 50_000
 _NAME = "inputs"
 
 
 def catalogue_vectors(run: TrainedRun) -> Tensor | None:
-    """The inputs of the run's whole catalogue (eq. 2), read where they are kept, else computed.
+    """The inputs of the run's whole catalogue (eq. 2), read from the run folder or computed.
 
-    On a CPU the best weights' vectors of a catalogue of :data:`KEPT_FROM` items or more are kept in
-    the run folder, if it can be written to. Elsewhere the adaptor takes no time, and the last
+    They are kept in the run folder, if it can be written to, for the best weights on a CPU and a
+    catalogue of :data:`KEPT_FROM` items or more. On a GPU the adaptor takes no time, and the last
     weights change with every epoch.
 
     Args:

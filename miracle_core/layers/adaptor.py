@@ -1,7 +1,7 @@
 """The mixture-of-experts adaptor from text vectors to item vectors.
 
-MIRACLE's section 3.2.1 (eq. 2-4) has it from UniSRec (Hou et al. 2022), where each expert is a
-*parametric whitening*, and whose gate has no bias.
+MIRACLE's section 3.2.1 (eq. 2-4) takes it from UniSRec (Hou et al. 2022). There each expert is
+called a *parametric whitening*, and the gate has no bias.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class MoEAdaptor(nn.Module):
             if self.gate_bias is None:
                 return (t @ self.gate_weight).softmax(-1)
             return torch.addmm(self.gate_bias, t, self.gate_weight).softmax(-1)
-        # A product this narrow takes no longer with twice the columns, and its gradient is
-        # faster this way round.
+        # A product this narrow takes no longer with twice the columns, and its gradient is faster
+        # with the transposed weights.
         both = F.linear(t, torch.cat([self.gate_weight, self.noise_weight], 1).T)
         logits, spread = both.tensor_split(2, 1)
         if self.gate_bias is not None:
@@ -112,12 +112,12 @@ class MoEAdaptor(nn.Module):
 
 
 class _GatedExperts(torch.autograd.Function):
-    """e + sum_k g_k (dropout(t) W_k - b_k W_k) in blocks of rows; t never changes: no gradient.
+    """e + sum_k g_k (dropout(t) W_k - b_k W_k) in blocks of rows.
 
-    Of the dropped-out text only the mask is kept. The experts' outputs are kept for the gate's
-    gradient when the catalogue is small, and computed again when it is not, so memory beyond the
-    result stays bounded. Under autocast the products with t are made in its type and summed in
-    float32.
+    The text t is never learned, so it gets no gradient. Of the dropped-out text only the mask is
+    kept. The experts' outputs are kept for the gate's gradient when the catalogue is small, and
+    computed again when it is not, so memory beyond the result stays bounded. Under autocast the
+    products with t are made in autocast's type and summed in float32.
     """
 
     KEEP_ELEMENTS = 1 << 25  # 128 MiB of float32
@@ -140,8 +140,8 @@ class _GatedExperts(torch.autograd.Function):
         keep = ctx.needs_input_grad[1] and items * weight[0].numel() <= _GatedExperts.KEEP_ELEMENTS
         low_t, low_weight = t.to(low), weight.to(low).flatten(1)
         kept: list[Tensor] = []
-        # What stays is allocated first. Between buffers that are freed later it would leave holes
-        # in memory of twenty times its size.
+        # The masks stay until the backward pass, so they are allocated first. Between buffers that
+        # are freed earlier they would leave holes in memory of twenty times their size.
         blocks = _blocks(items, weight)
         masks = [Mask.draw(low_t[rows], share) for rows in blocks]
         for rows, mask in zip(blocks, masks, strict=True):
@@ -172,7 +172,7 @@ class _GatedExperts(torch.autograd.Function):
         low_weight = weight.to(low).flatten(1)
         d_offset = (g.T @ dx).neg_()
         d_bias = torch.bmm(weight.transpose(0, 1), d_offset.unsqueeze(2)).squeeze(2)
-        # What the offset's gradient adds to the weights' is written first, in place of zeros.
+        # The weights' gradient begins with the offset's part of it, not with zeros.
         d_weight = torch.empty_like(weight)
         torch.mul(bias.T.unsqueeze(2), d_offset, out=d_weight)
         dg = torch.empty_like(g)
@@ -198,7 +198,10 @@ class _GatedExperts(torch.autograd.Function):
 
 
 def _blocks(items: int | torch.SymInt, weight: Tensor) -> list[slice]:
-    """Rows that are taken together; where launches count, as many as may be kept."""
+    """Blocks of rows that are computed together; larger ones where the number of launches counts.
+
+    Such a block has as many rows as may be kept (``_GatedExperts.KEEP_ELEMENTS``).
+    """
     if isinstance(items, torch.SymInt):
         return [slice(0, items)]  # an export: how many there will be is not known
     size = BLOCK_ROWS

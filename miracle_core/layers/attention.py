@@ -1,8 +1,8 @@
 """Self-attention inside histories (the MHA of eq. 6), forward and backward in one place.
 
-Groups of equally long histories are attended to one after another, straight from the packed
-queries, keys and values and into the packed result: nothing is split or joined again. A padded
-batch is one group, in which padding is hidden.
+Groups of equally long histories are computed one after another, straight from the packed queries,
+keys and values and into the packed result, without splitting or joining tensors. A padded batch is
+one group, in which padding is hidden.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def packed_attention(
         causal: items see themselves and older ones only, not the whole history.
 
     Returns:
-        [tokens, d]; of padding something finite that means nothing.
+        [tokens, d]; the values at padding are finite and mean nothing.
     """
     share = dropout if training else 0.0
     hidden = None if packed.valid is None else _hidden(packed, packed.valid, causal)
@@ -52,10 +52,10 @@ def packed_attention(
 
 
 def newest_attention(query: Tensor, key_value: Tensor, packed: Packed, heads: int) -> Tensor:
-    """What :func:`packed_attention` makes of each history's newest item, without dropout.
+    """What :func:`packed_attention` gives for each history's newest item, without dropout.
 
-    It sees the whole history, causal or not. One query a history is a few products an item, which
-    passes over the keys and values compute faster than matrix products of one row.
+    The newest item sees the whole history, causal or not. With one query a history, elementwise
+    products over the keys and values are faster than matrix products of one row.
 
     Args:
         query: [histories, d], the newest items'.
@@ -86,7 +86,7 @@ def newest_attention(query: Tensor, key_value: Tensor, packed: Packed, heads: in
 def _hidden(packed: Packed, valid: Tensor, causal: bool) -> Tensor:
     """Which keys each query of a padded history does not see, bool [histories, N, N].
 
-    Each sees itself, padding too: a softmax over nothing would be no number.
+    Each token sees itself, padding too: the softmax over nothing is NaN.
     """
     ((n, count),) = packed.groups
     hidden = valid.logical_not().view(count, 1, n).expand(-1, n, -1)
@@ -95,8 +95,8 @@ def _hidden(packed: Packed, valid: Tensor, causal: bool) -> Tensor:
     return hidden & ~torch.eye(n, dtype=torch.bool, device=valid.device)
 
 
-def _walk(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]:
-    """Length, histories, tokens and attention weights of each group, as places in flat arrays."""
+def _parts(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """Each group's length and number of histories; its slices of all tokens and of all weights."""
     token = weight = 0
     for length, count in groups:
         tokens, weights = length * count, heads * count * length * length
@@ -105,30 +105,39 @@ def _walk(groups: Groups, heads: int) -> Iterator[tuple[int, int, slice, slice]]
 
 
 def _by_head(x: Tensor, rows: slice, histories: int, heads: int) -> tuple[Tensor, ...]:
-    """A group's part of [tokens, parts d] as views [histories, length, d / heads].
+    """A group's rows of ``x`` cut into heads: a view [histories, length, width / heads] for each.
 
-    Those of the first part head by head, then those of the next. One call makes them all: a view
-    taken by an index costs as much as a small product.
+    One call makes all views: a view taken by an index costs as much as a small product.
+
+    Args:
+        x: [tokens, width].
+        rows: the group's tokens.
+        histories: how many histories the group has.
+        heads: into how many views the columns are cut.
     """
     parts: tuple[Tensor, ...] = x[rows].view(histories, -1, heads, x.shape[1] // heads).unbind(2)
     return parts
 
 
 def _hide_later(scores: Tensor, groups: Groups, heads: int) -> None:
-    """Give each query's later keys no weight, in place: their weights, and so the gradients, are 0.
+    """Set the scores of later keys to -inf, in place, so that their weights and gradients are 0.
 
     Args:
-        scores: those of all groups, flat.
+        scores: the scores of all groups, flat.
         groups: (length, histories) of each run of equally long histories.
         heads: attention heads.
     """
-    for n, _, _, places in _walk(groups, heads):
+    for n, _, _, places in _parts(groups, heads):
         later = torch.ones(n, n, dtype=torch.bool, device=scores.device).triu(1)
         scores[places].view(-1, n, n).masked_fill_(later, -torch.inf)
 
 
 class _PackedAttention(torch.autograd.Function):
-    """A group's weights lie as [heads, histories, length, length] in one flat array of all."""
+    """:func:`packed_attention` and its gradient.
+
+    One flat array holds the weights of all groups, those of a group as
+    [heads, histories, length, length].
+    """
 
     @staticmethod
     def forward(
@@ -142,7 +151,7 @@ class _PackedAttention(torch.autograd.Function):
     ) -> Tensor:
         tokens, width = qkv.shape[0], qkv.shape[1] // 3
         scores = qkv.new_empty(sum(heads * b * n * n for n, b in groups))
-        for n, b, rows, places in _walk(groups, heads):
+        for n, b, rows, places in _parts(groups, heads):
             q_k_v = _by_head(qkv, rows, b, 3 * heads)
             logits = scores[places].view(heads, b, n, n).unbind()
             for head in range(heads):
@@ -153,13 +162,13 @@ class _PackedAttention(torch.autograd.Function):
         elif causal:
             _hide_later(scores, groups, heads)
         weights = torch.empty_like(scores)
-        for n, b, _, places in _walk(groups, heads):
+        for n, b, _, places in _parts(groups, heads):
             shape = (heads * b * n, n)
             torch.softmax(scores[places].view(shape), 1, out=weights[places].view(shape))
         mask = Mask.draw(weights, share)
         used = mask.apply(weights)
         attended = qkv.new_empty(tokens, width)
-        for n, b, rows, places in _walk(groups, heads):
+        for n, b, rows, places in _parts(groups, heads):
             v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
             out = _by_head(attended, rows, b, heads)
             a = used[places].view(heads, b, n, n).unbind()
@@ -177,7 +186,7 @@ class _PackedAttention(torch.autograd.Function):
         d_qkv = torch.empty_like(qkv)
         d_used = torch.empty_like(used)
         gradient = gradient.contiguous()
-        for n, b, rows, places in _walk(ctx.groups, heads):
+        for n, b, rows, places in _parts(ctx.groups, heads):
             v = _by_head(qkv, rows, b, 3 * heads)[2 * heads :]
             d_v = _by_head(d_qkv, rows, b, 3 * heads)[2 * heads :]
             d_out = _by_head(gradient, rows, b, heads)
@@ -188,11 +197,11 @@ class _PackedAttention(torch.autograd.Function):
         d_weights = Mask.saved(kept, ctx.share).apply(d_used)
         # The softmax's gradient: a (da - sum a da), over each row of weights.
         d_weights.mul_(weights)
-        for n, _, _, places in _walk(ctx.groups, heads):
+        for n, _, _, places in _parts(ctx.groups, heads):
             rows_of = d_weights[places].view(-1, n)
             rows_of.addcmul_(weights[places].view(-1, n), rows_of.sum(1, keepdim=True), value=-1)
         d_weights.mul_(1.0 / math.sqrt(qkv.shape[1] // 3 // heads))
-        for n, b, rows, places in _walk(ctx.groups, heads):
+        for n, b, rows, places in _parts(ctx.groups, heads):
             q_k_v = _by_head(qkv, rows, b, 3 * heads)
             d_q_k_v = _by_head(d_qkv, rows, b, 3 * heads)
             d_logits = d_weights[places].view(heads, b, n, n).unbind()

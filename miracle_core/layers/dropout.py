@@ -1,10 +1,10 @@
 """Dropout whose random numbers cost little on a CPU.
 
 PyTorch draws one Bernoulli variable an element, which on a CPU takes longer than the layers around
-it. Four 16-bit numbers come from each 64-bit one of numpy's here, from a generator that takes half
-the time of torch's, seeded by torch's: so seeding and checkpoints work as ever.
+it. Here numpy draws 64-bit numbers, in half the time of torch's generator, and each gives four
+16-bit ones. Torch's generator seeds numpy's, so seeding and checkpoints work as usual.
 
-A GPU draws and multiplies by operators of torch's, of which there are as few as can be.
+On a GPU torch draws and multiplies, in as few launches as possible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from miracle_core.launches import at_once
 
 LEVELS = 1 << 16
-# Elements looked at together: few enough for a core's own cache, enough for two cores.
+# Elements of a part: few enough for a core's own cache, enough for two cores to share.
 PART = 1 << 17
 
 
@@ -30,7 +30,7 @@ class Mask:
     """Which elements a dropout keeps, and what they are scaled with.
 
     Attributes:
-        tensors: the mask, bool of the elements' shape; empty where nothing is dropped.
+        tensors: one mask, bool of the elements' shape, or none if nothing is dropped.
         scale: 1 / (1 - share).
     """
 
@@ -66,7 +66,7 @@ class Mask:
         return out
 
     def keep(self, x: Tensor) -> Tensor:
-        """The kept elements as they are, and 0 in place of the others (x itself if all are)."""
+        """The kept elements, not scaled, and 0 in place of the others (x itself if all are)."""
         if not self.tensors:
             return x
         return self.tensors[0].view(torch.uint8).to(x.dtype).mul_(x)
@@ -84,9 +84,9 @@ class Mask:
         return out
 
     def _parts(self, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Some elements after the others, and the mask there in x's type.
+        """Parts of the elements, one after another, each with the mask in the type of ``like``.
 
-        Tensors of mixed types multiply slowly on a CPU, and a whole mask in x's type would leave
+        Tensors of mixed types multiply slowly on a CPU, and a whole mask in that type would leave
         the cache before it is used.
         """
         mask = self.tensors[0].view(torch.uint8).view(-1)
@@ -97,12 +97,16 @@ class Mask:
 
 
 def _drawn_by_numpy(like: Tensor, least: int) -> Tensor:
-    """Which of so many numbers from -2^15 to 2^15 - 1 are at least ``least``, bool."""
+    """Draw a number from -2^15 to 2^15 - 1 for each element of ``like``; which are >= ``least``.
+
+    Returns:
+        bool [as ``like``].
+    """
     n = like.numel()
     source = np.random.SFC64(int(torch.randint(2**63 - 1, ())))
     kept = np.empty(n, dtype=bool)
-    # In blocks, so that numbers are compared while they are in the cache. By numpy, which uses the
-    # processor's wide registers for this where torch does not.
+    # In parts, so that numbers are compared while they are in the cache. numpy compares them in the
+    # processor's wide registers, and torch does not.
     for start in range(0, n, PART):
         part = kept[start : start + PART]
         bits = source.random_raw(-(-len(part) // 4)).view(np.int16)[: len(part)]
@@ -111,7 +115,7 @@ def _drawn_by_numpy(like: Tensor, least: int) -> Tensor:
 
 
 def _scaled(x: Tensor, kept: Tensor, scale: float) -> Tensor:
-    """X where it is kept, times ``scale``, in one launch: what dropout's gradient does in torch."""
+    """Kept elements times ``scale``, in one launch: torch's operator for dropout's gradient."""
     scaled: Tensor = torch.ops.aten.native_dropout_backward(x, kept, scale)
     return scaled
 

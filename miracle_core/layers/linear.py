@@ -17,11 +17,15 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def near_identity(width: int, *many: int) -> Tensor:
-    """First weights of maps from items to what is compared with items: [*many, width, width].
+    """First weights of maps from item vectors to interests: [*many, width, width].
 
-    The identity plus N(0, 0.02^2): at first a sum of items lies near these items, as it does in
-    systems without such a map. From a random start that has to be found item by item, and in
-    catalogues of thousands of items histories are learned by heart before it is
+    The identity plus N(0, 0.02^2). So at first a sum of items lies near these items, as it does in
+    systems without such a map. From a random start this has to be learned item by item, and with
+    thousands of items a training overfits before it is
     (docs/decisions/0070-interests-near-their-items.md).
+
+    Args:
+        width: d.
+        many: the shape of a batch of such maps; none makes one.
     """
     return torch.eye(width) + torch.randn(*many, width, width) * INIT_STD

@@ -1,8 +1,8 @@
 """Vectors made longer or shorter: directions (cosine scores) and squash (eq. 13).
 
-Both multiply a row by a number that depends on its length alone, so one formula gives their
-gradient in two passes and a dot product; left to autograd each takes a dozen passes over vectors
-that don't fit a cache.
+Both multiply a row by a number that depends on its length alone. So one formula gives their
+gradient in two passes and a dot product. Autograd would take a dozen passes over vectors that don't
+fit in a cache.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def squash(z: Tensor) -> Tensor:
 def rows_and_directions(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Some rows as they are, and the directions of all: ``F.embedding(rows, x), directions(x)``.
 
-    One gradient instead of two that are filled up and added.
+    Autograd would fill up two gradients of the size of x and add them; here there is one.
 
     Args:
         x: [n, d].
@@ -75,8 +75,7 @@ def _gradient(v: Tensor, factor: Tensor, slope: Tensor, dy: Tensor) -> Tensor:
 def _directions(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Directions y, and what their gradient is made of: dx = (dy - <y, dy> y) / ||x||.
 
-    Of x nothing is kept: where a catalogue's vectors are many, theirs and their directions' memory
-    counts.
+    The gradient needs y but not x. For a large catalogue it matters that only one is kept.
     """
     length = _lengths(x)
     factor = length.clamp_min(SHORTEST).reciprocal_()

@@ -17,7 +17,7 @@ class Routed:
     Attributes:
         q: [n, 1 or k, l, d], what each item sends to each interest.
         logits: b of the last iteration, [n, k, l].
-        weights: c of the last iteration, [n, k, l]; over the interests they sum to 1, and are 0 of
+        weights: c of the last iteration, [n, k, l]; they sum to 1 over the interests, and are 0 at
             padding.
         sums: z = sum over items of c q, [n, k, d], before they are squashed.
     """
@@ -45,17 +45,17 @@ def route(
         c = softmax over interests of b,  z_j = sum_i c_ij q_ij,  u_j = squash(z_j),
         b_ij += <u_j, q_ij>
 
-    What is learned is learned through the last sum, its weights being taken as they are: the
-    authors of ComiRec stop the gradient of the iterations before it in the same way.
+    The gradient goes through the last sum alone, and its weights count as constants. The authors of
+    ComiRec stop the gradient of the earlier iterations in the same way.
 
     Args:
         q: [n, k, l, d], what each item sends to each interest; [n, 1, l, d] where it sends the same
             to all.
         start: [k, l], the first b.
-        iterations: how often weights are made, from 1.
-        items: bool [n, l], what is no padding; None: all is.
-        active: bool [n, k], the interests that each history has, at least one; None: all. The
-            others' sums are 0.
+        iterations: routing iterations, at least 1.
+        items: bool [n, l], which places hold items; None: all.
+        active: bool [n, k], the interests that each history has, at least one; None: all. The sums
+            of the others are 0.
     """
     with torch.no_grad():
         sent = q.detach()

@@ -63,10 +63,10 @@ class TransformerLayer(nn.Module):
         return normed
 
     def newest(self, h: Tensor, packed: Packed) -> Tensor:
-        """What :meth:`forward` gives of each history's newest item, without dropout.
+        """What :meth:`forward` gives for each history's newest item, without dropout.
 
-        Of the others no more than keys and values are computed: in a last layer that ranks, they
-        are all that is read of them.
+        For the other items only keys and values are computed. In the last layer nothing else of
+        them is needed.
 
         Args:
             h: [tokens, d].
@@ -111,7 +111,7 @@ class TransformerLayer(nn.Module):
 
 
 def newest_of(layers: nn.ModuleList, h: Tensor, packed: Packed) -> Tensor:
-    """Each history's newest item behind a stack of layers, without dropout.
+    """The last layer's state of each history's newest item, without dropout.
 
     Args:
         layers: :class:`TransformerLayer`, from the first to the last.
@@ -120,6 +120,9 @@ def newest_of(layers: nn.ModuleList, h: Tensor, packed: Packed) -> Tensor:
 
     Returns:
         [histories, d].
+
+    Raises:
+        TypeError: the last layer is no :class:`TransformerLayer`.
     """
     if not len(layers):
         return F.embedding(packed.last_tokens(), h)

@@ -19,17 +19,17 @@ from miracle_core.ranking.order import top_k
 from miracle_core.ranking.quotas import with_quotas
 from miracle_core.ranking.rules import TEXT, RuleError, Rules
 
-# Lists that are to differ are chosen among so many times as many best candidates, and at least so
-# many.
+# A diverse list of K items is chosen from the POOL * K best candidates, or LEAST_POOL if that is
+# more.
 POOL = 10
 LEAST_POOL = 200
-# So many unknown ids are named.
+# How many unknown ids a message names.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Ability:
-    """What a system has that rules can be about.
+    """What a system offers that rules can be about.
 
     Attributes:
         name: the system's.
@@ -50,9 +50,9 @@ class Applied:
 
     Attributes:
         rules: what is asked.
-        gone: bool [items], no candidates; None: all are.
-        labels: int64 [items], what diversity by an attribute goes by, or None.
-        directions: [items, d_b], what diversity by text goes by, or None.
+        gone: bool [items], items that are no candidates; None: all items are candidates.
+        labels: int64 [items], a label of each item for diversity by an attribute, or None.
+        directions: [items, d_b], text vectors of length 1 for diversity by text, or None.
         notes: what a person should hear, such as ids that the catalogue doesn't hold.
     """
 
@@ -76,7 +76,7 @@ class Applied:
 
         Raises:
             RuleError: rules that leave no item, an attribute or value that no item has, or a rule
-                of something that the system has not.
+                about something that the system does not have.
         """
         _check_ability(rules, ability)
         notes: list[str] = []
@@ -114,7 +114,12 @@ class Applied:
         return added
 
     def interests(self, interests: Interests) -> tuple[Interests, Tensor | None]:
-        """The interests that count, boosted; see :meth:`Interests.only`. None: all histories'."""
+        """The interests that count, boosted.
+
+        Returns:
+            The interests, and the packed histories that have any, bool [histories]; None if the
+            rules leave out no interest (see :meth:`Interests.only`).
+        """
         if self.rules.boost:
             interests = replace(interests, added=self.boosts(interests.which))
         if not self.rules.of_interests:
@@ -143,6 +148,9 @@ class Applied:
             groups: (interests a user, users) of each run of users.
             k: at most the number of items.
             ties: int64 [items], the order of items with equal scores.
+
+        Raises:
+            ValueError: a quota without ``each``.
         """
         if self.rules.quota:
             if each is None:
@@ -223,7 +231,7 @@ def _named(ids: Sequence[str], dataset: Dataset, name: str, notes: list[str]) ->
     known = dataset.items["item_id"]
     lost = asked.filter(~asked.is_in(known.implode()))
     if len(lost):
-        # A file may be meant to hold comments; ids that are written wrong are told first.
+        # Lines that begin with # may be meant as comments, so other unknown ids are named first.
         hashed = lost.str.starts_with("#")
         shown = ", ".join(map(repr, pl.concat([lost.filter(~hashed), lost.filter(hashed)])[:NAMED]))
         more = f" and {len(lost) - NAMED:,} more" if len(lost) > NAMED else ""
@@ -247,7 +255,7 @@ def _attribute(name: str, rule: str, dataset: Dataset) -> pl.DataFrame:
     """The rows of an attribute that a rule names.
 
     Raises:
-        RuleError: no item has it; the nearest name is told.
+        RuleError: no item has it; the nearest name is suggested.
     """
     table = dataset.attributes
     rows = table.filter(pl.col("attribute") == name)
@@ -285,9 +293,9 @@ def _having(attribute: str, values: Sequence[str], dataset: Dataset) -> np.ndarr
 
 
 def _labels(attribute: str, dataset: Dataset) -> np.ndarray:
-    """One label an item, int64 [items]: all its values together; items without one differ from all.
+    """One label an item, int64 [items]; two items have the same label if they have the same values.
 
-    An item that says nothing of itself is like no other.
+    An item without a value has a label of its own, so it differs from all others.
     """
     rows = _attribute(attribute, "diverse_by", dataset)
     joined = rows.group_by("item").agg(pl.col("value").sort().str.join("\x1f"))

@@ -29,7 +29,7 @@ def diversified(
         The chosen ones' own scores [users, k] and items int64 [users, k], in the order chosen.
 
     Raises:
-        ValueError: ``k`` is above n or below 1, or the weight is below 0 or no number.
+        ValueError: ``k`` is above n or below 1, or the weight is below 0 or not finite.
     """
     users, n = scores.shape
     if not 1 <= k <= n:
@@ -44,7 +44,7 @@ def diversified(
     places = torch.empty(users, k, dtype=torch.int64, device=scores.device)
     for step in range(k):
         value = (scores + weight * others).masked_fill_(taken, -torch.inf)
-        # Where nothing but -inf is left, the first that is not taken.
+        # If only -inf is left, take the first that is not taken yet.
         best = torch.where(
             value.amax(1) == -torch.inf, (~taken).to(torch.uint8).argmax(1), value.argmax(1)
         )

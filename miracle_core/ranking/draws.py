@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and on nothing that was drawn before.
+"""Random numbers that depend on their purpose, and not on what was drawn before.
 
 A number is a function of (seed, epoch, key of an example, purpose, place). So an example gets the
 same negatives, masks or drops in whatever batch, order or process it comes. The generator is
@@ -17,7 +17,7 @@ from torch import Tensor
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 SECOND = 0x94D049BB133111EB - (1 << 64)
-# One bit less than a float64 holds: times any whole number n the largest stays below n, rounded.
+# One bit less than a float64 holds, so that even the largest number times n is rounded below n.
 BITS = 52
 
 
@@ -54,8 +54,8 @@ def uniform(
     Args:
         stream: the run's seed and the epoch.
         keys: int64 [n], what tells one example from all others of the epoch.
-        purpose: what the numbers decide; other purposes get other numbers.
-        shape: of the numbers of one key.
+        purpose: what the numbers are for; another purpose gets other numbers.
+        shape: the shape of the numbers of one key.
 
     Returns:
         float64 [n, *shape].

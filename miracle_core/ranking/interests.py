@@ -18,8 +18,8 @@ class Interests:
             (eq. 8), 0 in a system with one interest a user.
         users: int64 [histories], the packed history that the i-th run of interests belongs to.
         groups: (interests a user, users) of each run, fewest interests first.
-        active: bool [interests], which there are. In a padded batch all users have places for
-            equally many, and what lies in the others means nothing. None: all are there.
+        active: bool [interests], which rows hold an interest. In a padded batch all users have
+            equally many rows, and those without an interest mean nothing. None: all rows do.
         added: [interests], what is added to the scores that each gives (a shop's boost); None for
             nothing.
         raw: [interests, d], what ``vectors`` were before they became directions; None where they
@@ -60,7 +60,10 @@ class Interests:
         return replace(self, vectors=vectors, raw=self.vectors)
 
     def strengths(self) -> Tensor:
-        """How long each interest was made, [interests]; of MIRACLE ||u||, below 1 (eq. 13)."""
+        """The length of each interest as the system made it, [interests].
+
+        In MIRACLE it is ||u||, below 1 (eq. 13).
+        """
         raw = self.vectors if self.raw is None else self.raw
         lengths: Tensor = torch.linalg.vector_norm(raw, dim=-1)
         return lengths
@@ -77,7 +80,7 @@ class Interests:
         )
 
     def used(self) -> Tensor:
-        """Which of the system's interests there are, int64 [active interests]."""
+        """The number of each interest that is there, int64 [active interests]."""
         return self.which if self.active is None else self.which[self.active]
 
     def only(self, kept: Tensor) -> tuple[Interests, Tensor]:
@@ -94,9 +97,9 @@ class Interests:
             kept = kept & self.active
         n = self.n_users
         everyone = torch.arange(n, device=kept.device)
-        # In a padded batch each has as many places, whatever lies in them.
-        places = self.counts() if self.active is None else len(kept) // n
-        owner = torch.repeat_interleave(everyone, places)
+        # In a padded batch all users have equally many rows, whatever they hold.
+        rows_each = self.counts() if self.active is None else len(kept) // n
+        owner = torch.repeat_interleave(everyone, rows_each)
         counts = torch.bincount(owner[kept], minlength=n)
         order = counts.argsort(stable=True)
         order = order[counts[order] > 0]
@@ -124,7 +127,7 @@ class Interests:
 
         Args:
             users: int64 [pairs], packed histories.
-            which: int64 [pairs], numbers of interests that they have.
+            which: int64 [pairs], the number of an interest that this user has.
 
         Returns:
             int64 [pairs].

@@ -22,11 +22,12 @@ from miracle_core.ranking.seen import HadItems
 
 # Scores made by one matrix product: 8 MiB of float32.
 BLOCK_ELEMENTS = 1 << 21
-# Of these, looked at together: 4 MiB, which two cores' own caches hold through all passes.
+# How many of these are processed together: 4 MiB, which two cores' own caches hold through all
+# passes.
 PIECE_ELEMENTS = 1 << 20
-# On a GPU a block is looked at whole, and large, 128 MiB of float32: each look is a few launches,
-# and it is these that a GPU waits for (docs/performance.md). Of padded users most places hold no
-# interest, so that a block of as many users is larger.
+# A GPU processes a whole block at once, and a large one, 128 MiB of float32: each pass is a few
+# launches, and it is launches that a GPU waits for (docs/performance.md). In a padded batch most
+# rows hold no interest, so a block for as many users is larger.
 GPU_ELEMENTS = 1 << 25
 PADDED_ELEMENTS = 1 << 27
 # With fewer interests than this in a chunk of users a matrix product reads more than it computes.
@@ -71,8 +72,8 @@ def max_interest_cross_entropy(
 ) -> Tensor:
     """Mean over users of -log softmax of the target's max-over-interests score (eq. 16, 23).
 
-    The gradients for interests and items are exact and made while the blocks of scores are at hand,
-    so nothing of size users x items outlives its block.
+    The gradients for interests and items are exact. They are computed together with each block of
+    scores, so nothing of size users x items outlives its block.
 
     Args:
         interests: the users' active interests.
@@ -83,10 +84,10 @@ def max_interest_cross_entropy(
         item_bias: [items], added to each candidate's scaled score: the logarithm of how often it
             counts, or a correction for sampling. It gets no gradient.
         target_bias: [users], replaces ``item_bias`` where a candidate is the user's own target.
-        seen: the candidates that users have had, whose scores gain by it; the gain gets an
+        seen: the candidates that users have had, with the gain of their scores; the gain gets an
             exact gradient.
-        counted: bool [users], over whom the mean is taken; None for all. The others' interests
-            get a gradient of 0.
+        counted: bool [users], the users of the mean; None for all. The interests of the others get
+            a gradient of 0.
 
     Returns:
         The loss, a scalar.
@@ -113,9 +114,9 @@ def max_interest_cross_entropy(
 
 
 class _MaxInterestCrossEntropy(torch.autograd.Function):
-    """The loss and its gradients in one walk; the backward pass only scales them.
+    """The loss and its gradients in one pass; the backward pass only scales them.
 
-    Under autocast scores are products in its type; what is summed, exponentials among it, is not.
+    Under autocast scores are products in its type. Sums, such as those of exponentials, are not.
     """
 
     @staticmethod
@@ -168,7 +169,7 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         n = targets.numel() if counted is None else counted.sum(dtype=total.dtype)
         ctx.scale, ctx.users = scale, n
         if d_vectors is not None and d_items is not None:
-            # The items' were made with scaled vectors.
+            # The items' gradients were made with scaled vectors, so only the mean is missing.
             d_items.mul_(1.0 / n)
             ctx.save_for_backward(d_vectors, d_items, None if gain is None else d_gain)
         return total / n
@@ -179,15 +180,15 @@ class _MaxInterestCrossEntropy(torch.autograd.Function):
         d_vectors, d_items, d_gain = ctx.saved_tensors
         d_scores = d_loss * (ctx.scale / ctx.users)
         d_gain = None if d_gain is None else d_gain * d_scores
-        # Mostly the loss counts once, which saves a copy of the catalogue's size; on a GPU it would
-        # have to be waited for to see that.
-        once = not at_once(d_loss) and float(d_loss) == 1.0
-        d_items = d_items if once else d_items * d_loss
+        # Mostly the loss has a weight of 1, which saves a copy of the catalogue's size. On a GPU
+        # the host would have to wait to find out.
+        weight_is_1 = not at_once(d_loss) and float(d_loss) == 1.0
+        d_items = d_items if weight_is_1 else d_items * d_loss
         return d_vectors * d_scores, d_items, *(None,) * 6, d_gain, None, None
 
 
 def block_and_piece(vectors: Tensor, *, padded: bool) -> tuple[int, int]:
-    """Scores made by one product, and looked at together."""
+    """How many scores one matrix product makes, and how many are processed together."""
     if at_once(vectors) and padded:
         return PADDED_ELEMENTS, PADDED_ELEMENTS
     if at_once(vectors):
@@ -196,17 +197,20 @@ def block_and_piece(vectors: Tensor, *, padded: bool) -> tuple[int, int]:
 
 
 def chunk_rows(n_items: int, block: int) -> int:
-    """Interests in a chunk: as many as let the whole catalogue be one block, else the most."""
+    """Interests in a chunk: so many that the whole catalogue is one block, if they are not too few.
+
+    With fewer than ``MIN_CHUNK_ROWS`` the catalogue is cut into blocks, for ``MAX_CHUNK_ROWS``.
+    """
     rows = block // max(n_items, 1)
     return rows if rows >= MIN_CHUNK_ROWS else MAX_CHUNK_ROWS
 
 
 class _Chunk:
-    """Some users' walk over the catalogue: running log-sum-exp, then gradients.
+    """The pass of some users over the catalogue: running log-sum-exp, then gradients.
 
-    A block's scores are made by one product and looked at in pieces, a few users at a time, that
-    stay in a core's own cache through all passes. A catalogue of one block needs one look at each
-    piece; a larger one computes each block's scores again for the gradients.
+    One product makes a block's scores. They are processed in pieces, a few users at a time, that
+    stay in a core's own cache. If the catalogue is one block, each piece is processed once. A
+    larger one computes each block's scores again for the gradients.
     """
 
     def __init__(
@@ -250,9 +254,10 @@ class _Chunk:
         """Sum of the users' losses.
 
         Args:
-            d_vectors: [interests, d], where d(sum) / d(scaled scores) times the items goes, if any.
-            d_items: [items, d], what the same, turned over, times the vectors is added to.
-            first: it is written instead, ``d_items`` being new.
+            d_vectors: [interests, d], is set to d(sum)/d(scaled scores) times the items; None
+                computes no gradients.
+            d_items: [items, d], gets the transpose of it times the vectors added.
+            first: ``d_items`` is uninitialised: its gradient is written, not added.
         """
         once = len(self.blocks) == 1
         for block in self.blocks:
@@ -273,7 +278,7 @@ class _Chunk:
         return torch.cat([piece.loss for piece in self.pieces]).sum()
 
     def d_gain(self) -> Tensor:
-        """d(sum of the losses)/d(scaled gain), once the gradients are there."""
+        """d(sum of the losses)/d(scaled gain), after :meth:`loss` has made the gradients."""
         return torch.stack([piece.d_gain for piece in self.pieces]).sum()
 
     def _scores(self, block: slice) -> Tensor:

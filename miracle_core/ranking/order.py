@@ -1,7 +1,7 @@
 """Ranks and top-K of scores, with a fixed order of items that tie.
 
-Items of equal score are ordered by a fixed pseudo-random key of their index, so results repeat, and
-a system that says the same of every item ranks them as chance would.
+Items of equal score are ordered by a fixed pseudo-random key of their index. So results repeat, and
+a system with the same score for every item ranks them as chance would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The top-K of a long row is looked for only in its K stretches of so many items with the best head.
+# A long row is cut into stretches of so many items, and its top K is searched in K of them.
 STRETCH = 64
 
 
@@ -69,7 +69,7 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
         Scores [users, K] and items int64 [users, K].
     """
     values, items, crowded = _topk(scores, k)
-    # topk leaves open which of equal scores it takes and in what order: fix such rows.
+    # topk does not say which of equal scores it takes, or in what order: sort such rows again.
     inside = (values[:, 1:] == values[:, :-1]).any(1)
     for user in crowded.nonzero().squeeze(1).tolist():
         candidates = (scores[user] >= values[user, -1]).nonzero().squeeze(1)

@@ -36,7 +36,7 @@ def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None
 
 
 class Piece:
-    """A chunk's users some at a time: what their scores so far say of their losses.
+    """Some users of a chunk: the running log-sum-exp of their scores, their losses and gradients.
 
     Args:
         rows: their interests among the chunk's.
@@ -44,9 +44,9 @@ class Piece:
         groups: (interests a user, users) of each run.
         item_bias: [items], or None.
         target_bias: [users, 1], or None.
-        seen: what they have had, or None.
-        exact: the type of what is summed.
-        active: bool [interests, 1], which of their interests there are; None for all.
+        seen: the candidates that they have had, or None.
+        exact: the type of sums.
+        active: bool [interests, 1], which rows hold an interest; None for all.
         counted: bool [users, 1], whose losses count; None for all.
     """
 
@@ -87,7 +87,7 @@ class Piece:
         view = self._see(scores, slice(0, scores.shape[1]))
         self.own = view.logits.gather(1, view.column)
         self.high = view.logits.amax(1, keepdim=True)
-        # One call: a row is in the nearest cache for all of it. The best one's weight is 1 / total.
+        # One call, during which a row stays in the nearest cache. The largest weight is 1 / total.
         weights = torch.softmax(view.logits, 1)
         self.total = weights.amax(1, keepdim=True).reciprocal_()
         if gradient:
@@ -135,7 +135,8 @@ class Piece:
             weights.mul_(self.counted)
         if view.places is not None and view.had is not None:
             self.d_gain += view.places.total(weights)
-            # Winners are told by their own scores, and the logits may lie in the same memory.
+            # Winners are found by their scores without the gain, and the logits may lie in the same
+            # memory.
             view.places.write(view.best, view.had)
         _to_winners(view.part, view.best, weights, self.groups)
 
@@ -145,14 +146,14 @@ class _View:
     """A piece's scores in a block.
 
     Attributes:
-        part: [interests, block], raw.
-        best: [users, block], the best of each user's.
-        logits: [users, block], with all that is added to them; ``best`` itself where that is
-            nothing or few places.
-        column: int64 [users, 1], the targets' columns of the block.
-        inside: bool [users, 1], whether they lie in it at all.
-        places: of items that users have had, if these gain.
-        had: the best scores there without it.
+        part: [interests, block], the scores of each interest.
+        best: [users, block], the best score of each user.
+        logits: [users, block], ``best`` with biases and gain added. Without biases, and in the
+            same type, it is the same tensor as ``best``.
+        column: int64 [users, 1], the targets' columns in the block.
+        inside: bool [users, 1], whether the targets lie in the block at all.
+        places: of items that users have had, if their scores gain.
+        had: the numbers of ``best`` at these places, without the gain.
     """
 
     part: Tensor

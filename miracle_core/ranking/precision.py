@@ -1,4 +1,4 @@
-"""Products of matrices in low precision (torch's autocast), and what must not be touched by it."""
+"""Matrix products in low precision (torch's autocast), and how to keep other sums out of it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor
 
 
 def exact(x: Tensor) -> torch.autocast:
-    """A block without autocast: a choice, a softmax or a sum of many exponentials is made here."""
+    """A block without autocast, for choices, softmaxes and sums of many exponentials."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def product_type(x: Tensor) -> torch.dtype:
-    """What matrices are to be multiplied in: autocast's type where it is on, else their own.
+    """The type for matrix products: autocast's where it is on, else the matrices' own.
 
-    For autograd functions of our own, whose products write into buffers: autocast leaves those be.
+    For autograd functions that write products into buffers: autocast does not change these.
     """
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def in_full(x: Tensor) -> Tensor:
-    """The tensor in float32 where it is of a lower precision: what sums are to be made of it in."""
+    """The tensor in float32 if it is of a lower precision, so that sums of it are exact enough."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 

@@ -20,13 +20,12 @@ def with_quotas(
 
     An item belongs to the interest that gives it its score (eq. 17), of equal ones to the first. In
     the first round every interest takes the best item that it won, in the second its second best,
-    and so on for ``quota`` rounds; in each round interests whose best item has the higher score
-    come first. An interest that won fewer items has fewer places. When K places are taken it ends,
-    and places that are left go to the best of the other items. The list is then put in the order of
-    scores.
+    and so on for ``quota`` rounds. In each round interests whose best item has the higher score
+    come first. An interest that won fewer items has fewer places. The rounds end when K places are
+    taken. Places that are left go to the best of the other items. The list is then sorted by score.
 
     Args:
-        scores: [users, items], with all that is added to them; -inf for what is no candidate.
+        scores: [users, items], with gain and boosts; -inf for what is no candidate.
         each: [interests, items], the score under each interest before the gain was added; -inf
             where an interest doesn't count.
         groups: (interests a user, users) of each run of users.
@@ -44,7 +43,7 @@ def with_quotas(
         part = slice(user, user + n)
         _reserve(scores[part], own, min(quota, k), k, ties, reserved[part])
         row, user = row + count * n, user + n
-    # What is reserved comes before all else; then the best.
+    # Reserved items come before all others; then the best ones.
     _, items = top_k(scores.masked_fill(reserved, torch.inf), k, ties)
     return _in_order(scores.gather(1, items), items, ties)
 
@@ -73,7 +72,7 @@ def _reserve(
     value, item = torch.stack(values, 1), torch.stack(items, 1)  # [users, interests, quota]
     order = value[:, :, 0].argsort(dim=1, descending=True, stable=True)
     turn = order.unsqueeze(2).expand_as(value)
-    # Round after round, within one the interests in order: [users, quota * interests].
+    # Round after round, and within a round the interests in turn: [users, quota * interests].
     value = value.gather(1, turn).transpose(1, 2).reshape(users, -1)
     item = item.gather(1, turn).transpose(1, 2).reshape(users, -1)
     taken = torch.isfinite(value)
@@ -83,7 +82,7 @@ def _reserve(
 
 
 def _in_order(scores: Tensor, items: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
-    """By falling score, then by rising tie order."""
+    """Lists sorted by falling score, then by rising tie order."""
     by_tie = ties[items].argsort(1)
     scores, items = scores.gather(1, by_tie), items.gather(1, by_tie)
     order = scores.argsort(dim=1, descending=True, stable=True)

@@ -24,13 +24,13 @@ from pydantic import (
 from miracle_core.errors import InputError
 
 TEXT = "text"
-# The most that a boost adds and that diversity weighs. Beside it the scores, float32, still differ
-# where their fourth digit after the point does; beside far more they would all be equal.
+# The most that a boost adds and that diversity weighs. Scores are float32: with this much added,
+# they still differ in their fourth digit after the point; with far more they would all be equal.
 LARGEST = 1000.0
 
 
 class RuleError(InputError):
-    """Rules that make no sense, that nothing can keep, or that leave nothing.
+    """Rules that make no sense, that a system can't follow, or that leave nothing.
 
     The text names no attribute of :class:`Rules`. Those are in ``rules`` and ``missing``, so that
     the command line can name the options that were typed.
@@ -70,10 +70,10 @@ class Rules(BaseModel):
             item takes the best of its scores; below 0 it counts less. At most :data:`LARGEST`
             either way.
         min_strength: interests that are weaker don't count; from 0 to below 1, as strengths are.
-        quota: each interest of a user gets as many places of a list, as far as it won so many items
-            and there are places; 0 for none.
-        diversity: how much it counts that the items of a list differ; 0 for nothing.
-        diverse_by: by what they differ: an attribute (ComiRec's controllable aggregation, a
+        quota: how many places of a list each interest of a user gets, as far as it won so many
+            items and places are left; 0 reserves none.
+        diversity: the weight of differences between the items of a list; 0 for none.
+        diverse_by: in what they are to differ: an attribute (ComiRec's controllable aggregation, a
             weight of at most :data:`LARGEST`) or ``text`` (maximal marginal relevance, a weight of
             at most 1).
     """
@@ -105,7 +105,7 @@ class Rules(BaseModel):
 
     @field_validator("boost")
     @classmethod
-    def _no_more_than_scores_bear(cls, boost: dict[int, float]) -> dict[int, float]:
+    def _boosts_not_too_large(cls, boost: dict[int, float]) -> dict[int, float]:
         for capsule, added in boost.items():
             if abs(added) > LARGEST:
                 raise RuleError(
@@ -117,7 +117,7 @@ class Rules(BaseModel):
 
     @field_validator("diversity")
     @classmethod
-    def _no_more_than_spreads(cls, weight: float) -> float:
+    def _diversity_not_too_large(cls, weight: float) -> float:
         if weight > LARGEST:
             what = f"diversity is at most {LARGEST:g}, and is given as {weight}"
             raise RuleError(what, "diversity")
@@ -154,7 +154,7 @@ class Rules(BaseModel):
 
     @property
     def of_capsules(self) -> bool:
-        """Whether they are about interests that must mean the same for every user."""
+        """Whether the rules name capsules or strengths, which must mean the same for every user."""
         return self.of_interests or bool(self.boost)
 
     @property
@@ -163,13 +163,13 @@ class Rules(BaseModel):
         return self.quota > 0 or self.diversity > 0
 
     def record(self) -> dict[str, object]:
-        """:meth:`summary`, and a hash by which equal rules are known: it counts every id."""
+        """:meth:`summary`, and a hash of the whole rules, with every id: equal rules have one."""
         whole = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
         return self.summary() | {"sha256": whole}
 
     def summary(self) -> dict[str, object]:
-        """What is asked, for a record; ids of items as their number."""
-        told = self.model_dump(exclude_defaults=True)
+        """The rules that are not defaults, for a record; of lists of ids only how many they are."""
+        given = self.model_dump(exclude_defaults=True)
         if self.boost:
-            told["boost"] = {str(capsule): added for capsule, added in self.boost.items()}
-        return told | {name: len(told[name]) for name in ("allow", "deny") if name in told}
+            given["boost"] = {str(capsule): added for capsule, added in self.boost.items()}
+        return given | {name: len(given[name]) for name in ("allow", "deny") if name in given}

@@ -9,18 +9,17 @@ With the target's scaled score s+, those of its k negatives s_1 ... s_k, and n i
 - BPR-max (Hidasi and Karatzoglou 2018, eq. 10): -log(sum_j w_j sigmoid(s+ - s_j)) + lambda sum_j
   w_j s_j^2, with the same w.
 - BCE (Kang and McAuley 2018, eq. 6): -log sigmoid(s+) - sum_j log(1 - sigmoid(s_j)); SASRec has
-  one negative. It is a sum as printed, not the mean over the k + 1 scores that others take: divided
-  by many, gradients fall below what Adam adds to their size, and little is learned
-  (docs/decisions/0062).
+  one negative. It is a sum as printed. Others take the mean over the k + 1 scores; divided by many,
+  gradients fall below Adam's epsilon, and little is learned (docs/decisions/0062).
 - gBCE (Petrov and Macdonald 2023): BCE with sigmoid(s+)^beta in place of sigmoid(s+),
   beta = alpha (t (1 - 1 / alpha) + 1 / alpha), alpha = k / (n - 1). It undoes the overconfidence
   that comes from seeing few negatives.
-- Sampled softmax (Bengio and Senecal 2008): the cross-entropy among target and negatives, from
-  whose scores the logarithm of how often each is expected to be drawn is taken (logQ), k / (n - 1):
-  the sum over negatives then estimates that over all other items.
+- Sampled softmax (Bengio and Senecal 2008): the cross-entropy among target and negatives. Each
+  negative is expected to be drawn k / (n - 1) times, and the logarithm of that is subtracted from
+  its score (logQ). The sum over negatives then estimates that over all other items.
 
 A score is the max over the user's interests (eq. 17), plus the gain where the user has had the
-item, whether it is target or negative. It is compared as it is: GRU4Rec's authors put a tanh on it
+item, whether it is target or negative. No function is applied to it; GRU4Rec's authors apply a tanh
 for TOP1 and an ELU for BPR-max.
 """
 
@@ -44,7 +43,7 @@ from miracle_core.ranking.seen import HadItems
 if TYPE_CHECKING:
     from miracle_core.config.sections import LossSettings
 
-# Numbers in the candidates' vectors that are looked at together: 2 MiB of float32; more on a GPU.
+# Numbers in the candidates' vectors that are processed together: 2 MiB of float32; more on a GPU.
 ELEMENTS = 1 << 19
 GPU_ELEMENTS = 1 << 26
 
@@ -59,6 +58,9 @@ def of_scores(loss: LossSettings, scores: Tensor, n_items: int) -> Tensor:
 
     Returns:
         [rows].
+
+    Raises:
+        ValueError: ``loss`` is the softmax over all items, which has no negatives.
     """
     own, rest = scores[:, :1], scores[:, 1:]
     k = rest.shape[1]
@@ -99,8 +101,8 @@ def sampled_loss(
 ) -> Tensor:
     """Mean over users of a loss of targets and drawn negatives, a scalar.
 
-    Some users at a time, whose gradients are made while their candidates' vectors are at hand:
-    memory doesn't grow with users x negatives x width.
+    Losses and gradients are computed for some users at a time, so memory doesn't grow with users x
+    negatives x width.
 
     Args:
         loss: which loss.
@@ -110,8 +112,8 @@ def sampled_loss(
             ``interests.users``.
         negatives: int64 [users, k], the rows it is compared with.
         scale: what scores are multiplied with (1 / temperature).
-        seen: the candidates that users have had, whose scores gain by it.
-        counted: bool [users], over whom the mean is taken; None for all.
+        seen: the candidates that users have had, with the gain of their scores.
+        counted: bool [users], the users of the mean; None for all.
     """
     mean: Tensor = _SampledLoss.apply(  # type: ignore[no-untyped-call]
         in_full(interests.vectors),
@@ -129,7 +131,7 @@ def sampled_loss(
 
 
 class _SampledLoss(torch.autograd.Function):
-    """The loss and its gradients in one walk over the users; the backward pass scales them."""
+    """The loss and its gradients in one pass over the users; the backward pass scales them."""
 
     @staticmethod
     def forward(
@@ -197,7 +199,7 @@ def _scores(
         vectors: [interests, d].
         candidates: [users, candidates, d].
         groups: (interests a user, users) of each run.
-        active: bool [interests], which there are; None for all.
+        active: bool [interests], which rows hold an interest; None for all.
 
     Returns:
         [users, candidates].

@@ -1,11 +1,11 @@
 """The seen rule: what the score of an item becomes where the user's history holds it.
 
-Scores *as printed* (eq. 17) leave such items where they are. An interest is made of the items it is
-compared with, so these are always among the nearest to it, yet in most catalogues people seldom
-take a thing twice. Two rules know better. *Leave out* takes them from the candidates. The *gain* is
-one learned number, added to the score of each item that the history holds; it may become positive
-where people buy again what they have used up. Both are one mechanism: a number added to the score
-of each (user, item the user has had). To leave out is to add minus infinity.
+Scores *as printed* (eq. 17) leave such items where they are. An interest is made of the history's
+items, so these are always among the nearest to it. But in most catalogues people seldom take a
+thing twice. Two rules allow for that. *Leave out* takes them from the candidates. The *gain* is one
+learned number, added to the score of each item that the history holds; it may become positive where
+people buy again what they have used up. Both are one mechanism: a number added to the score of each
+(user, item the user has had). To leave out is to add minus infinity.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from miracle_core.ranking.interests import Interests
 
 
 class Places(Protocol):
-    """Places in a [users, candidates] block of scores: of what each user has had."""
+    """Where the items that users have had lie in a [users, candidates] block of scores."""
 
     def read(self, scores: Tensor) -> Tensor:
         """The numbers there."""
@@ -42,7 +42,7 @@ class Places(Protocol):
 
 @dataclass(frozen=True)
 class PairPlaces:
-    """Places one by one.
+    """Places as pairs of a user and a column.
 
     Attributes:
         users: int64 [pairs].
@@ -71,7 +71,7 @@ class PairPlaces:
 
 @dataclass(frozen=True)
 class TablePlaces:
-    """Equally many places of every user, some of which don't count.
+    """Equally many places for every user, some of which don't count.
 
     Attributes:
         columns: int64 [users, n], any column where a place doesn't count.
@@ -100,21 +100,17 @@ class TablePlaces:
 
 
 class HadItems(Protocol):
-    """Which candidates users have had, and what their scores gain by it: pairs or a table.
-
-    Attributes:
-        gain: a scalar, what the scores gain.
-    """
+    """Which candidates users have had, and what is added to their scores: pairs or a table."""
 
     @property
     def gain(self) -> Tensor:
-        """What the score of each item gains that a user has had."""
+        """What is added to the score of each item that a user has had, a scalar."""
 
     def with_gain(self, gain: Tensor) -> HadItems:
         """The same with another gain."""
 
     def among(self, users: slice) -> HadItems:
-        """The same of some users, who are then counted from 0."""
+        """The same for some users, who are then counted from 0."""
 
     def within(self, block: slice) -> Places:
         """The places of what users have had in a block of the candidates."""
@@ -128,14 +124,14 @@ class HadItems(Protocol):
 
 @dataclass(frozen=True)
 class Seen:
-    """Which candidates users have had, and what their scores gain by it, pair by pair.
+    """Which candidates users have had, as pairs, and what is added to their scores.
 
     Attributes:
         users: int64 [pairs], places of users, rising.
         items: int64 [pairs], the candidates' rows; no (user, item) twice.
-        gain: a scalar, what each pair's score gains; minus infinity leaves the items out.
-        before: [users + 1], how many pairs come before each user's, and how many there are. Known
-            here, so that nothing is read back from the device for each part of the users.
+        gain: a scalar, added to each pair's score; minus infinity leaves the items out.
+        before: [users + 1], how many pairs come before each user's, and last how many there are.
+            It is kept on the host, so that nothing is read from the device for each chunk of users.
     """
 
     users: Tensor
@@ -147,7 +143,7 @@ class Seen:
     def of(
         cls, interests: Interests, packed: Packed, gain: Tensor, candidates: Tensor | None = None
     ) -> Seen:
-        """The items of packed histories, as far as they are candidates.
+        """The items of packed histories that are candidates.
 
         Args:
             interests: of the histories; users are places in ``interests.users``.
@@ -195,8 +191,8 @@ class Seen:
     ) -> Seen:
         """What each masked token of packed histories could see: what came before, if not masked.
 
-        What came after it is not known in ranking. Its own item it is to tell, so that a gain which
-        counted it would learn that the target was seen.
+        Items after it don't count, since ranking does not know them. Neither does its own item: it
+        is the target, and the gain would learn that targets have been seen.
 
         Args:
             packed: the histories.
@@ -227,7 +223,7 @@ class Seen:
     ) -> Seen:
         """The items of whole histories ``sequences[starts[i]:ends[i]]``, to be left out.
 
-        Also those items count that are older than what a system reads.
+        Items that are too old for a system to read count, too.
         """
         users, items = seen_pairs(sequences, starts, ends)
         return cls.of_pairs(
@@ -299,11 +295,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class SeenTable:
-    """The same for a padded batch: equally many places of every user, no size read from the data.
+    """:class:`Seen` for a padded batch: a table whose shape does not depend on the data.
 
     Attributes:
         items: int64 [users, n], candidates' rows; an item may come several times.
-        counted: bool [users, n], which of them count: no item of a user twice, no padding, and
+        counted: bool [users, n], which of them count: each item of a user once, no padding, and
             candidates only.
         gain: a scalar.
     """
@@ -314,7 +310,7 @@ class SeenTable:
 
     @classmethod
     def of(cls, packed: Packed, gain: Tensor, candidates: Tensor | None = None) -> SeenTable:
-        """The items of padded histories, as far as they are candidates.
+        """The items of padded histories that are candidates.
 
         Args:
             packed: the histories, padded.
@@ -346,11 +342,11 @@ class SeenTable:
             packed: the histories, padded; users are places of tokens.
             gain: what each item's score gains.
             candidates: int64 [candidates], rising, the items that are scored; None for all.
-            masked: bool [tokens], items that nobody could see; None: all could be seen.
+            masked: bool [tokens], items that no token could see; None: all could be seen.
         """
         items, first = _rows_of(*_first_times(packed, masked), candidates)
         length = items.shape[1]
-        # An item has been seen if its first time has.
+        # An item has been seen if its first occurrence has.
         upto = torch.ones(length, length, dtype=torch.bool, device=items.device).tril_()
         return cls(
             items.unsqueeze(1).expand(-1, length, -1).reshape(-1, length),
@@ -392,14 +388,17 @@ class SeenTable:
 
 
 def _first_times(packed: Packed, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The items of padded histories, and which of them had not come before in theirs.
+    """The items of padded histories, and which are the first occurrence in their history.
 
     Args:
         packed: the histories.
-        masked: bool [tokens], items that are passed over, as padding is; None: none.
+        masked: bool [tokens], items that are ignored, as padding is; None: none.
 
     Returns:
-        int64 [histories, N] and bool [histories, N]; padding is no first time.
+        int64 [histories, N] and bool [histories, N], which is False at padding.
+
+    Raises:
+        ValueError: the batch is not padded.
     """
     if packed.valid is None:
         raise ValueError("a table is of a padded batch")
@@ -414,7 +413,7 @@ def _first_times(packed: Packed, masked: Tensor | None = None) -> tuple[Tensor, 
 
 
 def _rows_of(items: Tensor, counted: Tensor, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The rows of items among rising candidates, and which of those that count are among them."""
+    """The rows of items among rising candidates, and which counted items are candidates at all."""
     if candidates is None:
         return items, counted
     rows = torch.searchsorted(candidates, items).clamp_max_(len(candidates) - 1)
@@ -434,7 +433,11 @@ def seen_pairs(
 
 
 def _pairs_within(packed: Packed) -> tuple[Tensor, Tensor]:
-    """Each token with itself and with each older one of its history: two int64 [pairs]."""
+    """Pairs of each token with itself and with each older one of its history.
+
+    Returns:
+        The later token and the earlier one, each int64 [pairs].
+    """
     laters, earliers, first = [], [], 0
     device = packed.items.device
     for length, count in packed.groups:

@@ -1,7 +1,7 @@
 """The one walk over the catalogue: scores (eq. 17) of all items, some users at a time.
 
-Scores of a chunk of users over all items exist at once (its size is bounded, and falls as the
-catalogue grows); users x items never does.
+The scores of a chunk of users over all items are in memory at once. Chunks are smaller for larger
+catalogues, so users x items never is.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from miracle_core.ranking.seen import HadItems
 # which is less than the catalogue itself takes.
 CHUNK_ELEMENTS = 1 << 24
 MIN_ROWS = 256
-# The same on a processor where users have one interest, 2 MiB: they are still in its caches when
-# ranks are counted. Of several interests the products before the scores would not be.
+# The same on a processor where users have one interest: 2 MiB, which are still in its caches when
+# ranks are counted. With several interests their products would not be, so the limit is not used.
 CACHED_ELEMENTS = 1 << 19
 CACHED_MIN_ROWS = 32
-# So few interests are multiplied from the right, a whole number of FEW_STEP at a time: the product
-# is then bound by reading the items, where some libraries' product from the left takes six times as
+# Up to FEW_ROWS interests are multiplied from the right, padded to a multiple of FEW_STEP. The
+# product then takes as long as reading the items. From the left some libraries take six times as
 # long.
 FEW_ROWS = 16
 FEW_STEP = 4
 
 
 def inner_products(vectors: Tensor, items: Tensor, room: Tensor | None = None) -> Tensor:
-    """Of every interest with every item; of few interests as fast as items can be read.
+    """Inner products of every interest with every item; for few interests as fast as reading items.
 
     Args:
         vectors: [interests, d].
         items: [items, d].
-        room: at least (interests + FEW_STEP) * items numbers to write to; None for new memory.
+        room: a buffer of at least (interests + FEW_STEP) * items numbers; None for new memory.
 
     Returns:
         [interests, items].
@@ -76,8 +76,8 @@ class Scored:
     Attributes:
         users: which of ``Interests.users`` these are.
         scores: [users, items].
-        each: [interests, items], the score under each interest, before gains are added, where it
-            was asked for.
+        each: [interests, items], the score under each interest, before gains are added; None where
+            it was not asked for.
         groups: (interests a user, users) of each run of these users.
     """
 
@@ -90,16 +90,16 @@ class Scored:
 def walk(
     interests: Interests, items: Tensor, *gains: Gains | None, each: bool = False
 ) -> Iterator[Scored]:
-    """Scores (eq. 17) of all items for a chunk of users after another.
+    """Scores (eq. 17) of all items, for one chunk of users after another.
 
     Args:
         interests: the users' interests.
         items: [items, d].
-        gains: what is added to scores, users as in ``interests.users``.
+        gains: what is added to scores; users as in ``interests.users``.
         each: keep the score under each interest; for few users.
 
     Yields:
-        A chunk's scores.
+        The scores of a chunk.
 
     Raises:
         MiracleError: a score is not finite.
@@ -108,7 +108,7 @@ def walk(
     vectors = interests.vectors
     if not torch.isfinite(vectors).all():
         raise _not_finite("interests")
-    # Of one interest a user the products are the scores.
+    # With one interest a user the products are the scores.
     alone = not each and all(k == 1 for k, _ in interests.groups)
     max_rows = max(CHUNK_ELEMENTS // n_items, MIN_ROWS)
     if alone and not at_once(vectors):
@@ -138,7 +138,7 @@ def walk(
             elif each:
                 kept = vectors.new_empty(n_rows, n_items) if kept is None else kept
                 kept[:, block] = raw
-        # A bad number in an item's vector spoils its score for every user: the first one tells.
+        # A bad number in an item's vector spoils its score for every user, so the first user shows.
         if users.start == 0 and not torch.isfinite(scores[0]).all():
             raise _not_finite("items" if not torch.isfinite(items).all() else "scores")
         for gain in gains:
@@ -163,12 +163,15 @@ def best_items(
         interests: the users' interests.
         items: [items, d].
         k: how many; all items where there are fewer.
-        seen: what scores gain where a user has had the item.
+        seen: what is added to scores where a user has had the item.
         ties: int64 [items], the order of items with equal scores; None takes that of a catalogue.
 
     Returns:
         Scores [users, K] and rows of ``items`` int64 [users, K], in the order of
         ``interests.users``.
+
+    Raises:
+        MiracleError: a score is not finite.
     """
     if ties is None:
         ties = tie_order(items.shape[0]).to(items.device)

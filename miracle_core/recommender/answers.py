@@ -1,4 +1,4 @@
-"""One history in; its interests, and the items they lead to, out."""
+"""Answers about one history: its interests, and the items they lead to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from miracle_core.systems.scorer import Scorer
 
 
 class Answers:
-    """What a run says of one history.
+    """Answers a run's questions about one history.
 
     Args:
         run: the run, on its device.
@@ -43,8 +43,8 @@ class Answers:
         catalogue: ids and titles.
         vectors: of catalogue items and of new ones.
         ties: int64 [items], the order of items with equal scores.
-        abilities: what the system can say.
-        label: a capsule's words.
+        abilities: what can be asked of the system.
+        label: gives a capsule's words.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Answers:
         )
         found = None
         if approximate:
-            # Items of the history may be pushed down or left out, or pulled up.
+            # The seen rule may leave out the history's items, or move them down or up.
             found = self._found(explained, top_k + len(had | left_out)).adding(had)
         named = self._abilities.capsules or self._abilities.interests
         ranking = Ranking(
@@ -144,7 +144,7 @@ class Answers:
             ActiveCapsule(
                 capsule=number,
                 strength=strength,
-                label=self._label(number) if self._abilities.capsules else _told_by(number, won),
+                label=self._label(number) if self._abilities.capsules else _own_label(number, won),
                 items=tuple(place for place, own in enumerate(activated) if own == number),
                 best=won,
             )
@@ -162,7 +162,7 @@ class Answers:
         return near.gains(1)[0]
 
     def _found(self, explained: Explanation, k: int) -> Found:
-        """What the run's index finds for one history."""
+        """The ``k`` items that the run's index finds for one history."""
         scorer = vector_scorer(self._run)
         if explained.vectors is None:
             raise ValueError("a system that ranks by vectors explains itself by vectors")
@@ -179,8 +179,8 @@ class Answers:
         return HistoryItem(item, catalogue.item_ids[item], catalogue.titles[item], capsule)
 
 
-def _told_by(number: int, won: Sequence[Recommended]) -> str:
-    """Words for an interest that means something in one history only: its best item's title."""
+def _own_label(number: int, won: Sequence[Recommended]) -> str:
+    """A label for an interest of one history only: the title of its best item, or its number."""
     return shortened(won[0].title) if won else f"interest {number}"
 
 

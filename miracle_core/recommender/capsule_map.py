@@ -31,7 +31,7 @@ class CapsuleMap:
         text: [items, d_b], the directions of the items' text vectors.
         titles: the catalogue's titles.
         index: the words in them.
-        progress: hears of the pass over the catalogue.
+        progress: shows the pass over the catalogue.
 
     Attributes:
         capsule: int64 [items], the capsule of each item.
@@ -82,14 +82,18 @@ class CapsuleMap:
         return typical
 
     def _nearest(self, capsule: int) -> list[int]:
-        """The items that come nearest to activating a capsule that none does."""
+        """The items that come nearest to activating a capsule that no item activates."""
         pull = self._similarity.softmax(1)[:, capsule]
         nearest: list[int] = pull.argsort(descending=True, stable=True)[:ITEMS].tolist()
         return nearest
 
 
 def capsules_of(scorer: VectorScorer) -> HasCapsules:
-    """The system of a scorer, which must have capsules."""
+    """The system of a scorer, which must have capsules.
+
+    Raises:
+        ValueError: it has none.
+    """
     system = scorer.system
     if not isinstance(system, HasCapsules):
         raise ValueError("the system has no capsules")

@@ -31,7 +31,7 @@ NEAR_ID = 60.0
 
 
 def clean_title(typed: str) -> str:
-    """A typed title on one line, made fit to read as the catalogue's titles are.
+    """A typed title, cleaned as the catalogue's titles are and on one line.
 
     Raises:
         InputError: it is not text, is not valid UTF-8, has no visible character, or is page code.
@@ -56,7 +56,7 @@ def clean_title(typed: str) -> str:
 
 
 class Catalogue:
-    """Names in, indices out, and back.
+    """Looks up ids and titles, and gives those of an index.
 
     Args:
         dataset: whose items and users.
@@ -157,6 +157,10 @@ class Catalogue:
 
     def match(self, query: str, limit: int) -> list[Match]:
         """What a typed text means: a title, an id, nearly a title, or something new.
+
+        Args:
+            query: what was typed.
+            limit: how many matches at most.
 
         Raises:
             InputError: it is not text, or is empty.

@@ -1,4 +1,4 @@
-"""Titles as a search sees them: case, accents, width and spacing don't matter."""
+"""Titles as a search compares them: case, accents, width and spacing don't matter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fold(titles: Sequence[str]) -> pl.Series:
         series.str.normalize("NFKD")
         .str.replace_all(r"[\p{Mn}\p{Cf}]+", "")
         .str.to_lowercase()
-        # Final sigma: typing stands at a word's end.
+        # A half-typed word may end in a final sigma that is none in the whole word.
         .str.replace_all("\u03c2", "\u03c3", literal=True)
         .str.replace_all(r"[\s\p{Cc}]+", " ")
         .str.strip_chars()

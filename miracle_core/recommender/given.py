@@ -106,7 +106,7 @@ def as_list(values: object, what: str) -> list[Any]:
 
 
 def is_history(value: object) -> bool:
-    """Whether a member of a history is a history itself: several were given."""
+    """Whether a member of a history is itself a history, so that the caller gave several."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)
 
 

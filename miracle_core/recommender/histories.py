@@ -1,4 +1,4 @@
-"""Many histories end to end, as arrays: of users of the data, or as a caller gives them."""
+"""Many histories end to end, as arrays: those of users in the data, or from a caller."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Histories:
 
     @classmethod
     def of_lists(cls, histories: Iterable[Sequence[Known]], n_items: int) -> Self:
-        """Of catalogue items by index, and new ones.
+        """Histories of catalogue items, by index, and of new ones.
 
         Raises:
             ValueError: a history is empty.
@@ -78,7 +78,7 @@ class Histories:
         return cls(np.array(flat, dtype=np.int64), starts, stops, tuple(new), n_items)
 
     def batches(self, size: int) -> Iterable[slice]:
-        """Slices of so many histories one after another."""
+        """Slices of ``size`` histories, one after another."""
         return (slice(start, min(start + size, len(self))) for start in range(0, len(self), size))
 
     def known_pairs(self, part: slice, order: Integers) -> tuple[Integers, Integers, Integers]:

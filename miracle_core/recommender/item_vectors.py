@@ -1,4 +1,4 @@
-"""Vectors of catalogue items and of new ones, and what lies near them."""
+"""Vectors of catalogue items and of new ones, and the items near them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from miracle_core.systems.scorer import Scorer, VectorScorer
 
 
 class ItemVectors:
-    """What a system sees of items.
+    """The vectors of items in a run.
 
     Args:
         run: the run, on its device.
@@ -39,9 +39,9 @@ class ItemVectors:
 
     @cached_property
     def directions(self) -> Tensor | None:
-        """What tells nearness: the catalogue's text vectors with length 1 (or 0), [items, d_b].
+        """The vectors that say how near items are, of length 1 (or 0): [items, d_b] or [items, d].
 
-        The system's own item vectors where it reads no text, and None where it has none.
+        Text vectors, or the system's own item vectors if it reads no text; None if it has neither.
         """
         if self._run.items.text is not None:
             return F.normalize(self._run.items.text, dim=-1)
@@ -52,7 +52,7 @@ class ItemVectors:
     def new_inputs(self, given: Sequence[Known]) -> Tensor | None:
         """The inputs of the new items of a history, in order, [new items, w]; None for none.
 
-        A new item has no identity embedding: it is its text's vector alone.
+        A new item has no identity embedding, so its vector follows from its text alone.
 
         Raises:
             InputError: the system knows items of its catalogue only, or the encoder for new titles
@@ -66,7 +66,11 @@ class ItemVectors:
         return torch.cat([self._run.system.inputs(text) for text in texts])
 
     def nearest(self, item: Known, limit: int) -> list[Neighbour]:
-        """Catalogue items by the cosine of :attr:`directions`, without the item itself."""
+        """The nearest catalogue items by the cosine of :attr:`directions`, without the item itself.
+
+        Raises:
+            InputError: a new item, and what :meth:`new_inputs` raises.
+        """
         if isinstance(item, NewTitle):
             query = F.normalize(self._new_text(item.title), dim=-1)
         elif self.directions is not None:
@@ -89,7 +93,7 @@ class ItemVectors:
         ]
 
     def check_new(self, title: str) -> None:
-        """See that a new title can be encoded; the encoder is loaded, and nothing is encoded.
+        """Check that a new title can be encoded, by loading the encoder.
 
         Raises:
             InputError: the system knows items of its catalogue only, or the encoder can't be had.
@@ -97,7 +101,11 @@ class ItemVectors:
         self._encoding(title)[0].load()
 
     def _encoding(self, title: str) -> tuple[NewTitles, Tensor]:
-        """What encodes a new title, and the catalogue's text vectors."""
+        """The encoder of new titles, and the catalogue's text vectors.
+
+        Raises:
+            InputError: the system knows items of its catalogue only.
+        """
         text = self._run.items.text
         if self._new_titles is None or text is None:
             raise InputError(

@@ -2,8 +2,8 @@
 
     RUN/labels.json     {"key": what they depend on, "labels": [words of each capsule]}
 
-An answer names its capsules, and their words need a pass over the catalogue. A file that is
-damaged, or whose key is another, counts as absent; it may be removed at any time.
+An answer names its capsules, and finding their words needs a pass over the catalogue. A file that
+is damaged or has another key counts as absent. It may be removed at any time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from miracle_core.errors import MiracleError
 from miracle_core.files import read_json, write_json
 
 FILE = "labels.json"
-# How labels are worded. It goes up with each change of capsule_map.py, labels.py, folding.py or
-# word_index.py that words some label otherwise: a file of before then counts as absent.
+# The version of the wording of labels. Raise it with each change of capsule_map.py, labels.py,
+# folding.py or word_index.py that changes a label: older files then count as absent.
 WORDING = 1
 
 
@@ -25,9 +25,12 @@ class KeptLabels:
 
     Args:
         run: the run folder.
-        key: a name that changes with the model, the catalogue and the settings; together with
-            :data:`WORDING` the file's own.
+        key: changes with the model, the catalogue and the settings. The file's key is this and
+            :data:`WORDING`.
         n_capsules: how many there are.
+
+    Attributes:
+        labels: the labels, or None if the folder has none that fit.
     """
 
     def __init__(self, run: Path, key: str, n_capsules: int) -> None:
@@ -50,7 +53,7 @@ class KeptLabels:
         return labels if all(isinstance(label, str) for label in labels) else None
 
     def keep(self, labels: list[str]) -> None:
-        """Write them, where the folder can be written to; a failure costs time and nothing else."""
+        """Write them if the folder can be written to; a failure only costs time later."""
         self.labels = labels
         with contextlib.suppress(OSError, MiracleError):
             write_json(self._path, {"key": self._key, "labels": labels})

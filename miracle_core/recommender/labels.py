@@ -1,4 +1,4 @@
-"""Words that tell one capsule's items from the rest of the catalogue."""
+"""Words that are characteristic of one capsule's items."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from miracle_core.recommender.word_index import WordIndex
 
 WORDS = 3
 TITLE_LENGTH = 32
-# Words that say nothing of what an item is, whichever shop it lies in: grammar; what one buys of
-# it; measures; sizes, colours, praise.
+# Words that don't say what an item is, in any shop: grammar; packages; measures; sizes, colours,
+# praise.
 _COMMON = """
 and the for with from not all any are can does each has have into more most new non off one only
 other out over per plus set sets that this two use used uses using very was which will without you
@@ -32,9 +32,9 @@ COMMON = frozenset(_COMMON.split())
 def characteristic_words(index: WordIndex, members: npt.NDArray[np.bool_]) -> list[str]:
     """The words that are frequent in some titles and rare in the others, best first.
 
-    A word w is as characteristic as P(w | members) log(P(w | members) / P(w)), P by titles: its
-    part in how the members' words differ from the catalogue's. Numbers, short words and words that
-    are common in any shop are left out, and so are those that one title alone holds.
+    A word w scores P(w | members) log(P(w | members) / P(w)), where P counts titles: its part of
+    the divergence between the members' words and the catalogue's. Numbers, short words, words that
+    are common in any shop and words that only one of several members has are left out.
 
     Args:
         index: the words of the catalogue's titles.
@@ -56,13 +56,13 @@ def characteristic_words(index: WordIndex, members: npt.NDArray[np.bool_]) -> li
         word = index.words[often[place]]
         if worth[place] <= 0 or len(chosen) == WORDS:
             break
-        if _telling(word) and not any(_same_word(word, other) for other in chosen):
+        if _is_descriptive(word) and not any(_same_word(word, other) for other in chosen):
             chosen.append(word)
     return chosen
 
 
 def spelling(word: str, title: str) -> str:
-    """A folded word as a title that holds it spells it, accents and all, in lower case."""
+    """A folded word as the title spells it, with its accents, in lower case."""
     candidates = words(pl.Series([title.lower()]))[0].to_list()
     for candidate, folded in zip(candidates, fold(candidates), strict=True):
         if folded == word:
@@ -71,15 +71,16 @@ def spelling(word: str, title: str) -> str:
 
 
 def shortened(title: str) -> str:
-    """A title cut to what fits where a label does."""
+    """A title on one line, cut to the length of a label."""
     line = " ".join(title.split())
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 
 
-def _telling(word: str) -> bool:
+def _is_descriptive(word: str) -> bool:
+    """Whether a word may say what an item is."""
     if not word.isalpha() or word in COMMON:
         return False
-    # Scripts written without spaces come as single signs; elsewhere short words are units.
+    # Scripts written without spaces give single signs as words; elsewhere short words are units.
     return len(word) >= 3 or not word.isascii()
 
 

@@ -63,10 +63,10 @@ class Recommendations:
         """A row an item, users in order and best items first.
 
         Columns: ``user_id``, ``rank`` (from 1), ``item_id``, ``title``, ``score``, ``interest``
-        and ``label``. ``interest`` is the capsule that won the item, or in a system whose
-        interests are of one user only that interest's number; it is missing in a system with one
-        interest a user. ``label`` is the capsule's words, else the title of the first item that
-        the interest won. A user without candidates has no row.
+        and ``label``. ``interest`` is the number of the capsule or other interest that won the
+        item; it is missing in a system with one interest a user. ``label`` is the capsule's words,
+        or for other interests the title of the first item that the interest won. A user without
+        candidates has no row.
         """
         found = self.lists
         rows, places = np.nonzero(found.items >= 0)
@@ -113,9 +113,9 @@ class UserInterests:
 
     Attributes:
         vectors: float32 [interests, d], as items are multiplied with them.
-        interests: int64 [interests], the number of each; of MIRACLE the capsule.
-        histories: int64 [interests], whose each is, rising.
-        strengths: float32 [interests], how long each was made; of MIRACLE ||u||, below 1 (eq. 13).
+        interests: int64 [interests], the number of each; in MIRACLE the capsule.
+        histories: int64 [interests], the history of each, rising.
+        strengths: float32 [interests], how strong each is; in MIRACLE ||u||, below 1 (eq. 13).
     """
 
     vectors: Floats
@@ -129,8 +129,7 @@ class Vectors:
     """Vectors with ids; the inner product of a user's and an item's is the score (eq. 17).
 
     Attributes:
-        ids: what each row is of: a user or an item. A user with several interests has several
-            rows.
+        ids: the id of each row's user or item. A user with several interests has several rows.
         vectors: float32 [rows, d].
         interests: int64 [rows], the number of the interest; None for items.
         strengths: float32 [rows], how strong each interest is: its length before its vector became

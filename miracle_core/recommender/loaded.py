@@ -1,4 +1,4 @@
-"""A trained run, loaded: what ranks its catalogue, and names in and out."""
+"""A trained run, loaded: its scorer, and the lookup of ids and titles."""
 
 from __future__ import annotations
 
@@ -37,29 +37,35 @@ if TYPE_CHECKING:
 
 
 class LoadedRun:
-    """A trained run, loaded: what a ``Recommender`` answers from.
+    """A trained run, loaded; the base of the ``Recommender``.
 
-    The catalogue's item vectors are computed once, when it is made. What needs a pass over the
-    catalogue (labels) or over all users is computed when first asked for and kept.
+    The catalogue's item vectors are computed once, in the constructor. What needs a pass over the
+    catalogue (labels) or over all users is computed when first asked for, and kept.
 
     Attributes:
         run: the run folder.
         dataset: the Dataset whose catalogue and users these are.
         mode: ``transductive`` or ``inductive``.
         weights: ``best`` or ``last``, which of the run's two kept states this is.
-        epoch: how many epochs it had behind it, or None if the file doesn't say.
+        epoch: how many epochs the weights were trained for, or None if the file doesn't say.
         system: which system it is.
         seen: what becomes of items that a history holds.
-        rules: of every list.
+        rules: the rules for every list.
         abilities: what can be asked of it.
 
     Args:
         run: the trained run.
         device: where the model runs.
-        seen: another rule than the one that the run was trained by.
-        progress: hears of the longer computations.
-        encoder: the run's text encoder, where it is one of your own.
-        rules: of every list, unless a question brings its own.
+        seen: what becomes of items that a history holds; None takes the rule that the run was
+            trained by.
+        progress: shows the longer computations.
+        encoder: the run's text encoder, if it is one of your own.
+        rules: the rules for every list, unless a question brings its own.
+
+    Raises:
+        InputError: a seen rule that the run can't rank by, rules that it can't follow, or an
+            ``encoder`` that is not the run's.
+        MiracleError: the model gives item vectors that are not finite.
     """
 
     def __init__(
@@ -132,24 +138,23 @@ class LoadedRun:
 
         Args:
             run: the folder.
-            data: a Dataset whose catalogue and users are read; None takes the run's own, which a
-                pre-trained run has not.
+            data: a Dataset whose catalogue and users are read; None takes the run's own. A
+                pre-trained run has none of its own.
             device: where the model runs.
             seen: what becomes of items that a history holds; None takes the rule that the run was
                 trained by.
-            progress: hears of the longer computations.
+            progress: shows the longer computations.
             weights: ``best`` for those of the epoch with the best validation, ``last`` for those of
                 the newest checkpoint (other epochs aren't kept); None takes the best, or the last
                 where there has been no validation yet.
-            encoder: the object that encoded the Dataset, where it is an encoder of your own: new
+            encoder: the object that encoded the Dataset, if it is an encoder of your own: new
                 titles need it. Others are found by their name.
-            rules: of every list (:class:`miracle_core.ranking.rules.Rules`), unless a question
-                brings its own.
+            rules: the rules for every list (:class:`miracle_core.ranking.rules.Rules`), unless a
+                question brings its own.
 
         Raises:
             InputError: no run folder, no such weights in it yet, a damaged one, a Dataset that the
-                run can't read, a seen rule that it can't rank by, or
-                rules that it can't keep.
+                run can't read, a seen rule that it can't rank by, or rules that it can't follow.
             MiracleError: the training diverged.
         """
         other = None if data is None else Dataset.open(data)
@@ -222,9 +227,9 @@ class LoadedRun:
     def match(self, query: str, limit: int = 1) -> list[Match]:
         """What a typed text means.
 
-        An item whose title it is (but for case, spaces and accents), else whose id it is, else
-        whose title it nearly is, else something new. Of items with equal titles the more popular
-        come first.
+        The items with this title (apart from case, spaces and accents), else the item with this id,
+        else items with nearly this title, else something new. Of items with equal titles the more
+        popular come first.
 
         Args:
             query: a title, or an id.
@@ -236,8 +241,13 @@ class LoadedRun:
         return self._catalogue.match(query, limit)
 
     def complete(self, typed: str, limit: int = 8) -> list[int]:
-        """Items whose title a person may be typing, the likeliest first; made for every keystroke.
+        """Items whose title a person may be typing, the likeliest first.
 
-        The first call builds an index of the titles (2 s for 100,000).
+        Fast enough for every keystroke. The first call builds an index of the titles (2 s for
+        100,000).
+
+        Args:
+            typed: what has been typed so far.
+            limit: how many items at most.
         """
         return self._catalogue.index.complete(typed, limit)

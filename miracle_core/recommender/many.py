@@ -23,7 +23,7 @@ BATCH = 2048
 
 
 class ManyHistories:
-    """What a run says of many histories; memory holds one batch of scores at a time.
+    """Answers a run's questions about many histories; one batch of scores is in memory at a time.
 
     Args:
         run: the run, on its device.
@@ -52,7 +52,10 @@ class ManyHistories:
             top_k: how many items.
             rule: what becomes of items that a history holds.
             progress: is advanced by the number of histories done; the caller has started it.
-            rules: of the lists.
+            rules: the rules for the lists.
+
+        Raises:
+            InputError: a history has new items, and they can't be encoded.
         """
         k = min(top_k, len(self._ties))
         items = np.full((len(histories), k), -1, dtype=np.int64)
@@ -84,7 +87,7 @@ class ManyHistories:
         """Every history's interest vectors.
 
         Raises:
-            InputError: the system does not rank by vectors.
+            InputError: the system does not rank by vectors, or new items can't be encoded.
         """
         by_vectors = self.by_vectors(scorer)
         new = self._new_inputs(histories)
@@ -102,7 +105,7 @@ class ManyHistories:
         return UserInterests(vectors, which, owners, strengths)
 
     def by_vectors(self, scorer: Scorer) -> VectorScorer:
-        """The scorer, of a system that ranks by vectors.
+        """The scorer, if the system ranks by vectors.
 
         Raises:
             InputError: it does not.

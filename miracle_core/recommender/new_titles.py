@@ -18,12 +18,12 @@ KEPT = 1024
 
 
 class NewTitles:
-    """Encodes titles on the spot; the encoder is loaded when the first is asked for.
+    """Encodes titles on request; the encoder is loaded with the first one.
 
     Args:
         features: the run's text features and the encoder that made them.
-        progress: hears of the loading.
-        encoder: the encoder itself, where it is one of the caller's own; None finds it by name.
+        progress: shows the loading.
+        encoder: the encoder itself, if it is one of the caller's own; None finds it by name.
 
     Raises:
         InputError: ``encoder`` is not the one that made the features.
@@ -61,7 +61,7 @@ class NewTitles:
             return self._kept[title]
 
     def load(self) -> None:
-        """Load the encoder. Where it can't be had, that is found out once.
+        """Load the encoder. If it can't be had, later calls say so without trying again.
 
         Raises:
             InputError: it can't be had; items of the catalogue need none.

@@ -1,4 +1,4 @@
-"""The data set's users through a model: how they use the capsules, how held-out items rank."""
+"""The users of the Dataset: which capsules they activate, and how their held-out items rank."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BATCH_USERS = 2048
 def history_ends(dataset: Dataset) -> npt.NDArray[np.int64]:
     """Where each user's history before the test part ends, as a position, int64 [users].
 
-    A user whom the split leaves nothing to be tested on keeps all that lies before the test part:
-    of leave-one-out everything, of a temporal split perhaps nothing.
+    A user without a test item keeps all that lies before the test part: with leave-one-out that is
+    everything, with a temporal split it may be nothing.
     """
     return np.asarray(dataset.cuts[:, 1])
 
@@ -107,7 +107,7 @@ def _counts(
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """How many items of each history activate each capsule, [batch, C] after [batch, C].
+    """How many items of each history activate each capsule, int64 [batch, C], batch by batch.
 
     An empty history activates none.
     """

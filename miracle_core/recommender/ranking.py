@@ -1,7 +1,7 @@
-"""The catalogue ranked for one history (eq. 17), and why each item stands where it does.
+"""The catalogue ranked for one history (eq. 17), and why each item has its rank.
 
-With an index, only the items that it found are ranked. Their scores are exact; *row* means a place
-among them, and is the item itself where all are ranked.
+With an index, only the items that it found are ranked. Their scores are exact. A *row* is a place
+among the ranked items; if all items are ranked, it is the item itself.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Ranking:
 
     Args:
         explained: the history's scores under each interest, and what explains them.
-        named: whether interests have names to tell them by.
+        named: whether answers name interests.
         ties: int64 [items], the order of items with equal scores.
-        had: the history's items, whose scores gain by it.
-        gain: how much.
+        had: the history's items, whose scores gain ``gain``.
+        gain: what these scores gain.
         seen: items that are left out of the ranking.
         names: ids and titles.
         found: what an index found; None ranks all items.
-        rules: of the list; None with what an index found.
+        rules: the rules for the list; None together with ``found``.
         near: [items], what scores gain by items that the same users took; None for nothing.
 
     Raises:
-        InputError: the rules leave no interest, or no item that the history doesn't leave out.
+        InputError: the rules leave no interest.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Ranking:
             self._counting = self._scores + self._boosts.unsqueeze(1)
         if rules is not None and rules.rules.of_interests:
             self._counting = self._counting.masked_fill(
-                ~_that_count(explained, rules).to(self._scores.device), -torch.inf
+                ~_interests_that_count(explained, rules).to(self._scores.device), -torch.inf
             )
         self._best, self._winners = self._counting.max(0)
         self._gains = torch.zeros_like(self._best)
@@ -80,7 +80,11 @@ class Ranking:
             rules.leave_out(self._best.unsqueeze(0))
 
     def top(self, k: int) -> tuple[Recommended, ...]:
-        """The K best items, or all there are, best first."""
+        """The K best items, or all there are, best first.
+
+        Raises:
+            RuleError: the rules and the seen rule leave no item.
+        """
         best = self._best.unsqueeze(0)
         if self._rules is None or not self._rules.rules.of_lists:
             rows = self._top(best, k)[0]
@@ -100,7 +104,7 @@ class Ranking:
     def of_each_interest(self, k: int) -> list[tuple[Recommended, ...]]:
         """For each interest the K best of the items it won, with their ranks among all.
 
-        Of what an index found, only items that nothing unknown can stand above.
+        With an index only items whose rank is certain: no item that it did not find can be better.
         """
         columns = torch.arange(len(self._scores), device=self._winners.device)
         lost = (self._winners != columns.unsqueeze(1)) | (self._best < self._floor)
@@ -108,7 +112,7 @@ class Ranking:
         return [self._described(rows, self._ranks(rows)) for rows in self._top(best, k)]
 
     def of(self, item: int) -> Recommended:
-        """One item with its rank among all, which must be ranked; 0 for one that is left out."""
+        """One item with its rank among all; 0 if it is left out. Not for use with an index."""
         gone = bool(torch.isneginf(self._best[item]))
         return self._described([item], [0] if gone else self._ranks([item]))[0]
 
@@ -124,7 +128,7 @@ class Ranking:
         return rows if self._items is None else torch.isin(self._items, rows).nonzero().squeeze(1)
 
     def _top(self, scores: Tensor, k: int) -> list[list[int]]:
-        """For each interest, the rows of the K best items but those of -inf."""
+        """For each interest, the rows of the K best items, without those of -inf."""
         values, best = top_k(scores, min(k, scores.shape[1]), self._ties)
         kept = torch.isfinite(values).sum(1).tolist()
         return [row[:count] for row, count in zip(best.tolist(), kept, strict=True)]
@@ -169,7 +173,7 @@ class Ranking:
         )
 
 
-def _that_count(explained: Explanation, rules: Applied) -> Tensor:
+def _interests_that_count(explained: Explanation, rules: Applied) -> Tensor:
     """Which interests of a history count, bool [interests, 1].
 
     Raises:

@@ -43,12 +43,12 @@ SAMPLE_USERS = 12
 class Recommender(LoadedRun):
     """A trained run, loaded to answer; :meth:`load` opens one.
 
-    What it knows of the run and takes to be made stands at :class:`LoadedRun`.
+    Its attributes and the arguments of its constructor are those of :class:`LoadedRun`.
     """
 
     @cached_property
     def _answers(self) -> Answers:
-        """What answers one history."""
+        """Answers questions about one history."""
         return Answers(
             self._trained,
             self._scorer,
@@ -61,12 +61,12 @@ class Recommender(LoadedRun):
 
     @cached_property
     def _many(self) -> ManyHistories:
-        """What answers many at once."""
+        """Answers questions about many histories at once."""
         return ManyHistories(self._trained, self._vectors, self._ties)
 
     @torch.inference_mode()
     def nearest(self, item: Given, limit: int = 5) -> list[Neighbour]:
-        """Catalogue items that are nearest: by text, or by item vectors where none is read.
+        """The nearest catalogue items: by text, or by item vectors if the system reads no text.
 
         Args:
             item: a catalogue item by its index or :class:`ItemId` (it is left out itself), or a
@@ -117,22 +117,22 @@ class Recommender(LoadedRun):
         Args:
             history: oldest first. An integer is the index of a catalogue item, an :class:`ItemId`
                 its id; a :class:`NewTitle` is an item that the catalogue doesn't hold, encoded on
-                the spot. A plain ``str`` is refused: it doesn't say which of the two it is
+                the spot. A plain ``str`` is refused: it doesn't say whether it is an id or a title
                 (``match(text)[0].given`` looks it up). The newest :attr:`max_length` items are
-                read. A new item of a transductive run has no embedding of its own and enters with
-                its text's vector alone.
-                A list of such histories is answered with lists alone (:class:`Recommendations`),
-                many times as fast as one after another; ``target``, ``approximate`` and
-                ``of_each`` are of one history.
+                read. In a transductive run a new item has no embedding of its own and enters with
+                its text vector alone.
+                For a list of such histories the answer has lists only (:class:`Recommendations`),
+                and is many times as fast as one history after another. ``target``, ``approximate``
+                and ``of_each`` are for a single history.
             top_k: how many items to recommend, at most as many as there are.
             seen: what becomes of items that the history holds; None takes :attr:`seen`.
-            target: a catalogue item to rank besides, such as the one held out.
-            approximate: look for items with the run's index (``miracle index``), not among all. An
-                interest's best are then those whose rank is certain. Scores are exact all the same.
-            of_each: how many of the items that an interest won are named for each; None takes
+            target: a catalogue item to rank as well, such as the one held out.
+            approximate: search with the run's index (``miracle index``), not among all items. For
+                each interest only items are named whose rank is certain. Scores stay exact.
+            of_each: how many of the items that it won are named for each interest; None takes
                 ``top_k``.
             rules: what may be recommended, and what a list holds; None takes :attr:`rules`. They
-                hold before anything is chosen: a list has the best of what they leave.
+                are applied before anything is chosen, so a list has the best of what they leave.
 
         Raises:
             InputError: an empty history or title, no such item, an item of another type, a
@@ -168,10 +168,10 @@ class Recommender(LoadedRun):
         by part.
 
         Args:
-            user_ids: whose; None for all users, in index order.
+            user_ids: the users; None for all users, in index order.
             top_k: how many items each.
             seen: what becomes of items that a history holds; None takes :attr:`seen`.
-            progress: hears of users done.
+            progress: shows the users done.
             rules: as :meth:`recommend` takes them.
 
         Raises:
@@ -212,11 +212,15 @@ class Recommender(LoadedRun):
 
         Args:
             histories: any number of them, also none.
-            ids: whose they are.
+            ids: the id of each.
             top_k: how many items each.
             seen: what becomes of items that a history holds; None takes :attr:`seen`.
-            progress: hears of histories done.
+            progress: shows the histories done.
             rules: as :meth:`recommend` takes them.
+
+        Raises:
+            InputError: a ``top_k`` below 1, a gain that the run has not learned, new items that
+                can't be encoded, or rules that leave nothing.
         """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}", remedy="ask for at least one item")
@@ -238,7 +242,10 @@ class Recommender(LoadedRun):
         )
 
     def _scorer_of(self, rule: SeenRule) -> Scorer:
-        """What ranks by a rule; leaving out beats a gain, so only as-printed ranks without it."""
+        """The scorer for a seen rule: with the gain, unless the rule is as-printed.
+
+        For leave-out the gain makes no difference, since the items are no candidates.
+        """
         gain = rule != "as-printed"
         if (self.seen != "as-printed") == gain or not isinstance(self._scorer, VectorScorer):
             return self._scorer
@@ -250,7 +257,7 @@ class Recommender(LoadedRun):
         return catalogue_key(self._trained)
 
     def gain(self) -> float:
-        """What a score gains where the history holds the item, by :attr:`seen`; 0 for nothing."""
+        """What is added to the scores of items that the history holds; 0 if nothing is."""
         gain = self._trained.system.gain() if self.seen == "gain" else None
         return 0.0 if gain is None else float(gain.detach())
 
@@ -282,7 +289,7 @@ class Recommender(LoadedRun):
         check_vectors_alone(self._trained)
 
     def text_encoder(self) -> EncoderIdentity | None:
-        """Who makes vectors of new items' texts; None: it knows its catalogue's items only."""
+        """The text encoder for new items; None if the system knows its catalogue's items only."""
         if not self.abilities.new_titles:
             return None
         return self.dataset.feature_set(self._trained.encoder).encoder
@@ -299,7 +306,7 @@ class Recommender(LoadedRun):
         return Vectors(tuple(self._catalogue.item_ids), items.detach().float().cpu().numpy())
 
     def check_new(self, item: NewTitle) -> None:
-        """Refuse a new item where it can't be read, before others are asked with it.
+        """Refuse a new item that the system can't read.
 
         Raises:
             InputError: the system knows its catalogue's items only, or the encoder can't be had.
@@ -311,10 +318,11 @@ class Recommender(LoadedRun):
         """Items that the catalogue doesn't hold, by their titles, as scores multiply them.
 
         Args:
-            titles: any texts; each is encoded by itself.
+            titles: any texts, at least one; each is encoded by itself.
 
         Raises:
-            InputError: the system knows its catalogue's items only, or the encoder can't be had.
+            InputError: no title, or an empty one; the system does not rank by vectors or knows its
+                catalogue's items only; or the encoder can't be had.
         """
         wanted = [NewTitle(title) for title in as_list(titles, "the titles")]
         named = self._catalogue.known_all(wanted, "")
@@ -334,10 +342,10 @@ class Recommender(LoadedRun):
         :mod:`miracle_core.systems.cooccurrence` adds where the run has it.
 
         Args:
-            user_ids: whose; None for all users.
+            user_ids: the users; None for all.
 
         Raises:
-            InputError: no such user, or the system does not rank by vectors.
+            InputError: no such user, one without items, or the system does not rank by vectors.
         """
         users = self._users_of(user_ids)
         ids = tuple(self.dataset.users["user_id"].gather(users))
@@ -364,13 +372,13 @@ class Recommender(LoadedRun):
 
         Args:
             user_id: the id.
-            split: ``test`` or ``valid`` holds out the item that the data's split predicts there,
-                and all that came after it; None nothing. Where there is no such item (a history
-                that is too short, or in a temporal split one that ends earlier) nothing is held
-                out, and the history is what lies before that part of the split.
+            split: ``test`` or ``valid`` holds out the item to be predicted in that part, and all
+                that came after it; None holds out nothing. If the user has no such item (the
+                history is too short, or with a temporal split ends earlier), nothing is held out,
+                and the history is what lies before that part.
 
         Raises:
-            InputError: no such user, or a split that holds nothing out.
+            InputError: no such user, or the split ``train``, which holds nothing out.
         """
         if split == "train":
             raise InputError("the training split holds no item out", remedy="choose valid or test")
@@ -388,8 +396,11 @@ class Recommender(LoadedRun):
     def label(self, capsule: int) -> str:
         """A capsule's words.
 
-        The first call passes the catalogue through the model, unless the run folder keeps them
-        from an earlier one.
+        The first call passes the catalogue through the model, unless the run folder holds the
+        labels of an earlier one.
+
+        Raises:
+            InputError: no such capsule.
         """
         place = check_index(capsule, "capsule", self.n_capsules)
         kept = self._kept_labels
@@ -401,26 +412,38 @@ class Recommender(LoadedRun):
         return kept.labels[place]
 
     def capsules(self) -> tuple[CapsuleSummary, ...]:
-        """Every capsule, in order: its label, its items, its neighbours."""
+        """Every capsule, in order: its label, its items, its neighbours.
+
+        Raises:
+            InputError: the system has no capsules.
+        """
         return self._map.summaries
 
     def item_capsules(self) -> Integers:
-        """The capsule that each catalogue item activates as a history of its own, int64 [items]."""
+        """The capsule that each catalogue item activates as a history of its own, int64 [items].
+
+        Raises:
+            InputError: the system has no capsules.
+        """
         return self._map.capsule
 
     # Users.
 
     @torch.inference_mode()
     def capsule_use(self) -> CapsuleUse:
-        """How the users' histories before the test item use the capsules; kept."""
+        """How the users' histories before the test item use the capsules; computed once.
+
+        Raises:
+            InputError: the system has no capsules.
+        """
         return self._use
 
     @torch.inference_mode()
     def users(self) -> UserTable:
-        """Every user's length, active capsules and rank of the held-out item; kept.
+        """Every user's history length, interests and rank of the held-out item; computed once.
 
         Raises:
-            InputError: the data set has no user with a held-out item.
+            InputError: the Dataset has no user with a held-out item.
         """
         return self._users
 
@@ -438,7 +461,7 @@ class Recommender(LoadedRun):
                 spread evenly over the lengths of sequences.
 
         Raises:
-            InputError: no such user.
+            InputError: no such user, or the system has no capsules.
         """
         if user_ids is None:
             users = np.array(self.sample(), dtype=np.int64)
@@ -474,7 +497,7 @@ class Recommender(LoadedRun):
             )
 
     def _capsules(self) -> VectorScorer:
-        """The scorer, of a system with capsules.
+        """The scorer, if the system has capsules.
 
         Raises:
             InputError: it has none.

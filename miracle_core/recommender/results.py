@@ -1,4 +1,4 @@
-"""What the Recommender answers: plain values, so that a screen or a report needs no torch.
+"""The Recommender's answers: plain values, so that a screen or a report needs no torch.
 
 Arrays are NumPy's. *Items* are places in the run's catalogue; *history places* count from 0, the
 oldest item first; *k* is the number of a history's active capsules, C that of all capsules.
@@ -86,10 +86,10 @@ class Recommended:
         score: max over the interests (eq. 17), plus ``repeat``, ``boost`` and ``cooccurrence``.
         capsule: the interest that won; None in a system with one a user.
         scores: under each interest, in the order of ``Recommendation.capsules``.
-        contributions: how much of ``score`` each history item brings, from the item at
-            ``Recommendation.first`` on; with ``repeat``, ``boost`` and ``cooccurrence`` they sum to
-            ``score``, or where ``Recommendation.additive`` is false each is what the score loses
-            without that item alone. Empty where the system can't tell.
+        contributions: how much of ``score`` comes from each history item, from the item at
+            ``Recommendation.first`` on. With ``repeat``, ``boost`` and ``cooccurrence`` they sum to
+            ``score``. If ``Recommendation.additive`` is false, each is instead what the score loses
+            without that item. Empty where the system can't tell.
         repeat: what ``score`` gains because the history holds the item.
         boost: what a shop's rules add for the interest that won; not in ``scores``.
         cooccurrence: what ``score`` gains because the same users took it and the history's items.
@@ -114,8 +114,10 @@ class ActiveCapsule:
 
     Attributes:
         capsule: which capsule.
-        strength: ||u||, the length of the interest vector, below 1 (eq. 13).
-        label: the capsule's words; "" where interests mean nothing of their own.
+        strength: how strong it is: in MIRACLE ||u||, the length of the interest vector, below 1
+            (eq. 13).
+        label: the capsule's words; in a system without capsules the title of the best item that
+            the interest won, or ``interest N`` if it won none.
         items: history places of the items that activate it.
         best: the best of the items that it won, with their ranks among all.
     """
@@ -151,11 +153,11 @@ class Abilities:
     """What can be asked of a system besides recommendations.
 
     Attributes:
-        capsules: what its interests mean, the same for every user.
-        interests: which interest of a user leads to an item.
-        new_titles: histories with items that the catalogue doesn't hold.
-        neighbours: what lies near an item, by ``text`` or by the system's own ``vectors``; None for
-            neither.
+        capsules: whether its interests mean the same for every user, so that they have labels.
+        interests: whether a user may have several interests, so that an item has one that won it.
+        new_titles: whether histories may hold items that the catalogue doesn't hold.
+        neighbours: how the items near another one are found, by ``text`` or by the system's own
+            ``vectors``; None if they can't be.
     """
 
     capsules: bool
@@ -166,14 +168,14 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """All that is said of a history.
+    """The answer to one history.
 
     Attributes:
         history: every item given, oldest first.
         capsules: the active capsules, or other interests, strongest first; empty for a system with
             one interest a user.
         items: the top-K, best first.
-        target: the item asked about besides, ranked among the same candidates, or None.
+        target: the item that was to be ranked as well, among the same candidates; None for none.
         first: the history place of the oldest item read, above 0 where the history is longer.
         trace: how the interests came about, columns in the order of ``capsules``; None where no
             routing made them.

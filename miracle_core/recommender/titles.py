@@ -17,13 +17,13 @@ from miracle_core.recommender.word_index import WordIndex
 # A title may be the one meant from this similarity on (0 to 1): a typo or a plural passes, most
 # other products of the same kind do not.
 NEAR = 0.85
-# How similar a title is at least that holds every typed word.
+# The least similarity of a title that holds every typed word.
 HOLDS_ALL = 0.95
-# Words from this length on may hold one typing error, from the second on two.
+# Words of at least ONE_ERROR letters may hold one typing error, of at least TWO_ERRORS two.
 ONE_ERROR, TWO_ERRORS = 4, 8
-# So many words' titles are kept, a byte a title each.
+# For how many typed words the points of all titles are cached, a byte a title each.
 KEPT_WORDS = 16
-# How much a typed word says for a title: found whole, as a beginning, with a typing error.
+# Points of a title for a typed word: found whole, as a beginning, with a typing error.
 _WHOLE, _PREFIX, _ERROR = 3, 2, 1
 # Likeness of two texts, 0 to 1: 1 - insertions and deletions / both lengths.
 _ratio = Indel.normalized_similarity
@@ -51,7 +51,7 @@ class TitleIndex:
         self._misspelt = lru_cache(maxsize=256)(self._find_misspelt)
 
     def exact(self, query: str) -> list[int]:
-        """Items whose title is the query but for case, spaces and accents; the popular first."""
+        """Items whose title is the query but for case, spaces and accents; popular ones first."""
         text = fold([query])[0]
         first = bisect_left(self._sorted_titles, text)
         last = bisect_left(self._sorted_titles, text + "\0", first)
@@ -67,8 +67,8 @@ class TitleIndex:
 
         Returns:
             Items, the most similar first; of equally similar ones those with the smaller difference
-            in words, then the more popular. Empty where the query is no item's title, however much
-            it is about the same things.
+            in words, then the more popular. Empty if no item has nearly this title, even if some
+            are about the same things.
         """
         typed = folded_words(query)
         # Every title is compared: a shorter list of candidates could miss the most similar one.
@@ -85,14 +85,15 @@ class TitleIndex:
         return [item for _, _, item in found[:limit]]
 
     def similarity(self, query: str, item: int) -> float:
-        """How much an item's title is like a query, 0 to 1.
+        """How similar an item's title is to a query, 0 to 1.
 
         It is rapidfuzz's normalised Indel similarity of the two texts' words, folded and in sorted
         order, so that neither case nor word order counts. Two rules go beyond it:
 
         - A title that lacks a number of the query has 0: an M5 screw is no M4 screw.
-        - A title that holds every word of the query has at least :data:`HOLDS_ALL`, if its ratio is
-          at least :data:`NEAR`, or if no other title holds them all and they are at least two.
+        - A title that holds every word of the query has at least :data:`HOLDS_ALL` if its ratio is
+          at least :data:`NEAR`, or if the query has two words or more and no other title holds all
+          of them.
         """
         return self._similarity(folded_words(query), item)
 
@@ -109,13 +110,13 @@ class TitleIndex:
     def complete(self, typed: str, limit: int) -> list[int]:
         """Items whose title a person may be typing.
 
-        Titles that hold every typed word, or a word that begins with it, come first; where there is
-        none, words with typing errors count too, and then titles that hold most of the words.
-        Titles that begin with the typed text lead, then those with more whole words, then the
-        popular ones.
+        These are titles that hold every typed word, or a word that begins with it. If there is
+        none, words with typing errors count too, and if there is still none, titles that hold most
+        of the words. Titles that begin with the typed text come first, then those with more whole
+        words, then the popular ones.
 
         Args:
-            typed: what is in the box.
+            typed: what has been typed so far.
             limit: how many at most.
         """
         wanted = list(dict.fromkeys(folded_words(typed)))
@@ -160,9 +161,9 @@ class TitleIndex:
         return points
 
     def _find_misspelt(self, word: str) -> tuple[str, ...]:
-        """Beginnings of catalogue words that ``word`` may stand for, but for its first letter.
+        """Beginnings of catalogue words that ``word`` may be a misspelling of.
 
-        The first letter is taken to be right: the words to compare are then one run of the index.
+        The first letter is taken to be right, so the words to compare are one run of the index.
         """
         if len(word) < ONE_ERROR or not word.isalpha():
             return ()
@@ -183,9 +184,10 @@ class TitleIndex:
         return self._by_title[first:last]
 
     def _only_title(self, typed: list[str]) -> list[int]:
-        """The items with the one title that holds all of at least two typed words, if there is one.
+        """The items whose title is the only one that holds all typed words, of which there are two.
 
-        Several items may have that title.
+        Several items may have that title. No items if there are fewer words, no such title or
+        several.
         """
         wanted = set(typed)
         if len(wanted) < 2:

@@ -13,7 +13,7 @@ import polars as pl
 
 from miracle_core.recommender.folding import words
 
-# After every character that a word can begin or go on with.
+# Sorts after every character that a word can hold.
 _AFTER = "\U0010ffff"
 
 
@@ -50,14 +50,14 @@ class WordIndex:
         return bisect_left(self.words, prefix), bisect_left(self.words, prefix + _AFTER)
 
     def with_word(self, word: str) -> npt.NDArray[np.int64]:
-        """Titles that hold the very word, rising."""
+        """Titles that hold exactly this word, rising."""
         place = bisect_left(self.words, word)
         if place == len(self.words) or self.words[place] != word:
             return self.titles[:0]
         return self._titles(place, place + 1)
 
     def with_prefix(self, prefix: str) -> npt.NDArray[np.int64]:
-        """Titles that hold a word beginning with ``prefix``; a title may come up again."""
+        """Titles that hold a word beginning with ``prefix``; a title may be repeated."""
         return self._titles(*self.word_range(prefix))
 
     def counts(self, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Which users belong together: several invoices of one customer are not independent."""
+"""Clusters of users that are not independent, such as several invoices of one customer."""
 
 from __future__ import annotations
 

@@ -45,10 +45,12 @@ class Against:
         other: the other system's name.
         differences: reference - other, by metric.
         bootstrapped: the primary metric's interval by resampling, a check of the t interval.
-        adjusted_p: of the primary metric, by Holm over all systems; None where no claim is made.
+        adjusted_p: p-value of the primary metric, by Holm over all systems; None where no claim is
+            made.
         verdict: ``better``, ``worse``, ``equal`` (within 2 %), ``not told apart``, or ``no claim``.
-        wins: by the primary metric averaged over seeds, the shares of users whom each serves
-            ``better``, and of those whose item ``neither`` has among the first K; and by slices.
+        wins: the shares of users whom the reference serves ``better`` or ``worse`` by the primary
+            metric averaged over seeds, and of users for whom ``neither`` has the item among the
+            first K; of ``all`` users and of each slice.
     """
 
     other: str
@@ -66,20 +68,19 @@ class Comparison:
         systems: at least two.
         primary: the metric of the claim.
         proposed: the system of the claim, named before anything is computed; None makes no claim,
-            and the system with the highest mean of the primary metric is what the others are held
-            against.
+            and compares the others with the system of the highest mean of the primary metric.
         clusters: int64 [users], see :func:`miracle_core.report.clusters.read_clusters`; None where
             users are independent.
-        alone: whether there may be one system only, which is then held against none.
+        alone: allow a single system, which is then compared with none.
 
     Raises:
-        InputError: one system where there may not be, results that can't stand in one table, no
-            such proposed system, or no such metric.
+        InputError: a single system without ``alone``, results that can't be in one table, no such
+            proposed system, or no such metric.
 
     Attributes:
         systems: as given.
-        metrics: names of what is computed, the primary one first.
-        reference: the system that others are held against.
+        metrics: the names of all metrics, the primary one first.
+        reference: the system that others are compared with.
     """
 
     def __init__(
@@ -182,7 +183,10 @@ class Comparison:
         ]
 
     def difference(self, one: SystemRuns, two: SystemRuns, metric: str) -> Difference:
-        """Any system against any other: ``one`` - ``two``. Only the claim's have a meaning as p."""
+        """The difference of any two systems, ``one`` - ``two``.
+
+        Only the p-values of the claim's differences mean something.
+        """
         key = (one.name, two.name, metric)
         if key not in self._found:
             self._found[key] = Pair(
@@ -197,7 +201,7 @@ class Comparison:
     def pairs(self) -> list[tuple[SystemRuns, SystemRuns, Difference]]:
         """Every two systems by the primary metric, the one with the higher mean first.
 
-        The intervals describe: they are not corrected for the number of pairs.
+        The intervals are descriptive: they are not corrected for the number of pairs.
         """
         return [
             (one, two, self.difference(one, two, self.primary))
@@ -205,7 +209,7 @@ class Comparison:
         ]
 
     def _wins(self, other: SystemRuns) -> dict[str, Any]:
-        """The shares of users that either serves better, of all and of each slice."""
+        """``Against.wins`` of the reference against another system."""
         own = self.reference.values(self.primary).mean(0)
         theirs = other.values(self.primary).mean(0)
         return {
@@ -224,7 +228,7 @@ class Comparison:
     def groups(self) -> dict[str, list[Group]]:
         """Users by the length of their history, and by the popularity of their held-out item.
 
-        Items that nobody took in training are a group of their own: no count ranks them.
+        Users whose item nobody took in training are a group of their own.
         """
         return {
             "history_length": groups(self.users.lengths),
@@ -362,7 +366,7 @@ def verdict(found: Difference, adjusted_p: float | None) -> str:
     """
     if adjusted_p is None or found.equal_p is None:
         return "no claim"
-    # Within 2 % comes first: a tiny difference that many users make sure is still tiny.
+    # Equality comes first: with many users a tiny difference may be significant, and is still tiny.
     if found.equal_p < 1 - LEVEL:
         return "equal"
     if adjusted_p < 1 - LEVEL:
@@ -371,7 +375,7 @@ def verdict(found: Difference, adjusted_p: float | None) -> str:
 
 
 def _shares(own: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> dict[str, float]:
-    # Means of the same numbers in another order may differ in their last digit.
+    # The mean of the same numbers in another order may differ in its last digit.
     apart = own - theirs
     return {
         "better": float((apart > SAME).mean()),

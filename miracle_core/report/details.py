@@ -1,4 +1,4 @@
-"""Parts of a report that need the run folders: curves, capsules, figure 6, examples of users."""
+"""The parts of a report that need run folders: curves, capsules, figure 6, examples of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results that a comparison is made of: files at hand, or runs that are evaluated first."""
+"""The results for a comparison: from files, or from runs, which are evaluated first."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """One run's user results, and what its system may be called.
+    """One run's user results, and names for its system.
 
     Attributes:
         results: what was found for each user.
-        folder: the name of the folder of the runs: a run's own, or that above ``seed-N``.
-        row: what its experiment calls it; empty outside an experiment.
-        experiment: the experiment's folder; empty likewise.
-        column: which of its tables the run is of; empty likewise.
+        folder: the name of the run's folder, or of the folder above ``seed-N``.
+        row: the system's name in its experiment; empty outside an experiment.
+        experiment: the experiment's folder; empty outside one.
+        column: the experiment's table that the run belongs to; empty outside one.
     """
 
     results: UserResults
@@ -45,7 +45,7 @@ class Source:
 
     @property
     def system(self) -> tuple[object, ...]:
-        """What the runs of one system have in common: its row, or all settings but the seed."""
+        """What all runs of one system share: their row, or all settings except the seed."""
         if self.row:
             return self.experiment, self.column, self.row
         return self.results.about.model, self.results.about.settings
@@ -61,8 +61,8 @@ def gather(
 ) -> list[Source]:
     """The user results of runs, of folders of runs (``seed-N``), and of files.
 
-    A run's results are kept in its folder as ``users-SPLIT-RULE.parquet`` and taken from there next
-    time, as long as its weights and data are the same.
+    A run's results are kept in its folder as ``users-SPLIT-RULE.parquet``. They are used again as
+    long as its weights and data are the same.
 
     Args:
         paths: run folders, folders that hold ``seed-N`` runs, folders of such folders, files of
@@ -70,10 +70,10 @@ def gather(
         split: what runs are evaluated on.
         seen: the seen rule that runs are ranked by; None takes each run's own.
         progress: shows the users done.
-        told: told in words what is evaluated.
+        told: called with messages about what is evaluated.
 
     Raises:
-        InputError: nothing of the three is there, or what opening one raises.
+        InputError: a path is none of these, or what opening one raises.
     """
     sources = []
     for path in paths:
@@ -91,7 +91,7 @@ def gather(
 
 
 def _name(path: Path, own: str) -> str:
-    """What a run or file is called: the folder above where it is one of several seeds."""
+    """The name of a run or file; for one of several seeds the name of the folder above it."""
     return path.resolve().parent.name if own.startswith("seed-") else own
 
 
@@ -134,7 +134,7 @@ def _at_hand(run: RunFolder, split: Split, seen: SeenRule | None) -> Path | None
     about = read_about(file)
     manifest = run.data / "manifest.json"
     weights = run.weights if about.weights == "best" else run.state
-    # Weights of a stopped run are its last ones only until there are best ones.
+    # A run is evaluated with its last weights only as long as it has no best ones.
     current = weights.is_file() and (about.weights == "best" or not run.weights.is_file())
     fresh = (
         current

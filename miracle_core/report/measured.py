@@ -1,4 +1,4 @@
-"""What a page's figures were measured on: the data, the systems, and every run."""
+"""The section of a page on what was measured: the data, the systems, and every run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _TRAINED = {
     "leave-out": "history left out",
     "gain": "gain of repeats learned",
 }
-# Told elsewhere on the page, of no influence on the figures, or a path that says nothing here.
+# Settings that are not listed: they are shown elsewhere on the page, don't influence the figures,
+# or are paths.
 _ELSEWHERE = ("seen", "encoder", "model.kind", "train.test", "pretrained")
 _HELD_OUT = {
     "leave-one-out": (
@@ -56,7 +57,7 @@ def measured(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
 
 
 def spec_of(own: SystemRuns) -> SystemSpec | None:
-    """What the registry says of a system; None of one that no program at work registered."""
+    """The registry's entry of a system; None if it is not registered here."""
     try:
         return system(own.about.model)
     except InputError:
@@ -64,14 +65,14 @@ def spec_of(own: SystemRuns) -> SystemSpec | None:
 
 
 def _folder(run: UserResults) -> RunFolder | None:
-    """The run that a file of user results was kept by; None of a file that stands alone."""
+    """The run folder that keeps a file of user results; None for a separate file."""
     folder = RunFolder(run.where.parent)
     kept = run.where.name.startswith("users-") and folder.config.is_file()
     return folder if kept else None
 
 
 def _manifest(systems: Sequence[SystemRuns]) -> Manifest | None:
-    """The Dataset's manifest, of the first run that holds the very data."""
+    """The Dataset's manifest, from the first run that holds exactly the data of its results."""
     for run in (run for own in systems for run in own.runs):
         folder = _folder(run)
         if folder is None or not (folder.data / "manifest.json").is_file():
@@ -122,7 +123,7 @@ def in_ranking(about: About) -> str:
 
 
 def in_training(own: SystemRuns) -> str:
-    """The seen rule of the training; a system that is counted rather than trained has none."""
+    """The seen rule of the training in words; ``none`` for a system that is fitted at once."""
     spec = spec_of(own)
     rule: SeenRule = own.about.trained_seen
     return "none" if spec is not None and spec.stages == ("fit",) else f"{_TRAINED[rule]} ({rule})"
@@ -159,9 +160,9 @@ def _systems(comparisons: Sequence[Comparison], studies: Sequence[Study]) -> str
 
 
 def encoder_of(own: SystemRuns) -> str | None:
-    """The text encoder whose vectors a system reads; None of one that reads no text.
+    """The text encoder whose vectors a system reads; None if it reads no text.
 
-    Empty where the settings leave it to the data and the data are not at hand.
+    Empty if the settings don't name it and the run's Dataset is not there to say.
     """
     spec = spec_of(own)
     if spec is None or "text" not in (*spec.needs, *spec.reads):
@@ -175,7 +176,7 @@ def encoder_of(own: SystemRuns) -> str | None:
 
 
 def apart(own: SystemRuns) -> str:
-    """What a system started from, and the settings in which it differs from its kind's defaults."""
+    """What a system started from, and its settings that differ from its kind's defaults."""
     mine, spec = own.about.settings, spec_of(own)
     if not mine or spec is None:
         return "not known"
@@ -191,7 +192,7 @@ def apart(own: SystemRuns) -> str:
     if mine.get("pretrained"):
         start = ["starts from a pre-trained run"]
     elif "pretrain" in spec.stages and _manifest([own]) is not None:
-        # Its folder holds the data that it learned from, and they are those of this page.
+        # Its folder holds the data that it learned from, which are the data of this page.
         start = ["from scratch: it learned from this Dataset alone"]
     return ", ".join([*start, *other]) or "none"
 

@@ -64,7 +64,7 @@ def page(
         studies: searches of settings.
         paper: figures to stand beside those as printed.
         notes: what a reader must know before all else.
-        more: HTML about the one run, at the end.
+        more: more HTML, about the runs of one system, before the section on what was measured.
     """
     first = comparisons[0]
     about = first.users.about
@@ -190,7 +190,7 @@ def _of_tests(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _kept_or_not(comparison: Comparison, paper: Paper | None, both: bool) -> str:
-    """What the column does with the items of a history, and whom that costs."""
+    """What the column does with the items of a history, and which systems lose by it."""
     if comparison.column == "as printed":
         paper_too = ", as the paper does whose figures stand below" if paper is not None else ""
         other = (

@@ -1,4 +1,4 @@
-"""How sure a difference of two systems is: users and seeds as two sources of variance.
+"""How certain a difference of two systems is: users and seeds as two sources of variance.
 
 A metric's mean is taken over users and over training runs (seeds). Another sample of users would
 give another mean, and so would other seeds. The users are the same for both systems, so their
@@ -8,16 +8,16 @@ other. With y[s, u] the metric of user u under seed s, and a the system:
     Var(mean_a - mean_b) = U + (V_a - W_a) + (V_b - W_b)
 
 U is the variance of the mean over users of the differences (each averaged over seeds). V is the
-variance over seeds of the means, divided by the number of seeds. V holds once more what U holds
-already: how a seed happens to treat the users at hand. W estimates it from the residuals of the
+variance over seeds of the means, divided by the number of seeds. U and V both contain the
+interaction of seeds and users, so it would count twice. W estimates it from the residuals of the
 users x seeds table, and V - W is never taken below 0. All three are mean squares of a balanced
 table, so Satterthwaite's degrees of freedom follow (Satterthwaite, 1946, Biometrics Bulletin 2(6)).
 Where users come in clusters (several invoices of one customer), sums over clusters take the place
 of users.
 
-There is no Wilcoxon test here. At thousands of users it rejects equal means far more often than it
-says (Ihemelandu and Ekstrand, 2023), because it tests another hypothesis than that of equal means,
-and most users have no difference at all in a metric cut off at K.
+There is no Wilcoxon test here. With thousands of users it rejects equal means far more often than
+its level says (Ihemelandu and Ekstrand, 2023): it tests another hypothesis than that of equal
+means, and most users have no difference at all in a metric cut off at K.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Mean:
         interval: its 95 % interval.
         error: its standard error.
         df: degrees of freedom.
-        both: whether the interval holds the variance of seeds; with one seed it is of users only.
+        both: whether the interval includes the variance of seeds; with one seed it does not.
     """
 
     value: float
@@ -79,10 +79,12 @@ class Difference:
         relative_interval: its 95 % interval by Fieller's method (it excludes 0 exactly where the
             difference's interval does); None where b can't be told from 0.
         p: two-sided p-value of a t test; None where no claim can be made.
-        equal_p: p-value of two one-sided tests: small where a lies within 2 % of b; None likewise.
-        both: whether the variance of seeds is in these figures. If not (one seed), there is an
-            interval for users only, and no claim.
-        users_share: the part of the variance that users make, 0 to 1; the rest is of seeds.
+        equal_p: p-value of two one-sided tests, small where a lies within 2 % of b; None where no
+            claim can be made.
+        both: whether the variance of seeds is in these figures. If not (one seed), the interval is
+            of users only, and there is no claim.
+        users_share: the share of the variance that is due to users, 0 to 1; the rest is due to
+            seeds.
     """
 
     a: float
@@ -100,7 +102,7 @@ class Difference:
 
     @property
     def side(self) -> int:
-        """Where the interval lies: 1 above 0, -1 below it, 0 where it holds 0."""
+        """Where the interval lies: 1 above 0, -1 below it, 0 if it contains 0."""
         return int(self.interval.low > 0) - int(self.interval.high < 0)
 
 
@@ -130,11 +132,12 @@ class Pair:
         b: float [seeds of b, users].
         clusters: int [users], which cluster each user belongs to, from 0 without gaps; None where
             users are independent.
-        fixed_a: a's result does not depend on a seed (popularity, neighbours), so one run is all.
-        fixed_b: likewise of b.
+        fixed_a: a's result does not depend on a seed (popularity, neighbours), so one run is
+            enough.
+        fixed_b: the same for b.
 
     Raises:
-        ValueError: other shapes, or fewer than two clusters.
+        ValueError: other shapes, or fewer than two users or clusters.
     """
 
     def __init__(
@@ -157,7 +160,11 @@ class Pair:
         self.both = all(fixed or len(each) > 1 for each, fixed in ((a, fixed_a), (b, fixed_b)))
 
     def variance(self, ratio: float = 1.0) -> tuple[float, float, float]:
-        """Of ``mean_a - ratio * mean_b``: the variance, its degrees of freedom, users' part."""
+        """The variance of ``mean_a - ratio * mean_b``.
+
+        Returns:
+            The variance, its degrees of freedom, and the part of it that is due to users.
+        """
         weights = np.array([1.0, -ratio])
         users = max(float(weights @ self._users @ weights), 0.0)
         total, spread = users, users**2 / self._users_df
@@ -186,7 +193,11 @@ class Pair:
         return float(max(stats.t.sf(above, df_above), stats.t.cdf(below, df_below)))
 
     def ratio(self, level: float = LEVEL) -> Interval | None:
-        """The interval of mean_a / mean_b (Fieller): every ratio that a t test does not reject."""
+        """The interval of mean_a / mean_b (Fieller): every ratio that a t test does not reject.
+
+        Returns:
+            None where b is 0, or can't be told from 0, so that the interval has no bounds.
+        """
         if self.b == 0:
             return None
         best = self.a / self.b
@@ -214,7 +225,7 @@ class Pair:
 
     @cached_property
     def difference(self) -> Difference:
-        """All there is to say of the two."""
+        """All figures of the two systems' difference."""
         variance, df, users = self.variance()
         error = variance**0.5
         distance = self.a - self.b
@@ -270,16 +281,16 @@ def bootstrap(
 ) -> Interval:
     """The interval of mean_a - mean_b by resampling users (clusters) and seeds: a check of t.
 
-    Clusters are drawn for both systems together, seeds for each alone. Of S seeds S - 1 are drawn,
-    since S draws would show only (S - 1) / S of their variance. What a seed happens to do to the
-    users at hand is counted more than once, so the interval is somewhat wide where that is large.
+    Clusters are drawn for both systems together, seeds for each by itself. Of S seeds S - 1 are
+    drawn, since S draws would show only (S - 1) / S of their variance. The interaction of seeds and
+    users counts more than once, so the interval is somewhat too wide where it is large.
 
     Args:
         a: float [seeds of a, users].
         b: float [seeds of b, users].
         clusters: as in :class:`Pair`.
-        draws: how often.
-        seed: of the draws.
+        draws: how many samples.
+        seed: of the random draws.
         level: of the percentile interval.
     """
     rng = np.random.default_rng(seed)
@@ -321,7 +332,10 @@ class _Sums:
     Attributes:
         groups: how many clusters.
         sizes: float [clusters], users of each.
-        scale: what turns a sum of squares of cluster sums into the variance of a mean over users.
+        scale: times a sum of squares of cluster sums, it is the variance of a mean over users.
+
+    Raises:
+        ValueError: not one cluster for each user, or fewer than two.
     """
 
     def __init__(self, users: int, clusters: npt.NDArray[np.integer[Any]] | None) -> None:

@@ -1,4 +1,4 @@
-"""Runs grouped into systems, and the refusal of what can't stand in one table."""
+"""Runs grouped into systems; results that can't be in one table are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SystemRuns:
     """The runs of one system: settings equal except the seed.
 
     Attributes:
-        name: what the table calls it.
+        name: its name in the table.
         runs: their results, by rising seed.
     """
 
@@ -31,7 +31,7 @@ class SystemRuns:
 
     @property
     def about(self) -> About:
-        """What is the same of all runs: model, seen rules, settings."""
+        """The description of the first run; model, seen rule and settings are those of all."""
         return self.runs[0].about
 
     @property
@@ -47,12 +47,12 @@ class SystemRuns:
 def column(about: About) -> str:
     """Which of the two tables a result belongs to: ``as printed`` or ``seen-aware``.
 
-    Leaving out what a history holds, and a learned gain of it, are two ways of one thing.
+    Both leave-out and the gain are seen-aware.
     """
     return "as printed" if about.seen == "as-printed" else "seen-aware"
 
 
-# What must be equal in one table: how an error names it, what it is of a run, and the remedy.
+# What must be equal in one table: its name in an error, its value for a run, and the remedy.
 _SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
     (
         "Datasets or splits",
@@ -76,7 +76,7 @@ _SAME: tuple[tuple[str, Callable[[About], Any], str], ...] = (
 
 
 def check_comparable(results: Sequence[UserResults]) -> None:
-    """Refuse results that can't stand in one table.
+    """Refuse results that can't be in one table.
 
     Raises:
         InputError: other splits, candidates, seen rules, users or held-out items than the first's;
@@ -111,7 +111,7 @@ def check_comparable(results: Sequence[UserResults]) -> None:
 
 
 def rules_in_words(about: About) -> str:
-    """A shop's rules that lists were made by."""
+    """The rules of the lists in words; ``none`` without rules."""
     if about.rules is None:
         return "none"
     asked = {name: value for name, value in about.rules.items() if name != "sha256"}
@@ -126,8 +126,8 @@ def _words(value: Any) -> str:
 def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
     """Runs by their settings except the seed, systems in the order they are first named.
 
-    A system is called like its row in an experiment, with its column where both are there.
-    Elsewhere it is called by its kind where no other has the same kind, otherwise by its folder.
+    A system of an experiment has the name of its row, with the column if both columns are given.
+    Other systems have the name of their kind, or that of their folder if several are of one kind.
 
     Raises:
         InputError: one seed of a system is given twice, or a system's runs are ranked by
@@ -157,7 +157,7 @@ def grouped(sources: Sequence[Source]) -> list[SystemRuns]:
 
 
 def _row(source: Source, rows: Mapping[str, int]) -> str:
-    """What a row is called; empty outside an experiment."""
+    """The name of a row of an experiment; empty outside one."""
     return f"{source.row} ({source.column})" if rows[source.row] > 1 and source.row else source.row
 
 

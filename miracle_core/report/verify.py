@@ -1,8 +1,8 @@
-"""A comparison computed a second time, from the stored ranks, by code of its own.
+"""A comparison computed a second time from the stored ranks, by independent code.
 
-Nothing here comes from the evaluator, the statistics or the tables: files are read with pyarrow
-alone, metrics and variances are loops in plain Python, and only the t distribution is scipy's, by
-another of its functions. What both computations agree on is not the slip of one.
+Nothing here comes from the evaluator, the statistics or the tables. Files are read with pyarrow
+alone, and metrics and variances are loops in plain Python. Only the t distribution is scipy's, from
+another of its functions. So a mistake in one computation shows as a difference between the two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def stored_ranks(path: Path) -> dict[str, int | None]:
 
 
 def check_lists(path: Path) -> list[str]:
-    """What a file's ranks and lists contradict each other in: the held-out item's place."""
+    """Contradictions between a file's ranks and its lists, a sentence each."""
     wrong = []
     for batch in pq.ParquetFile(path).iter_batches(1 << 14):
         for row in batch.to_pylist():
@@ -36,7 +36,7 @@ def check_lists(path: Path) -> list[str]:
                 wrong.append(f"{path}: user {row['user_id']!r} has no list")
                 continue
             place = top.index(target) + 1 if target in top else None
-            # Beyond the list's end an item may have any rank that the list does not reach.
+            # An item that is not on the list may have any rank beyond the list's end.
             beyond = rank is None or rank > len(top)
             if place != rank and not (place is None and beyond):
                 wrong.append(
@@ -55,7 +55,7 @@ def gain(rank: int | None, metric: str) -> float:
 
 
 def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = None) -> list[str]:
-    """Compute all that a comparison says again, and say what differs.
+    """Compute all figures of a comparison again, and say what differs.
 
     Args:
         document: what ``miracle compare --json`` printed; the files it names are read.

@@ -12,7 +12,7 @@ from miracle_core.report.statistics import MARGIN, Difference
 from miracle_core.report.systems import SystemRuns
 from miracle_core.report.tables import ENOUGH
 
-_WHOLE = 10.0  # per cent; smaller differences are told with a digit after the point
+_WHOLE = 10.0  # per cent; smaller differences are shown with a digit after the point
 
 
 def shown(own: SystemRuns) -> str:
@@ -41,9 +41,9 @@ class Amount:
     """How large a difference is, in words.
 
     Attributes:
-        size: without its sign.
-        span: its interval without signs, for a sentence that names the side.
-        signed: with its sign.
+        size: the difference without its sign.
+        span: its interval without signs, for a sentence that says which is higher.
+        signed: the difference with its sign.
         signed_span: its interval with signs.
     """
 
@@ -56,7 +56,7 @@ class Amount:
 def amount(found: Difference) -> Amount:
     """A difference in per cent of the other system's mean.
 
-    Where that mean can't be told from 0, in the metric's own unit.
+    If that mean can't be told from 0, it is in the metric's own unit instead.
     """
     value, low, high, unit, decimals = (
         found.difference,
@@ -149,7 +149,7 @@ def sentence(comparison: Comparison, found: Against) -> str:
 
 
 def _described(one: str, two: str, found: Difference) -> str:
-    """A difference that no claim is made of, without a full stop."""
+    """A difference in words, without a claim and without a full stop."""
     size = amount(found)
     if not found.side:
         return (
@@ -182,11 +182,11 @@ def in_short(comparison: Comparison) -> list[str]:
     said = f"Highest mean {metric}: {told(first)}, then {told(second)}."
     others = list(comparison.against)
     if comparison.reference.name not in (first.name, second.name):
-        # The claim is of a third one, and says nothing of these two.
+        # The claim is about a third system, so these two are compared here.
         between = comparison.difference(first, second, primary)
         said += f" {_described(shown(first), shown(second), between)}."
     elif comparison.proposed is None:
-        # What the reader asks first stands beside the means.
+        # The reader's first question is how far apart the first two are: it follows the means.
         nearest = next(found for found in others if found.other == second.name)
         others.remove(nearest)
         said += f" {sentence(comparison, nearest)}"
@@ -201,7 +201,7 @@ def in_short(comparison: Comparison) -> list[str]:
 
 
 def _other_leaders(comparison: Comparison, first: SystemRuns) -> list[str]:
-    """The metrics that another system leads than the primary one, and by how much."""
+    """The metrics by which another system is first, and how far it leads; empty without any."""
     parts = []
     for metric in comparison.metrics[1:]:
         leader = comparison.ranked(metric)[0]
@@ -227,7 +227,7 @@ def _few_seeds(comparison: Comparison) -> list[str]:
 
 
 def footing(comparison: Comparison) -> str:
-    """What the sentences rest on."""
+    """What the sentences are based on: runs, intervals, tests."""
     metric = metric_name(comparison.primary)
     seeds = ", ".join(
         f"{shown(own)} {len(own.runs)}" for own in comparison.systems if own.about.seeded

@@ -41,7 +41,7 @@ from miracle_core.runs.tensors import load_tensors
 if TYPE_CHECKING:
     import pandas as pd
 
-# So many runs of a folder of runs are named.
+# How many runs in a folder of runs a message names.
 SHOWN = 3
 
 
@@ -56,7 +56,7 @@ class RunFolder:
     path: Path
 
     def __post_init__(self) -> None:
-        """Text is a path too."""
+        """Accept a path given as text, too."""
         object.__setattr__(self, "path", as_path(self.path))
 
     @property
@@ -144,7 +144,9 @@ class RunFolder:
         )
 
     def copy_to(self, path: Path) -> None:
-        """Copy a run that was begun from nothing; what its settings name stays what they name.
+        """Copy a run that starts from no other run.
+
+        Relative paths in its settings are changed so that they lead to the same places.
 
         Args:
             path: the new folder; a run that is there is replaced.
@@ -193,7 +195,7 @@ class RunFolder:
         return load_settings(self.config)
 
     def _runs_inside(self) -> str | None:
-        """Names the runs in a folder of runs, as ``--seeds`` leaves them; None where none is."""
+        """A remedy that names the runs in a folder of runs, as ``--seeds`` leaves it; or None."""
         runs = sorted(str(config.parent) for config in self.path.glob(f"*/{self.config.name}"))
         if not runs:
             return None
@@ -205,7 +207,7 @@ class RunFolder:
         return Dataset.open(self.data, verify=verify)
 
     def history(self) -> list[dict[str, Any]]:
-        """The validations so far, oldest first; from the first bad line on they are left out."""
+        """The validations so far, oldest first; a damaged line and all after it are left out."""
         if not self.metrics.is_file():
             return []
         return list(parsed_metrics(self.metrics.read_bytes()).records)
@@ -268,7 +270,7 @@ class RunFolder:
             raise InputError(what, where=str(self.path), remedy=remedy)
         tensors, metadata = load_tensors(self.state)
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        # As a validation takes them: the mean of those that are trained.
+        # As in a validation: the running mean in place of each trained weight.
         weights |= {k[5:]: v for k, v in tensors.items() if k.startswith("mean.")}
         return weights, metadata, "last"
 

@@ -1,7 +1,7 @@
-"""Each look at the test part, kept with the run that was measured: ``test_looks.jsonl``.
+"""A log of each look at the test part, in the run's folder: ``test_looks.jsonl``.
 
-Whoever chooses by test figures has no test any more. How often they were looked at says what they
-are worth.
+If a model is chosen by its test figures, they are no longer a fair test. The log shows how often
+they were looked at.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def log_look(run: Path, command: str, seen: str, dataset: Dataset) -> str | None
         dataset: whose test part was read.
 
     Returns:
-        None; where the line could not be written (a folder that may only be read), why not.
+        None, or why the line could not be written (such as a read-only folder).
     """
     line = orjson.dumps(
         {

@@ -35,8 +35,8 @@ def build_system(settings: Settings, sizes: Sizes) -> System:
     """The system that the settings name, with fresh weights.
 
     Raises:
-        InputError: it breaks the contract, and what is missing is named; or it can't take the
-            layout that the settings ask for.
+        InputError: the class is no :class:`System`, or the system can't take the layout that the
+            settings ask for.
     """
     spec = settings.spec
     system = spec.system_class().build(settings, sizes)
@@ -135,9 +135,9 @@ def item_side(
     """What a system reads of a Dataset's items.
 
     Args:
-        system: whose text vectors these are to be.
-        spec: what it needs.
-        dataset: whose items.
+        system: prepares the text vectors.
+        spec: says what the system reads.
+        dataset: the items.
         encoder: the name of the text features; None takes the only ones.
         device: where they are put.
 
@@ -154,7 +154,7 @@ def item_side(
 def data_hash(
     settings: Settings, dataset: Dataset, examples: npt.NDArray[np.int64] | None = None
 ) -> str:
-    """One hash for all that training reads: catalogue, sequences, split, and text if it does.
+    """One hash for all that training reads: catalogue, sequences, split, and text if it is read.
 
     Args:
         settings: of the run.
@@ -189,7 +189,7 @@ class TrainedRun:
         items: what the system reads of the Dataset's items.
         system: with its weights, in evaluation mode.
         weights_from: ``best`` or ``last``, which weights these are.
-        epoch: how many epochs they had behind them, or None if their file doesn't say.
+        epoch: how many epochs they were trained for, or None if their file doesn't say.
         origin: what the weights were learned from.
         encoder: the name of the Dataset's text features that are read; None for none.
     """
@@ -256,7 +256,8 @@ def load_run(
     Args:
         path: the run folder.
         data: a Dataset to read in place of the run's own; a pre-trained run has none of its own.
-        encoder: whose text features of ``data`` are read; None takes those of the run's encoder.
+        encoder: the name of the text features of ``data`` that are read; None takes those of the
+            run's encoder.
         verify: compare the run's own data with its hashes.
         weights: which are loaded; None takes the best, or the last where there has been no
             validation yet.

@@ -93,6 +93,7 @@ class Origin(BaseModel):
 
         Raises:
             InputError: there are none of that name, or they are another encoder's.
+            ValueError: these weights read no text.
         """
         if self.encoder is None:
             raise ValueError("these weights read no text")

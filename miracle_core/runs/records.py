@@ -1,4 +1,4 @@
-"""What a training notes in its run folder, read without torch: records, result, kept weights.
+"""A training's records in its run folder, read without torch: validations, result, kept weights.
 
 The folder's reader (:mod:`miracle_core.runs.folder`) and the explorer's lists share it.
 """
@@ -19,7 +19,7 @@ WEIGHTS: Mapping[Weights, str] = {
     "best": "model.safetensors",
     "last": "checkpoints/last/state.safetensors",
 }
-# The parts of a record that hold figures by name.
+# The entries of a record that hold figures by name.
 PARTS = ("train", "valid", "figures")
 
 
@@ -102,7 +102,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def epoch_of(metadata: Mapping[str, str]) -> int | None:
-    """After how many epochs the weights in a file were saved, or None if it doesn't say."""
+    """How many epochs the weights in a file were trained for, or None if it doesn't say."""
     try:
         if "position" in metadata:
             return int(orjson.loads(metadata["position"])["epoch"])

@@ -68,7 +68,7 @@ class RunSummary:
     Attributes:
         path: the folder.
         system: which system it is, as ``model.kind`` names it.
-        title: that system's name for people; of one that is not registered here the same.
+        title: that system's name for people; ``system`` itself if it is not registered here.
         fitted: whether the system learns at once, so that there are no epochs.
         pretrained: whether it was pre-trained, and so has no Dataset of its own.
         dataset: the Dataset's name, those that it was pre-trained on, or "" if it can't be read.

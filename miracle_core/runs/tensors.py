@@ -40,8 +40,8 @@ def load_weights(model: System, tensors: dict[str, Tensor], *, where: str) -> No
     Buffers whose size follows the data (``data_sized`` of a module) take that of the file.
 
     Raises:
-        InputError: a weight is missing, unknown or of another shape, the first is named; or what
-            was read makes no sense together.
+        InputError: a weight is missing, unknown or of another shape (the first is named); or the
+            weights are inconsistent (:meth:`System.check`).
     """
     for prefix, module in model.named_modules():
         for name in getattr(module, "data_sized", ()):

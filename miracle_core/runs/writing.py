@@ -15,8 +15,12 @@ from miracle_core.runs.folder import RunFolder
 def writing(folder: RunFolder, processes: Processes) -> Iterator[None]:
     """Be the only training that writes to a run folder; the first process holds the lock.
 
+    Args:
+        folder: the run folder; what a kill left unfinished there is cleared away.
+        processes: those that train together.
+
     Raises:
-        InputError: another training is at work there; which one.
+        InputError: another training is writing there; the message says which one.
     """
     with ExitStack() as held:
 

@@ -34,7 +34,7 @@ class ItemAttributes:
 
     @classmethod
     def of(cls, attributes: Attributes) -> ItemAttributes:
-        """Those of a catalogue, in its order."""
+        """The attributes of a catalogue, items in its order."""
         counts = np.diff(attributes.offsets)
         return cls.of_rows(
             torch.from_numpy(np.repeat(np.arange(len(counts)), counts)),
@@ -60,7 +60,7 @@ class ItemAttributes:
         first, end = (torch.searchsorted(self.items, items, right=right) for right in (False, True))
         rows = first.unsqueeze(1) + torch.arange(self.most, device=items.device)
         values = self.values[rows.clamp_max(len(self.values) - 1)]
-        # What an item lacks of the most values goes into a column that no one sees.
+        # Items with fewer values than the most fill a column that is cut off at the end.
         n_values = sum(self.sizes)
         column = torch.where(rows < end.unsqueeze(1), values, n_values)
         found = torch.zeros(len(items), n_values + 1, dtype=torch.bool, device=items.device)

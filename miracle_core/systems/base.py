@@ -61,7 +61,8 @@ class ItemSide:
         text: [items, d_b], their text vectors as ``System.prepared`` gives them, or None.
         rows: int64 [items], their rows of the catalogue that the system was built for (while
             pre-training over several Datasets, their numbers in all of them); None: all, in order.
-        new: they are of no catalogue that the system knows, such as a title typed just now.
+        new: whether they are outside the catalogue that the system knows, such as a title typed
+            just now.
         attributes: their attributes, or None where there are none or none are read.
     """
 
@@ -71,7 +72,11 @@ class ItemSide:
     attributes: ItemAttributes | None = None
 
     def required_text(self) -> Tensor:
-        """The text vectors, for a system that needs them."""
+        """The text vectors, for a system that needs them.
+
+        Raises:
+            ValueError: there are none.
+        """
         if self.text is None:
             raise ValueError("this system needs text vectors")
         return self.text
@@ -104,7 +109,7 @@ class Batch:
     """Some examples to learn from.
 
     Attributes:
-        packed: the histories, item indices into the items at hand.
+        packed: the histories, item indices into the :class:`ItemSide` that comes with the batch.
         targets: int64 [histories], the item each took next, in packed order.
         examples: int64 [histories], the examples' numbers, in packed order. Every random choice
             about an example (masks, negatives) follows from its number and ``stream``, so that
@@ -139,7 +144,7 @@ class Rows:
         targets: int64 [rows], the item to predict, in the order of ``interests.users``.
         seen: the items before each row, if the gain is learned; never those after it.
         keys: int64 [rows], unique in the epoch: a row's negatives are drawn by its key.
-        counted: bool [rows], the rows that count, in a padded batch; None: all do.
+        counted: bool [rows], which rows of a padded batch count; None: all do.
     """
 
     interests: Interests
@@ -149,7 +154,7 @@ class Rows:
     counted: Tensor | None = None
 
     def number(self) -> int | Tensor:
-        """How many rows count; if padded, a scalar on its device that the host never reads."""
+        """How many rows count; in a padded batch a scalar on the device, never read by the host."""
         return len(self.targets) if self.counted is None else self.counted.sum()
 
 
@@ -194,8 +199,8 @@ class System(nn.Module):
         data_sized: names of buffers whose size depends on the data that a system was fitted to.
         text_side: prefixes of weights that make vectors of text; ``pretrain.encoder_rate`` slows
             their learning down.
-        padded: whether it gives the same results for padded histories as for packed ones, which
-            ``miracle check`` tries. Without it, histories are packed on every device.
+        padded: whether it gives the same results for padded histories as for packed ones
+            (``miracle check`` tests this). If not, histories are packed on every device.
     """
 
     max_length: int | None = None
@@ -220,6 +225,10 @@ class System(nn.Module):
         Args:
             settings: the whole run; ``settings.model`` is the system's own section.
             sizes: of the catalogue and the text vectors.
+
+        Raises:
+            ValueError: ``settings.model`` is another system's section, or a size that the system
+                needs is None.
         """
         return cls(settings, sizes)
 
@@ -229,7 +238,7 @@ class System(nn.Module):
         self.register_module("cooccurrence", None)
 
     def pads(self, device: torch.device | str) -> bool:
-        """Whether it is given padded histories on a device, in training and in evaluation."""
+        """Whether histories are padded on this device, in training and in evaluation."""
         if not self.padded or self.max_length is None or self.layout == "packed":
             return False
         return self.layout == "padded" or torch.device(device).type != "cpu"
@@ -237,7 +246,7 @@ class System(nn.Module):
     # Items.
 
     def prepared(self, text: Tensor) -> Tensor:
-        """Text vectors as the other methods take them, [items, d_b]; done once a catalogue."""
+        """Text vectors as the other methods take them, [items, d_b]; called once a catalogue."""
         return text
 
     def inputs(self, items: ItemSide) -> Tensor:
@@ -279,14 +288,14 @@ class System(nn.Module):
         raise NotImplementedError(f"{type(self).__name__}.pretrain_objective")
 
     def fit(self, dataset: Dataset, seed: int) -> None:
-        """Learn at once, without gradients: fill the buffers."""
+        """Learn without gradients, by filling the buffers."""
         raise NotImplementedError(f"{type(self).__name__}.fit")
 
     def check(self) -> None:
-        """Refuse buffers that were read and make no sense together.
+        """Refuse buffers that were read from a file and are inconsistent.
 
         Raises:
-            ValueError: saying what is wrong.
+            ValueError: what is wrong.
         """
 
     def next_item(
@@ -306,11 +315,11 @@ class System(nn.Module):
     ) -> Tensor:
         """The loss of the items that were taken, among all that compete, a scalar.
 
-        Which loss ``loss.recommendation`` of the settings says; by default the softmax over all.
-        This process's part of the mean over the rows of all processes.
+        The setting ``loss.recommendation`` names the loss; by default it is the softmax over all
+        items. This process's part of the mean over the rows of all processes.
 
         Args:
-            rows: what is to be predicted from what.
+            rows: the interests and their targets.
             candidates: [items, d], the whole catalogue.
             batch: where the rows are from.
             processes: those that share the batch.
@@ -347,13 +356,13 @@ class System(nn.Module):
     # The seen rule.
 
     def learn_gain(self) -> None:
-        """Add the weight of the learned gain; a system calls it while it is built."""
+        """Add the weight of the learned gain; a system calls this in its constructor."""
         # Added anew, so that it has the same place among the weights as in older files.
         del self.repeat
         self.repeat = nn.Parameter(torch.zeros(()))
 
     def gain(self) -> Tensor | None:
-        """The number that a score gains where the history holds the item; None: not learned."""
+        """What is added to the scores of items that the history holds; None: not learned."""
         if self.repeat is None:
             return None
         return self.repeat * (GAIN_SCALE * self.temperature)
@@ -422,7 +431,7 @@ class System(nn.Module):
 
 @runtime_checkable
 class HasCapsules(Protocol):
-    """An ability: interests that mean the same for every user, such as MIRACLE's capsules.
+    """A system whose interests mean the same for every user, such as MIRACLE's capsules.
 
     Attributes:
         n_interests: C.

@@ -19,7 +19,7 @@ from miracle_core.systems.miracle.settings import NetworkSettings
 class ContextualSystem(System):
     """Text to item vectors to contextual items (eq. 2-6), and the loss of the next item (eq. 23).
 
-    What is made of contextual items, the interests, is each system's own.
+    Each system makes interests of the contextual items in its own way.
 
     Args:
         settings: the network's settings.
@@ -37,7 +37,7 @@ class ContextualSystem(System):
         self.identity: nn.Parameter | None = None
 
     def learn_identity(self, n_items: int | None) -> None:
-        """Add an embedding e_v of each item (transductive); a system calls it while it is built.
+        """Add an embedding e_v of each item (transductive); a system's constructor calls this.
 
         Args:
             n_items: size of the catalogue; None for no embedding (inductive, pre-training).
@@ -60,7 +60,7 @@ class ContextualSystem(System):
         return x
 
     def inputs(self, items: ItemSide) -> Tensor:
-        """x_v of items (eq. 2), plus e_v of those that have one: [items, d]."""
+        """x_v of items (eq. 2), plus e_v where items have one: [items, d]."""
         identity: Tensor | None = None if items.new else self.identity
         if identity is not None and items.rows is not None:
             identity = identity[items.rows]

@@ -55,7 +55,7 @@ class Explanation(Protocol):
 
     @property
     def additive(self) -> bool:
-        """Whether contributions sum to the score; else each is what the score loses by itself."""
+        """Whether contributions sum to the score; if not, each is a loss by leaving one out."""
 
     @property
     def routing(self) -> Routing | None:
@@ -71,11 +71,13 @@ class Explanation(Protocol):
     def contributions(self, rows: Tensor, winners: Tensor) -> Tensor | None:
         """What each item of the history adds to some items' scores, [n, items].
 
-        Where it is no sum (:attr:`additive`), by how much the score falls without the item.
+        If scores are no such sums (see :attr:`additive`): by how much the score falls without the
+        item.
 
         Args:
             rows: int64 [items], catalogue items.
-            winners: int64 [items], the place of the interest that gave each its score.
+            winners: int64 [items], the row in :meth:`each` of the interest that gave each its
+                score.
 
         Returns:
             None where the system can't tell.
@@ -88,10 +90,10 @@ class VectorExplanation:
 
     Attributes:
         candidates: [items, d], the catalogue.
-        parts: [n, k, d], what each item adds to each of ``vectors``: they sum to it over n. None
-            where an interest is not such a sum.
-        without: the interests of the history without each of its items, n users in order, for a
-            system whose interests are no sums; None where that is not asked.
+        parts: [n, k, d], what each item adds to each interest; summed over n they are ``vectors``.
+            None where an interest is not such a sum.
+        without: the interests of n shortened histories, the i-th without item i, for a system whose
+            interests are no sums; None otherwise.
     """
 
     vectors: Tensor
@@ -105,7 +107,7 @@ class VectorExplanation:
 
     @classmethod
     def of(cls, interests: Interests, candidates: Tensor) -> Self:
-        """Of one history's interests, with nothing known of how they came about."""
+        """From one history's interests alone, without how they came about."""
         vectors = interests.vectors
         return cls(
             vectors,
@@ -116,7 +118,7 @@ class VectorExplanation:
 
     @property
     def additive(self) -> bool:
-        """Whether contributions sum to the score: those of items left out don't."""
+        """Whether contributions sum to the score; losses by leaving items out don't."""
         return self.without is None
 
     def each(self, rows: Tensor | None = None) -> Tensor:
@@ -143,9 +145,9 @@ class VectorExplanation:
 
         Args:
             rows: int64 [items].
-            winners: int64 [items], whose score is the present one.
-            without: of the history without each of its items; none, with no score, is left of a
-                history of one.
+            winners: int64 [items], the interests that give the present scores.
+            without: of the n shortened histories; without users if the history has one item. Then
+                nothing is left without it, and its contribution is the whole score.
         """
         items = self.candidates[rows]
         scores = (self.vectors[winners] * items).sum(-1)
@@ -157,42 +159,42 @@ class VectorExplanation:
 
 
 def explained_by_leaving_out(
-    system: System, tokens: Tensor, packed: Packed, candidates: Tensor, length: int
+    system: System, tokens: Tensor, packed: Packed, candidates: Tensor
 ) -> VectorExplanation:
     """One history's score, and what it loses without each of the history's items.
 
-    For a system whose interests are no sums over items: what the items bring together, an order
-    among it, is no single one's, so the differences don't sum to the score.
+    For a system whose interests are no sums over items. Some of a score comes from several items
+    together, such as from their order, so the differences don't sum to the score.
 
     Args:
         system: in evaluation mode.
         tokens: [n, w], the inputs of the history's items, oldest first.
         packed: the history.
         candidates: [items, d].
-        length: the most items that the system reads.
     """
     found = VectorExplanation.of(system.encode(tokens, packed).interests, candidates)
-    return replace(found, without=leave_out_each(system, tokens, packed, length))
+    return replace(found, without=leave_out_each(system, tokens, packed))
 
 
-def leave_out_each(system: System, tokens: Tensor, packed: Packed, length: int) -> Interests:
+def leave_out_each(system: System, tokens: Tensor, packed: Packed) -> Interests:
     """The interests of one history without each of its items in turn.
 
-    The others move closer: a system that knows places sees a history that is one item shorter.
+    The remaining items close the gap: a system with position embeddings sees a history that is one
+    item shorter.
 
     Args:
         system: in evaluation mode.
         tokens: [n, w], the inputs of the history's items, oldest first.
         packed: the history.
-        length: the most items that the system reads.
 
     Returns:
-        Of n users, in the order of the items; of none for a history of one item.
+        The interests of n users, in the order of the items; of no user for a history of one item.
     """
     n = packed.n_tokens
     if n == 1:
         none = system.encode(tokens, packed).interests.vectors[:0]
         return Interests.single(none)
+    length = system.max_length or n
     shorter = pack_lists([[i for i in range(n) if i != gone] for gone in range(n)], length)
     shorter = shorter.to(tokens.device)
     read = replace(shorter, items=packed.items[shorter.items])

@@ -28,17 +28,17 @@ def next_of_the_batch(
 ) -> Tensor:
     """The loss of each history's next item among the targets of all processes, a scalar.
 
-    Candidates are an item once however many took it: a user's own item is then never its negative,
-    and another counts as often as it was taken. Where ``batch.frequencies`` says how often items
-    are drawn, candidates are corrected for that (docs/decisions/0023). This process's part of the
-    mean over the whole batch.
+    An item is a candidate once, however many histories took it. So a history's own item is never
+    among its negatives, and another item counts as often as it was taken. Where
+    ``batch.frequencies`` says how often items are drawn, candidates are corrected for that
+    (docs/decisions/0023). This process's part of the mean over the whole batch.
 
     Args:
-        system: whose candidates, temperature and gain it is.
+        system: makes the candidates, and has the temperature and the gain.
         interests: of the batch's histories.
         inputs: [items, w], the batch's own items.
-        items: the same; ``rows`` tell them from those of other processes (None where there is but
-            one).
+        items: the same items; ``rows`` are their numbers, the same in all processes (None for a
+            single process).
         batch: this process's share, item indices into ``items``.
         processes: those that share the batch.
     """
@@ -58,8 +58,8 @@ def next_of_the_batch(
             )
     item_bias = counts.to(candidates.dtype).log()
     if batch.frequencies is not None:
-        # Drawn so often for every time expected: the exponentials of the batch's candidates
-        # then sum, on average, to those of all items, each once.
+        # Each candidate is weighted by how often it was drawn over how often that was expected:
+        # on average the batch's exponentials then sum to those of all items, each once.
         drawn = len(counts) if once is not None else counts.sum()
         expected = drawn * batch.frequencies[chosen]
         item_bias = item_bias - expected.to(candidates.dtype).log()
@@ -80,7 +80,7 @@ def next_of_the_batch(
 def together(
     names: Tensor, vectors: Tensor, processes: Processes
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The targets of all processes as candidates, one each: nothing waits for a count.
+    """The targets of all processes as candidates, one for each history, so no count is waited for.
 
     Args:
         names: int64 [histories], what tells one target from another.
@@ -88,9 +88,10 @@ def together(
         processes: those that share the batch.
 
     Returns:
-        Of all processes' targets, names rising: names, vectors, the candidate that each history of
-        this process took, by how many histories each is taken, and which are the first of their
-        name, bool; only these are to count.
+        Five tensors. Of all processes' targets, by rising name: names, int64 [targets], and
+        vectors, [targets, d]. The candidate that each history of this process took, int64
+        [histories]. By how many histories each candidate was taken, int64 [targets], and which are
+        the first of their name, bool [targets]: only these count.
     """
     everybody, _ = processes.gather(names)
     vectors, _ = processes.gather(vectors)
@@ -105,7 +106,7 @@ def together(
 def joined(
     names: Tensor, vectors: Tensor, own: Tensor, counts: Tensor, processes: Processes
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The candidates of all processes, an item once however many processes have it.
+    """The candidates of all processes, each item once even if several processes have it.
 
     Args:
         names: int64 [candidates], what tells one item from another; each once.
@@ -115,7 +116,8 @@ def joined(
         processes: those that share the batch.
 
     Returns:
-        The same for all candidates, names rising; ``own`` is still of this process's histories.
+        Names, vectors, ``own`` and counts of all candidates, by rising name; ``own`` is still about
+        this process's histories.
     """
     names, first = processes.gather(names)
     vectors, _ = processes.gather(vectors)

@@ -42,9 +42,9 @@ class Ranked:
 
     Attributes:
         interests: those that count; None for a system without vectors.
-        histories: int64 [users], the packed history of each of ``interests.users``: a history
-            whose interests all don't count is not among them.
-        parts: some histories after another.
+        histories: int64 [users], the packed history of each of ``interests.users``; histories
+            without an interest that counts are left out. None for a system without vectors.
+        parts: the scores, some histories at a time.
     """
 
     interests: Interests | None
@@ -58,8 +58,8 @@ class Lists:
 
     Attributes:
         histories: int64 [users], places in the packed batch.
-        scores: [users, K], falling, but where the rules order otherwise; -inf where there is no
-            candidate left.
+        scores: [users, K], falling unless the rules order otherwise; -inf where no candidate is
+            left.
         items: int64 [users, K], catalogue items.
         interests: int64 [users, K], the number of the interest that won each item (eq. 17); 0 in a
             system with one interest a user.
@@ -89,6 +89,9 @@ def ranked(
         new: [new items, w], the inputs of items that the catalogue doesn't hold; only a system
             that ranks by vectors takes them.
         rules: who competes; None: all do.
+
+    Raises:
+        ValueError: ``new`` items for a system that ranks without vectors.
     """
     if not isinstance(scorer, VectorScorer):
         if new is not None:
@@ -149,7 +152,7 @@ def lists(
     new: Tensor | None = None,
     rules: Applied | None = None,
 ) -> Iterator[Lists]:
-    """The list of every history of a batch, but of those whose interests all don't count.
+    """The list of each history of a batch that has an interest that counts.
 
     Args:
         scorer: what ranks.
@@ -161,7 +164,7 @@ def lists(
         rules: of the lists.
 
     Yields:
-        Some histories after another.
+        The lists of some histories at a time.
     """
     k = min(k, len(ties))
     found = ranked(scorer, packed, leave_out=leave_out, new=new, rules=rules)

@@ -62,7 +62,7 @@ class Scorer(Protocol):
         """One history's scores, and what explains them.
 
         Args:
-            history: catalogue items, oldest first, no more than are read; -1 for a new item.
+            history: catalogue items, oldest first, at most ``max_length``; -1 for a new item.
             new: [new items, w], the inputs of the new ones, in order.
         """
 
@@ -76,7 +76,7 @@ class VectorScorer:
         system: the system; it is put into evaluation mode.
         items: the catalogue.
         gain: add the learned gain, if there is one.
-        inputs: [items, w], what ``system.inputs(items)`` gives, where it is at hand already.
+        inputs: [items, w], the result of ``system.inputs(items)``, if it has been computed already.
 
     Attributes:
         inputs: [items, w], items as the tokens of a history take them.
@@ -130,7 +130,7 @@ class VectorScorer:
         new: bool = False,
         each: bool = False,
     ) -> Iterator[Scored]:
-        """The walk over the catalogue for interests that are at hand.
+        """Scores of the whole catalogue for interests that have been computed.
 
         Args:
             packed: the histories, on the scorer's device.

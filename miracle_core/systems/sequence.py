@@ -29,8 +29,8 @@ class SequenceSystem(System):
     def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The state after each history's newest item: [tokens, w] to [histories, d].
 
-        A system whose last layer needs no other items' states for it says how. It is for ranking:
-        there is no dropout.
+        A system that can compute this state without all the others overrides this. It is used for
+        ranking, so there is no dropout.
         """
         return self.hidden(tokens, packed)[packed.last_tokens()]
 
@@ -41,7 +41,7 @@ class SequenceSystem(System):
         return Encoded(Interests.single(self.newest(tokens, packed)))
 
     def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
-        """Each item's state is to predict the item that came next; the mean over all items."""
+        """Each item's state predicts the item that came next; the loss is the mean over items."""
         packed = batch.packed
         inputs = self.inputs(items)
         states = self.hidden(F.embedding(packed.items, inputs), packed)
@@ -55,5 +55,4 @@ class SequenceSystem(System):
         """One history's score, and what it loses without each item: a state is no sum of items."""
         from miracle_core.systems.explanation import explained_by_leaving_out
 
-        length = self.max_length or packed.n_tokens
-        return explained_by_leaving_out(self, tokens, packed, candidates, length)
+        return explained_by_leaving_out(self, tokens, packed, candidates)

@@ -1,4 +1,4 @@
-"""Systems with several vectors a user; in training the target makes one vector of them."""
+"""Systems with several vectors a user; in training the target item turns them into one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Made:
 
     Attributes:
         vectors: [k, d], as they are before scores take their directions.
-        parts: [n, k, d], what each item adds to each; they sum to ``vectors``.
-        strengths: [k].
-        routing: how; columns by the number of the interest.
+        parts: [n, k, d], what each item adds to each interest; summed over n they are ``vectors``.
+        strengths: [k], how strong each interest is.
+        routing: the routing; its columns are the interests by number.
     """
 
     vectors: Tensor
@@ -72,7 +72,7 @@ class SeveralInterests(System):
         Args:
             vectors: [n, k, d], interests as scores multiply them.
             targets: [n, d], the items, as scores multiply them.
-            active: bool [n, k], which interests there are; None: all.
+            active: bool [n, k], the interests that each user has; None: all.
 
         Returns:
             [n, d].
@@ -97,7 +97,7 @@ class SeveralInterests(System):
         return Encoded(interests.replace_vectors(self._scored(interests.vectors)))
 
     def objective(self, items: ItemSide, batch: Batch, processes: Processes) -> Objective:
-        """The next item among the catalogue, from the one vector that it makes of each user."""
+        """The loss of the next item; the target turns each user's interests into one vector."""
         inputs = self.inputs(items)
         candidates = self.candidates(inputs)
         tokens = F.embedding(batch.packed.items, inputs)

@@ -24,9 +24,9 @@ class TextEncoder(Protocol):
 
     @property
     def engine(self) -> str:
-        """What does the arithmetic (library, version, device): it decides the last bits only.
+        """What does the arithmetic (library, version, device), which decides only the last bits.
 
-        Encodings in the cache are told apart by it, features of a Dataset are not.
+        Two engines have separate entries in the cache, but make the same features of a Dataset.
         """
 
     def encode(self, texts: Sequence[str], progress: Progress = SILENT) -> Vectors:

@@ -4,8 +4,8 @@ One file a chunk, named by the encoder (and what does its arithmetic) and the ch
 
     <cache>/text/<encoder>/<texts>.f16    32 bytes SHA-256 of the rest, then float16 [texts, width]
 
-A file that does not fit its hash, cut short for instance, counts as absent and is written anew.
-All of it may be removed at any time.
+A file that does not match its hash, such as one that was cut short, counts as absent and is written
+again. All of it may be removed at any time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ChunkCache:
 
     def __init__(self, encoder: TextEncoder) -> None:
         identity = encoder.identity
-        # The name is what a person calls it; renaming a folder changes no vector.
+        # Without the name: renaming an encoder's folder changes no vector.
         parts = (_LAYOUT, identity.revision, identity.pooling, identity.max_length)
         key = "\n".join(map(str, (*parts, identity.width, encoder.engine)))
         self._width = identity.width

@@ -18,7 +18,7 @@ from miracle_core.text.base import TextEncoder, require_finite
 from miracle_core.text.cache import ChunkCache
 from miracle_core.text.load import check_own, load_encoder
 
-# Texts in one chunk, the unit kept on disk: all that a kill can lose (2 s of MiniLM on two cores).
+# Texts in one chunk, the unit of the cache. A kill loses at most one (2 s of MiniLM on two cores).
 CHUNK = 512
 
 
@@ -43,7 +43,7 @@ def encode_dataset(
         MiracleError: the encoder gave a number that is not finite, or the cache can't be used.
     """
     folder = as_path(folder)
-    # Held to the end: vectors must not reach a Dataset that took this one's place meanwhile.
+    # The lock is held to the end, so that another Dataset can't take this one's place meanwhile.
     with one_writer(folder):
         dataset = Dataset.open(folder)
         if not dataset.manifest.text:
@@ -93,8 +93,8 @@ def encode_texts(
         MiracleError: the encoder gave a number that is not finite or beyond float16, or the cache
             can't be used.
     """
-    # By length, so that the encoder finds texts of equal length to put together; the longest
-    # first, so that the time left is never told too low.
+    # By length, so that batches hold texts of about equal length. The longest come first, so that
+    # the estimated time left is never too low.
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
     vectors = np.empty((len(distinct), encoder.identity.width), dtype=np.float16)
     cache = ChunkCache(encoder)

@@ -183,7 +183,7 @@ def load_hub(
     Without a network (or with ``HF_HUB_OFFLINE=1``) the snapshot in the local Hub cache is taken.
 
     Raises:
-        InputError: it is neither to be had over the network nor in the cache, or can't be loaded.
+        InputError: it is neither on the network nor in the cache, or can't be loaded.
     """
     try:
         with stage(progress, f"fetch {hub_id}"), _quiet():

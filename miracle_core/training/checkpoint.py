@@ -1,9 +1,9 @@
 """All that a training needs to go on as if it had never stopped, in one file.
 
 One safetensors file holds weights, optimiser state and the random stream as tensors, and the
-position in the training as JSON in its metadata. It is written beside and renamed, so a kill leaves
-the checkpoint before it, whole. All processes of a training have the same of everything but the
-random stream: the first one writes, with a stream for each.
+position in the training as JSON in its metadata. It is written to another file and renamed, so a
+kill leaves the checkpoint before it, whole. Of all this only the random streams differ between the
+processes of a training. So the first process writes, with the streams of all.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Position:
     Attributes:
         epoch: epochs completed, their validation included.
         step: steps done of the epoch under way.
-        best: the best validation metric so far, as a figure that rises.
+        best: the best validation metric so far, with its sign turned if lower is better.
         best_epoch: the epoch that reached it (0: none yet).
         sums: sums of each loss term over the examples of the epoch under way.
         counters: sums of each of the system's counters over the epoch under way.
@@ -75,7 +75,7 @@ def save_checkpoint(
         optimiser: its state.
         mean: of the weights.
         position: where the training stands.
-        metadata: goes beside the position.
+        metadata: more entries for the file's metadata.
         processes: all call this; the first one writes.
     """
     streams = {"random.cpu": torch.get_rng_state()}
@@ -104,12 +104,12 @@ def save_checkpoint(
 
 
 def _stream(name: str, rank: int) -> str:
-    """What a process's random stream is called in the file."""
+    """The name of a process's random stream in the file."""
     return f"{name}.{rank}" if rank else name
 
 
 def _position(text: str) -> Position:
-    """The position in a file's metadata; older ones count the use of capsules under ``used``.
+    """The position in a file's metadata; older files count the use of capsules under ``used``.
 
     Raises:
         ValueError: it is not one.
@@ -128,13 +128,13 @@ def load_checkpoint(
     spec: SystemSpec,
     processes: Processes = ALONE,
 ) -> Position:
-    """Put a checkpoint back: weights and their mean, optimiser, random stream.
+    """Load a checkpoint: weights and their mean, the optimiser's state, the random stream.
 
     Args:
         path: the file.
-        model: whose weights are put back.
-        optimiser: whose state.
-        mean: of the weights.
+        model: gets the weights.
+        optimiser: gets its state.
+        mean: gets the mean of the weights.
         spec: which system ``model`` is.
         processes: all call this.
 
@@ -143,7 +143,7 @@ def load_checkpoint(
 
     Raises:
         InputError: the file is damaged or of another version, system or settings, or was written
-            by another number of processes, which draw other random numbers.
+            by another number of processes: these would draw other random numbers.
     """
     tensors, metadata = load_tensors(path)
     if metadata.get("version") != VERSION:

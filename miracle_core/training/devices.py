@@ -12,7 +12,7 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Gradients here have norms of up to some hundreds, and torch's own first scale of 65,536 would
 # overflow until some steps had been skipped.
 FIRST_SCALE = 1024.0
-# The compute capability from which on a GPU has circuits for it.
+# The first compute capability of a GPU with circuits for this precision.
 LEAST = {"bf16": (8, 0), "fp16": (7, 0)}
 
 

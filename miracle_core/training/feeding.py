@@ -1,8 +1,8 @@
 """Batches ahead of the step: gathered on the device, or made by a thread while it computes.
 
-A GPU that has to wait for its input computes nothing meanwhile. What training reads of a Dataset
-mostly fits the device's memory many times over; a batch is then a few gathers there. Where it does
-not, a thread makes the next batch while the step before it runs, in memory from which it is sent
+A GPU that waits for its input computes nothing meanwhile. What training reads of a Dataset mostly
+fits into the device's memory many times over; a batch is then a few gathers there. If it does not
+fit, a thread makes the next batch during the step before it, in memory from which it is sent
 without waiting.
 """
 
@@ -25,7 +25,7 @@ from miracle_core.data.packed import Packed, gather, pack, pad
 Chosen = npt.NDArray[np.int64]
 Batch = TypeVar("Batch")
 
-# What may lie on the device: 2.7 x 10^8 interactions, more than most shops have.
+# The most that is kept on the device: 2.7 x 10^8 interactions, more than most shops have.
 RESIDENT_BYTES = 1 << 30
 
 
@@ -61,12 +61,12 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class Resident:
-    """Examples gathered, padded, on the device where all of them lie.
+    """Padded batches, gathered on a device that holds all examples.
 
     Args:
         sequences: integer [interactions].
         starts: int64 [examples], where each history begins.
-        ends: int64 [examples], where it ends and its target lies.
+        ends: int64 [examples], one past where it ends, which is where its target lies.
         max_length: N.
         device: where they are put.
     """
@@ -139,8 +139,11 @@ def feed(
         dataset: whose sequences.
         examples: what is learned from.
         max_length: N; None for whole histories, which are never padded.
-        device: where it computes.
+        device: where the training computes.
         padded: whether histories are padded.
+
+    Returns:
+        Gives batches by the numbers of their examples.
     """
     sequences, offsets = dataset.sequences, dataset.offsets
     size = sequences.nbytes + 2 * examples.positions.nbytes

@@ -63,7 +63,7 @@ def finetune(
         overwrite: replace a run that is in ``out`` already.
         listeners: called as the training goes on.
         should_stop: called after each step; true saves a checkpoint and ends the training.
-        start: what it starts from, where that is not what ``settings.pretrained`` names
+        start: the run that it starts from, if ``settings.pretrained`` does not name it
             (:mod:`miracle_core.training.update`).
 
     Returns:
@@ -183,8 +183,12 @@ class Finetuning(Training):
     Attributes:
         examples: what is learned from.
         n_every: how many training examples the Dataset has.
-        part: whether some of them were named to be learned from.
-        transfer: what was taken over, None if nothing was (here).
+        part: whether the caller named the examples that are learned from.
+        transfer: what was taken over; None if nothing was, or if a checkpoint is loaded instead.
+
+    Raises:
+        InputError: the Dataset lacks examples, or ``positions`` are not its examples; the
+            pre-trained run does not fit; or more negatives are asked for than there are items.
     """
 
     def __init__(
@@ -308,7 +312,11 @@ class Finetuning(Training):
 
 
 def _check_negatives(negatives: int, dataset: Dataset, competing: torch.Tensor | None) -> None:
-    """Refuse to draw more negatives than there are other items."""
+    """Refuse to draw more negatives than there are other items.
+
+    Raises:
+        InputError: there are fewer.
+    """
     most = (dataset.n_items if competing is None else len(competing)) - 1
     if negatives > most:
         raise InputError(
@@ -323,8 +331,8 @@ def _check_negatives(negatives: int, dataset: Dataset, competing: torch.Tensor |
 def _competing(dataset: Dataset) -> torch.Tensor | None:
     """The items that compete in the loss, int64, rising; None for all.
 
-    An item that is never a target, but a negative in every step, is learned to be nobody's. Where
-    unsold items are kept, which is done so that they are recommended, they are left out of it.
+    An item that is never a target but a negative in every step would get low scores for everybody.
+    A Dataset keeps unsold items so that they can be recommended, so they are left out of the loss.
     """
     if not dataset.manifest.settings.get("keep_unsold"):
         return None

@@ -1,4 +1,4 @@
-"""Systems that learn at once, without gradients: counted, written, measured."""
+"""Trainings of systems that are fitted at once, without gradients."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fit(
     Args:
         settings: the whole run; ``settings.data`` names the Dataset.
         folder: the run folder.
-        processes: the first fits and writes; all rank.
+        processes: all fit, and each ranks for a share of the users; the first one writes.
         resume: fit again what was begun in ``folder``, on its own settings and data.
         overwrite: replace a run that is in ``folder`` already.
 
@@ -65,6 +65,7 @@ def fit(
 
     Raises:
         InputError: no such Dataset or features, or the folder is taken.
+        MiracleError: a look at the test part can't be logged.
     """
     from miracle_core.training.finetuning import resolved
 

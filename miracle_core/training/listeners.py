@@ -21,8 +21,8 @@ class Listener:
         Args:
             epoch: from 1.
             step: steps done of this epoch.
-            report: mean loss terms since the epoch began, for each of the system's counters how
-                many of its numbers are not zero (``NAME_in_use``), ``examples_per_second``.
+            report: mean loss terms since the epoch began; how many numbers of each of the system's
+                counters are above zero (``NAME_in_use``); and ``examples_per_second``.
         """
 
     def validating(self, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""The run folder's ``README.md``: a model card made of what the run knows about itself."""
+"""The run folder's ``README.md``: a model card made from the run's settings and results."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def pretrain(
 ) -> dict[str, Any]:
     """Train a model on several Datasets together and leave a run folder, with no copy of the data.
 
-    A system that knows items one by one is pre-trained on one Dataset, which it is then fine-tuned
-    on (:mod:`miracle_core.training.self_supervised`).
+    A system that knows items one by one is pre-trained on the one Dataset that it is then
+    fine-tuned on (:mod:`miracle_core.training.self_supervised`).
 
     Args:
         settings: the whole run; ``settings.datasets`` names the Datasets.
@@ -170,7 +170,11 @@ class Pretraining(Training):
         self.batches.expect(chosen)
 
     def _made(self, chosen: npt.NDArray[np.int64]) -> tuple[Taken, Tensor, Tensor]:
-        """The examples, and of their items the numbers and the text."""
+        """The examples, and the numbers and text vectors of their items.
+
+        Raises:
+            ValueError: the system reads histories of any length.
+        """
         longest = self.system.max_length
         if longest is None:
             raise ValueError("a system that is pre-trained reads histories of a fixed length")
@@ -195,7 +199,7 @@ class Pretraining(Training):
         return Validation(metrics, joint_figures(found), {"domains": domains})
 
     def _evaluate(self, domain: int) -> Evaluation:
-        """One domain's text vectors are in memory at a time."""
+        """Full ranking of one domain, whose text vectors alone are then in memory."""
         dataset, settings = self.corpus.datasets[domain], self.settings
         name = self.corpus.feature_name(domain)
         items = item_side(self.system, settings.spec, dataset, name, self.device)

@@ -43,10 +43,10 @@ class EvaluateSettings(Section):
     """What an ``evaluate`` stage asks.
 
     Attributes:
-        data: another Dataset than the run's own (empty: its own).
+        data: the Dataset to evaluate on (empty: the run's own).
         split: whose held-out items are ranked; empty: ``test``, unless ``train.test`` is false.
         k: cut-offs of the metrics.
-        seen: another seen rule than that of the training (empty: that one).
+        seen: the seen rule (empty: that of the training).
         encoder: which text features of ``data`` are read (empty: those of the run's encoder).
     """
 
@@ -69,10 +69,10 @@ class Stage:
     Attributes:
         number: from 1.
         kind: what is done.
-        settings: of a training, complete; of an evaluation None.
-        evaluation: what an evaluation asks; of a training None.
-        run: the number of the stage whose run is evaluated; of a training its own.
-        place: what to call it in a message.
+        settings: complete settings of a training; None for an evaluation.
+        evaluation: what an evaluation asks; None for a training.
+        run: the number of the stage whose run is evaluated; a training has its own number.
+        place: the stage's name in a message.
     """
 
     number: int
@@ -174,7 +174,11 @@ def _training(
     out: Path,
     place: str,
 ) -> Stage:
-    """A ``pretrain`` or ``finetune`` stage with its complete settings."""
+    """A ``pretrain`` or ``finetune`` stage with its complete settings.
+
+    Raises:
+        InputError: it can't follow the stages before it, names no Dataset, or has wrong settings.
+    """
     pretraining = kind == "pretrain"
     other, needed = ("data", "datasets") if pretraining else ("datasets", "data")
     if other in own:
@@ -212,10 +216,10 @@ def _training(
 
 
 def _begun_from(start: Settings, run: Path, own: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What a fine-tuning takes over from the run it starts from, beneath its own settings.
+    """The settings that a fine-tuning takes over from the run it starts from, beneath its own.
 
     Raises:
-        InputError: it is to be another system.
+        InputError: its own settings name another system.
     """
     model = own.get("model")
     kind = model.get("kind", start.model.kind) if isinstance(model, Mapping) else start.model.kind
@@ -236,7 +240,11 @@ def _evaluation(
     before: Sequence[Stage],
     place: str,
 ) -> Stage:
-    """An ``evaluate`` stage of the latest run."""
+    """An ``evaluate`` stage of the latest run.
+
+    Raises:
+        InputError: there is no run that it can evaluate, or its settings are wrong.
+    """
     trained = [stage for stage in before if stage.settings is not None]
     if not trained:
         raise InputError(

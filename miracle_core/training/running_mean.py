@@ -12,14 +12,13 @@ from torch import Tensor, nn
 class RunningMean:
     """An exponential mean of the weights over the steps of a training.
 
-    The last step's weights are one draw from around where the training is; their mean is nearer to
-    the middle. It starts short: after n steps it reaches over about n / 9 of them, and at last over
-    1 / (1 - decay). (torch's ``AveragedModel`` copies the whole model, and is no part of the model
-    that is validated.)
+    The weights jump about from step to step; their mean has less noise. It starts short: after n
+    steps it averages over about the last n / 9, and in the end over 1 / (1 - decay). (torch's
+    ``AveragedModel`` is a copy of the whole model; here the mean is swapped into the model itself.)
 
     Args:
         model: whose trained weights are averaged.
-        decay: what the mean keeps of itself each step, below 1; 0 is the last step's weights.
+        decay: the weight of the old mean in each step, below 1; 0 keeps the last step's weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -31,10 +30,10 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Take the weights in.
+        """Add the present weights to the mean.
 
         Args:
-            steps: of the optimiser so far, from 1.
+            steps: how many steps the optimiser has done, from 1.
         """
         decay = min(self._decay, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(
@@ -63,7 +62,7 @@ class RunningMean:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put a state back.
+        """Load what :meth:`state` gave.
 
         Raises:
             KeyError, RuntimeError: it is of other weights.

@@ -56,6 +56,7 @@ def finetune_seeds(
     Raises:
         InputError: ``out`` is taken, another training is writing there, or what
             :func:`finetune` raises.
+        MiracleError: what :func:`finetune` raises.
     """
     out, together = as_path(out), processes()
     train = train or (lambda own, path, again: finetune(own, path, resume=again))

@@ -1,7 +1,7 @@
-"""Pre-training on one Dataset by tasks that its sequences set themselves.
+"""Self-supervised pre-training on one Dataset: parts of its sequences predict other parts.
 
-It is for systems that know items one by one: what they learn here is of this catalogue, and nothing
-is ranked before they are fine-tuned on it.
+It is for systems that know items one by one. What they learn is about this catalogue, and they rank
+nothing before they are fine-tuned on it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from miracle_core.training.listeners import Listener
 from miracle_core.training.model_card import write_model_card
 from miracle_core.training.trainer import Training, Validation
 
-# The epoch by which what is hidden from a validation is drawn: the same each time, and none of the
-# training's.
+# A validation draws what it hides by this epoch's number: the same each time, and no epoch of the
+# training, which counts from 1.
 VALIDATION = 0
 
 
@@ -80,7 +80,7 @@ class SelfSupervised(Training):
         return rng.permutation(len(self.examples))
 
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
-        """What the system asks of some training examples."""
+        """The system's pre-training objective on some training examples."""
         return self._asked(self.batches, chosen, self.position.epoch + 1, processes)
 
     def expect(self, chosen: npt.NDArray[np.int64]) -> None:
@@ -104,7 +104,7 @@ class SelfSupervised(Training):
 
     @torch.no_grad()
     def validate(self) -> Validation:
-        """The loss of the validation examples and its terms, of the same hidden items each time."""
+        """The loss and its terms on the validation part; the same items are hidden each time."""
         self.system.eval()
         examples, size = self.dataset.examples("valid"), self.settings.train.batch_size
         batches = self._fed(examples)

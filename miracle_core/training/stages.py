@@ -64,12 +64,12 @@ def run_recipe(
     """Run a recipe's stages, each in a folder of its own in ``out``.
 
     Args:
-        path: the recipe; the ``recipe.toml`` that ``out`` holds is one, too.
-        out: the folder of the whole.
+        path: the recipe; to resume, also the ``recipe.toml`` that ``out`` holds.
+        out: the folder of all stages.
         resume: go on: stages that are done stay, one that was cut off goes on, others begin.
         overwrite: replace an earlier recipe's folder.
         train: trains one stage; None trains silently.
-        begins: called with each stage that is done now, not with those that stay.
+        begins: called with each stage that is run now, not with those that were done before.
         note: called with what a person should read about an evaluation.
         progress: shows an evaluation's users.
 
@@ -77,8 +77,9 @@ def run_recipe(
         What ``result.json`` holds; where a stage was interrupted, with the stages so far.
 
     Raises:
-        InputError: what is wrong in the recipe or its data, before anything is written; or ``out``
-            is taken, is resumed by another recipe, or another training is writing there.
+        InputError: the recipe or its data are wrong, which shows before anything is written; or
+            ``out`` is taken, was begun with another recipe, or another training is writing there.
+        MiracleError: what a stage's training raises.
     """
     out, together, train = as_path(out), processes(), train or _silently
     with ExitStack() as held:
@@ -162,7 +163,7 @@ def _finished(stage: Stage, out: Path) -> dict[str, Any] | None:
 
 
 def _check_same(recipe: Recipe, out: Path) -> None:
-    """Refuse to go on by another recipe than the one it was begun with."""
+    """Refuse to go on with another recipe than the one that ``out`` was begun with."""
     kept = out / RECIPE
     if not kept.is_file():
         raise InputError(
@@ -237,7 +238,10 @@ def _check_data(recipe: Recipe, out: Path, *, resume: bool) -> None:
 
 
 def _check_start(settings: Settings, dataset: Dataset, recipe: Recipe, own: list[Path]) -> None:
-    """Refuse a run that can't be started from, or a coming one that will not know the catalogue."""
+    """Refuse to start from a run that can't be read, or that does not know the catalogue.
+
+    The run may be one that an earlier stage of the recipe has yet to make.
+    """
     start = Path(settings.pretrained).resolve()
     made = {folder.resolve(): stage for folder, stage in zip(own, recipe.stages, strict=True)}
     if start not in made:

@@ -1,9 +1,10 @@
 """The training loop: reads from top to bottom as one epoch after another.
 
-What is learned from a batch, and what a validation is, the two kinds of training say:
-:mod:`miracle_core.training.finetuning` and :mod:`miracle_core.training.pretraining`. With several
-processes each takes its share of every step and of every validation; sums over them make all
-processes the same after each step, and the first one writes and tells.
+The three kinds of training define the loss of a batch and the validation:
+:mod:`miracle_core.training.finetuning`, :mod:`miracle_core.training.pretraining` and
+:mod:`miracle_core.training.self_supervised`. With several processes each takes its share of every
+step and of every validation. Sums over them keep all processes the same after each step. The first
+one writes files and calls the listeners.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ REPORT_STEPS = 5
 
 @dataclass(frozen=True)
 class Learned:
-    """What a step found, still on its device.
+    """The losses and counters of a step, still on its device.
 
     Attributes:
         names: of the loss and its terms.
@@ -63,9 +64,9 @@ class Validation:
     """What a validation found.
 
     Attributes:
-        metrics: the figures that choose the best epoch.
-        figures: what else is worth a curve, by name.
-        more: what else belongs into the epoch's record.
+        metrics: the metrics, one of which chooses the best epoch.
+        figures: other figures that TensorBoard shows as curves, by name.
+        more: other entries of the epoch's record.
     """
 
     metrics: dict[str, float]
@@ -111,7 +112,7 @@ class Training(ABC):
         train = settings.train
         devices.check_precision(train.precision, self.device)
         if not processes.first:
-            # The same weights everywhere, but noise and dropout of one's own.
+            # The weights are the same everywhere; noise and dropout differ between processes.
             own = np.random.default_rng([train.seed, processes.rank])
             torch.manual_seed(int(own.integers(2**63)))
         self.optimiser = torch.optim.AdamW(
@@ -127,7 +128,7 @@ class Training(ABC):
         self.steps_per_epoch = -(-n_examples // train.batch_size)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser learns, and how fast where it isn't ``train.learning_rate``."""
+        """The optimiser's parameter groups; a group may have a learning rate of its own."""
         return [{"params": [p for p in self.system.parameters() if p.requires_grad]}]
 
     @abstractmethod
@@ -189,7 +190,18 @@ class Training(ABC):
         self.processes.on_first(lambda: self.folder.write_history(done))
 
     def run(self, listeners: Sequence[Listener], should_stop: Callable[[], bool]) -> dict[str, Any]:
-        """Train until the epochs are done, validation stops rising, or ``should_stop`` says so."""
+        """Train until the epochs are done, validation stops rising, or ``should_stop`` says so.
+
+        Args:
+            listeners: called as the training goes on; only the first process calls them.
+            should_stop: called after each step; true saves a checkpoint and ends the training.
+
+        Returns:
+            What ``result.json`` holds.
+
+        Raises:
+            MiracleError: the loss is not finite.
+        """
         keep_freed_memory()
         train, position = self.settings.train, self.position
         if not self.processes.first:
@@ -219,7 +231,13 @@ class Training(ABC):
     def train_epoch(
         self, listeners: Sequence[Listener], should_stop: Callable[[], bool], started: float
     ) -> bool:
-        """The rest of one epoch; false if it was asked to stop (a checkpoint is then saved)."""
+        """The rest of one epoch; false if it was asked to stop (a checkpoint is then saved).
+
+        Args:
+            listeners: hear of the steps.
+            should_stop: called after each step.
+            started: when the training began, by ``time.perf_counter``, minus earlier time spent.
+        """
         position, train = self.position, self.settings.train
         epoch = position.epoch + 1
         order = self.order(epoch)
@@ -249,14 +267,15 @@ class Training(ABC):
         return True
 
     def parts(self, chosen: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """The parts that a step's examples are taken in (``train.accumulation``)."""
+        """A step's examples in ``train.accumulation`` parts."""
         n = len(chosen)
         return np.array_split(chosen, min(self.settings.train.accumulation, n)) if n else []
 
     def step(self, chosen: npt.NDArray[np.int64]) -> None:
         """One step of the optimiser on some examples.
 
-        What it found is read later, by :meth:`collect`: until then nothing waits for the device.
+        Its losses are read later, by :meth:`collect`, so that the host does not wait for the
+        device in each step.
         """
         train, n = self.settings.train, len(chosen)
         self.optimiser.zero_grad(set_to_none=True)
@@ -272,10 +291,10 @@ class Training(ABC):
         self.mean.update(self.position.epoch * self.steps_per_epoch + self.position.step + 1)
 
     def collect(self) -> None:
-        """Add what the steps since the last call found to the sums of the epoch.
+        """Add the losses and counters of the steps since the last call to the sums of the epoch.
 
         Raises:
-            MiracleError: a loss is not finite. No checkpoint has been written since it was.
+            MiracleError: a loss is not finite; no checkpoint has been written since.
         """
         if not self.unread:
             return
@@ -294,10 +313,14 @@ class Training(ABC):
             self.count(step.lengths, found[len(step.names) :])
 
     def count(self, lengths: dict[str, int], values: list[float]) -> None:
-        """Add a step's counters, end to end in ``values``, to those of the epoch.
+        """Add a step's counters to those of the epoch.
+
+        Args:
+            lengths: the length of each counter, by name.
+            values: the counters' numbers, end to end.
 
         Raises:
-            InputError: those of the checkpoint are of another length.
+            InputError: the checkpoint's counters have another length.
         """
         counters = self.position.counters
         for name, length in lengths.items():
@@ -315,11 +338,11 @@ class Training(ABC):
     def learn(
         self, part: npt.NDArray[np.int64], weight: float
     ) -> tuple[list[str], dict[str, int], Tensor]:
-        """Add the gradients of some of a step's examples to those that are there.
+        """Add the gradients of a part of a step's examples to the parameters' gradients.
 
         Args:
             part: the examples, of all processes together.
-            weight: their part of the step's.
+            weight: their share of the step's examples.
 
         Returns:
             The names of the loss and its terms, the length of each counter, and float64 [names +
@@ -413,7 +436,7 @@ class Training(ABC):
         )
 
     def finish(self, status: str, started: float, listeners: Sequence[Listener]) -> dict[str, Any]:
-        """Write ``result.json`` and the model card."""
+        """Write ``result.json`` and the model card; returns what ``result.json`` holds."""
         position = self.position
         result: dict[str, Any] = {
             "status": status,

@@ -23,12 +23,14 @@ from miracle_core.systems.base import System
 
 
 class ItemsKept(BaseModel):
-    """How many items' rows a run has from another one, or rows of attributes' values.
+    """How many rows of a table a run took over from another run.
+
+    A row is that of an item, or of a value of an attribute.
 
     Attributes:
-        kept: those that both know, by their id.
-        new: those that begin as in a training from scratch.
-        gone: those of the other run that are not there any more.
+        kept: rows that both runs have, by the item's id or the value's name.
+        new: rows that begin as in a training from scratch.
+        gone: rows of the other run that this one does not have.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -175,7 +177,7 @@ class Pretrained:
 
 
 def check_catalogue(spec: SystemSpec, origin: Origin, dataset: Dataset) -> None:
-    """Refuse another catalogue than that of the weights, for a system that knows no item by text.
+    """Refuse another catalogue than that of the weights, for a system that knows items one by one.
 
     Raises:
         InputError: it is another.
@@ -190,7 +192,7 @@ def check_catalogue(spec: SystemSpec, origin: Origin, dataset: Dataset) -> None:
 
 
 def settings_from(run: str | Path) -> dict[str, Any]:
-    """The settings that a fine-tuning takes over from a run, to lie beneath all others.
+    """The settings that a fine-tuning takes over from a run; all others override them.
 
     Raises:
         InputError: no run folder.
@@ -201,7 +203,7 @@ def settings_from(run: str | Path) -> dict[str, Any]:
 
 
 def freeze(system: System) -> None:
-    """Keep the weights as pre-trained that the system says (section 3.4.4)."""
+    """Freeze the weights that ``system.frozen`` names (section 3.4.4)."""
     for name, parameter in system.named_parameters():
         if name.startswith(system.frozen):
             parameter.requires_grad_(False)

@@ -1,10 +1,9 @@
-"""Next week's data: a run goes on, its items kept by their ids.
+"""Next week's data: a run goes on, and its items keep their weights by their ids.
 
-The new run begins with the old one's weights. A row of a table that has one row an item goes to the
-item of the same id; items that are new begin as in a training from scratch (and with their text,
-where the system reads it). So it is with attributes, where a table has one row a value. Whether the
-new run is better than that beginning, which is what the old run can say of the new data, is
-measured on the new validation part.
+The new run begins with the old one's weights. Of a table with one row an item, each row goes to the
+item of the same id; new items begin as in a training from scratch (and with their text, if the
+system reads it). Tables with one row a value of an attribute are treated in the same way. The new
+run is compared with these first weights, the old run's, on the new validation part.
 """
 
 from __future__ import annotations
@@ -49,11 +48,13 @@ Train = Callable[..., dict[str, Any]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of a table go that has one row an item, or one row a value of an attribute.
+    """Which old row each row of a new table takes over.
+
+    The table has one row an item, or one row a value of an attribute.
 
     Attributes:
-        old: int64 [new things], the old run's row of each; -1 for one that it does not know.
-        n_old: how many the old run knows.
+        old: int64 [new rows], the old run's row for each new one; -1 if it has none.
+        n_old: how many rows the old run has.
     """
 
     old: np.ndarray
@@ -61,21 +62,23 @@ class Rows:
 
     @classmethod
     def of(cls, old: Sequence[Hashable], new: Sequence[Hashable]) -> Self:
-        """From the names of the old run's things and of the new ones, in the order of rows."""
+        """From the names of the old rows and of the new ones, in order."""
         place = {name: row for row, name in enumerate(old)}
         return cls(np.array([place.get(name, -1) for name in new], dtype=np.int64), len(old))
 
     def kept(self) -> ItemsKept:
-        """How many there are of each kind."""
+        """How many rows are kept, new and gone."""
         kept = int((self.old >= 0).sum())
         return ItemsKept(kept=kept, new=len(self.old) - kept, gone=self.n_old - kept)
 
     def moved(self, old: Tensor, fresh: Tensor) -> Tensor:
-        """A fresh table with the old rows at their new places; what lies behind them is taken over.
+        """A fresh table with the old rows at their new places.
+
+        A table may have more rows at its end, of no item or value; these are taken over as well.
 
         Args:
-            old: [old things + any, ...].
-            fresh: [new things + any, ...].
+            old: [old rows + any, ...].
+            fresh: [new rows + any, ...].
         """
         found = fresh.clone()
         rows = torch.from_numpy(self.old)
@@ -90,8 +93,8 @@ class Beginning(Pretrained):
     """A run to go on from, on other data.
 
     Attributes:
-        items: rows of tables of items, by their ids.
-        values: rows of tables of attributes' values, by attribute and value.
+        items: the rows of tables of items, by their ids.
+        values: the rows of tables of attribute values, by attribute and value.
     """
 
     items: Rows
@@ -103,7 +106,7 @@ class Beginning(Pretrained):
 
         Raises:
             InputError: no run with weights, a pre-trained one, one that is fitted at once, or data
-                without a single item of it.
+                that shares no item with it.
         """
         found = Pretrained.open(run)
         where = str(found.folder.path)
@@ -147,10 +150,10 @@ class Beginning(Pretrained):
             for name, value in weights.items()
             if name not in mine or (name not in tables and value.shape != mine[name].shape)
         ]
-        if differ or mine.keys() - weights.keys():
-            other = [*differ, *sorted(mine.keys() - weights.keys())][0]
+        differ += sorted(mine.keys() - weights.keys())
+        if differ:
             raise InputError(
-                f"its weight {other!r} does not fit the new run",
+                f"its weight {differ[0]!r} does not fit the new run",
                 where=str(self.folder.path),
                 remedy="update takes the run's own settings: leave those of the model out",
             )
@@ -173,7 +176,7 @@ class Beginning(Pretrained):
         )
 
     def _tables(self, settings: Settings, system: System) -> dict[str, Rows]:
-        """Weights with a row an item or a value: those that one more makes a row longer."""
+        """The weights with a row an item or a value: one item or value more makes them longer."""
         sizes = sizes_of(settings, Dataset.open(settings.data, verify=False))
         assert sizes.items is not None
         *others, last = sizes.attributes or (0,)
@@ -187,7 +190,7 @@ class Beginning(Pretrained):
 
 def _longer(settings: Settings, system: System, sizes: Sizes) -> set[str]:
     """The names of weights that have another shape in a system of other sizes."""
-    # What it draws must not change what is drawn after it.
+    # The other system's random weights must not change what is drawn afterwards.
     with torch.random.fork_rng(devices=[]):
         other = build_system(settings, sizes).state_dict()
     return {name for name, value in system.state_dict().items() if other[name].shape != value.shape}
@@ -246,16 +249,17 @@ def update(
         run: the run to go on from.
         data: the new Dataset, with text vectors of the run's encoder where it reads text.
         out: the new run folder.
-        changes: nested settings of the training that are to be others, such as its epochs.
+        changes: nested settings of the training that override the run's, such as its epochs.
         replace_old: let the new run take the old one's place if it is no worse; the old one is then
             in ``out``.
         overwrite: replace a run that is in ``out`` already.
-        train: trains, as :func:`finetune` does; the command line shows how it goes.
-        progress: shows the ranking before and after it.
+        train: trains as :func:`finetune` does; the command line passes one that shows progress.
+        progress: shows the ranking before and after the training.
 
     Raises:
-        InputError: no run to go on from, data that it can't read (another encoder, no item of it),
-            settings of the model, or ``out`` is taken.
+        InputError: no run to go on from, data that it can't read (another encoder, no common item),
+            changed settings of the model, or ``out`` is taken; with ``replace_old``, the two
+            folders can't change places.
         MiracleError: the loss is no longer finite.
     """
     old, new = as_path(run), as_path(out)
@@ -296,7 +300,11 @@ def update(
 
 
 def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Settings:
-    """The run's settings, on the new data."""
+    """The run's settings, on the new data.
+
+    Raises:
+        InputError: ``changes`` has settings of the model, or wrong ones.
+    """
     if "model" in changes:
         raise InputError(
             "the model stays as it is",
@@ -312,7 +320,11 @@ def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Setti
 def _before(
     beginning: Beginning, settings: Settings, dataset: Dataset, progress: Progress
 ) -> tuple[Evaluation, ItemsKept | None]:
-    """What the old run's weights reach on the new validation part, and what becomes of values."""
+    """The evaluation of the old run's weights on the new validation part.
+
+    Returns:
+        The evaluation, and how many rows of attribute values are kept; None if none are read.
+    """
     together = processes()
     torch.manual_seed(settings.train.seed)  # new items begin as they will in the training
     system = build_system(settings, sizes_of(settings, dataset))

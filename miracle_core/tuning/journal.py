@@ -1,4 +1,4 @@
-"""The file of an Optuna study, which stays whole under several processes and kills."""
+"""The file of an Optuna study, safe with several processes and after kills."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_journal(folder: Path) -> Any:
 
     path = folder / JOURNAL
     lock = JournalLock(path)
-    # What a kill cut off is removed before the first reading, which would take it for damage.
+    # Remove a line that a kill cut off before the first reading: Optuna would call it damage.
     lock.acquire()
     lock.release()
     try:
@@ -61,8 +61,8 @@ class JournalLock:
     """One writer of a journal at a time, by a lock of the operating system.
 
     Optuna's own locks are files that a killed process leaves behind. This one ends with its
-    process. Whoever gets it removes a last line that a kill has cut off, before another one is
-    written behind it.
+    process. Whoever gets it first removes a last line that a kill has cut off, so that no line is
+    appended to it.
 
     Args:
         path: the journal.

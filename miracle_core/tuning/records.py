@@ -1,4 +1,4 @@
-"""What a study leaves beside its trials: what it is a study of, and its table. Without Optuna."""
+"""The files of a study besides its trials: its description and its table. Without Optuna."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FORMAT: Literal[1] = 1
 STUDY = "study.json"
 TRIALS = "trials.csv"
 BEST = "best.toml"
-# Settings that are no part of what a study is: where the data lie, and what is never computed.
+# Settings that don't belong to a study's description: paths, and the test part, which is not read.
 _ELSEWHERE = ("data", "datasets", "pretrained", "train.test")
 
 
 class StudyRecord(BaseModel):
-    """What a study is of: ``study.json``. Two commands share a study only if all of it is equal.
+    """The description of a study, ``study.json``. Commands share a study only if it is the same.
 
     Attributes:
         format: version of the folder's form.
@@ -50,7 +50,7 @@ class StudyRecord(BaseModel):
 
 
 def record_of(settings: Settings, dataset: Dataset, space: dict[str, Range]) -> StudyRecord:
-    """What a study of these settings on this data is."""
+    """The description of a study of these settings on this data."""
     reads_text = "text" in settings.spec.needs
     features = dataset.feature_set(settings.encoder or None) if reads_text else None
     return StudyRecord(
@@ -69,7 +69,7 @@ def record_of(settings: Settings, dataset: Dataset, space: dict[str, Range]) -> 
 
 
 def read_record(folder: Path) -> StudyRecord:
-    """What the study in a folder is of.
+    """The description of the study in a folder.
 
     Raises:
         InputError: it is no study, or one of another version.
@@ -91,7 +91,7 @@ def check_same(theirs: StudyRecord, ours: StudyRecord, folder: Path) -> None:
     """Refuse to go on with a study of something else.
 
     Raises:
-        InputError: naming what differs, and both sides.
+        InputError: something differs; the message names it, and both sides.
     """
 
     def refuse(what: str, one: Any, two: Any) -> InputError:

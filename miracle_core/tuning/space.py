@@ -1,4 +1,4 @@
-"""What a study searches: the system's space without the settings that were fixed."""
+"""The search space of a study: the system's, without the settings that were fixed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def search_space(settings: Settings, fixed: Collection[str] = ()) -> dict[str, R
 
     Args:
         settings: where the search begins; its values are tried first.
-        fixed: settings that the person gave: they stay.
+        fixed: names of settings that are not searched.
 
     Raises:
         InputError: the system's space doesn't fit its settings, nothing is left to search, or a
@@ -79,6 +79,6 @@ def search_space(settings: Settings, fixed: Collection[str] = ()) -> dict[str, R
 
 
 def first_values(settings: Settings, names: Iterable[str]) -> dict[str, str | int | float | bool]:
-    """What is tried first: the settings as they are."""
+    """The values of the first trial: the settings as they are."""
     values = flat(settings.model_dump(mode="json"))
     return {name: values[name] for name in names}

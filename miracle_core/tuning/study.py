@@ -1,13 +1,13 @@
 """A search of settings: trials on validation data, one after another, in one or more processes.
 
-A trial is a training whose test part is never computed. Which settings a trial has follows from the
-study's seed, the trial's number and the trials that have ended, so a study that was killed and gone
-on with ends with the same table as one that was not. Optuna's tree-structured Parzen estimator
-(Bergstra et al. 2011) chooses; the first trial has the settings that the search begins with.
+A trial is a training whose test part is never computed. A trial's settings follow from the study's
+seed, the trial's number and the trials that have ended. So a study that was killed and resumed ends
+with the same table as one that was not. Optuna's tree-structured Parzen estimator (Bergstra et al.
+2011) chooses the settings; the first trial has those that the search begins with.
 
-Processes share a study by two locks. Whoever chooses or writes the table holds the study's; whoever
-trains a trial holds that trial's. A trial that is begun and whose lock is free belongs to a process
-that is gone: the next one takes it up where it stopped.
+Processes share a study by two kinds of lock. To choose settings or write the table takes the
+study's lock; to train a trial takes that trial's lock. If a trial has begun and its lock is free,
+its process is gone, and another one resumes it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Trial:
 
     Attributes:
         number: from 0.
-        settings: its whole run.
-        values: what was chosen for it, by setting.
+        settings: complete settings of its run.
+        values: the searched settings' values, by name.
         folder: its run folder.
     """
 
@@ -83,19 +83,19 @@ def tune(
     Args:
         settings: where the search begins: its values are the first trial's.
         out: the study's folder.
-        trials: how many the study is to have, with earlier ones and those of other processes.
+        trials: how many the study is to have, earlier ones and those of other processes included.
         fixed: settings that are not searched, by dotted name.
         train: trains one run; None trains silently.
-        begins: called with each trial of this process, and how many there are to be.
+        begins: called with each trial of this process, and with ``trials``.
 
     Returns:
         What ``miracle tune --json`` prints: ``status`` is ``finished``, ``interrupted``, or
         ``others at work`` where the last trials are another process's.
 
     Raises:
-        InputError: nothing to search, a study of something else in ``out``, settings that ask for
-            the test part, what :func:`miracle_core.training.finetuning.finetune` raises, or Optuna
-            is not installed.
+        InputError: nothing to search, a study of something else in ``out``, settings of a
+            pre-training or that ask for the test part, several processes of ``torchrun``, what
+            :func:`miracle_core.training.finetuning.finetune` raises, or Optuna is not installed.
     """
     train = train or (lambda own, path, again: finetune(own, path, resume=again))
     study = _Study(settings, as_path(out), fixed)
@@ -146,7 +146,11 @@ class _Study:
             self._check_journal()
 
     def _check_journal(self) -> None:
-        """Refuse trials that the journal knows nothing of: their results are of another search."""
+        """Refuse trials that the journal does not know: their results are of another search.
+
+        Raises:
+            InputError: there is one.
+        """
         known = len(self._trials())
         for path in (self.folder / "trials").glob("[0-9]*"):
             if path.name.isdecimal() and int(path.name) >= known:
@@ -158,10 +162,13 @@ class _Study:
 
     @contextmanager
     def claimed(self, trials: int) -> Iterator[Trial | None]:
-        """Hold a trial that nobody works on: one that was given up, else the next one.
+        """Hold a trial that no process works on: one that was given up, else the next one.
 
         Args:
-            trials: how many there are to be.
+            trials: how many the study is to have.
+
+        Yields:
+            The trial; None if all have ended or are other processes'.
         """
         with ExitStack() as held:
             with self.lock:
@@ -181,7 +188,7 @@ class _Study:
                 continue
             try:
                 held.enter_context(one_writer(self._path(each.number)))
-            except InputError:  # somebody is at it
+            except InputError:  # another process works on it
                 continue
             trial = self._trial(each.number, each.params)
             if trial is not None:
@@ -193,7 +200,7 @@ class _Study:
         number = len(before)
         values = self._chosen(number, before) if number else first_values(self.base, self.space)
         held.enter_context(one_writer(self._path(number)))
-        # One record, so that a kill leaves a trial with all its values or none.
+        # One record in the journal, so that after a kill there is a trial with all values, or none.
         self.study.add_trial(
             self.optuna.trial.create_trial(
                 state=self.optuna.trial.TrialState.RUNNING,
@@ -204,9 +211,9 @@ class _Study:
         return self._trial(number, values)
 
     def _chosen(self, number: int, before: list[Any]) -> dict[str, Any]:
-        """What the sampler makes of the trials before."""
+        """The settings that the sampler chooses after the trials before."""
         seed = np.random.SeedSequence([self.base.train.seed, number]).generate_state(1)
-        # Without the liar, processes that choose at the same time would choose alike.
+        # The "constant liar" makes processes that choose at the same time choose differently.
         sampler = self.optuna.samplers.TPESampler(seed=int(seed[0]), constant_liar=True)
         copy = self.optuna.create_study(direction="maximize", sampler=sampler)
         copy.add_trials(before)
@@ -226,7 +233,7 @@ class _Study:
         return self.folder / "trials" / f"{number:04}"
 
     def _trial(self, number: int, values: dict[str, Any]) -> Trial | None:
-        """A trial to train; None if its settings don't fit each other: then it has failed."""
+        """A trial to train; None if its settings contradict each other, which fails the trial."""
         ordered = {name: values[name] for name in self.space}
         try:
             settings = self._with(ordered)
@@ -243,9 +250,9 @@ class _Study:
         return make_settings(self.base.model_dump(mode="json"), nested(values), where="a trial")
 
     def run(self, trial: Trial, train: Train) -> bool:
-        """Train a trial and write down what it reached; false if it was interrupted.
+        """Train a trial and record its result; false if it was interrupted.
 
-        A training that fails (a loss that is not finite) is a trial that failed: it counts.
+        If the training fails (the loss is not finite), the trial has failed, and counts as ended.
         """
         run, why = RunFolder(trial.folder), ""
         result = run.read_result()
@@ -290,7 +297,7 @@ class _Study:
         return rows
 
     def write(self) -> None:
-        """Write the table and the best settings, and make the folders of other trials small."""
+        """Write the table and the best settings, and delete large files of other trials."""
         rows = self.rows()
         if rows:
             write_trials(self.folder, rows)
@@ -307,7 +314,7 @@ class _Study:
                     shutil.rmtree(run.data, ignore_errors=True)
 
     def _config(self, settings: Settings) -> str:
-        """A run with the best settings, as ``miracle train --config`` takes it."""
+        """The best settings as a config file for ``miracle train --config``."""
         return dump_settings(
             settings.model_copy(
                 update={
@@ -346,7 +353,7 @@ class _Study:
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finished trial of the highest value, the first of equal ones."""
+    """The finished trial with the highest value, the first of equal ones."""
     finished = [row for row in rows if row["state"] == "finished"]
     return max(finished, key=lambda row: (row["value"], -row["trial"]), default=None)
 

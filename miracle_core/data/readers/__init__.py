@@ -40,7 +40,7 @@ def read(
     """Read raw files.
 
     Args:
-        format: a key of :data:`FORMATS`, or ``auto``: told by looking into the files.
+        format: a key of :data:`FORMATS`, or ``auto``: found by looking into the files.
         paths: the files, or a folder where the format allows one.
         options: how to read them; None takes the defaults.
         progress: shows each file.

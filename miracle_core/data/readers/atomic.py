@@ -199,8 +199,8 @@ def read_items(
 ) -> tuple[Table, pl.DataFrame, pl.DataFrame]:
     """The items' text from NAME.item or NAME.text, and their category and brand where told.
 
-    A column ``text`` is the text, whole. Otherwise the text is title, categories and brand, those
-    that are there; and where there is no title, every ``token_seq`` column.
+    If there is a column ``text``, it is the whole text. Otherwise the text is made of title,
+    categories and brand, as far as they are there; without a title, of every ``token_seq`` column.
 
     Returns:
         The rows as read; item_id, title, text, clean, in the same order; and item_id, attribute,

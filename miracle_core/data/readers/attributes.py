@@ -1,4 +1,4 @@
-"""Columns of raw files that say what items are besides their text."""
+"""Columns of raw files with attributes of items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def attribute_rows(
 ) -> pl.DataFrame:
     """Rows of item_id, attribute, value from columns of an item table.
 
-    Values are cleaned as texts are. Blank ones are none; one that an item has twice counts once.
+    Values are cleaned as texts are. Blank values are dropped, and repeated ones count once.
 
     Args:
         item_ids: one an item.

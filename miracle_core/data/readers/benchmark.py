@@ -4,10 +4,10 @@
     NAME.train.inter, NAME.valid.inter, NAME.item2index, NAME.user2index    where given
     NAME.text or NAME.item
 
-A row says: these items, then this one. Histories may be capped (at 50, usually), so one row doesn't
-hold a long sequence, but the rows of a user overlap. Each row is put at its place in the sequence
-(a history shorter than the cap begins at the beginning; capped ones follow one another), and the
-sequence is what they say together. Where two rows say different things the files are refused.
+A row says: after these items came this one. Histories may be capped (usually at 50), so one row
+doesn't hold a long sequence, but the rows of a user overlap. Each row is put at its place in the
+sequence: a history shorter than the cap begins at the beginning, and capped ones follow one
+another. Together they give the sequence. If two rows contradict each other, the files are refused.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _rows(tables: dict[str, Table], users: _Index) -> pl.DataFrame:
 def _falls(frame: pl.DataFrame) -> bool:
     """Whether a user's histories get shorter from row to row, as UniSRec writes them.
 
-    Where all are equally long nothing tells, and they are taken to be UniSRec's.
+    If all are equally long, the order can't be seen, and UniSRec's is assumed.
     """
     change = frame.select(
         pl.when(pl.col("user") == pl.col("user").shift())

@@ -1,4 +1,4 @@
-"""Text of items made fit to read: no HTML, no control characters, one space at a time."""
+"""Text of items, cleaned: no HTML, no control characters, single spaces."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ways to write a date or a time. Each reads a whole column; values of another kind become null.
 
-A column has one way. Within it a date may stand beside a date with a time, and times of several
-zones beside each other: all become microseconds since 1970 in UTC. A time without a zone is UTC.
+A column is written in one way. It may mix dates with and without a time, and times of several
+zones: all become microseconds since 1970 in UTC. A time without a zone is UTC.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Reading:
         like: the way, for messages, with an example.
         times: Int64 [n], microseconds since 1970 in UTC, or null.
         note: what was decided and may be wrong.
-        clash: two rows, where the column is written in two ways and what the rest means can't be
-            told; of the first the day comes first, of the second the month.
+        clash: two rows, if the column is written in two ways, so that the rest is ambiguous: one in
+            which the day comes first, and one in which the month does.
     """
 
     like: str
@@ -94,9 +94,9 @@ def digits(text: pl.Series) -> Reading:
 
 
 def year_last(text: pl.Series) -> Reading:
-    """``31/01/2024 12:00`` or ``1/31/2024 12:00 PM``: day or month first, told by the whole column.
+    """``31/01/2024 12:00`` or ``1/31/2024 12:00 PM``: the whole column shows which comes first.
 
-    Where no day is above 12 nothing tells: with dots it is the day that comes first, else the
+    If no number above 12 shows it, the day is taken to come first in dates with dots, else the
     month, and the reading's note says so.
 
     Args:
@@ -210,8 +210,8 @@ def _instants(parts: pl.DataFrame, month: str, day: str) -> pl.Series:
 
     Args:
         parts: String columns y, H, M, S, f, p and z, and those of the month and the day.
-        month: the column of the month.
-        day: that of the day.
+        month: the name of the month's column.
+        day: the name of the day's column.
     """
 
     def two(name: str) -> pl.Expr:

@@ -1,11 +1,11 @@
 """Files of delimited text, read whole and strictly, with every row's place known.
 
-A file is read block by block, each of whole lines. Arrow parses a block whose every line is a row
-by itself. Any other block (a broken line, a blank one, a quoted field that spans lines) is gone
-through row by row, so that what is wrong is named with its line, or left out and counted.
+A file is read block by block, each of whole lines. Arrow parses a block if every line is a row by
+itself. Any other block (with a broken line, a blank one, or a quoted field that spans lines) is
+read row by row, so that what is wrong is named with its line, or left out and counted.
 
-Arrow only ever gets memory of its own: its threads may outlive an error, and one that still held a
-Python object when the interpreter ends would abort the process.
+Arrow is given only memory of its own. Its threads may outlive an error, and a thread that still
+held a Python object when the interpreter ends would abort the process.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def detect(paths: Sequence[Path], options: ReadOptions) -> str:
     for raw in files:
         try:
             format = _one(raw, options)
-        except InputError as error:  # a file that can't be read is told where no other one can
+        except InputError as error:  # raised below if no other file can be read, either
             unread.append(error)
         else:
             found += [format] if format else []

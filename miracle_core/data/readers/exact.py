@@ -1,4 +1,4 @@
-"""Numbers that are not what they were: too large for a float, or without their last digits."""
+"""Numbers that have lost digits: too large for a float, or in a spreadsheet's exponent form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _EXPONENT = r"^[+-]?(\d+)(?:\.(\d*))?[eE]\+?(\d{1,3})$"
 
 
 def exactly_whole(kind: pl.DataType) -> int:
-    """Below which size a float holds each whole number exactly: 2^24 or 2^53.
+    """The size below which a float holds each whole number exactly: 2^24 or 2^53.
 
     Args:
         kind: Float32 or Float64.
@@ -20,9 +20,9 @@ def exactly_whole(kind: pl.DataType) -> int:
 def lost_digits(text: pl.Series) -> int | None:
     """Where a number in exponent form has fewer digits than it stands for.
 
-    ``1.58869E+12`` is what a spreadsheet makes of 1588687728923. Other programs write all digits so
-    (``1.588687728923E12``), and leave out noughts at the end only: where one number of the column
-    has all of its digits, nothing is lost.
+    A spreadsheet turns 1588687728923 into ``1.58869E+12``. Other programs write all digits
+    (``1.588687728923E12``) and leave out only zeros at the end. So if one number of the column has
+    all of its digits, none has lost any.
 
     Args:
         text: String [n].

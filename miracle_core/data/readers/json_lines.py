@@ -54,7 +54,7 @@ class BadLineError(Exception):
     """Why a line can't be used.
 
     Args:
-        reason: what is wrong; up to a colon, how a count of such lines is told.
+        reason: what is wrong; the part before a colon is shown beside a count of such lines.
     """
 
 

@@ -52,7 +52,7 @@ class Fault:
 
     Attributes:
         line: the number of the first, counted from 1.
-        reason: what is wrong, as a count of such rows is told.
+        reason: what is wrong, as it is shown beside a count of such rows.
         what: the same as an error, of this line.
         remedy: how to fix it.
         column: the place in the line, counted from 1, where it is known.

@@ -15,7 +15,7 @@ from miracle_core.errors import InputError
 
 
 def check_moment(text: str) -> None:
-    """Refuse what is no moment in any unit.
+    """Refuse text that is no moment in any unit.
 
     Raises:
         InputError: neither a date nor a number.

@@ -8,8 +8,8 @@ as steps that are counted. An item's text is its description, the most frequent 
 A user is a customer, or an invoice if ``--user-column InvoiceNo`` says so: then an invoice is a
 session, and lines without a customer stay.
 
-``--recipe paper`` is what the paper's table 1 follows from: a user is an invoice, cancelled ones
-and quantities below 1 stay, lines without a description are left out, and equal lines are one.
+``--recipe paper`` gives the data of the paper's table 1: a user is an invoice, cancelled ones and
+quantities below 1 stay, lines without a description are left out, and equal lines count once.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _refuse_bomb(raw: RawFile, content: Path | bytes) -> None:
 
 
 def _no_goods(frame: pl.DataFrame) -> list[str]:
-    """What to tell of interactions with codes that stand for no goods."""
+    """Notes on interactions with codes that are no goods."""
     codes = frame.filter(pl.col("item_id").str.contains(_NO_GOODS))["item_id"]
     if not len(codes):
         return []

@@ -1,8 +1,8 @@
 """Raw files as they come: plain, gzip, zstd, or inside a zip archive.
 
-What a file is packed with is told by its first bytes, never by its name. Nothing is ever unpacked
-to disk, so a name inside an archive can't point anywhere. A file that unpacks to far more than
-any real data does is refused while it is read.
+The first bytes of a file say how it is packed, never its name. Nothing is ever unpacked to disk, so
+a name inside an archive can't point anywhere. A file that unpacks to far more than any real data
+does is refused while it is read.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RawFile:
     def name(self) -> str:
         """The file's name without folders and without the ending of a packing.
 
-        That ending tells nothing: a browser may have unpacked the file and kept its name.
+        That ending means nothing: a browser may have unpacked the file and kept its name.
         """
         name = PurePosixPath(self.member).name if self.member else self.path.name
         for ending in _PACKED_NAMES:
@@ -192,7 +192,7 @@ class _Guarded(io.RawIOBase):
 
 
 def guarded(raw: RawFile, stream: Any, packed: int) -> BinaryIO:
-    """An unpacking stream that is read no further than any real data goes.
+    """An unpacking stream that stops where it has become larger than any real data.
 
     Args:
         raw: the file, for messages.

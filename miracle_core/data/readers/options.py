@@ -1,4 +1,4 @@
-"""What a person may say about how raw files are to be read."""
+"""The options of how raw files are read."""
 
 from __future__ import annotations
 

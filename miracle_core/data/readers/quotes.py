@@ -1,14 +1,14 @@
 """Quotes in delimited text, read strictly (RFC 4180): what is quoted, and what a quote swallowed.
 
 A field that begins with a double quote must end with one, followed by a separator or the line's
-end; a quote inside is written twice. A quote further inside a field that doesn't begin with one is
-an ordinary character. A quoted field may span lines, but none with as many fields as a row: such a
-line is taken for a row, and the quote for one that was left open. Where rows may be left out and no
-more than half of the field's lines could be rows, it may be a text after all: all of its lines are
-left out, so that no row is made of prose.
+end; a quote inside is written twice. In a field that doesn't begin with a quote, quotes are
+ordinary characters. A quoted field may span lines, but no line of it may have as many fields as a
+row: then the line counts as a row, and the quote as one that was left open. If rows may be left out
+and at most half of the field's lines could be rows, the field may be a text after all. Then all of
+its lines are left out, so that no row is made of prose.
 
-The last line of a row's first field always has as many fields as a row. It is a row of its own only
-where the field's first line is one, too.
+The last line of a row's first field always has as many fields as a row. It counts as a row of its
+own only if the field's first line does, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class End:
     Attributes:
         lines: how many lines it takes.
         fields: what it holds, where it is sound.
-        fault: what is wrong, as a count of such rows is told; empty for a sound row.
+        fault: what is wrong, as it is shown beside a count of such rows; empty for a sound row.
         what: the same as an error.
         remedy: how to fix it.
     """
@@ -165,7 +165,7 @@ class Quoting:
     def _alike(self, first: str, line: str) -> bool:
         """Whether two lines may be rows of one file.
 
-        Prose has a space after each of its separators; a row has if the rows of its file have.
+        Prose has a space after each separator. A row has one only if other rows of its file do.
         """
         spaced = [
             all(part.startswith((" ", '"')) for part in text.split(self._separator)[1:])

@@ -1,4 +1,4 @@
-"""What the readers of shops' releases share: files sorted by what is in them, then joined.
+"""Common parts of the readers of shops' releases: files are sorted by their content, then joined.
 
 A release has files of interactions and files of items, in any number and order. Each is recognised
 by its first row. Items come in the order of the item files; the first row of an item counts.
@@ -66,7 +66,7 @@ class Sorted:
         items: tables with item_id, title, categories, brand.
         used: the files, in the order given.
         notes: what was decided.
-        unread: why files that look as if they belonged to the release could not be told.
+        unread: why files that seem to belong to the release could not be recognised.
     """
 
     events: list[Table] = field(default_factory=list)

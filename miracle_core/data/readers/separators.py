@@ -1,4 +1,4 @@
-"""What stands between the fields of a file, and how a wrong guess is told."""
+"""The separators between the fields of a file, and the errors of a wrong guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a manifest says of the raw files."""
+"""The manifest's entries of the raw files."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def parse_times(
         _refuse_rounded(values, place)
         numbers = values if kind.is_float() else values.cast(pl.Int64, strict=False)
         times, like = _numbers(numbers, place, notes)
-        broken = times.is_null() & values.is_not_null()  # a missing one is told of later
+        broken = times.is_null() & values.is_not_null()  # missing ones are reported later
     else:
         times, like = _written(values.cast(pl.String).str.strip_chars(), place, notes)
         broken = times.is_null()
@@ -98,11 +98,11 @@ def utc(values: pl.Series) -> pl.Series:
 
 
 def times_as_text(values: pl.Series, place: Place) -> pl.Series:
-    """A column of times as text, to stand beside text of another file.
+    """A column of times as text, to be joined with text of another file.
 
     Args:
         values: any type, [n].
-        place: where row i stands.
+        place: gives the place of row i.
 
     Returns:
         String [n]: dates and times in ISO 8601 and UTC, whole numbers without a point.

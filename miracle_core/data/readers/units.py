@@ -6,11 +6,11 @@ from typing import cast
 
 import polars as pl
 
-# 10^8 seconds are in 1973: what is below is taken for a mere number, such as a place in a sequence.
+# 10^8 seconds are in 1973: a smaller number is no time, but perhaps a place in a sequence.
 LEAST = 1e8
-# Up to where a number counts which unit since 1970.
+# Each unit, and the number below which a time is in that unit.
 _UP_TO = (("", LEAST), ("s", 1e11), ("ms", 1e14), ("us", 1e17))
-# What a number of a unit may be: from 1973 on, to 2286 (seconds: to 5138, they may be counters).
+# The range of numbers of each unit: from 1973 to 2286 (seconds to 5138: they may be counters).
 SIZES = {"s": (1e8, 1e11), "ms": (1e11, 1e13), "us": (1e14, 1e16), "ns": (1e17, 1e19)}
 UNIT_NAMES = {
     "s": "seconds since 1970",
@@ -24,8 +24,8 @@ UNIT_NAMES = {
 def unit_of(times: pl.Series) -> str:
     """The unit of times since 1970, by their size: ``s``, ``ms``, ``us`` or ``ns``.
 
-    A unit is told by the largest time: 10^11 seconds would be the year 5138, and 10^11 milliseconds
-    are 1973. Numbers below 10^8 are no times since 1970: their unit is empty.
+    The largest time decides: 10^11 seconds would be the year 5138, and 10^11 milliseconds are 1973.
+    Numbers below 10^8 are no times since 1970, so their unit is empty.
     """
     return unit_of_size(cast(float, times.abs().max() or 0))
 

@@ -22,7 +22,8 @@ class Recovery:
             average for chance. Capsules finer than the interests cost less than wrong ones.
         same_interest: probability that two different items of one interest share a capsule; NaN
             when no interest has two items.
-        different_interest: that two items of different interests do; NaN when there is only one.
+        different_interest: probability that two items of different interests share a capsule; NaN
+            when there is only one interest.
     """
 
     items: int

@@ -72,7 +72,7 @@ class Shop:
 
     @cached_property
     def interactions(self) -> Interactions:
-        """What the reader of the files from :func:`write_shop_files` returns, without the files."""
+        """The same interactions as from reading the files of :func:`write_shop_files`."""
         text = join_texts([self.items[column] for column in TEXT_COLUMNS], "text")
         return Interactions.checked(
             self.events, self.items.select("item_id", "title").with_columns(text), name=self.name

@@ -12,25 +12,25 @@ from miracle_core.ranking.draws import keys_within, uniform
 def draw_masks(
     packed: Packed, examples: Tensor, stream: tuple[int, int], share: float, last_only: float
 ) -> Tensor:
-    """The items to tell: a share of every sequence, at least one, or its last one alone.
+    """The items to predict: a share of each sequence, at least one item, or its last item alone.
 
-    A function of the example, the seed and the epoch: whatever else is in the batch, and whichever
-    process has it, a sequence has the same masks.
+    A function of the example, the seed and the epoch. So a sequence has the same masks whatever
+    else is in the batch, and whichever process has it.
 
     Args:
-        packed: whole sequences, the item that came last among them.
+        packed: whole sequences, each with its last item.
         examples: int64 [histories], the examples' numbers, in packed order.
         stream: the run's seed and the epoch.
-        share: rho, of n items max(1, round(rho n)) are masked.
-        last_only: of the sequences, those that have their last item masked and no other.
+        share: rho; max(1, round(rho n)) of a sequence's n items are masked.
+        last_only: the probability that a sequence has only its last item masked.
 
     Returns:
-        bool [tokens]; of padding it means nothing.
+        bool [tokens]; the values at padding mean nothing.
     """
     history = packed.history_of_token()
     drawn = uniform(stream, keys_within(examples[history], packed.places()), "cloze")
-    # History by history, the smallest numbers first: the place in this order is a rank. Padding
-    # comes before its history's items, as it does among the tokens.
+    # Sort within each history, the smallest numbers first: the place in this order is a rank.
+    # Padding sorts before its history's items, just as it precedes them among the tokens.
     drawn = packed.filled(drawn, -1.0)
     order = drawn.argsort()
     order = order[history[order].argsort(stable=True)]

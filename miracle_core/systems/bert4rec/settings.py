@@ -23,14 +23,14 @@ class Bert4RecSettings(AttentionSettings):
         heads: attention heads a layer. The paper has 32 columns a head: 2.
         inner: width inside the feed-forward networks. The paper's is 4 d.
         dropout: of the input, of attention weights and of what each half of a layer adds. The
-            authors have 0.5 on Beauty (attention weights 0.2), RecBole 0.2; what is told is hard
-            enough to learn by heart (docs/decisions/0072).
+            authors have 0.5 on Beauty (attention weights 0.2), RecBole 0.2. More than that made
+            learning slower (docs/decisions/0072).
         max_length: N, the newest items of a history that are read. 20, as other systems here; the
             paper's 50 on Beauty and Steam, 200 on MovieLens.
         masked: rho, the share of a sequence's items that are masked, at least one of them. The
             paper's 0.6 on Beauty, 0.4 on Steam, 0.2 on MovieLens.
-        last_only: the share of sequences that have their last item masked and no other, as ranking
-            has it. The authors' data has one in eleven.
+        last_only: the share of sequences in which only the last item is masked, as in ranking. The
+            authors' data has one in eleven.
     """
 
     kind: Literal["bert4rec"] = "bert4rec"
@@ -41,7 +41,7 @@ class Bert4RecSettings(AttentionSettings):
     masked: float = Field(0.6, gt=0, lt=1)
     last_only: float = Field(0.1, ge=0, le=1)
 
-    # An example is a whole window here, of several items to tell: fewer make a batch.
+    # An example is a whole window with several items to predict, so a batch has fewer examples.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"train": {"batch_size": 256}},
         "paper": {

@@ -31,15 +31,15 @@ class Bert4Rec(System):
     """Sun et al., *BERT4Rec: Sequential Recommendation with Bidirectional Encoder ...*, CIKM 2019.
 
     Item and position embeddings are added (section 3.4) and go through L Transformer layers whose
-    attention sees the whole sequence (eq. 1-6). At a masked place the last layer's state h tells
+    attention sees the whole sequence (eq. 1-6). At a masked place the last layer's state h predicts
     the item (eq. 7),
 
         P(v) = softmax(GELU(h W^P + b^P) E^T + b^O),
 
     E being the items' embeddings, shared with the input. Training masks a share rho of every
-    sequence and takes the mean of -log P over what is masked (eq. 8); some sequences have their
-    last item masked alone (section 3.6). Ranking puts a [MASK] behind the history and reads the
-    state there, so a sequence has one place more than a history, which training fills with the item
+    sequence and takes the mean of -log P over the masked items (eq. 8). In some sequences only the
+    last item is masked (section 3.6). Ranking appends a [MASK] to the history and reads the state
+    there, so a sequence has one place more than a history. Training fills that place with the item
     that came next.
 
     Published: d 64, L 2, 2 heads, N 50 on Beauty and Steam (200 on MovieLens), rho 0.6 (Steam 0.4,
@@ -89,8 +89,8 @@ class Bert4Rec(System):
         return both if items.rows is None else F.embedding(items.rows, both)
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
-        """What is told at a [MASK] behind each history."""
-        # Only its place counts: the number stands for no item.
+        """The prediction at a [MASK] appended to each history."""
+        # The number 0 stands for no item here: the token's vector is replaced by the mask.
         longer, source = packed.appended(packed.order.new_zeros(packed.n_histories))
         masks = self.mask.expand(packed.n_histories, -1)
         sequence = F.embedding(source, torch.cat([tokens[:, :-1], masks]))
@@ -106,7 +106,7 @@ class Bert4Rec(System):
         return h
 
     def told(self, states: Tensor) -> Tensor:
-        """What eq. 7 multiplies with the embeddings, and a 1 for the bias: [n, d] to [n, d + 1]."""
+        """What eq. 7 multiplies by the embeddings, and a 1 for the bias: [n, d] to [n, d + 1]."""
         x: Tensor = self.output_norm(F.gelu(self.output(states)))
         return torch.cat([x, x.new_ones(x.shape[0], 1)], 1)
 
@@ -130,7 +130,7 @@ class Bert4Rec(System):
         return Objective(loss, {"recommendation": loss})
 
     def _seen(self, packed: Packed, masked: Tensor, among: Tensor | None) -> HadItems | None:
-        """What each masked item could see, with the learned gain; None if none is learned."""
+        """The items that each masked place has seen, with the gain; None if none is learned."""
         gain = self.gain()
         if gain is None:
             return None
@@ -142,4 +142,4 @@ class Bert4Rec(System):
         """One history's score, and what it loses without each of the history's items."""
         from miracle_core.systems.explanation import explained_by_leaving_out
 
-        return explained_by_leaving_out(self, tokens, packed, candidates, self.settings.max_length)
+        return explained_by_leaving_out(self, tokens, packed, candidates)

@@ -19,7 +19,7 @@ HIDDEN = 4
 
 
 class DynamicRouting(nn.Module):
-    """ComiRec-DR: an item at each place sends each interest a vector of its own, W_ij e_i.
+    """ComiRec-DR: the item at place i sends interest j the vector W_ij e_i (eq. 1-5).
 
     Args:
         width: d.
@@ -34,7 +34,7 @@ class DynamicRouting(nn.Module):
         self.maps = nn.Parameter(near_identity(width, max_length, interests))
 
     def routed(self, tokens: Tensor, packed: Packed) -> list[Routed]:
-        """The routing of each run of histories of one length; the first logits are 0."""
+        """The routing of each group of ``packed.groups``; the first logits are 0."""
         _, k, d, _ = self.maps.shape
         maps = self.maps.flatten(1, 2)
         found = []
@@ -70,7 +70,7 @@ class DynamicRouting(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """ComiRec-SA: each of K heads is a weighted mean of the items.
+    """ComiRec-SA: each of K interests is a weighted mean of the items (eq. 6-8).
 
         A = softmax over items of (W2^T tanh(W1 (H + P))),   V_u = H A
 
@@ -110,8 +110,8 @@ class SelfAttention(nn.Module):
     def made(self, tokens: Tensor, packed: Packed) -> Made:
         """An interest is a sum over items.
 
-        How much an item weighs is its mean attention over the heads; each head's share of it is
-        what counts as its routing.
+        An item's importance is its mean attention over the heads; its routing is each head's share
+        of that attention.
         """
         logits = self.logits(tokens, packed)
         weights = logits.softmax(0)

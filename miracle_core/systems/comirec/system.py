@@ -32,7 +32,7 @@ class ComiRec(SeveralInterests):
     each example, which their code shares in a batch: the preset ``paper``. Differences:
 
     - By default the softmax is over the whole catalogue; theirs over sampled items.
-    - Places count from the newest item, theirs from the oldest that is read: so the newest item,
+    - Places count from the newest item, theirs from the oldest that is read. So the newest item,
       which says most, always goes through the same maps.
     - W_ij start near the identity, theirs at N(0, 1): docs/decisions/0070 says what it is worth.
     - The attention's layers have no bias, as printed; their code gives them one.

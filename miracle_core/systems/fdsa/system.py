@@ -37,8 +37,8 @@ class FDSA(SequenceSystem):
     A token is an item's embedding and its feature vector side by side, [items, 2 d].
 
     Published: one negative for each item that came next (binary cross-entropy) and ReLU: the preset
-    ``paper``, with n = 50. The authors' widths and depths were not to be had when this was written;
-    the preset keeps the defaults. What differs here:
+    ``paper``, with n = 50. The authors' widths and depths are not known here, so the preset keeps
+    the defaults. What differs here:
 
     - The text feature is a linear map of a text encoder's vector; the paper averages the vectors of
       key words. An attribute with several values is the mean of their embeddings.

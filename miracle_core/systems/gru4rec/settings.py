@@ -33,7 +33,7 @@ class GRU4RecSettings(ModelSettings):
     dropout: float = Field(0.3, ge=0, lt=1)
     max_length: int = Field(20, ge=1)
 
-    # An example is a whole window here, of several items to predict: fewer make a batch.
+    # An example is a whole window with several items to predict, so a batch has fewer examples.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"train": {"batch_size": 256}},
         "paper": {

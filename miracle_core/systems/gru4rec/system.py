@@ -38,8 +38,8 @@ class GRU4Rec(SequenceSystem):
       U (r * h). The update gate weighs the old state, not the new one: the same up to its sign.
     - Whole histories are a batch's examples, in place of session-parallel mini-batches; negatives
       are drawn for each item, in place of the batch's other items.
-    - Item vectors begin with a length near 1, so that the gates have something to work with: at the
-      usual 0.02 a number the first epochs of a short training learn next to nothing.
+    - Item vectors begin with a length near 1. From numbers near 0.02, as usual, the gates get so
+      little input that the first epochs of a short training learn next to nothing.
     - AdamW with a running mean of weights in place of AdaGrad, and the history's gain.
     """
 
@@ -82,7 +82,7 @@ class GRU4Rec(SequenceSystem):
     def newest(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The last layer's state after each history's newest item: [tokens, d] to [histories, d].
 
-        It is the state that a recurrent layer ends with; the output layer is for it alone.
+        This is the final state of the last recurrent layer; only it goes through the output layer.
         """
         if packed.valid is not None:
             return super().newest(tokens, packed)
@@ -95,10 +95,10 @@ class GRU4Rec(SequenceSystem):
         return states
 
     def _padded(self, tokens: Tensor, packed: Packed) -> Tensor:
-        """The same for padded histories, of which each step is one product.
+        """:meth:`hidden` of padded histories, one product a step.
 
-        Padding comes first, and of an input of 0 the units, which have no bias, make a state of 0:
-        the first item finds the state that it would find as the first of a packed history.
+        Padding comes first and is set to 0. The units have no bias, so they keep a state of 0 until
+        the first item, as at the beginning of a packed history.
         """
         h = packed.filled(tokens, 0.0).view(packed.n_histories, -1, tokens.shape[1])
         for layer in self.layers:
@@ -108,11 +108,11 @@ class GRU4Rec(SequenceSystem):
 
 
 def by_step(packed: Packed) -> tuple[Tensor, Tensor]:
-    """The order in which a recurrent network takes tokens: of all histories the oldest first.
+    """The order in which a recurrent network reads tokens: the oldest of all histories, and so on.
 
     Returns:
-        int64 [tokens], which token comes at each place, longer histories first within a step; and
-        how many each step has, int64 [steps], on the CPU, as ``PackedSequence`` wants both.
+        int64 [tokens], the token at each place, longer histories first within a step; and the
+        number of tokens of each step, int64 [steps], on the CPU. ``PackedSequence`` needs both.
     """
     place, n = packed.places(), packed.n_histories
     order = (place * n - packed.history_of_token()).argsort()

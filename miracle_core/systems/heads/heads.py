@@ -1,7 +1,7 @@
 """The heads: from contextual items to interests.
 
-All but MIRACLE's capsules, which have it inside, begin with eq. 10, q = LayerNorm(tanh(h W5 + b5) +
-h), so that no head has a layer more than another between the context and the interests.
+All begin with eq. 10, q = LayerNorm(tanh(h W5 + b5) + h), which the capsules apply themselves. So
+no head has more layers than another between the context and the interests.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MeanItem(nn.Module):
 
 
 class Attention(nn.Module):
-    """K weighted means, each with an attention of its own over the items (Cen et al., eq. 6-8).
+    """K means of the items, each weighted by an attention of its own (Cen et al. 2020, eq. 6-8).
 
     Args:
         width: d.
@@ -91,16 +91,16 @@ class Attention(nn.Module):
 
 
 class Routing(nn.Module):
-    """Dynamic routing through one map S to K interests (Li et al., algorithm 1).
+    """Dynamic routing through one map S to K interests (Li et al. 2019, algorithm 1).
 
-    MIND gives short histories fewer interests, and lets them pass through two ReLU layers. Here
-    there are K for all, squashed, so that nothing but the routing is MIND's.
+    MIND gives short histories fewer interests, and passes interests through two ReLU layers. Here
+    all users have K, squashed, so that only the routing is MIND's.
 
     Args:
         width: d.
         interests: K.
         max_length: N.
-        iterations: how often weights are made.
+        iterations: r, routing iterations.
     """
 
     def __init__(self, width: int, interests: int, max_length: int, iterations: int) -> None:
@@ -125,7 +125,12 @@ class Routing(nn.Module):
 
 
 def equally_many(vectors: Tensor, interests: int) -> Interests:
-    """Interests of users who all have so many, [users * interests, d], a user's adjacent."""
+    """Interests of users who all have equally many.
+
+    Args:
+        vectors: [users * interests, d], those of a user next to each other.
+        interests: how many each user has.
+    """
     n = len(vectors) // interests
     which = torch.arange(interests, device=vectors.device).repeat(n)
     users = torch.arange(n, device=vectors.device)

@@ -13,7 +13,7 @@ Head = Literal["last", "mean", "attention", "routing", "capsules"]
 
 
 class HeadsSettings(NetworkSettings):
-    """MIRACLE's network and presets; what makes interests of contextual items is a choice.
+    """MIRACLE's network and presets, with a choice of what makes interests of contextual items.
 
     Of MIRACLE's settings ``capsules``, ``activation_noise``, ``agreement``, ``positional``,
     ``sparse``, ``coverage`` and ``orthogonality`` are read by the head ``capsules`` alone, and
@@ -23,15 +23,16 @@ class HeadsSettings(NetworkSettings):
         head: what makes the interests: the ``last`` item, the ``mean`` of the items, K heads of
             ``attention`` (ComiRec-SA), ``routing`` to K interests (MIND), or MIRACLE's sparse
             ``capsules``.
-        interests: K, how many ``attention`` and ``routing`` make. The others leave it at 1: two
-            have one interest, and of capsules a user has as many as the history activates.
+        interests: K, how many ``attention`` and ``routing`` make. The other heads leave it at 1:
+            ``last`` and ``mean`` make one interest, and ``capsules`` as many as the history
+            activates.
     """
 
     kind: Literal["heads"] = "heads"
     head: Head = "last"
     interests: int = Field(1, ge=1)
 
-    # What every head reads: each has the same space, so that the same trials are the same chance.
+    # Only what every head reads. With the same space, equally many trials are an equal chance.
     SEARCH: ClassVar[SearchSpace] = {
         "train.learning_rate": Uniform(1e-4, 1e-2, log=True),
         "train.weight_decay": Choice((0.0, 1e-4, 1e-2)),

@@ -1,4 +1,4 @@
-"""MIRACLE with another head: what one vector a user loses, at equal everything else."""
+"""MIRACLE with another head, everything else equal: what several interests gain over one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Heads(ContextualSystem):
             self.learn_gain()
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
-        """Interests as eq. 17 multiplies them; the detail is what capsules say, where they are."""
+        """Interests as eq. 17 multiplies them; with capsules the detail is their whole output."""
         made: Interests | CapsuleOutput = self.head(self.context(tokens, packed), packed)
         interests, detail = (
             (made.interests, made) if isinstance(made, CapsuleOutput) else (made, None)
@@ -70,7 +70,7 @@ class Heads(ContextualSystem):
         )
 
     def explain(self, tokens: Tensor, packed: Packed, candidates: Tensor) -> VectorExplanation:
-        """One history's score, and what it loses without each item, the same for every head."""
+        """One history's score, and what it loses without each item; the same for every head."""
         from miracle_core.systems.explanation import explained_by_leaving_out
 
-        return explained_by_leaving_out(self, tokens, packed, candidates, self.settings.max_length)
+        return explained_by_leaving_out(self, tokens, packed, candidates)

@@ -9,7 +9,7 @@ to the history's items, each counted once, over the whole history, however long.
 neither items x items nor users x items is ever held.
 
 Differences from the papers: interactions are binary (there are no ratings), and a neighbourhood is
-the K most similar items of each item that was had, not the K most similar ones of each candidate.
+the K most similar items of each item of the history, not of each candidate.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class ItemKnn(System):
         """Refuse buffers that are no matrix of similarities.
 
         Raises:
-            ValueError: rows that don't fit, an item outside the catalogue, or a bad number.
+            ValueError: rows that don't fit together, an item outside the catalogue, or a number
+                that is not finite.
         """
         starts, n_items = self.starts, len(self.starts) - 1
         good = (
@@ -89,7 +90,7 @@ class ItemKnn(System):
             raise ValueError("its rows are no matrix of similarities")
 
     def matrix(self) -> Matrix:
-        """The similarities, [items, items]: a row an item that was had."""
+        """The similarities, [items, items]: the row of an item holds its neighbours."""
         n_items = len(self.starts) - 1
         parts = (self.similarities, self.neighbours, self.starts)
         data, columns, starts = (part.cpu().numpy() for part in parts)
@@ -104,7 +105,7 @@ class NeighbourScorer:
     """Ranks by sums of similarities; see ``miracle_core.systems.scorer.Scorer``.
 
     Args:
-        similarities: [items, items], a row an item that was had.
+        similarities: [items, items], the row of an item holds its neighbours.
         device: where scores go.
     """
 
@@ -138,7 +139,7 @@ class NeighbourScorer:
             yield torch.arange(part.start, part.stop), scores
 
     def explain(self, history: Sequence[int], new: Tensor | None = None) -> Explanation:
-        """One history's scores: each item adds its similarity."""
+        """One history's scores: each item adds its similarity. ``new`` items are not supported."""
         # An item counts once, at its newest place.
         newest = {item: place for place, item in enumerate(history)}
         counts = [newest[item] == place for place, item in enumerate(history)]
@@ -151,7 +152,7 @@ class NeighbourScorer:
 class NeighbourExplanation:
     """What each history item adds; see ``miracle_core.systems.explanation.Explanation``.
 
-    Histories have no longest, so what they add stays sparse.
+    Histories may be of any length, so the contributions stay sparse.
 
     Attributes:
         parts: float32 [n, items], sparse.

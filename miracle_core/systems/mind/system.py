@@ -37,11 +37,11 @@ class Mind(SeveralInterests):
       which is better on Scientific (docs/decisions/0106).
     - S and the ReLU layers start near the identity: docs/decisions/0070 says what it is worth.
     - Users and items have no profile, category or brand here: an item is its id, and the ReLU
-      layers see the interest alone. They have no bias, so that they are a sum over what they are
-      given and a score is told apart by items exactly; both are d wide.
+      layers see the interest alone. They have no bias, so that a score is exactly a sum over the
+      history's items; both are d wide.
     - A power of a negative number keeps its sign. An even power would else make the farthest
       interest the nearest.
-    - log2 is rounded down. |I_u| counts the items that are read.
+    - log2 is rounded down, and |I_u| counts only the items that are read.
     - The first logits are one number for each interest and place, counted from the newest item, in
       a buffer saved with the weights: a history then has the same interests each time. (The paper
       draws them; ComiRec's authors' MIND draws new ones for every batch.)
@@ -62,11 +62,11 @@ class Mind(SeveralInterests):
         self.register_buffer("logits", torch.randn(s.interests, s.max_length))
 
     def count(self, length: int) -> int:
-        """K'_u of a history of so many items that are read."""
+        """K'_u of a history of which ``length`` items are read."""
         return max(1, min(self.settings.interests, length.bit_length() - 1))
 
     def active(self, lengths: Tensor) -> Tensor:
-        """The same of many histories, interest by interest: int64 [n] to bool [n, K]."""
+        """Which of the K interests histories of these lengths have: int64 [n] to bool [n, K]."""
         least = 2 ** torch.arange(1, self.n_interests + 1, device=lengths.device)
         least[0] = 1
         return lengths.unsqueeze(1) >= least
@@ -88,7 +88,7 @@ class Mind(SeveralInterests):
         return found
 
     def interests(self, tokens: Tensor, packed: Packed) -> Interests:
-        """Squashed and through the ReLU layers; longer histories have more."""
+        """The routed interests, squashed and through the ReLU layers; K'_u of each history."""
         found = self.routed(tokens, packed)
         users = torch.arange(packed.n_histories, device=tokens.device)
         if packed.valid is not None:
@@ -118,7 +118,7 @@ class Mind(SeveralInterests):
         return (raised.softmax(1).unsqueeze(1) @ vectors).squeeze(1)
 
     def made(self, tokens: Tensor, packed: Packed) -> Made:
-        """A sum over items: with their gates as they are, the ReLU layers are linear maps."""
+        """An interest is a sum over items: for one input the ReLU layers are linear maps."""
         (routed,) = self.routed(tokens, packed)
         q, weights, sums = routed.q[0, 0], routed.weights[0], routed.sums[0]
         capsules = routed.squashed()[0]

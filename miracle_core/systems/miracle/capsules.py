@@ -27,11 +27,12 @@ NOISE_FLOOR = 0.01
 class GroupTrace:
     """How the interests of one group of equally long histories came about.
 
-    ``k`` is the most capsules any history of the group activates; slots beyond a history's own are
-    not ``valid`` and have no routing weight.
+    ``k`` is the most capsules any history of the group activates (:func:`active_capsules` says
+    what it is for padded histories); slots beyond a history's own are not ``valid`` and have no
+    routing weight.
 
     Attributes:
-        slots: int64 [histories, k], the active capsules, rising; anything where not valid.
+        slots: int64 [histories, k], the active capsules, rising; any number where not valid.
         valid: bool [histories, k].
         routing: [histories, length, k], c_ij of the last iteration (eq. 12).
         importance: [histories, length], o_i (eq. 9).
@@ -79,7 +80,8 @@ class SparseCapsules(nn.Module):
 
     Attributes:
         base: A [C, d], the base vectors.
-        position: P~ [N, d].
+        attention: the weights of positions (eq. 9); None without them.
+        features: the interest features (eq. 10).
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class SparseCapsules(nn.Module):
 
     @classmethod
     def of(cls, settings: NetworkSettings) -> Self:
-        """The capsules that the settings of a network ask for."""
+        """The capsule network of the settings."""
         s = settings
         return cls(
             s.width,
@@ -192,8 +194,8 @@ class SparseCapsules(nn.Module):
             q: [histories, length, d].
             s: [histories, length, C].
             activated: int64 [histories, length].
-            o: [histories, length]; 0 of padding, which so adds nothing to any interest.
-            items: bool [histories, length], what is no padding; None: all is.
+            o: [histories, length]; 0 at padding, so that it adds nothing to any interest.
+            items: bool [histories, length], which places hold items; None: all.
 
         Returns:
             The trace, and the last z [histories, k, d] (eq. 11).
@@ -238,12 +240,13 @@ def active_capsules(
 
     Args:
         activated: int64 [histories, length], the capsule each item activates.
-        items: bool [histories, length], what is no padding; None: all is.
+        items: bool [histories, length], which places hold items; None: all.
         capsules: C.
 
     Returns:
-        slots: int64 [histories, k] and valid: bool [histories, k], k the most any history has. With
-        padding that would have to be waited for: k is then the most that one can have.
+        slots: int64 [histories, k] and valid: bool [histories, k]. k is the most that any history
+        has. To find it the host would have to wait for the device, so for padded histories k is the
+        most that one can have, min(length, C).
     """
     if items is not None:
         # The padding's number comes after all others, and so does its slot.
@@ -282,7 +285,7 @@ def _gather_interests(sums: list[Tensor], traces: list[GroupTrace]) -> Interests
 
 
 def _all_places(sums: list[Tensor], traces: list[GroupTrace]) -> Interests:
-    """All slots of a padded batch; slots without a capsule are vectors of 0."""
+    """All slots of a padded batch as interests; those without a capsule are vectors of 0."""
     ((z,), (trace,)) = sums, traces
     n, k = trace.slots.shape
     users = torch.arange(n, device=z.device)
@@ -291,7 +294,7 @@ def _all_places(sums: list[Tensor], traces: list[GroupTrace]) -> Interests:
 
 
 class PositionAttention(nn.Module):
-    """How much each position of a history counts (eq. 9), before the softmax over its items.
+    """The logits of the items' weights by position (eq. 9), before the softmax over a history.
 
     Args:
         width: d.
@@ -309,7 +312,7 @@ class PositionAttention(nn.Module):
 
     def forward(self, H: Tensor, packed: Packed) -> Tensor:
         """tanh((H + P~) W3 + b3) W4 + b4: [tokens, d] to [tokens]."""
-        # (H + P~) W3 = H W3 + P~ W3, and P~ has but N rows.
+        # (H + P~) W3 = H W3 + P~ W3, and P~ has only N rows.
         at_position = F.embedding(packed.positions, F.linear(self.position, self.hidden.weight))
         score: Tensor = self.score(torch.tanh(self.hidden(H) + at_position))
         return score.squeeze(-1).to(H.dtype)

@@ -1,4 +1,4 @@
-"""One history through MIRACLE, with all that explains the result."""
+"""The explanation of one history's interests in MIRACLE."""
 
 from __future__ import annotations
 

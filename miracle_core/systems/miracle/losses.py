@@ -23,17 +23,16 @@ def interest_contrast(
     processes: Processes = ALONE,
     counted: Tensor | None = None,
 ) -> Tensor:
-    """l_i: each interest is to be found again among all when items are masked (eq. 15).
+    """l_i: each interest is to find itself among those of the masked copies (eq. 15).
 
     Row i of both is the interest of one (user, capsule) that a masked item activates. The mean over
-    the rows, so that its weight means the same in every batch; exactly 0 for one row, and 0 for
-    none.
+    the rows, so that its weight means the same in every batch; 0 for one row, and 0 for none.
 
     Args:
         original: u [rows, d], from the histories as they are.
         masked: u' [rows, d], from the masked copies.
-        processes: those that share the batch; the rows of all are what one is to be known among.
-        counted: bool [rows], the rows that there are, in a padded batch; None: all.
+        processes: those that share the batch; an interest is compared with the rows of all.
+        counted: bool [rows], which rows of a padded batch count; None: all do.
     """
     everyone, first = processes.gather(masked)
     own = len(original)
@@ -83,12 +82,12 @@ def coverage(
         similarity: s [tokens, C].
         activated: int64 [tokens], the capsule each item activates.
         packed: the histories that the items lie in.
-        processes: those that share the batch; w and r are of the items of all.
+        processes: those that share the batch; w and r are over the items of all.
     """
     capsules = similarity.shape[1]
     counts = processes.sum(packed.count(activated, capsules))
     tokens = counts.sum().to(similarity.dtype)
-    # This process's part of w: what the loss is linear in can be summed afterwards.
+    # This process's part of w: the loss is linear in w, so the parts can be summed afterwards.
     w = packed.mean(similarity.softmax(-1)) * (packed.n_items() / tokens)
     r = counts.to(w.dtype) / tokens
     with exact(similarity):

@@ -11,10 +11,10 @@ from miracle_core.data.packed import Packed
 
 
 def most_masked(packed: Packed, probability: float) -> int:
-    """How many items of a padded batch may be masked, known without waiting for the device.
+    """The most items of a padded batch that are masked, known without waiting for the device.
 
-    Eight standard deviations above what is expected of histories that are all as long as can be: of
-    10^15 batches one would have more, and its last ones are then left as they are.
+    Eight standard deviations above the expected number, for a batch whose histories all have N
+    items. About one batch in 10^15 would draw more; its last ones are then not masked.
     """
     ((length, count),) = packed.groups
     others = count * (length - 1)
@@ -26,12 +26,12 @@ def draw_mask(packed: Packed, probability: float, min_length: int) -> Tensor:
     """Choose items to mask at random.
 
     The newest item of a history is never masked, and histories shorter than ``min_length`` are left
-    as they are, as in the authors' settings.
+    as they are, as in the authors' settings. In a padded batch at most :func:`most_masked` are.
 
     Args:
         packed: the batch's histories.
         probability: of each other item to be masked.
-        min_length: items that a history must have.
+        min_length: the fewest items of a history with masks.
 
     Returns:
         bool [tokens].

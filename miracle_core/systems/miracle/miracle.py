@@ -40,7 +40,8 @@ class Miracle(ContextualSystem):
 
     settings: MiracleSettings
 
-    # The sequence encoder (eq. 6). The norm of its input (eq. 5) learns on, as the authors have it.
+    # The sequence encoder (eq. 6). The norm of its input (eq. 5) is not frozen, as in the authors'
+    # code.
     frozen: ClassVar[tuple[str, ...]] = ("context.position", "context.layers.")
     own: ClassVar[tuple[str, ...]] = ("identity", "mask")
     text_side: ClassVar[tuple[str, ...]] = ("adaptor.", "context.")
@@ -95,7 +96,7 @@ class Miracle(ContextualSystem):
         return self.scored(output.interests.vectors)
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
-        """Interests as eq. 17 multiplies them; the detail is what the capsules say."""
+        """Interests as eq. 17 multiplies them; the detail is the capsules' whole output."""
         output: CapsuleOutput = self(tokens, packed)
         return Encoded(output.interests.replace_vectors(self.user_vectors(output)), output)
 
@@ -125,13 +126,13 @@ class Miracle(ContextualSystem):
         """The pre-training loss of a batch (eq. 15-22).
 
         Args:
-            items: the batch's own items, each once: scaled text vectors, and as ``rows`` what tells
-                them from those of other processes (None where there is but one).
+            items: the batch's own items, each once: scaled text vectors, and as ``rows`` their
+                numbers, which are the same in all processes (None for a single process).
             batch: this process's share, item indices into ``items``.
             processes: those that share the batch.
         """
         s = self.settings
-        # Without the contrast (section 4.4's "w/o IC") nothing is masked.
+        # Without the contrast (section 4.4, "w/o IC") nothing is masked.
         masked = None
         if s.contrast:
             masked = draw_mask(batch.packed, s.mask_probability, s.mask_min_length)
@@ -148,15 +149,16 @@ class Miracle(ContextualSystem):
         processes: Processes = ALONE,
         most: int | None = None,
     ) -> Objective:
-        """:meth:`pretrain_objective` with the items to mask.
+        """:meth:`pretrain_objective` with given masks.
 
         Args:
             items: the batch's own items.
             batch: this process's share.
             masked: bool [tokens], the items to mask (:func:`draw_mask`); None leaves the contrast
-                out, and with it the second walk through the network.
+                out, and with it the second pass through the network.
             processes: those that share the batch.
-            most: of a padded batch, how many can be masked; None: all tokens.
+            most: the most items of a padded batch that are masked (:func:`most_masked`); None
+                allows all.
         """
         packed = batch.packed
         x = self.item_vectors(items.required_text())
@@ -186,13 +188,13 @@ class Miracle(ContextualSystem):
         output: CapsuleOutput,
         processes: Processes,
     ) -> Tensor:
-        """l_i of a batch (eq. 15): only histories with a masked item are walked through again.
+        """l_i of a batch (eq. 15): only histories with a masked item are encoded again.
 
         Args:
             items: [tokens, d], the items' vectors.
             packed: the histories.
             masked: bool [tokens].
-            output: what the capsules say of the histories as they are.
+            output: the capsules' output for the histories without masks.
             processes: those that share the batch.
         """
         if self.mask is None:
@@ -225,22 +227,22 @@ class Miracle(ContextualSystem):
         most: int,
         processes: Processes,
     ) -> Tensor:
-        """The same of a padded batch: all histories are walked through, in a fixed number of rows.
+        """l_i of a padded batch: all histories are encoded again, and the number of rows is fixed.
 
         Args:
             items: [tokens, d], the items' vectors.
             packed: the histories, padded.
             masked: bool [tokens], no padding among them.
-            output: what the capsules say of the histories as they are.
-            most: how many tokens can be masked.
+            output: the capsules' output for the histories without masks.
+            most: the most tokens that are masked.
             processes: those that share the batch.
         """
         if self.mask is None:
             raise ValueError("only a model made for pre-training has a [MASK] vector")
         x = torch.where(masked.unsqueeze(1), self.mask, items)
         again = self.capsules(self.context(x, packed), packed, output.activated)
-        # The pair (user, capsule) of each masked item as one number, in a row of its own; rows that
-        # no item needs hold a number beyond all.
+        # The pair (user, capsule) of each masked item as one number, in a row of its own. Rows
+        # that no item needs hold a number beyond all pairs.
         capsules, beyond = self.settings.capsules, packed.n_histories * self.settings.capsules
         pair = packed.history_of_token() * capsules + output.activated
         row = torch.where(masked, masked.cumsum(0) - 1, most).clamp_max(most)

@@ -1,4 +1,4 @@
-"""What is learned of a batch where there are capsules (eq. 24)."""
+"""The objective of a batch in a system with capsules (eq. 24)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def regularised(
 ) -> Objective:
     """The loss of the next item and both regularisers, weighted (eq. 24).
 
-    Counts which capsules items activate.
+    Its counter ``capsules`` says how many items activate each capsule.
 
     Args:
-        settings: whose weights of the terms.
+        settings: the weights of the terms.
         capsules: the network.
         output: what it says of the batch's histories.
         packed: the histories.

@@ -102,7 +102,7 @@ class NetworkSettings(AttentionSettings):
 
 
 class MiracleSettings(NetworkSettings):
-    """The network, and what pre-training asks (eq. 15, 22).
+    """The network, and the settings of the interest contrast in pre-training (eq. 15, 22).
 
     Attributes:
         contrast: theta_3, of l_i; in pre-training only, and 0 is section 4.4's "w/o IC".
@@ -117,13 +117,13 @@ class MiracleSettings(NetworkSettings):
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
-        """Pre-training has epochs and batches of its own; what follows it is frozen in part."""
+        """Pre-training has epochs and batches of its own; fine-tuning after it freezes a part."""
         if start == "pretrained":
             return {"train": {"freeze": True}}
         if start == "scratch":
             return {}
-        # 3 are the authors'. With the correction of candidates (log_q) more than 2 serve the
-        # domains themselves; what is fine-tuned gains no more than seeds make
+        # The authors have 3. With the correction of candidates (log_q) a third epoch helps on the
+        # pre-training's own domains, but fine-tuned runs gain no more than seeds differ
         # (docs/decisions/0023).
         epochs = 2 if preset == "default" else 3
         return {"train": {"mode": "inductive", "epochs": epochs, "batch_size": 2048}}

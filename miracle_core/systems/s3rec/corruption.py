@@ -1,7 +1,7 @@
-"""What is hidden of sequences in pre-training: items, and segments with strange ones beside them.
+"""What pre-training hides of sequences: single items, and segments that others take the place of.
 
-All is drawn by (seed, epoch, example), so that several processes draw what one would. What is said
-of padding means nothing.
+All is drawn by (seed, epoch, example), so that several processes draw what one would. Values at
+padding mean nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def draw_mask(stream: tuple[int, int], keys: Tensor, whole: Packed, probability:
 def draw_segments(
     stream: tuple[int, int], examples: Tensor, whole: Packed, processes: Processes
 ) -> tuple[Tensor, Tensor]:
-    """A segment of each sequence, and items of other sequences in its place.
+    """A segment of each sequence, and a negative segment of as many items to put in its place.
 
-    A sequence of n items has a segment of 1 to n / 2 of them, anywhere; all lengths are equally
-    likely, and then all places. The strange items are as many, next to each other in all processes'
-    sequences laid end to end in the order of their examples' numbers.
+    The segment of a sequence of n items has 1 to n / 2 of them: all lengths are equally likely, and
+    given the length all places. The negative segment is cut from the sequences of all processes,
+    laid end to end in the order of their examples' numbers.
 
     Args:
         stream: the run's seed and the epoch.
@@ -47,19 +47,19 @@ def draw_segments(
         processes: those that share the batch.
 
     Returns:
-        Which tokens are in their sequence's segment, bool [tokens]; and an item for each token,
-        int64 [tokens], which means something there only.
+        Which tokens are in their sequence's segment, bool [tokens]; and the items of the negative
+        segments, int64 [tokens], which mean nothing outside the segments.
     """
-    by_length, by_start, by_strange = uniform(stream, examples, "segment", (3,)).unbind(1)
+    by_length, by_start, by_negative = uniform(stream, examples, "segment", (3,)).unbind(1)
     lengths = whole.lengths()
     sizes = 1 + (by_length * (lengths // 2)).long()
     starts = (by_start * (lengths - sizes + 1)).long()
     history = whole.history_of_token()
     line, n_items = _end_to_end(examples[history], whole, processes)
-    strange = (by_strange * (n_items - sizes + 1)).long()
+    negative = (by_negative * (n_items - sizes + 1)).long()
     within = whole.places() - starts[history]
     inside = (within >= 0) & (within < sizes[history])
-    return inside, line[strange[history] + within.where(inside, 0)]
+    return inside, line[negative[history] + within.where(inside, 0)]
 
 
 def _end_to_end(
@@ -73,8 +73,8 @@ def _end_to_end(
         processes: those that share the batch.
 
     Returns:
-        int64 [tokens of all], padding last, and how many items there are: of padded sequences a
-        scalar on their device.
+        int64 [tokens of all processes], padding last, and how many items there are; in a padded
+        batch a scalar on the device.
     """
     if whole.valid is not None:
         examples = torch.where(whole.valid, examples, torch.iinfo(examples.dtype).max)

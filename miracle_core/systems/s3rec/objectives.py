@@ -15,18 +15,19 @@ NAMES = {"item_attribute": True, "masked_item": False, "masked_attribute": True,
 
 
 class Objectives(nn.Module):
-    """What is told from what: f(x, y) = sigmoid((W x + b) . y), with a W for each objective.
+    """Predictions by f(x, y) = sigmoid((W x + b) . y), with W and b of its own for each objective.
 
     All values are sums over rows. Where a method takes ``counted``, bool [rows], only these rows
     count; None: all do.
 
     Args:
         settings: the weights.
-        attributes: how many values each attribute has; without any, two objectives are not there.
+        attributes: how many values each attribute has; without any, the two objectives about
+            attributes are left out.
 
     Attributes:
-        weights: of each objective that is there, by name.
-        mask: [d], stands where an item is hidden.
+        weights: of each objective that is not left out, by name.
+        mask: [d], takes the place of a hidden item's embedding.
         value: [values, d], the embeddings of attribute values, where there are any.
         maps: W and b of each objective.
 
@@ -76,7 +77,7 @@ class Objectives(nn.Module):
             have: bool [rows, values], y: which values each has.
             counted: bool [rows].
         """
-        return self._told_values("item_attribute", items, have, counted)
+        return self._attribute_loss("item_attribute", items, have, counted)
 
     def masked_attributes(
         self, states: Tensor, have: Tensor, counted: Tensor | None = None
@@ -88,7 +89,7 @@ class Objectives(nn.Module):
             have: bool [rows, values].
             counted: bool [rows].
         """
-        return self._told_values("masked_attribute", states, have, counted)
+        return self._attribute_loss("masked_attribute", states, have, counted)
 
     def masked_items(
         self, states: Tensor, items: Tensor, others: Tensor, counted: Tensor | None = None
@@ -98,22 +99,25 @@ class Objectives(nn.Module):
         Args:
             states: [rows, d], h, the state in a masked item's place.
             items: [rows, d], the masked item's embedding.
-            others: [rows, d], the other one's.
+            others: [rows, d], the other item's.
             counted: bool [rows].
         """
-        return self._rather("masked_item", states, items, others, counted)
+        return self._pairwise("masked_item", states, items, others, counted)
 
     def segments(self, around: Tensor, own: Tensor, others: Tensor) -> Tensor:
-        """SP: -log sigmoid(f(s, s') - f(s, s'')), with s'' a strange segment.
+        """SP: -log sigmoid(f(s, s') - f(s, s'')), with s'' a negative segment.
 
         Args:
             around: [rows, d], s, the last state of a sequence without its segment.
-            own: [rows, d], s', that of the segment alone.
-            others: [rows, d], that of a strange segment in its place.
+            own: [rows, d], s', the last state of the segment alone.
+            others: [rows, d], s'', that of a negative segment in its place.
         """
-        return self._rather("segment", around, own, others, None)
+        return self._pairwise("segment", around, own, others, None)
 
-    def _told_values(self, name: str, rows: Tensor, have: Tensor, counted: Tensor | None) -> Tensor:
+    def _attribute_loss(
+        self, name: str, rows: Tensor, have: Tensor, counted: Tensor | None
+    ) -> Tensor:
+        """The binary cross-entropy of attribute values from some rows (AAP, MAP), summed."""
         if self.value is None:
             raise ValueError("without attributes there is nothing to tell")
         logits = self.maps[name](rows) @ self.value.T
@@ -122,9 +126,10 @@ class Objectives(nn.Module):
             logits, have.to(logits.dtype), weight, reduction="sum"
         )
 
-    def _rather(
+    def _pairwise(
         self, name: str, rows: Tensor, own: Tensor, others: Tensor, counted: Tensor | None
     ) -> Tensor:
+        """-log sigmoid(f(row, own) - f(row, other)) (MIP, SP), summed."""
         mapped = self.maps[name](rows)
         f_own, f_other = ((mapped * each).sum(1).sigmoid() for each in (own, others))
         each = F.softplus(f_other - f_own)

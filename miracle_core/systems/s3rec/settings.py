@@ -22,12 +22,12 @@ class S3RecSettings(AttentionSettings):
         dropout: of the input, of attention weights and of what each half of a block adds.
         max_length: n, the newest items of a history that are read. 20, as other systems here; the
             paper's 50.
-        mask_probability: share of a sequence's items that are masked; the last always is.
-        item_attribute: weight of the objective AAP, an item's attributes from its embedding; of
-            this and the others 0 leaves the objective out.
-        masked_item: of MIP, a masked item from what is around it.
-        masked_attribute: of MAP, the attributes of a masked item from what is around it.
-        segment: of SP, a masked segment from what is around it.
+        mask_probability: of each item of a sequence to be masked; the last one always is.
+        item_attribute: weight of the objective AAP, which predicts an item's attributes from its
+            embedding. A weight of 0 leaves an objective out.
+        masked_item: weight of MIP, which predicts a masked item from the items around it.
+        masked_attribute: weight of MAP, which predicts a masked item's attributes in the same way.
+        segment: weight of SP, which predicts a masked segment from the items around it.
     """
 
     kind: Literal["s3rec"] = "s3rec"
@@ -52,11 +52,11 @@ class S3RecSettings(AttentionSettings):
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
-        """Pre-training is validated by its own loss; the paper's next items have one negative."""
+        """Pre-training is validated by its own loss; the paper fine-tunes with one negative."""
         if start == "pretraining":
             epochs = 100 if preset == "paper" else 40
             return {"train": {"epochs": epochs, "batch_size": 256, "metric": "loss"}}
-        # An example is a whole window here, of several items to predict: fewer make a batch.
+        # An example is a whole window with several items to predict: a batch has fewer examples.
         train = {"batch_size": 256}
         if preset == "paper":
             return {"train": train, "loss": {"recommendation": "bce", "negatives": 1}}

@@ -30,9 +30,10 @@ class S3Rec(SequenceSystem):
     """Zhou et al., *S3-Rec: Self-Supervised Learning for Sequential Recommendation*, CIKM 2020.
 
     Two stages on one catalogue, whose items have an embedding each. In pre-training self-attention
-    looks both ways, and four objectives (:class:`Objectives`) tell items, attributes and segments
-    from what is around them. Fine-tuning starts from its item and position embeddings and its
-    blocks, looks from left to right and predicts the next item, as SASRec does.
+    looks both ways, and four objectives (:class:`Objectives`) predict items, attributes and
+    segments from what is around them. Fine-tuning starts from the item embeddings, position
+    embeddings and blocks of that stage. It looks from left to right and predicts the next item, as
+    SASRec does.
 
     Published: d 64, 2 blocks, 2 heads, n 50, dropout 0.5, Adam at 0.001, a mask probability of 0.2,
     weights 0.2 (AAP), 1 (MIP), 1 (MAP) and 0.5 (SP), one negative for each item that came next (the
@@ -42,14 +43,14 @@ class S3Rec(SequenceSystem):
       encoder's states at the items that aren't masked.
     - AAP and MAP are a binary cross-entropy over all attribute values, as in the authors' code; the
       paper prints a contrast with drawn ones. W has a bias, as in the code.
-    - An example is every beginning of a training sequence of two items or more, its last item
-      masked in any case, as in the code. Each objective is the mean over examples of what an
-      example sums up; the code sums over the batch. MIP's negative is any item but the masked one;
-      in the code any that the sequence lacks.
+    - Each beginning of two items or more of a training sequence is an example, and its last item is
+      always masked, as in the code. Each objective is a sum within an example and a mean over
+      examples; the code sums over the batch. MIP's negative is any item but the masked one; in the
+      code any that the sequence lacks.
     - SP's corrupted segment is cut from the batch's sequences, laid end to end; the code lays all
       users' end to end, their held-out items among them.
-    - The best epoch is the one with the lowest loss on the validation part; the authors try several
-      numbers of epochs by what fine-tuning makes of them.
+    - The best epoch is the one with the lowest loss on the validation part; the authors fine-tune
+      after several numbers of epochs and compare.
     - The default loss of fine-tuning is the softmax over the catalogue; AdamW with a running mean
       of weights, the history's gain, and windows, as every sequence system here.
     """
@@ -63,7 +64,7 @@ class S3Rec(SequenceSystem):
         if not isinstance(s, S3RecSettings) or sizes.items is None:
             raise ValueError("S3-Rec needs its own settings and a catalogue")
         pretraining = bool(settings.datasets)
-        # A pre-training's example is read together with its target, which needs a place, too.
+        # In pre-training a history is read together with its target, which takes one more place.
         self.max_length = s.max_length - 1 if pretraining else s.max_length
         self.mask_probability = s.mask_probability
         self.item = nn.Parameter(torch.randn(sizes.items, s.width) * INIT_STD)
@@ -101,6 +102,9 @@ class S3Rec(SequenceSystem):
             items: the catalogue.
             batch: this process's share.
             processes: those that share the batch.
+
+        Raises:
+            ValueError: the model was not made for pre-training.
         """
         if self.objectives is None:
             raise ValueError("only a model made for pre-training has the objectives")
@@ -151,10 +155,10 @@ class S3Rec(SequenceSystem):
     ) -> Tensor:
         """SP, summed over the sequences."""
         assert self.objectives is not None
-        inside, others_items = draw_segments(batch.stream, batch.examples, whole, processes)
-        tokens, strange = F.embedding(whole.items, table), F.embedding(others_items, table)
+        inside, drawn = draw_segments(batch.stream, batch.examples, whole, processes)
+        tokens, negative = F.embedding(whole.items, table), F.embedding(drawn, table)
         around, own, other = (
             self.context(self.objectives.with_masks(copy, masked), whole)[whole.last_tokens()]
-            for copy, masked in ((tokens, inside), (tokens, ~inside), (strange, ~inside))
+            for copy, masked in ((tokens, inside), (tokens, ~inside), (negative, ~inside))
         )
         return self.objectives.segments(around, own, other)

@@ -38,7 +38,7 @@ class SASRecSettings(AttentionSettings):
     norm: Literal["post", "pre"] = "post"
     activation: Literal["gelu", "relu"] = "gelu"
 
-    # An example is a whole window here, of several items to predict: fewer make a batch.
+    # An example is a whole window with several items to predict, so a batch has fewer examples.
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"train": {"batch_size": 256}},
         "paper": {

@@ -58,7 +58,7 @@ class SASRec(SequenceSystem):
         self.pre_norm = s.norm == "pre"
         self.item = nn.Parameter(torch.randn(sizes.items, s.width) * INIT_STD)
         self.position = nn.Parameter(torch.randn(s.max_length, s.width) * INIT_STD)
-        # Of the input, or with norms first of the last block's states.
+        # The norm of the input; with pre_norm that of the last block's states.
         self.norm = nn.LayerNorm(s.width, eps=EPS)
         self.layers = nn.ModuleList(
             TransformerLayer(
@@ -93,6 +93,6 @@ class SASRec(SequenceSystem):
         return self.norm(h) if self.pre_norm else h
 
     def _placed(self, tokens: Tensor, packed: Packed) -> Tensor:
-        """Eq. 1, with dropout."""
+        """The input of the first block (eq. 1), with dropout: [tokens, d] to [tokens, d]."""
         h = tokens + F.embedding(packed.positions, self.position)
         return dropout(h if self.pre_norm else self.norm(h), self.dropout, self.training)

@@ -41,7 +41,7 @@ class Popularity(Constant):
     """Items by how often they occur in the training part."""
 
     def fit(self, dataset: Dataset, seed: int) -> None:
-        """Count."""
+        """Count how often each item occurs in the training part."""
         self.constant.copy_(torch.from_numpy(dataset.training_counts()))
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class TextKnn(System):
     """Each item of a history is an interest, and the best one's cosine counts (eq. 17).
 
-    Every item is nearest to itself: as printed, a history leads to its own items first.
+    Every item is nearest to itself. With the seen rule "as-printed" a history's own items come
+    first in its list.
     """
 
     def __init__(self, settings: Settings, sizes: Sizes) -> None:

@@ -1,4 +1,4 @@
-"""The sequence-sequence contrast (section 2.2): a history knows its copy with items dropped."""
+"""The sequence-sequence contrast (section 2.2): each history and its copy with items dropped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from miracle_core.systems.base import Batch
 
 
 def kept_items(batch: Batch, share: float) -> Tensor:
-    """Which items of each history its copy keeps: the oldest always, so that it is never empty.
+    """Which items of each history its copy keeps; always the oldest, so that no copy is empty.
 
     Drawn by (seed, epoch, example, place), so that several processes choose as one would.
 
     Args:
         batch: the histories.
-        share: of the other items that are dropped.
+        share: the probability of each other item to be dropped.
 
     Returns:
         bool [tokens].
@@ -43,7 +43,7 @@ def sequence_contrast(
         copies: s~ [histories, d], directions.
         targets: int64 [histories], what each took next, numbered alike in all processes.
         temperature: tau.
-        processes: those that share the batch; the copies of all are what one is to be known among.
+        processes: those that share the batch; a sequence is compared with the copies of all.
     """
     everyone, first = processes.gather(copies)
     taken, _ = processes.gather(targets)

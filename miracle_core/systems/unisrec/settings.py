@@ -73,7 +73,7 @@ class UniSRecSettings(AttentionSettings):
 
     @classmethod
     def ground(cls, preset: str, start: Start) -> Mapping[str, Any]:
-        """Pre-training has epochs and batches of its own; what follows it is frozen in part."""
+        """Pre-training has epochs and batches of its own; fine-tuning after it freezes a part."""
         if start == "pretraining":
             long = preset == "paper"
             size = (

@@ -1,4 +1,4 @@
-"""UniSRec: sequence representations that text carries from domain to domain (Hou et al. 2022)."""
+"""UniSRec: sequence representations from text, transferable between domains (Hou et al. 2022)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 class UniSRec(System):
     """Hou et al., *Towards Universal Sequence Representation Learning for ...*, KDD 2022.
 
-    Items (section 2.1). Of a text vector x each of G experts makes (x - b_k) W_k, a *parametric
-    whitening*; v = sum_k g_k (x - b_k) W_k, the gate being g = softmax(x W_g + delta) with
-    delta = N(0, 1) softplus(x W_d) in training. A transductive fine-tuning adds an embedding of the
-    item (section 2.3).
+    Items (section 2.1). Each of G experts turns a text vector x into (x - b_k) W_k, a *parametric
+    whitening*. The item's vector is v = sum_k g_k (x - b_k) W_k with the gate
+    g = softmax(x W_g + delta), delta = N(0, 1) softplus(x W_d) in training. A transductive
+    fine-tuning adds an embedding of the item (section 2.3).
 
     Sequences (section 2.2). v plus an embedding of its place goes through L layers of
     self-attention from left to right; s is the state at the newest item. A score is
     cos(s, v) / tau.
 
-    Pre-training (section 2.2) asks of each sequence, in batches that mix all domains, its next item
-    among the next items of the others (*sequence-item*), and lambda times itself with items dropped
-    among the others so (*sequence-sequence*). Fine-tuning (section 2.3) is the softmax over the
-    catalogue. After a pre-training it keeps the sequence encoder and learns the adaptor.
+    Pre-training (section 2.2) has two contrasts, in batches that mix all domains. *Sequence-item*:
+    each sequence is to find its next item among the next items of the batch. *Sequence-sequence*,
+    with the weight lambda: each is to find its own copy with items dropped among the copies of the
+    batch. Fine-tuning (section 2.3) is the softmax over the catalogue. After a pre-training it
+    keeps the sequence encoder and learns the adaptor.
 
     Published, by the paper and the authors' code: d 300, 8 experts, 2 layers of 2 heads and 256
     inside, dropout 0.5 (0.2 before the whitenings), tau 0.07, lambda 0.001, a fifth of the items
@@ -54,10 +55,10 @@ class UniSRec(System):
     - No *word drop*, the augmentation that the authors take for a tenth of their batches: it needs
       a second vector of each text with words left out, and a Dataset holds vectors of whole texts.
       Every batch drops items.
-    - Another sequence with the same next item is no negative. The authors' code means that too, and
-      sets its logit to 0, so it still counts as exp(0) = 1.
+    - Another sequence with the same next item is no negative. The authors' code intends that, too,
+      but sets its logit to 0, so it still counts as exp(0) = 1.
     - Places count from the newest item, in the authors' code from the oldest.
-    - An item is dropped for each (seed, epoch, example); the oldest never, as theirs.
+    - Dropped items are drawn by (seed, epoch, example). The oldest is never dropped, as in theirs.
     - By default candidates of the first contrast are corrected for how often they are drawn
       (``pretrain.log_q``), scores have the history's gain, text vectors are scaled, and AdamW has a
       running mean of weights. The preset ``paper`` has none of that, but AdamW (without decay).
@@ -94,7 +95,7 @@ class UniSRec(System):
         return scaled(text, self.settings.text_scale)
 
     def inputs(self, items: ItemSide) -> Tensor:
-        """Items' v of their text, plus the embeddings of those that have one: [items, d]."""
+        """The vectors v of items, plus their embeddings where they have one: [items, d]."""
         identity: Tensor | None = None if items.new else self.identity
         if identity is not None and items.rows is not None:
             identity = F.embedding(items.rows, identity)
@@ -140,4 +141,4 @@ class UniSRec(System):
         """One history's score, and what it loses without each item: a state is no sum of items."""
         from miracle_core.systems.explanation import explained_by_leaving_out
 
-        return explained_by_leaving_out(self, tokens, packed, candidates, self.max_length)
+        return explained_by_leaving_out(self, tokens, packed, candidates)
