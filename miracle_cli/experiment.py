@@ -279,11 +279,13 @@ def _dry_run(
     _tell_what_is_left_out(plan)
     known = len(found) - whole.unknown
     most = "at most " if whole.most else ""
-    typer.echo(
-        f"{known} of {len(found)} runs: {most}{clock(whole.seconds)} one after another"
-        + (f", {most}about {clock(whole.seconds / jobs)} with --jobs {jobs}" if jobs > 1 else "")
-        + "; training with its validations, by the epochs of recorded runs like them"
-    )
+    if known or not whole.unknown:  # a time of 0:00:00 for no run would read as an estimate
+        together = f", {most}about {clock(whole.seconds / jobs)} with --jobs {jobs}"
+        typer.echo(
+            f"{known} of {len(found)} runs: {most}{clock(whole.seconds)} one after another"
+            + (together if jobs > 1 else "")
+            + "; training with its validations, by the epochs of recorded runs like them"
+        )
     if whole.unknown:
         typer.echo(
             f"{whole.unknown} runs: not known, since no epoch of a run like them is recorded "

@@ -77,7 +77,7 @@ class Display(Listener):
         """Say what lies ahead."""
         self.line(
             f"training: {n_examples:,} examples, {steps_per_epoch:,} steps an epoch, "
-            f"at most {total_epochs} epochs"
+            f"at most {total_epochs} epoch{'' if total_epochs == 1 else 's'}"
         )
 
     def epoch(self, record: dict[str, Any]) -> None:

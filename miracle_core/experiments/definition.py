@@ -150,7 +150,10 @@ class Experiment(Section):
             known[row.slug] = row.name
         for name in self.proposed:
             if name not in known.values():
-                raise ValueError(f"proposed names {name!r}, which is no system of it")
+                has = ", ".join(known.values())
+                raise ValueError(
+                    f"proposed names {name!r}, which is no system of it (it has: {has})"
+                )
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("a column is named twice")
         return self

@@ -150,6 +150,12 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert lines[3:] == ["testing the best weights"]
 
 
+def test_one_epoch_is_not_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    with display(SETTINGS) as shown:
+        shown.start(1, 10, 12_345)
+    assert capsys.readouterr().err.rstrip().endswith("at most 1 epoch")
+
+
 def test_the_final_table_takes_a_name_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {"recall@10": 0.5, "ndcg@10": 0.25}
     result = {"dataset": "[red]x[/red]\x1b[2J", "best_epoch": 3, "valid": metrics, "test": metrics}

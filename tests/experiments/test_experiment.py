@@ -327,6 +327,11 @@ def test_the_dry_run_writes_nothing_and_knows_recorded_epochs(
     found = json.loads(capsys.readouterr().out)
     assert not (tmp_path / "out").exists()
     assert (len(found["runs"]), found["unknown"], found["seconds"]) == (10, 10, 0)
+    # Where no run's time is known, no time is told.
+    assert main(args[:-1]) == 0
+    said = capsys.readouterr().out
+    assert "10 runs: not known" in said
+    assert "one after another" not in said
     assert main([*args, "--recorded", str(done)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["unknown"] == 0

@@ -158,7 +158,7 @@ def test_bad_input(args: list[str], told: str, shops: Path, capsys: Capture) -> 
     [
         ({"seeds": "seed"}, "did you mean seeds?"),
         ({"seeds = 2": "seeds = 0"}, "seeds"),
-        ({'["SASRec"]': '["SASREC"]'}, "which is no system of it"),
+        ({'["SASRec"]': '["SASREC"]'}, "which is no system of it (it has: SASRec, "),
         ({'"GRU4Rec"': '"sasrec"'}, "would be in one folder"),
         ({"[settings]": '[settings]\nseen = "gain"'}, "seen can't be set here"),
         ({'model.kind = "gru4rec"': "train.epochs = 1"}, "no system is named"),
