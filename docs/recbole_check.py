@@ -64,8 +64,7 @@ def main() -> None:
 
 def write_brands(data: Path, folder: Path) -> None:
     """Write each item's brand as RecBole reads it, in one word; none for an item without one."""
-    from brands import brand
-
+    from docs.brands import brand
     from miracle_core.data.dataset import Dataset
 
     texts = Dataset.open(data).items_frame()["text"]

@@ -76,6 +76,7 @@ def test_json_is_what_the_recommender_says(small_run: Path, capsys: Capture) -> 
             "contributions": list(item.contributions),
             "repeat": item.repeat,
             "boost": item.boost,
+            "cooccurrence": item.cooccurrence,
         }
         for item in found.items
     ]
