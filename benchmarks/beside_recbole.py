@@ -39,7 +39,6 @@ NAMES = {
     "gru4rec": "GRU4Rec",
     "bert4rec": "BERT4Rec",
     "fdsa": "FDSA",
-    "s3rec": "S3Rec",
 }
 PARTS: tuple[Literal["train", "valid", "test"], ...] = ("train", "valid", "test")
 # What is timed, and whose examples it goes through.

@@ -6,9 +6,8 @@ DATA      a Dataset; RecBole reads its split
 PYTHON    the interpreter of an environment that holds RecBole 1.2 (``pip install recbole``)
 
 The best epoch is chosen by validation, Recall@10, with a patience of 10, and printed; the test part
-is left unread. FDSA and S3-Rec read the brand that ends an item's text (``docs/brands.py``). S3-Rec
-is first pre-trained for ``pretrain_epochs``, 6 by default. ``docs/gru4rec_apart.py`` trains this
-project's GRU4Rec.
+is left unread. FDSA reads the brand that ends an item's text (``docs/brands.py``).
+``docs/gru4rec_apart.py`` trains this project's GRU4Rec.
 """
 
 from __future__ import annotations
@@ -21,15 +20,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.beside_recbole import recbole, write_split  # noqa: E402
 
-MODELS = ("gru4rec", "sasrec", "bert4rec", "fdsa", "s3rec")
-READ_BRANDS = ("fdsa", "s3rec")
+MODELS = ("gru4rec", "sasrec", "bert4rec", "fdsa")
 
 
 def main() -> None:
@@ -50,7 +47,7 @@ def main() -> None:
         folder = Path(room) / "split"
         folder.mkdir()
         write_split(asked.data, folder)
-        if asked.model in READ_BRANDS:
+        if asked.model == "fdsa":
             write_brands(asked.data, folder)
         theirs = [asked.python, str(Path(__file__).resolve()), "--train", str(folder)]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -80,11 +77,9 @@ def train(folder: str, model: str, items: str, settings: list[str]) -> None:
     given |= {
         name: json.loads(value) for name, _, value in (each.partition("=") for each in settings)
     }
-    if model in READ_BRANDS:
+    if model == "fdsa":
         columns = {"inter": ["user_id", "item_id_list", "item_id"], "item": ["item_id", "brand"]}
-        given |= {"load_col": columns, "selected_features": ["brand"], "item_attribute": "brand"}
-    if model == "s3rec":
-        given |= {"train_stage": "finetune", "pre_model_path": pretrained(folder, given)}
+        given |= {"load_col": columns, "selected_features": ["brand"]}
     trainer, parts = recbole(folder, model, {"epochs": 100, **given})
     if items == "unit":
         table = trainer.model.item_embedding.weight
@@ -100,15 +95,6 @@ def train(folder: str, model: str, items: str, settings: list[str]) -> None:
     )
     found = {"best_epoch": scores.index(max(scores)) + 1, "epochs": len(scores), **best}
     sys.stdout.write(json.dumps(found) + "\n")
-
-
-def pretrained(folder: str, given: dict[str, Any]) -> str:
-    """S3-Rec after its first stage; the file that holds it."""
-    epochs = given.get("pretrain_epochs", 6)
-    stage = {"train_stage": "pretrain", "pretrain_epochs": epochs, "save_step": epochs}
-    trainer, parts = recbole(folder, "s3rec", {**given, **stage})
-    trainer.fit(parts["train"], verbose=False)
-    return str(trainer.saved_model_file)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from miracle_core.config.sections import CooccurrenceSettings
 from miracle_core.data.packed import Packed
 from miracle_core.ranking.interests import Interests
-from miracle_core.systems.itemknn.similarities import nearest, training_matrix
+from miracle_core.systems.itemknn.similarities import nearest, sound, training_matrix
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -80,15 +80,7 @@ class Cooccurrence(nn.Module):
         Raises:
             ValueError: rows that don't fit, an item outside the catalogue, or a bad number.
         """
-        starts, items, found = self.starts, self.items, self.similarities
-        good = (
-            starts[0] == 0
-            and starts[-1] == len(items) == len(found)
-            and bool((starts.diff() >= 0).all())
-            and bool(((items >= 0) & (items < self.n_items)).all())
-            and bool((torch.isfinite(found) & (found >= 0)).all())
-        )
-        if not good:
+        if not sound(self.starts, self.items, self.similarities):
             raise ValueError("its co-occurrence is no matrix of similarities")
 
     def of_histories(self, interests: Interests, packed: Packed) -> Near:

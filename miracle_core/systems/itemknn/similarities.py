@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sparse
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
@@ -13,6 +15,24 @@ if TYPE_CHECKING:
 Matrix = Any  # scipy.sparse.csr_array, which carries no types
 # Items whose similarities are computed at a time.
 BLOCK_ITEMS = 4096
+
+
+def sound(starts: Tensor, items: Tensor, found: Tensor) -> bool:
+    """Whether compressed rows are a matrix of similarities.
+
+    Args:
+        starts: int64 [items + 1], where each item's neighbours begin.
+        items: int64 [pairs], the neighbours.
+        found: float32 [pairs], their similarities; none is below 0.
+    """
+    return (
+        bool(starts[0] == 0)
+        and bool(starts[-1] == len(items))
+        and len(items) == len(found)
+        and bool((starts.diff() >= 0).all())
+        and bool(((items >= 0) & (items < len(starts) - 1)).all())
+        and bool((torch.isfinite(found) & (found >= 0)).all())
+    )
 
 
 def training_matrix(dataset: Dataset) -> Matrix:

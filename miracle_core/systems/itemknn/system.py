@@ -30,7 +30,7 @@ from miracle_core.ranking.walk import CHUNK_ELEMENTS
 from miracle_core.systems.base import ItemSide, Sizes, System
 from miracle_core.systems.explanation import Explanation, Routing
 from miracle_core.systems.itemknn.settings import ItemKnnSettings
-from miracle_core.systems.itemknn.similarities import Matrix, nearest, training_matrix
+from miracle_core.systems.itemknn.similarities import Matrix, nearest, sound, training_matrix
 from miracle_core.systems.scorer import Scorer, Scores
 
 if TYPE_CHECKING:
@@ -76,17 +76,9 @@ class ItemKnn(System):
 
         Raises:
             ValueError: rows that don't fit together, an item outside the catalogue, or a number
-                that is not finite.
+                that is below 0 or not finite.
         """
-        starts, n_items = self.starts, len(self.starts) - 1
-        good = (
-            starts[0] == 0
-            and starts[-1] == len(self.neighbours) == len(self.similarities)
-            and bool((starts[1:] >= starts[:-1]).all())
-            and bool(((self.neighbours >= 0) & (self.neighbours < n_items)).all())
-            and bool(torch.isfinite(self.similarities).all())
-        )
-        if not good:
+        if not sound(self.starts, self.neighbours, self.similarities):
             raise ValueError("its rows are no matrix of similarities")
 
     def matrix(self) -> Matrix:
