@@ -27,9 +27,10 @@ from miracle_core.ranking.seen import HadItems
 CHUNK_ELEMENTS = 1 << 24
 MIN_ROWS = 256
 # The same on a processor where users have one interest: 2 MiB, which are still in its caches when
-# ranks are counted. With several interests their products would not be, so the limit is not used.
+# ranks are counted, or CACHED_MIN_ROWS rows, since products of fewer take longer. With several
+# interests their products would not fit, so the limit is not used.
 CACHED_ELEMENTS = 1 << 19
-CACHED_MIN_ROWS = 32
+CACHED_MIN_ROWS = 64
 # Up to FEW_ROWS interests are multiplied from the right, padded to a multiple of FEW_STEP. The
 # product then takes as long as reading the items. From the left some libraries take six times as
 # long.
