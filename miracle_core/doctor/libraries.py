@@ -43,9 +43,9 @@ def extras(wanted: Iterable[Wanted], tried: Tried) -> list[Finding]:
         finding = _library(each, tried)
         use = EXTRAS[each.extra]
         state: State = "warning" if finding.state == "broken" else "ok"
-        words = f"{finding.found}; for: {use}"
+        words = f"{each.name} {finding.found}; for: {use}"
         if installed(each) is None:
-            state, words = "missing", f"not installed; it is for: {use}"
+            state, words = "missing", f"{each.name} is not installed; it is for: {use}"
         facts = finding.facts | {"extra": each.extra, "for": use}
         found.append(Finding(each.extra, state, words, finding.remedy, facts))
     return found
