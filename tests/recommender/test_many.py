@@ -211,6 +211,9 @@ def test_the_package_is_imported_without_torch() -> None:
         "import sys, miracle_core;"
         "assert not {'torch', 'polars', 'pandas'} & set(sys.modules);"
         "assert set(miracle_core.__all__) <= set(dir(miracle_core));"
+        "miracle_core.Recommender;"
+        "slow = {'scipy', 'pandas', 'transformers'} & set(sys.modules);"
+        "assert not slow, f'every answer waits for {slow}';"
         "[getattr(miracle_core, name) for name in miracle_core.__all__];"
         "assert 'torch' in sys.modules and not hasattr(miracle_core, 'trian')"
     )

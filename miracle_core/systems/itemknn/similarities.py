@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sparse
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from miracle_core.data.dataset import Dataset
 
-Matrix = Any  # scipy.sparse.csr_array, which carries no types
+# scipy.sparse.csr_array, which carries no types. It is imported where it is used: every answer of a
+# recommender would wait for it otherwise, and hardly any needs it.
+Matrix = Any
 # Items whose similarities are computed at a time.
 BLOCK_ITEMS = 4096
 
@@ -37,6 +38,8 @@ def sound(starts: Tensor, items: Tensor, found: Tensor) -> bool:
 
 def training_matrix(dataset: Dataset) -> Matrix:
     """Which user took which item in the training part, float32 [users, items], ones."""
+    import scipy.sparse as sparse
+
     starts = np.asarray(dataset.offsets[:-1])
     lengths = np.asarray(dataset.cuts[:, 0]) - starts
     users = np.repeat(np.arange(dataset.n_users), lengths)
@@ -60,6 +63,8 @@ def nearest(taken: Matrix, neighbours: int, shrink: float) -> Matrix:
     Returns:
         float32 [items, items], sparse, columns rising within a row.
     """
+    import scipy.sparse as sparse
+
     by_item = taken.T.tocsr()
     often = np.asarray(taken.sum(0), dtype=np.float64)
     blocks = []
