@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from miracle_core import registry
 from miracle_core.config import (
     dump_settings,
+    flat,
     load_settings,
     make_settings,
     nested,
     setting_names,
     settings_class,
+    with_defaults,
 )
 from miracle_core.errors import InputError
 
@@ -32,6 +35,26 @@ def test_a_pre_training_has_its_preset_s_method() -> None:
         theirs = make_settings({"datasets": ["a"], "preset": preset})
         assert (theirs.pretrain.log_q, theirs.pretrain.encoder_rate) == (False, 1.0)
         assert (theirs.train.epochs, theirs.train.batch_size) == (3, 2048)
+
+
+def test_settings_of_before_one_was_there() -> None:
+    starts: list[dict[str, Any]] = [{"data": "a"}, {"data": "a", "pretrained": "b"}]
+    for spec in registry.systems():
+        pretrained = "pretrain" in spec.stages
+        for preset in spec.settings_class().PRESETS:
+            for start in [*starts, {"datasets": ["a"]}] if pretrained else starts[:1]:
+                settings = make_settings({"preset": preset, "model": {"kind": spec.name}, **start})
+                today = flat(settings.model_dump(mode="json"))
+                kept = {k: today[k] for k in ("preset", "model.kind", *start)}
+                assert with_defaults(kept, today, settings) == today
+                assert with_defaults(today | {"x": 1}, today, settings) == today | {"x": 1}
+    settings = make_settings({"train": {"epochs": 7}})
+    kept = {"preset": "default", "model.kind": "miracle"}
+    found = with_defaults(kept, ["train.epochs", "train.new"], settings)
+    assert found == kept | {"train.epochs": 100}
+    assert with_defaults({"model.kind": "sasrec"}, ["train.epochs"], settings) == {
+        "model.kind": "sasrec"
+    }
 
 
 def test_flags_beat_the_file_and_the_file_beats_the_preset(tmp_path: Path) -> None:

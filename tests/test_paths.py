@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from miracle_cli.main import main
 from miracle_core.data.readers import read
 from miracle_core.errors import InputError, command
 from miracle_core.paths import as_path, from_portable, portable
@@ -38,6 +39,61 @@ def test_a_name_that_is_not_utf8_is_refused_before_reading(tmp_path: Path) -> No
         assert "not UTF-8" in caught.value.what
         assert str(caught.value.where).endswith("caf\\xe9.csv")
         assert caught.value.remedy == "rename the file or folder"
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Path:
+    """A link to itself."""
+    link = tmp_path / "loop"
+    link.symlink_to("loop")
+    return link
+
+
+def test_a_link_to_itself_is_refused(loop: Path) -> None:
+    for named in (lambda: as_path(loop), lambda: as_path(loop / "x"),
+                  lambda: from_portable("loop", loop.parent)):  # fmt: skip
+        with pytest.raises(InputError, match="is a link that leads back to itself") as caught:
+            named()
+        assert str(caught.value.where).startswith(str(loop))
+        assert caught.value.remedy == "name another path, or make the link again"
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is longer than the system allows"):
+        as_path(tmp_path / ("a" * 5000))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["compare", "LOOP", "LOOP"],
+        ["evaluate", "LOOP"],
+        ["train", "--data", "LOOP", "--out", "OUT"],
+        ["train", "--data", "OUT", "--out", "LOOP"],
+        ["train", "--config", "LOOP", "--out", "OUT"],
+        ["train", "--config", "CONFIG", "--out", "OUT"],
+        ["preprocess", "LOOP", "--out", "OUT"],
+        ["preprocess", "OUT", "--out", "LOOP"],
+        ["recommend", "LOOP", "--user", "u"],
+        ["report", "LOOP", "LOOP", "--out", "OUT"],
+        ["update", "LOOP", "--data", "OUT", "--out", "OUT2"],
+        ["experiment", "LOOP.toml", "--data", "LOOP", "--out", "OUT"],
+        ["experiment", "table2", "--data", "LOOP", "--out", "OUT"],
+        ["data", "show", "LOOP"],
+        ["demo", "--out", "LOOP"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_calls_such_a_link_a_bug(
+    args: list[str], loop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('data = "loop"\n')
+    places = {"LOOP": loop, "OUT": tmp_path / "out", "OUT2": tmp_path / "out2", "CONFIG": config}
+    code = main([str(places.get(arg, arg)) for arg in args])
+    said = capsys.readouterr()
+    assert "is a link that leads back to itself" in said.err
+    assert (code, said.out) == (2, "")
 
 
 def test_commands_are_quoted() -> None:

@@ -25,6 +25,7 @@ from miracle_core.config.settings import (
     nested,
     read_values,
     settings_class,
+    with_defaults,
 )
 from miracle_core.registry import Mode
 
@@ -57,4 +58,5 @@ __all__ = [
     "read_values",
     "setting_names",
     "settings_class",
+    "with_defaults",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,6 +191,28 @@ def make_settings(*layers: Mapping[str, Any], where: str = "settings") -> Settin
         return own.model_validate(merged)
     except ValidationError as error:
         raise explained(error, own, where) from error
+
+
+def with_defaults(
+    kept: Mapping[str, Any], names: Iterable[str], settings: Settings
+) -> dict[str, Any]:
+    """Settings that an older version kept, with those that it did not have yet at their defaults.
+
+    The defaults are those of a run that starts in the same way, as when its file is read.
+
+    Args:
+        kept: settings by dotted name, all that the older version had.
+        names: those that today's version keeps.
+        settings: complete ones of today. If they are of another system or preset than ``kept``,
+            nothing is filled in.
+    """
+    missing = [name for name in names if name not in kept]
+    same = {"model.kind": settings.model.kind, "preset": settings.preset}
+    if not missing or any(kept.get(name) != value for name, value in same.items()):
+        return dict(kept)
+    start = {"datasets": settings.datasets, "pretrained": settings.pretrained}
+    default = flat(make_settings(nested(same), start).model_dump(mode="json"))
+    return {**kept, **{name: default[name] for name in missing if name in default}}
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

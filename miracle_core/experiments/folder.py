@@ -167,7 +167,8 @@ def read_kept(out: Path) -> Kept:
 def begin(plan: Plan, out: Path) -> None:
     """Make an experiment's folder, or check that it belongs to this experiment.
 
-    More Datasets, systems or seeds may be added to a folder later.
+    More Datasets, systems or seeds may be added to a folder later. Settings that the version that
+    began it did not have yet are taken to be at their defaults there.
 
     Raises:
         InputError: the folder holds something else, or was begun by another version, by another
@@ -254,8 +255,8 @@ def check_same(kept: Kept, plan: Plan, out: Path) -> None:
             where=str(out / PLAN),
             remedy="name the same --data, --pretrain, --seeds, or more; or choose another --out",
         )
-    for name, before_run in kept.runs.items():
-        different = _first_difference(before_run, now.runs[name])
+    for name, kept_run in kept.runs.items():
+        different = _first_difference(plan.run(name).filled(kept_run), now.runs[name])
         if different is not None:
             what, then, asked = different
             raise InputError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miracle_core import registry
-from miracle_core.config import SeenRule, Settings, flat, make_settings, merge
+from miracle_core.config import SeenRule, Settings, flat, make_settings, merge, with_defaults
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import SPLITS, Dataset, Split
 from miracle_core.errors import InputError
@@ -82,6 +82,17 @@ class Run:
             "needs": self.needs,
             "settings": flat(own),
         }
+
+    def filled(self, kept: Mapping[str, Any]) -> dict[str, Any]:
+        """A definition of this run that an older version kept, with today's new settings.
+
+        They are at their defaults: the older version did not have them.
+        """
+        own = kept.get("settings")
+        if not isinstance(own, Mapping):
+            return dict(kept)
+        names = self.definition()["settings"]
+        return {**kept, "settings": with_defaults(own, names, self.settings)}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from miracle_core.data.dataset import Split
-from miracle_core.experiments.folder import Kept, check_ranks, progress, read_kept
+from miracle_core.experiments.folder import Kept, KeptData, check_ranks, progress, read_kept
 from miracle_core.experiments.plan import RUNS, Plan, Run
 from miracle_core.report.gather import kept_file
 from miracle_core.runs.folder import RunFolder
@@ -46,13 +46,15 @@ def done_elsewhere(plan: Plan, out: Path | None, folders: Sequence[Path]) -> dic
             continue
         manifest = plan.at(run.data).dataset.manifest
         features = {name: entry.sha256 for name, entry in manifest.features.items()}
-        asked = _identity(run.definition(), manifest.fingerprint, features)
+        definition = run.definition()
         for folder, kept in others:
             path = next(
                 (
                     folder / RUNS / name
-                    for name, identity in _trained(kept)
-                    if identity == asked and _is_done(folder / RUNS / name, run)
+                    for name, theirs, data in _trained(kept)
+                    if (data.fingerprint, data.features) == (manifest.fingerprint, features)
+                    and _identity(run.filled(theirs)) == _identity(definition)
+                    and _is_done(folder / RUNS / name, run)
                 ),
                 None,
             )
@@ -86,17 +88,16 @@ def take(plan: Plan, out: Path, runs: Iterable[Run], found: Mapping[str, Path]) 
     return taken
 
 
-def _identity(definition: Mapping[str, Any], *data: object) -> tuple[object, ...]:
-    """All that the figures of a run depend on."""
-    return {key: value for key, value in definition.items() if key not in _NAMES}, *data
+def _identity(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the figures of a run depend on, besides the data."""
+    return {key: value for key, value in definition.items() if key not in _NAMES}
 
 
-def _trained(kept: Kept) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """The trained runs of a folder that start from no other: each one's name and identity."""
+def _trained(kept: Kept) -> Iterator[tuple[str, Mapping[str, Any], KeptData]]:
+    """The trained runs of a folder that start from no other: name, definition, Dataset."""
     for name, definition in kept.runs.items():
         if definition["kind"] == "train" and not definition["needs"]:
-            data = kept.data[definition["data"]]
-            yield name, _identity(definition, data.fingerprint, data.features)
+            yield name, definition, kept.data[definition["data"]]
 
 
 def _is_done(path: Path, run: Run) -> bool:

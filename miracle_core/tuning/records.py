@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from miracle_core.config import Range, Settings, flat
+from miracle_core.config import Range, Settings, flat, with_defaults
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import InputError
 from miracle_core.files import read_json, replacing
@@ -47,6 +47,19 @@ class StudyRecord(BaseModel):
     metric: str
     space: dict[str, dict[str, Any]]
     settings: dict[str, Any]
+
+    def filled(self, today: StudyRecord, settings: Settings) -> StudyRecord:
+        """The description, written by an older version, with the settings that are new.
+
+        They are at their defaults: the older version did not have them.
+
+        Args:
+            today: the description that this version would write.
+            settings: what it was made from.
+        """
+        # What is searched is no setting of the study: a search that is new is another one.
+        names = today.settings.keys() - self.space.keys()
+        return self.model_copy(update={"settings": with_defaults(self.settings, names, settings)})
 
 
 def record_of(settings: Settings, dataset: Dataset, space: dict[str, Range]) -> StudyRecord:

@@ -139,7 +139,8 @@ class _Study:
         folder.mkdir(parents=True, exist_ok=True)
         with self.lock:
             if (folder / STUDY).is_file():
-                check_same(read_record(folder), self.record, folder)
+                theirs = read_record(folder).filled(self.record, self.base)
+                check_same(theirs, self.record, folder)
             else:
                 write_json(folder / STUDY, self.record.model_dump(mode="json"))
             self.study = open_journal(folder)

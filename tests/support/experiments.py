@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from miracle_cli.main import main
 from miracle_core.data.prepare import PrepareSettings, prepare
@@ -68,3 +71,21 @@ def refused(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
+
+
+def before_cooccurrence(out: Path, **kept: object) -> None:
+    """Make an experiment's folder one of before there were settings of co-occurrence.
+
+    Args:
+        out: the folder.
+        kept: settings of co-occurrence that it has all the same.
+    """
+    plan = json.loads((out / "plan.json").read_text())
+    for run in plan["runs"].values():
+        own = {k: v for k, v in run["settings"].items() if not k.startswith("cooccurrence.")}
+        run["settings"] = own | {f"cooccurrence.{name}": value for name, value in kept.items()}
+    (out / "plan.json").write_text(json.dumps(plan))
+    for config in out.rglob("config.toml"):
+        values = tomllib.loads(config.read_text())
+        values.pop("cooccurrence", None)
+        config.write_text(tomli_w.dumps(values))

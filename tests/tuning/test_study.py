@@ -335,6 +335,22 @@ class TestJournal:
         with pytest.raises(InputError, match="this version reads format 1"):
             search(data, copy, 4)
 
+    def test_a_study_of_before_a_setting_was_there(
+        self, copy: Path, whole: Path, data: Path
+    ) -> None:
+        record = json.loads((copy / STUDY).read_text())
+        settings = record["settings"]
+        record["settings"] = {k: v for k, v in settings.items() if "cooccurrence" not in k}
+        (copy / STUDY).write_text(json.dumps(record))
+        search(data, copy, 4)
+        assert table(copy) == table(whole)
+        with pytest.raises(InputError, match=r"setting cooccurrence.weight: 0.0 there, 2.0 here"):
+            tune(small(data, cooccurrence__weight=2.0), copy, 4, fixed=list(SMALL))
+        record["settings"]["train.window"] = 5
+        (copy / STUDY).write_text(json.dumps(record))
+        with pytest.raises(InputError, match=r"setting train.window: 5 there, none here"):
+            search(data, copy, 4)
+
 
 class TestCommand:
     def command(self, data: Path, out: Path, *more: str) -> list[str]:
