@@ -110,7 +110,8 @@ def settings_of(
         return _resumed(run, values, asked)
     pretrained = asked.get("pretrained") or values.get("pretrained")
     ground = settings_from(pretrained) if isinstance(pretrained, str) and pretrained else {}
-    kind = asked.get("model", {}).get("kind")
+    model = asked.get("model")
+    kind = model.get("kind") if isinstance(model, dict) else None
     if ground and kind not in (None, ground["model"]["kind"]):
         raise InputError(
             f"is a run of {ground['model']['kind']!r}, and this is to be {kind!r}",

@@ -116,7 +116,8 @@ def check_exportable(name: str, system: System) -> int:
         raise InputError(
             f"an export to ONNX needs {error.name}, which is not installed",
             where="--to onnx",
-            remedy='install it with: pip install "miracle-rec[onnx]"',
+            remedy="install it with: pip install onnx onnxruntime onnxscript (in a checkout, make "
+            "install does)",
         ) from error
     return system.max_length
 

@@ -8,6 +8,7 @@ candidates.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Self
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from miracle_core.config.problems import in_words
 from miracle_core.errors import InputError
 
 TEXT = "text"
@@ -101,7 +103,12 @@ class Rules(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            raise RuleError(first["msg"], *map(str, first["loc"][:1])) from error
+            if first["type"] == "extra_forbidden":
+                unknown = str(first["loc"][0])
+                near = difflib.get_close_matches(unknown, cls.model_fields, n=1)
+                known = f"did you mean {near[0]}?" if near else ", ".join(cls.model_fields)
+                raise RuleError(f"there is no such rule ({known})", unknown) from error
+            raise RuleError(in_words(first), *map(str, first["loc"][:1])) from error
 
     @field_validator("boost")
     @classmethod

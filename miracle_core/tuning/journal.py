@@ -25,8 +25,7 @@ def optuna_library() -> Any:
     except ImportError as error:
         raise InputError(
             "a search of settings needs optuna, which is not installed",
-            remedy="install it with: pip install 'miracle-rec[tune]' (in a checkout, make install "
-            "does)",
+            remedy="install it with: pip install optuna (in a checkout, make install does)",
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

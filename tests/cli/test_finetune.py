@@ -77,10 +77,11 @@ def test_options_beat_the_file_and_the_file_the_preset(tmp_path: Path, data: Pat
     ("options", "says"),
     [
         (["--set", "model.widht=64"], "did you mean model.width?"),
+        (["--set", "model=3"], "is a section of settings, not a value (got 3)"),
         (["--set", "width=64"], "did you mean model.width?"),
         (["--set", "model.width"], "write --set model.width=64"),
-        (["--set", "model.width=wide"], "valid integer"),
-        (["--set", "model.width=8\nx=3"], "valid integer"),
+        (["--set", "model.width=wide"], "must be a whole number"),
+        (["--set", "model.width=8\nx=3"], "must be a whole number"),
         (["--set", "model=3", "--set", "model.width=4"], "a value and settings"),
         (["--set", "train.epochs=3"], "given twice"),
         (["--mode", "both"], "'transductive' or 'inductive'"),

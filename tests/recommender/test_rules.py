@@ -333,15 +333,15 @@ def test_what_makes_no_sense_here_is_refused(
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ({"quotas": 1}, "Extra inputs"),
-        ({"quota": -1}, "greater than or equal to 0"),
+        ({"quotas": 1}, r"rules: quotas: there is no such rule \(did you mean quota\?\)"),
+        ({"quota": -1}, "must be at least 0"),
         ({"min_strength": float("nan")}, "finite"),
         ({"boost": {1: float("inf")}}, "finite"),
         ({"boost": {1: 0.2, 3: 1e39}}, "between -1000 and 1000, and capsule 3 is given 1e.39"),
         ({"boost": {0: -1000.5}}, "between -1000 and 1000"),
         ({"diversity": 1e39, "diverse_by": "brand"}, "at most 1000"),
         ({"boost": {1: 0.2}, "mute": (1,)}, "capsule 1 is muted and boosted"),
-        ({"min_strength": 1.0}, "less than 1"),
+        ({"min_strength": 1.0}, "must be below 1"),
         ({"diversity": 0.5}, r"rules: diversity: nothing says .* \(give diverse_by as well\)"),
         ({"diverse_by": "text"}, r"rules: diverse_by: nothing .* \(give diversity as well\)"),
         ({"diversity": 0.5, "diverse_by": "text", "quota": 1}, "not both"),

@@ -223,8 +223,8 @@ def test_what_vectors_alone_would_give_is_refused(shop: Path, tmp_path: Path, ca
         ({"model": {"kind": "itemknn"}, "seen": "as-printed"}, "no vectors"),
         ({"train": {"mode": "inductive"}}, "transductive"),
         ({"datasets": ["a"], "train": {"mode": "inductive"}}, "transductive"),
-        ({"cooccurrence": {"weight": -1}}, "greater than or equal to 0"),
-        ({"cooccurrence": {"weight": 1, "decay": 0}}, "greater than 0"),
+        ({"cooccurrence": {"weight": -1}}, "must be at least 0"),
+        ({"cooccurrence": {"weight": 1, "decay": 0}}, "must be above 0"),
         ({"cooccurrence": {"wieght": 1}}, "no setting 'wieght'"),
     ],
 )

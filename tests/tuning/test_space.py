@@ -83,8 +83,8 @@ def test_a_beginning_outside_a_range() -> None:
     [
         ({"model.widht": Choice((8, 16))}, "did you mean model.width?"),
         ({"train.learning_rates": Uniform(0, 1)}, "did you mean train.learning_rate?"),
-        ({"model.dropout": Uniform(0.5, 1.5)}, "less than 1"),
-        ({"model.layers": Choice((0, 1))}, "greater than or equal to 1"),
+        ({"model.dropout": Uniform(0.5, 1.5)}, "must be below 1"),
+        ({"model.layers": Choice((0, 1))}, "must be at least 1"),
         ({"model.norm": Choice(("pre", "none"))}, "'post' or 'pre'"),
     ],
 )

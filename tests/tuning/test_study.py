@@ -26,7 +26,7 @@ from miracle_core.tuning.study import tune
 from tests.support.runs import other_shop, tiny_shop
 from tests.support.warm import Warm
 
-pytest.importorskip("optuna", reason="optuna is not installed: pip install 'miracle-rec[tune]'")
+pytest.importorskip("optuna", reason="optuna is not installed: pip install optuna")
 
 from tests.tuning.jobs import SMALL, pretend, search, small
 
