@@ -101,7 +101,7 @@ def test_printed_lists_of_nobody_are_refused(
         (["--title", "x", "--where", "brand"], "names no value"),
         (["--title", "x", "--allow", "nowhere.txt"], "can't be read"),
         (["--title", "x", "--diversity", "1"], "add --diverse-by"),
-        (["--title", "x", "--min-strength", "1"], "less than 1"),
+        (["--title", "x", "--min-strength", "1"], "must be below 1"),
         (["--title", "x", "--boost", "0=1e39"], "between -1000 and 1000"),
         (["--title", "x", "--boost", "0=.1", "--boost", "00=0.2"], "--boost 0=.1 --boost 00=0.2"),
         (["--title", "x", "--diversity", "1e39", "--diverse-by", "brand"], "at most 1000"),
