@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from textual.events import Key
+from textual.keys import KEY_NAME_REPLACEMENTS, key_to_character
 from textual.pilot import Pilot
 from textual.widgets import DirectoryTree
 
@@ -22,6 +25,14 @@ S = TypeVar("S", bound=ExplorerScreen)
 # Seconds to wait for the explorer on a busy machine; anything longer is a hang.
 PATIENCE = 20.0
 STEP = 0.02
+
+
+def _name(key: str) -> str:
+    """The name of a key, given by name or as a character: ``/`` is ``slash``."""
+    if len(key) > 1 or key.isalnum():
+        return key
+    name = unicodedata.name(key).lower().replace("-", "_").replace(" ", "_")
+    return KEY_NAME_REPLACEMENTS.get(name, name)
 
 
 class Driver:
@@ -58,22 +69,38 @@ class Driver:
         raise AssertionError(f"waited in vain; on screen:\n{self.text}")
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.settle()
+        """Press keys, and wait after each of them until nothing is being done."""
+        for key in keys:
+            self._send(key)
+            await self.settle()
+
+    def _send(self, key: str) -> None:
+        """Send a key by its name or character, as a terminal does."""
+        character = key if len(key) == 1 else key_to_character(key)
+        self.app.post_message(Key(_name(key), character))
 
     async def settle(self) -> None:
-        """Wait until no worker is running, except the one that a folder tree keeps."""
+        """Wait until nothing moves and no worker is running, except a folder tree's own."""
         await self.pilot.pause()
-        await self.until(
-            lambda: all(
-                worker.is_finished or isinstance(worker.node, DirectoryTree)
-                for worker in self.app.workers
-            )
+        await self.app.animator.wait_until_complete()
+        if self._working():
+            await self.until(lambda: not self._working())
+        await self.pilot.pause(0)
+
+    def _working(self) -> bool:
+        return not all(
+            worker.is_finished or isinstance(worker.node, DirectoryTree)
+            for worker in self.app.workers
         )
 
     async def type(self, text: str) -> None:
-        """Type into the box, and wait for the completions."""
-        await self.pilot.press(*("space" if character == " " else character for character in text))
+        """Type into the box without a pause between the keys, and wait for the completions.
+
+        ``press`` waits after every key until the screen is drawn, which a title need not.
+        """
+        await self.pilot.pause()
+        for character in text:
+            self._send(character)
         await self.settle()
 
     async def add(self, text: str) -> None:
