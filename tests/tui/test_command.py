@@ -125,7 +125,7 @@ def explorers(monkeypatch: pytest.MonkeyPatch) -> list[Source]:
         (["--allow", "none.txt"], "none of its 1 ids is in the catalogue"),
         ([word for n in range(7) for word in ("--mute", str(n))], "every interest is muted"),
         (["--mute", "99"], "there is no capsule 99"),
-        (["--min-strength", "1"], "less than 1"),
+        (["--min-strength", "1"], "must be below 1"),
         (["--where", "brand=x"], "no item of tiny has an attribute 'brand'"),
     ],
 )
