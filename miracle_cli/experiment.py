@@ -114,7 +114,7 @@ def experiment(
     from miracle_cli.training import assigned, set_threads
     from miracle_core.config import nested
     from miracle_core.experiments.definition import only_column, read_experiment
-    from miracle_core.experiments.plan import make_plan
+    from miracle_core.experiments.making import make_plan
     from miracle_core.experiments.running import check_shard
 
     own = read_experiment(name)
@@ -207,7 +207,7 @@ def _refuse_for_statistics(own: Experiment, options: Mapping[str, object]) -> No
 
 def _count(own: Experiment, data: Sequence[Path], out: Path | None, as_json: bool) -> None:
     from miracle_core.experiments import statistics
-    from miracle_core.experiments.plan import opened_data
+    from miracle_core.experiments.making import opened_data
     from miracle_core.experiments.whole import count
 
     found = count(own, opened_data(data), out)

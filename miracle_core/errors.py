@@ -6,7 +6,9 @@ lines and exits with :attr:`MiracleError.exit_code`; a notebook sees an ordinary
 
 from __future__ import annotations
 
+import difflib
 import shlex
+from collections.abc import Iterable
 
 
 class MiracleError(Exception):
@@ -36,6 +38,12 @@ class InputError(MiracleError):
     """What the person gave can't be used: a file, an option, a setting (exit code 2)."""
 
     exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """A remedy for an unknown name: the nearest known one if one is near, or else ``otherwise``."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def command(*words: object) -> str:

@@ -6,12 +6,11 @@ be run. A program may add systems of its own with :func:`register`.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from miracle_core.config import ModelSettings
@@ -117,12 +116,11 @@ def system(name: str, *, where: str = "model.kind") -> SystemSpec:
     """
     found = _SYSTEMS.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, _SYSTEMS, n=1)
         known = f"known: {', '.join(sorted(_SYSTEMS))}"
         raise InputError(
             f"there is no system {name!r}",
             where=where,
-            remedy=f"did you mean {near[0]}?" if near else known,
+            remedy=did_you_mean(name, _SYSTEMS, known),
         )
     return found
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 from miracle_core.recommender.given import ItemId, Known, NewTitle
 
 if TYPE_CHECKING:
@@ -122,9 +121,8 @@ def parsed(document: str) -> Request:
 
 def _unknown(name: str, of: str, known: Iterable[str], where: str | None = None) -> InputError:
     """The error for an unknown name, with the nearest known one."""
-    near = difflib.get_close_matches(name, list(known), n=1)
     return InputError(
         f"{name!r} is no part of {of}",
         where=where,
-        remedy=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}",
+        remedy=did_you_mean(name, known, f"known: {', '.join(known)}"),
     )

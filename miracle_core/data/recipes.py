@@ -7,10 +7,9 @@ under ``settings.read.recipe``.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 
 _ORDER = (
     "Interactions of equal time keep the order of the file; what order the published split has "
@@ -47,9 +46,8 @@ def check_recipe(name: str, format: str) -> None:
             where=where,
             remedy=f"leave it out; formats that have some: {', '.join(sorted(RECIPES))}",
         )
-    near = difflib.get_close_matches(name, known, n=1)
     raise InputError(
         f"{format} has no recipe {name!r}",
         where=where,
-        remedy=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}",
+        remedy=did_you_mean(name, known, f"choose one of {', '.join(known)}"),
     )

@@ -21,7 +21,6 @@ The experiments of the paper are such files in ``library/``.
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -31,7 +30,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from miracle_core.config import Section, read_values
 from miracle_core.config.problems import explained
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 from miracle_core.evaluation.metrics import DEFAULT_KS
 from miracle_core.paths import as_path
 
@@ -201,13 +200,11 @@ def read_experiment(name: str) -> Experiment:
     """
     if not name.endswith(".toml"):
         if name not in library():
-            near = difflib.get_close_matches(name, library(), n=1)
+            known = f"known: {', '.join(library())}; a file of your own ends in .toml"
             raise InputError(
                 f"there is no experiment {name!r}",
                 where=name,
-                remedy=f"did you mean {near[0]}?"
-                if near
-                else f"known: {', '.join(library())}; a file of your own ends in .toml",
+                remedy=did_you_mean(name, library(), known),
             )
         with as_file(files("miracle_core.experiments") / "library" / f"{name}.toml") as path:
             return _read(path, name)

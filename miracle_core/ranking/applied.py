@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.errors import did_you_mean
 from miracle_core.ranking.diversity import diversified, marginal_relevance
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.order import top_k
@@ -262,16 +263,10 @@ def _attribute(name: str, rule: str, dataset: Dataset) -> pl.DataFrame:
     if rows.height:
         return rows
     known = table["attribute"].unique().sort().to_list()
-    near = difflib.get_close_matches(name, known, n=1)
-    raise RuleError(
-        f"no item of {dataset.name} has an attribute {name!r}",
-        rule,
-        remedy=f"did you mean {near[0]}?"
-        if near
-        else f"there are: {', '.join(known)}"
-        if known
-        else "this Dataset has no attributes: preprocess it with --attribute-column",
-    )
+    remedy = "this Dataset has no attributes: preprocess it with --attribute-column"
+    if known:
+        remedy = did_you_mean(name, known, f"there are: {', '.join(known)}")
+    raise RuleError(f"no item of {dataset.name} has an attribute {name!r}", rule, remedy=remedy)
 
 
 def _having(attribute: str, values: Sequence[str], dataset: Dataset) -> np.ndarray:

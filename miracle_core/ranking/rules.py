@@ -8,7 +8,6 @@ candidates.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Self
@@ -23,7 +22,7 @@ from pydantic import (
 )
 
 from miracle_core.config.problems import in_words
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 
 TEXT = "text"
 # The most that a boost adds and that diversity weighs. Scores are float32: with this much added,
@@ -105,9 +104,9 @@ class Rules(BaseModel):
             first = error.errors()[0]
             if first["type"] == "extra_forbidden":
                 unknown = str(first["loc"][0])
-                near = difflib.get_close_matches(unknown, cls.model_fields, n=1)
-                known = f"did you mean {near[0]}?" if near else ", ".join(cls.model_fields)
-                raise RuleError(f"there is no such rule ({known})", unknown) from error
+                known = f"known: {', '.join(cls.model_fields)}"
+                remedy = did_you_mean(unknown, cls.model_fields, known)
+                raise RuleError("there is no such rule", unknown, remedy=remedy) from error
             raise RuleError(in_words(first), *map(str, first["loc"][:1])) from error
 
     @field_validator("boost")

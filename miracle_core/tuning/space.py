@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 
 from miracle_core.config import (
@@ -14,7 +13,7 @@ from miracle_core.config import (
     setting_names,
     settings_class,
 )
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, did_you_mean
 from miracle_core.registry import SystemSpec
 
 
@@ -30,11 +29,10 @@ def check_search(spec: SystemSpec) -> None:
     for name, among in search.items():
         where = f"{spec.settings}.SEARCH: {name}"
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise InputError(
                 "there is no such setting",
                 where=where,
-                remedy=f"did you mean {near[0]}?" if near else "name a setting of a whole run",
+                remedy=did_you_mean(name, known, "name a setting of a whole run"),
             )
         for value in among.ends():
             make_settings(nested({"model.kind": spec.name, name: value}), where=where)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from miracle_core.experiments.definition import read_experiment
-from miracle_core.experiments.plan import make_plan
+from miracle_core.experiments.making import make_plan
 from miracle_core.experiments.whole import conduct
 from tests.support.experiments import demo_shops, tiny
 

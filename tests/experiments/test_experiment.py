@@ -22,21 +22,15 @@ from miracle_cli.experiment_display import Display
 from miracle_cli.main import main
 from miracle_core.errors import InputError
 from miracle_core.experiments.definition import read_experiment
-from miracle_core.experiments.folder import begin
-from miracle_core.experiments.plan import make_plan
+from miracle_core.experiments.making import make_plan
 from miracle_core.experiments.running import check_shard, shard
 from miracle_core.experiments.whole import conduct
 from miracle_core.files import write_json
-from tests.support.experiments import TINY, before_cooccurrence, command, refused, tiny
+from tests.support.experiments import TINY, command, refused, texts, tiny
 
 Capture = pytest.CaptureFixture[str]
-TEXTS = ("table.md", "table.csv", "table.tex", "experiment.json")
 COLUMNS = ("as-printed", "seen-aware")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def texts(out: Path) -> dict[str, str]:
-    return {name: (out / name).read_text() for name in TEXTS}
 
 
 def found_in(out: Path) -> Any:
@@ -198,45 +192,6 @@ def test_a_folder_grows(copy: Path, shops: Path, capsys: Capture) -> None:
     assert found_in(copy / "out")["tables"][0]["comparison"]["systems"][0]["seeds"][-1] == 2025
     said = refused(capsys, command(copy, shops))
     assert "seed-2025 and 3 more, and this asks for fewer" in said
-
-
-def test_a_folder_of_before_a_setting_was_there_grows(
-    copy: Path, shops: Path, capsys: Capture
-) -> None:
-    out = copy / "out"
-    whole = texts(out)
-    before_cooccurrence(out)
-    shutil.rmtree(out / "runs/workshop/seen-aware/sasrec/seed-2024")
-    assert main(command(copy, shops)) == 0
-    assert "9 of 10 runs are done already" in capsys.readouterr().err
-    assert texts(out) == whole
-    # The plan is complete now.
-    settings = [
-        run["settings"] for run in json.loads((out / "plan.json").read_text())["runs"].values()
-    ]
-    assert {each["cooccurrence.weight"] for each in settings} == {0.0}
-    before_cooccurrence(out)
-    said = refused(capsys, command(copy, shops, "--set", "cooccurrence.decay=0.7"))
-    assert "cooccurrence.decay of the run" in said
-    assert "begun with 0.8, and this is 0.7" in said
-
-
-def test_a_folder_of_before_a_setting_with_a_pre_training(shops: Path, tmp_path: Path) -> None:
-    text = TINY + '[[system]]\nname = "P"\npretrain = "domains"\nmodel.kind = "miracle"\n'
-    own = read_experiment(str(tiny(tmp_path, text)))
-    plan = make_plan(own, [shops / "workshop"], [shops / "kitchen"])
-    begin(plan, tmp_path / "out")
-    before_cooccurrence(tmp_path / "out")
-    path = tmp_path / "out" / "plan.json"
-    kept = json.loads(path.read_text())
-    for run in kept["runs"].values():  # settings whose default depends on how a run starts
-        if run["kind"] == "pretrain":
-            del run["settings"]["train.mode"]
-        elif run["needs"]:
-            del run["settings"]["train.freeze"]
-    path.write_text(json.dumps(kept))
-    begin(plan, tmp_path / "out")
-    assert json.loads(path.read_text())["runs"] == {r.name: r.definition() for r in plan.runs}
 
 
 def test_shares_make_the_same_table(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from miracle_cli.main import main
-from tests.support.experiments import TINY, before_cooccurrence, command, refused, tiny
+from tests.support.experiments import TINY, command, refused, tiny
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,13 +46,6 @@ def test_other_settings(
     before = (copy / "out" / "plan.json").read_text()
     assert told in refused(capsys, command(copy, shops, *options))
     assert (copy / "out" / "plan.json").read_text() == before
-
-
-def test_a_setting_that_is_no_longer_there(copy: Path, shops: Path, capsys: Capture) -> None:
-    before_cooccurrence(copy / "out", window=5)
-    said = refused(capsys, command(copy, shops))
-    assert "cooccurrence.window of the run" in said
-    assert "begun with 5, and this is nothing" in said
 
 
 def test_another_claim(copy: Path, shops: Path, capsys: Capture) -> None:

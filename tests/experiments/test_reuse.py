@@ -10,7 +10,7 @@ import pytest
 
 from miracle_cli.main import main
 from miracle_core.runs.folder import RunFolder
-from tests.support.experiments import TINY, before_cooccurrence, command, refused, tiny
+from tests.support.experiments import TINY, command, refused, tiny
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,17 +46,6 @@ def test_the_same_runs_are_copied_and_others_are_trained(
     # The paths in the settings also work from the new folder.
     run = RunFolder(tmp_path / "out/runs/workshop/as-printed/attention/seed-2023")
     assert Path(run.settings().data).samefile(shops / "workshop")
-
-
-def test_runs_of_before_a_setting_was_there_are_copied(
-    copy: Path, shops: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    before_cooccurrence(copy / "out")
-    tiny(tmp_path)
-    assert main(command(tmp_path, shops, "--reuse", copy / "out")) == 0
-    said = capsys.readouterr().err
-    assert "10 runs were copied from" in said
-    assert "begins " not in said
 
 
 def test_other_data_or_seeds_are_not_the_same(

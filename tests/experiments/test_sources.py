@@ -12,7 +12,7 @@ import pytest
 from miracle_cli.main import main
 from miracle_core.errors import InputError
 from miracle_core.experiments.definition import read_experiment
-from miracle_core.experiments.plan import make_plan
+from miracle_core.experiments.making import make_plan
 from miracle_core.experiments.sources import sources_of
 from miracle_core.experiments.whole import conduct
 from tests.support.experiments import demo_shops, tiny

@@ -12,7 +12,8 @@ from miracle_cli.main import main
 from miracle_core.config import flat
 from miracle_core.errors import InputError
 from miracle_core.experiments.definition import read_experiment
-from miracle_core.experiments.plan import Plan, make_plan
+from miracle_core.experiments.making import make_plan
+from miracle_core.experiments.plan import Plan
 from miracle_core.tuning.records import read_trials
 from tests.support.experiments import TINY, demo_shops, tiny
 from tests.tuning.jobs import pretend, search

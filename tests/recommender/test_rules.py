@@ -334,6 +334,7 @@ def test_what_makes_no_sense_here_is_refused(
     ("asked", "what"),
     [
         ({"quotas": 1}, r"rules: quotas: there is no such rule \(did you mean quota\?\)"),
+        ({"zzz": 1}, r"rules: zzz: there is no such rule \(known: "),
         ({"quota": -1}, "must be at least 0"),
         ({"min_strength": float("nan")}, "finite"),
         ({"boost": {1: float("inf")}}, "finite"),

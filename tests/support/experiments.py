@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
 
 from miracle_cli.main import main
 from miracle_core.data.prepare import PrepareSettings, prepare
@@ -39,6 +36,9 @@ model.kind = "popularity"
 """
 
 
+TEXTS = ("table.md", "table.csv", "table.tex", "experiment.json")
+
+
 def demo_shops(folder: Path, *names: str) -> None:
     """A small Dataset of each demo shop, with text vectors, in folders with the shops' names."""
     shops = generate_shops(0, shops=list(names), n_items=120, n_users=120)
@@ -64,6 +64,11 @@ def command(folder: Path, shops: Path, *options: object) -> list[str]:
     return ["experiment", str(folder / "tiny.toml"), *map(str, [*data, *options])]
 
 
+def texts(out: Path) -> dict[str, str]:
+    """The tables that an experiment wrote, by file."""
+    return {name: (out / name).read_text() for name in TEXTS}
+
+
 def refused(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     """The message of a command that is refused."""
     capsys.readouterr()
@@ -71,21 +76,3 @@ def refused(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
-
-
-def before_cooccurrence(out: Path, **kept: object) -> None:
-    """Make an experiment's folder one of before there were settings of co-occurrence.
-
-    Args:
-        out: the folder.
-        kept: settings of co-occurrence that it has all the same.
-    """
-    plan = json.loads((out / "plan.json").read_text())
-    for run in plan["runs"].values():
-        own = {k: v for k, v in run["settings"].items() if not k.startswith("cooccurrence.")}
-        run["settings"] = own | {f"cooccurrence.{name}": value for name, value in kept.items()}
-    (out / "plan.json").write_text(json.dumps(plan))
-    for config in out.rglob("config.toml"):
-        values = tomllib.loads(config.read_text())
-        values.pop("cooccurrence", None)
-        config.write_text(tomli_w.dumps(values))

@@ -94,10 +94,7 @@ class Driver:
         )
 
     async def type(self, text: str) -> None:
-        """Type into the box without a pause between the keys, and wait for the completions.
-
-        ``press`` waits after every key until the screen is drawn, which a title need not.
-        """
+        """Type into the box without a pause between the keys, then wait for the completions."""
         await self.pilot.pause()
         for character in text:
             self._send(character)
