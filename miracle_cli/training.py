@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -107,7 +107,8 @@ def settings_of(
     asked = nested(assigned(assignments, given))
     values = {} if config is None else read_values(config)
     if run is not None:
-        return _resumed(run, values, asked)
+        with named_as_typed(given, assignments):
+            return _resumed(run, values, asked)
     pretrained = asked.get("pretrained") or values.get("pretrained")
     ground = settings_from(pretrained) if isinstance(pretrained, str) and pretrained else {}
     model = asked.get("model")
@@ -121,7 +122,37 @@ def settings_of(
     if config is not None:
         # On its own first, so that what is wrong in the file is never blamed on an option.
         make_settings(ground, values, where=str(config))
-    return make_settings(ground, values, asked, where="options")
+    with named_as_typed(given, assignments):
+        return make_settings(ground, values, asked, where="options")
+
+
+# Options whose names are not those of their settings.
+_OPTION_OF = {
+    "datasets": "--data",
+    "pretrained": "--from",
+    "model.kind": "--model",
+    "train.devices": "--device",
+}
+
+
+@contextmanager
+def named_as_typed(options: Iterable[str], assignments: Sequence[str]) -> Iterator[None]:
+    """Let an error about a setting name what the person typed: ``--epochs``, ``--set ...``.
+
+    Args:
+        options: settings that were given by options of their own, by dotted name.
+        assignments: those of ``--set``.
+    """
+    try:
+        yield
+    except InputError as error:
+        name = (error.where or "").removeprefix("options: ")
+        for assignment in assignments:
+            if assignment.partition("=")[0].strip() == name:
+                error.where = f"--set {assignment}"
+        if name in options:
+            error.where = _OPTION_OF.get(name, "--" + name.rpartition(".")[2].replace("_", "-"))
+        raise
 
 
 def assigned(assignments: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,16 +78,17 @@ def update(
             again=again,
         )
 
-    found = go_on(
-        run,
-        data,
-        out,
-        changes=changes,
-        replace_old=replace,
-        overwrite=overwrite,
-        train=train,
-        progress=RichProgress(),
-    )
+    with training.named_as_typed(asked, assignments or []):
+        found = go_on(
+            run,
+            data,
+            out,
+            changes=changes,
+            replace_old=replace,
+            overwrite=overwrite,
+            train=train,
+            progress=RichProgress(),
+        )
     training.stop_if_interrupted(found.result, again)
     assert found.check is not None
     message(found.check.detail)

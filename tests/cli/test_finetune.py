@@ -77,6 +77,9 @@ def test_options_beat_the_file_and_the_file_the_preset(tmp_path: Path, data: Pat
     ("options", "says"),
     [
         (["--set", "model.widht=64"], "did you mean model.width?"),
+        (["--set", "model.widht=64"], "where: --set model.widht=64"),
+        (["--batch-size", "0"], "where: --batch-size\n"),
+        (["--model", "mirakle"], "where: --model\n"),
         (["--set", "model=3"], "is a section of settings, not a value (got 3)"),
         (["--set", "width=64"], "did you mean model.width?"),
         (["--set", "model.width"], "write --set model.width=64"),
