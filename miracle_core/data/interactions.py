@@ -174,17 +174,7 @@ class Interactions:
         wordless = (items["text"] == "").to_numpy() & text
         # No row in the item table is code -1, which finds this last entry.
         textless = np.append(wordless, True)[codes]
-        if drop_textless:
-            if textless.any():
-                if not steps:
-                    steps.append(count_step("as found in the files", events))
-                keep(~textless)
-                remedy = "give the items a title in the item file"
-                steps.append(count_step("items without text dropped", events, remedy))
-                counted = np.zeros(items.height, dtype=bool)
-                counted[codes[codes >= 0]] = True
-                items = items.filter(pl.Series(~(wordless & counted)))
-        else:
+        if not drop_textless:
             keep(
                 skips.refuse(
                     codes < 0,
@@ -207,7 +197,19 @@ class Interactions:
                     remedy="give it a title or a description, or leave such items out with "
                     "--on-error skip",
                 )
-            keep(skips.refuse(textless, "an item without text", place, remedy=fix))
+        if textless.any():
+            if not steps:
+                steps.append(count_step("as found in the files", events))
+            if drop_textless:
+                remedy = "give the items a title in the item file"
+                keep(~textless)
+            else:
+                remedy = "give them a title or a text"
+                keep(skips.refuse(textless, "an item without text", place, remedy=fix))
+            steps.append(count_step("items without text dropped", events, remedy))
+            counted = np.zeros(items.height, dtype=bool)
+            counted[codes[codes >= 0]] = True
+            items = items.filter(pl.Series(~(wordless & counted)))
         if not events.height:
             raise _no_interactions(name, skips)
         notes = [

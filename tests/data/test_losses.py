@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_core.data.dataset import Dataset
+from miracle_core.data.filters import COUNTED
 from miracle_core.data.losses import left_out, losses
 from miracle_core.data.prepare import PrepareSettings, prepare
 from miracle_core.data.readers import ReadOptions, read
@@ -170,3 +171,19 @@ def test_a_shops_items_that_nobody_took_are_counted_or_read(tmp_path: Path) -> N
         ("items without text dropped", 1),  # the third review's item has no row
         ("items without text dropped", 1),  # its text is blank
     ]
+
+
+def test_skipped_items_without_text_are_a_step_with_their_users(tmp_path: Path) -> None:
+    rows = "user,item,time,title\nu,a,1,Hammer\nu,b,2,\nv,b,1,\nv,c,2,Drill\nw,b,3,\n"
+    paths = write(tmp_path, shop__csv=rows.encode())
+    found = read("table", paths, ReadOptions(on_error="skip"))
+    dataset = prepare(found, PrepareSettings(k_core=0), tmp_path / "out")
+    counts = dataset.manifest.counts
+    assert [tuple(step[name] for name in COUNTED) for step in counts["steps"][:2]] == [
+        (3, 3, 5),  # users, items, interactions
+        (2, 2, 2),
+    ]
+    assert [tuple(loss.model_dump().values()) for loss in losses(dataset)] == [
+        ("items without text dropped", 1, 1, 3, "give them a title or a text"),
+    ]
+    assert counts["skipped"][0]["rows"] == 3
