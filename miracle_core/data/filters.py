@@ -86,10 +86,15 @@ class Log:
     def lose(
         self, step: str, keep: str, *, users: int = 0, items: int = 0, interactions: int = 0
     ) -> None:
-        """Record what a step left out, if it left out anything."""
-        if users or items or interactions:
-            entry = {"users": users, "items": items, "interactions": interactions}
-            self.lost.append({"step": step, **entry, "keep": keep})
+        """Record what a step left out, if it left out anything; what it has is added to."""
+        counts = {"users": users, "items": items, "interactions": interactions}
+        if not any(counts.values()):
+            return
+        for earlier in self.lost:
+            if (earlier["step"], earlier["keep"]) == (step, keep):
+                earlier.update({name: earlier[name] + count for name, count in counts.items()})
+                return
+        self.lost.append({"step": step, **counts, "keep": keep})
 
     def order(self) -> Codes:
         """Rows by user, then by time; equal times keep the input order."""

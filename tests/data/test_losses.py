@@ -174,7 +174,7 @@ def test_a_shops_items_that_nobody_took_are_counted_or_read(tmp_path: Path) -> N
 
 
 def test_skipped_items_without_text_are_a_step_with_their_users(tmp_path: Path) -> None:
-    rows = "user,item,time,title\nu,a,1,Hammer\nu,b,2,\nv,b,1,\nv,c,2,Drill\nw,b,3,\n"
+    rows = "user_id,item_id,timestamp,title\nu,a,1,Hammer\nu,b,2,\nv,b,1,\nv,c,2,Drill\nw,b,3,\n"
     paths = write(tmp_path, shop__csv=rows.encode())
     found = read("table", paths, ReadOptions(on_error="skip"))
     dataset = prepare(found, PrepareSettings(k_core=0), tmp_path / "out")
