@@ -23,7 +23,7 @@ from miracle_core.ranking.rules import Rules
 from miracle_core.registry import SystemSpec
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.origin import Origin
-from miracle_core.runs.records import Weights, epoch_of
+from miracle_core.runs.records import Weights, best_epoch_of, epoch_of
 from miracle_core.runs.tensors import load_weights
 from miracle_core.systems.attributes import ItemAttributes
 from miracle_core.systems.base import ItemSide, Sizes, System
@@ -264,8 +264,8 @@ def load_run(
 
     Raises:
         InputError: not a run folder, no weights in it, weights of another system or that don't fit
-            its settings, data that is not what they were learned from, or other data that they
-            can't read.
+            its settings, the best weights are missing though there has been a validation, data
+            that is not what they were learned from, or other data that they can't read.
     """
     folder = RunFolder(Path(path))
     settings = folder.settings()
@@ -287,6 +287,8 @@ def load_run(
     tensors, metadata, which = folder.read_weights(weights)
     where = str(folder.path)
     check_kind(metadata, spec, where)
+    if weights is None and which == "last":
+        _check_no_best(folder, metadata)
     if settings.datasets:
         origin = Origin.read(metadata, where)
         width = None if origin.encoder is None else origin.encoder.width
@@ -324,6 +326,21 @@ def load_run(
     return TrainedRun(
         folder, settings, dataset, items, system.eval(), which, epoch_of(metadata), origin, name
     )
+
+
+def _check_no_best(folder: RunFolder, metadata: dict[str, str]) -> None:
+    """Refuse a checkpoint in place of best weights that were there, as in half a copy of a run.
+
+    Raises:
+        InputError: there has been a validation, so there were best weights.
+    """
+    best = best_epoch_of(metadata)
+    if best and not folder.weights.is_file():  # unless a training has just written it
+        raise InputError(
+            f"is missing: it held the best weights, those of epoch {best}",
+            where=str(folder.weights),
+            remedy="copy the whole run again, or train it again: --overwrite",
+        )
 
 
 def _check_attributes(spec: SystemSpec, own: Dataset, other: Dataset) -> None:

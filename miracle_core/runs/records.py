@@ -111,6 +111,14 @@ def epoch_of(metadata: Mapping[str, str]) -> int | None:
         return None
 
 
+def best_epoch_of(metadata: Mapping[str, str]) -> int:
+    """The best epoch so far, as a checkpoint says; 0 if there is none or it doesn't say."""
+    try:
+        return int(orjson.loads(metadata["position"])["best_epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
 def kept_epoch(run: Path, which: Weights) -> int | None:
     """The epoch of some weights, as their file says, or None if it doesn't."""
     from safetensors import SafetensorError, safe_open

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from miracle_cli.main import main
+from miracle_core.recommender import Recommender
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.tensors import load_tensors, save_tensors
 from tests.support.runs import SMALL_MODEL, tiny_run, tiny_shop
@@ -80,6 +81,19 @@ def test_a_checkpoint_of_another_kind(tmp_path: Path, data: Path, capsys: Captur
             capsys, *command
         )
     assert files(run.path) == before
+
+
+def test_half_a_copy_is_not_answered_from_its_checkpoint(
+    tmp_path: Path, data: Path, capsys: Capture
+) -> None:
+    """The checkpoint's weights may be those of another epoch: the lists would be others."""
+    run = RunFolder(trained(tmp_path, "miracle"))
+    run.weights.unlink()
+    for command in asked(run.path)[:3]:
+        said = told(capsys, *command)
+        assert "is missing: it held the best weights, those of epoch 1" in said
+        assert f"where: {run.weights}" in said
+    assert Recommender.load(run.path, weights="last").weights == "last"
 
 
 def test_a_run_to_start_from_holds_weights_of_another_kind(
