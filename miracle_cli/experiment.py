@@ -111,7 +111,7 @@ def experiment(
             where=str(folder),
             remedy="name Datasets with --data and the folder with --out",
         )
-    from miracle_cli.training import assigned, set_threads
+    from miracle_cli.training import assigned, named_as_typed, set_threads
     from miracle_core.config import nested
     from miracle_core.experiments.definition import only_column, read_experiment
     from miracle_core.experiments.making import make_plan
@@ -136,15 +136,12 @@ def experiment(
     given = {} if encoder is None else {"encoder": encoder}
     if column is not None:
         own = only_column(own, column)
-    plan = make_plan(
-        own,
-        data,
-        pretrain or (),
-        seeds=seeds,
-        quick=quick,
-        settings=nested(assigned(assignments or [], given)),
-        tuned=tuned,
-    )
+    settings = nested(assigned(assignments or [], given))
+    rows = [f"{own.name}: {row.name}" for row in own.system]
+    with named_as_typed(given, assignments or [], rows):
+        plan = make_plan(
+            own, data, pretrain or (), seeds=seeds, quick=quick, settings=settings, tuned=tuned
+        )
     if dry_run:
         _dry_run(plan, out, recorded or [], reuse or [], jobs, share, as_json)
         return

@@ -136,17 +136,22 @@ _OPTION_OF = {
 
 
 @contextmanager
-def named_as_typed(options: Iterable[str], assignments: Sequence[str]) -> Iterator[None]:
+def named_as_typed(
+    options: Iterable[str], assignments: Sequence[str], places: Iterable[str] = ("options",)
+) -> Iterator[None]:
     """Let an error about a setting name what the person typed: ``--epochs``, ``--set ...``.
 
     Args:
         options: settings that were given by options of their own, by dotted name.
         assignments: those of ``--set``.
+        places: what the error may say before the setting's name, if these override all else there.
     """
     try:
         yield
     except InputError as error:
-        name = (error.where or "").removeprefix("options: ")
+        name = error.where or ""
+        for place in places:
+            name = name.removeprefix(f"{place}: ")
         for assignment in assignments:
             if assignment.partition("=")[0].strip() == name:
                 error.where = f"--set {assignment}"

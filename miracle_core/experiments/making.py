@@ -69,7 +69,7 @@ def make_plan(
             where=experiment.name,
             remedy="see miracle models",
         )
-    said = _check_common(merge(experiment.settings, settings), rows)
+    said = _check_common(experiment, settings, rows)
     studies: dict[str, Tuned] = {}
     if tuned is not None:
         studies = read_tuned(tuned, rows)
@@ -300,12 +300,13 @@ def _known(layer: Values, kind: str) -> dict[str, Any]:
     return {**layer, "model": {key: value for key, value in model.items() if key in names}}
 
 
-def _check_common(common: Values, rows: Sequence[SystemRow]) -> list[str]:
-    """Refuse a ``model`` setting that no system has.
+def _check_common(experiment: Experiment, given: Values, rows: Sequence[SystemRow]) -> list[str]:
+    """Refuse a ``model`` setting of all runs that no system has.
 
     Returns:
         For each other ``model`` setting a note of the systems that don't have it.
     """
+    common = merge(experiment.settings, given)
     model = common.get("model")
     notes = []
     for key in model if isinstance(model, Mapping) else ():
@@ -314,7 +315,7 @@ def _check_common(common: Values, rows: Sequence[SystemRow]) -> list[str]:
             # Validating it as a setting of one system raises the error, with the nearest name.
             row = rows[-1]
             own = {"kind": row.kind, key: common["model"][key]}
-            make_settings({"model": own}, where=row.name)
+            make_settings({"model": own}, where=f"{experiment.name}: {row.name}")
         elif without:
             notes.append(f"model.{key} is no setting of {', '.join(without)}, which run without it")
     return notes

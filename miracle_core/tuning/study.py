@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from miracle_core.config import Choice, Settings, dump_settings, make_settings, nested
 from miracle_core.data.dataset import Dataset
+from miracle_core.disk import DiskFullError
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.files import read_json, write_json, write_text
 from miracle_core.locks import one_writer
@@ -36,6 +37,7 @@ from miracle_core.tuning.journal import JOURNAL, open_journal, optuna_library
 from miracle_core.tuning.records import (
     BEST,
     STUDY,
+    TRIALS,
     check_same,
     read_record,
     record_of,
@@ -147,19 +149,41 @@ class _Study:
             self._check_journal()
 
     def _check_journal(self) -> None:
-        """Refuse trials that the journal does not know: their results are of another search.
+        """Refuse a folder whose journal is not the one of its runs and its table.
+
+        A repository may keep a study's table without journal and runs: a search in its folder would
+        begin anew, and overwrite it.
 
         Raises:
-            InputError: there is one.
+            InputError: what does not belong together.
         """
-        known = len(self._trials())
-        for path in (self.folder / "trials").glob("[0-9]*"):
-            if path.name.isdecimal() and int(path.name) >= known:
-                raise InputError(
-                    f"is a trial that the journal does not know (it has {known})",
-                    where=str(path),
-                    remedy=f"bring back {JOURNAL}, or name another --out",
-                )
+        trials = self._trials()
+        unknown = [
+            path
+            for path in (self.folder / "trials").glob("[0-9]*")
+            if path.name.isdecimal() and int(path.name) >= len(trials)
+        ]
+        if unknown:
+            raise _refused(
+                f"is a trial that the journal does not know (it has {len(trials)})", min(unknown)
+            )
+        if not trials and (self.folder / TRIALS).is_file():
+            raise _refused("has trials that the journal does not know", self.folder / TRIALS)
+        for each in trials:
+            self._check_trial(each)
+
+    def _check_trial(self, trial: Any) -> None:
+        """Refuse a trial of another study, and one that ended and whose run says otherwise."""
+        run, metric = RunFolder(self._path(trial.number)), self.record.metric
+        ended = {"COMPLETE": run.result, "FAIL": run.path / _FAILED}.get(trial.state.name)
+        if trial.params.keys() != self.space.keys():
+            raise _refused(f"has a trial {trial.number} of another study", self.folder / JOURNAL)
+        if ended is not None and not ended.is_file():
+            raise _refused(f"is missing, and the journal has trial {trial.number}", ended)
+        if ended == run.result:
+            value = (run.read_result() or {}).get("valid", {}).get(metric)
+            if value != trial.value:
+                raise _refused(f"has {metric} {value}, and the journal {trial.value}", ended)
 
     @contextmanager
     def claimed(self, trials: int) -> Iterator[Trial | None]:
@@ -253,14 +277,15 @@ class _Study:
     def run(self, trial: Trial, train: Train) -> bool:
         """Train a trial and record its result; false if it was interrupted.
 
-        If the training fails (the loss is not finite), the trial has failed, and counts as ended.
+        If the training fails (the loss is not finite), the trial has failed, and counts as ended. A
+        full disk says nothing of the settings: it ends the search, and the trial goes on later.
         """
         run, why = RunFolder(trial.folder), ""
         result = run.read_result()
         try:
             if result is None or result["status"] == "interrupted":
                 result = train(trial.settings, trial.folder, run.config.is_file())
-        except InputError:
+        except (InputError, DiskFullError):
             raise
         except MiracleError as error:
             why = error.what
@@ -381,6 +406,11 @@ def _check(settings: Settings, fixed: Collection[str]) -> None:
             )
     if not settings.data:
         raise InputError("no Dataset is named", remedy="name one with --data DIR")
+
+
+def _refused(what: str, where: Path) -> InputError:
+    remedy = f"bring back the study's {JOURNAL} and its folder trials, or name another --out"
+    return InputError(what, where=str(where), remedy=remedy)
 
 
 def _check_folder(folder: Path) -> None:

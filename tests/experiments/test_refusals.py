@@ -141,6 +141,15 @@ def test_a_folder_of_something_else(shops: Path, tmp_path: Path, capsys: Capture
         (["table2", "--data", "DATA", "--dry-run", "--set", "model.widht=3"], "model.width?"),
         (["table2", "--data", "DATA", "--dry-run", "--set", "train.epoch=3"], "train.epochs?"),
         (["table2", "--data", "DATA", "--dry-run", "--set", "train.test=false"], "unread"),
+        (["table2", "--data", "DATA", "--dry-run", "--set", "seen=gain"], "where: --set seen=gain"),
+        (
+            ["table2", "--data", "DATA", "--dry-run", "--set", "train.epochs=0"],
+            "where: --set train.epochs=0\n",
+        ),
+        (
+            ["table2", "--data", "DATA", "--dry-run", "--set", "model.widht=3"],
+            "where: --set model.widht=3\n",
+        ),
         (["table2", "--data", "DATA", "--shard", "3/2", "--dry-run"], "is no share of the runs"),
         (["table2", "--data", "DATA", "--recorded", "x"], "only --dry-run asks for it"),
         (["table1", "--data", "DATA", "--seeds", "3"], "table1 trains nothing"),
@@ -167,6 +176,7 @@ def test_bad_input(args: list[str], told: str, shops: Path, capsys: Capture) -> 
         ({"seeds = 2": 'seeds = 2\ncolumns = ["as-printed"]'}, "columns"),
         ({"seeds = 2": 'seeds = 2\nname = "x"'}, "an experiment is called as its file is"),
         ({"seeds = 2": 'seeds = 2\nkind = "statistics"'}, "one of statistics has none"),
+        ({"train.epochs = 2": "train.epochs = 0"}, "where: tiny: SASRec: train.epochs\n"),
         ({"train.batch_size": "train.batchsize"}, "did you mean train.batch_size?"),
         ({'model.kind = "gru4rec"': 'model.kind = "gru4rec"\nfinetune = false'}, "neither"),
         ({"[[system]]": "[system]"}, "not valid TOML"),

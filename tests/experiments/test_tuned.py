@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_the_best_trial_is_every_run_of_the_row(made: Path, tmp_path: Path) -> N
             assert not changed
     assert plan.tuned == {"SASRec": 5}
     assert plan.notes[-1] == "no study of GRU4Rec: they have the experiment's settings"
+
+
+def test_three_files_of_a_study_are_enough_and_name_no_place(made: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "studies" / "sasrec"
+    kept.mkdir(parents=True)
+    for name in ("study.json", "trials.csv", "best.toml"):
+        shutil.copyfile(made / "studies" / "sasrec" / name, kept / name)
+        assert str(made) not in (kept / name).read_text()
+    whole, alone = plan_of(made, tmp_path), plan_of(made, tmp_path, tuned=kept.parent)
+    assert alone.runs == whole.runs
+    assert (alone.tuned, alone.notes) == (whole.tuned, whole.notes)
+    page = ["report", str(made / "runs"), "--study", str(kept), "--out", str(tmp_path / "r.html")]
+    data = ["--data", str(made / "workshop"), "--model", "popularity"]
+    assert main(["train", *data, "--out", str(made / "runs")]) == 0
+    assert main(page) == 0
 
 
 def test_a_rows_own_setting_and_the_command_line_come_first(made: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from miracle_cli.main import main
 from miracle_core.config import Settings, load_settings, make_settings, nested
 from miracle_core.data.dataset import Dataset
+from miracle_core.disk import DiskFullError
 from miracle_core.errors import InputError, MiracleError
 from miracle_core.runs.folder import RunFolder
 from miracle_core.runs.looks import LOOKS
@@ -219,14 +220,15 @@ def test_settings_that_do_not_fit_each_other_are_a_failed_trial(data: Path, tmp_
         assert ("not a multiple" in str(row["why"])) == (row in failed)
 
 
-def test_an_input_error_ends_the_search_and_the_trial_goes_on_later(
-    whole: Path, data: Path, tmp_path: Path
+@pytest.mark.parametrize("error", [InputError, DiskFullError])
+def test_what_is_no_fault_of_the_settings_ends_the_search_and_the_trial_goes_on_later(
+    whole: Path, data: Path, tmp_path: Path, error: type[MiracleError]
 ) -> None:
     def refused(*_: Any) -> dict[str, Any]:
-        raise InputError("no room here")
+        raise error("no room here")
 
     out = tmp_path / "study"
-    with pytest.raises(InputError, match="no room here"):
+    with pytest.raises(error, match="no room here"):
         search(data, out, 4, train=refused)
     search(data, out, 4)
     assert table(out) == table(whole)
@@ -327,6 +329,44 @@ class TestJournal:
     def test_a_journal_that_is_gone_is_no_new_study(self, copy: Path, data: Path) -> None:
         (copy / JOURNAL).unlink()
         with pytest.raises(InputError, match="the journal does not know"):
+            search(data, copy, 4)
+
+    @pytest.mark.parametrize("journal", [None, b""])
+    def test_a_table_without_journal_and_runs_is_not_overwritten(
+        self, copy: Path, data: Path, journal: bytes | None
+    ) -> None:
+        shutil.rmtree(copy / "trials")
+        (copy / JOURNAL).unlink()
+        if journal is not None:
+            (copy / JOURNAL).write_bytes(journal)
+        before = [(copy / name).read_bytes() for name in (STUDY, TRIALS, BEST)]
+        with pytest.raises(InputError, match="has trials that the journal does not know") as caught:
+            search(data, copy, 4)
+        assert caught.value.where == str(copy / TRIALS)
+        assert "name another --out" in str(caught.value.remedy)
+        assert [(copy / name).read_bytes() for name in (STUDY, TRIALS, BEST)] == before
+
+    def test_runs_that_are_gone_are_missed(self, copy: Path, data: Path) -> None:
+        before = (copy / TRIALS).read_bytes()
+        shutil.rmtree(copy / "trials" / "0001")
+        with pytest.raises(InputError, match="is missing, and the journal has trial 1") as caught:
+            search(data, copy, 5)
+        assert caught.value.where == str(copy / "trials" / "0001" / "result.json")
+        assert (copy / TRIALS).read_bytes() == before
+
+    def test_a_journal_that_says_other_values_than_the_runs(self, copy: Path, data: Path) -> None:
+        value = table(copy)[2]["value"]
+        text = (copy / JOURNAL).read_text()
+        for wrong in ("0.99", '"much"'):
+            (copy / JOURNAL).write_text(text.replace(f"[{value}]", f"[{wrong}]"))
+            with pytest.raises(InputError, match=f"has recall@10 {value}, and the journal "):
+                search(data, copy, 4)
+
+    def test_a_journal_of_another_study(self, copy: Path, data: Path, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        tune(small(data), other, 4, fixed=[*SMALL, "model.heads"], train=pretend)
+        shutil.copyfile(other / JOURNAL, copy / JOURNAL)
+        with pytest.raises(InputError, match="has a trial 0 of another study"):
             search(data, copy, 4)
 
     def test_a_study_of_another_version(self, copy: Path, data: Path) -> None:
