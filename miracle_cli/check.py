@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import message, print_json, print_table
+from miracle_cli.output import message, print_fields, print_json, print_table
 from miracle_cli.training import assigned
 from miracle_core.errors import InputError
 
@@ -53,6 +53,8 @@ def check(
         print_json({"system": spec.name, "ok": not broken, "checks": results})
     elif broken:
         print_table(["check", "what is wrong"], [[r["check"], r["error"]] for r in broken])
+    else:
+        print_fields({spec.name: f"keeps the contract ({len(results)} checks)"})
     if broken:
         raise typer.Exit(1)
 

@@ -196,7 +196,7 @@ def _next(found: Demo) -> list[str]:
         ],
         "tui": [run],
         "inspect": [run],
-        "evaluate": [f"{run} --exclude-seen"],
+        "evaluate": [f"{run} --seen leave-out"],
         # A run that knows what new titles mean.
         "encode": [f"{data} --encoder minilm"],
         "finetune": [f"--config {config} --encoder minilm --mode inductive --out {other}"],

@@ -97,6 +97,8 @@ def update(
     if as_json:
         print_json(found.summary())
     else:
+        check = found.check
+        low, high = check.figures["interval"]
         print_fields(
             {
                 "items kept": found.items.kept,
@@ -104,7 +106,11 @@ def update(
                 "items gone": found.items.gone,
                 "new run": str(run if found.replaced else out),
                 **({"old run": str(out)} if found.replaced else {}),
-                "verdict": verdict(*found.check.figures["interval"]),
+                f"old {check.metric}": f"{check.figures['base_value']:.4f}",
+                f"new {check.metric}": f"{check.value:.4f}",
+                "difference": f"{check.figures['difference']:+.4f} (95 % interval {low:+.4f} to "
+                f"{high:+.4f})",
+                "verdict": verdict(low, high),
             }
         )
     if found.check.failed:

@@ -93,6 +93,9 @@ def _imported(path: str) -> Any:
 _SYSTEMS: dict[str, SystemSpec] = {}
 
 
+_OWN = "; one of your own is known once a Python program has called miracle_core.register(SPEC)"
+
+
 def register(spec: SystemSpec) -> None:
     """Add a system; one of the same name is replaced."""
     _SYSTEMS[spec.name] = spec
@@ -120,7 +123,7 @@ def system(name: str, *, where: str = "model.kind") -> SystemSpec:
         raise InputError(
             f"there is no system {name!r}",
             where=where,
-            remedy=did_you_mean(name, _SYSTEMS, known),
+            remedy=did_you_mean(name, _SYSTEMS, known + _OWN),
         )
     return found
 

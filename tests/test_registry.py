@@ -89,6 +89,7 @@ def test_the_command_lists_them_without_torch() -> None:
         ("Popularity", "did you mean popularity?"),
         ("text-knn", "did you mean textknn?"),
         ("zzz", "known: "),
+        ("my_module:SPEC", "of your own is known once a Python program has called"),
         ("", "known: "),
         ("miracle_core.systems.simple.constant:Popularity", "known: "),
     ],

@@ -118,12 +118,7 @@ class Interactions:
             pl.col("time").cast(pl.Float64 if events["time"].dtype.is_float() else pl.Int64),
             *([pl.col("rating").cast(pl.Float64)] if "rating" in events.columns else []),
         )
-        items = items.select(pl.col(ITEM_COLUMNS).cast(pl.String).fill_null("")).with_columns(
-            pl.when(pl.col("title") == "")
-            .then(pl.col("item_id"))
-            .otherwise(pl.col("title"))
-            .alias("title")
-        )
+        items = items.select(pl.col(ITEM_COLUMNS).cast(pl.String).fill_null(""))
         events = events.with_columns(
             whole_ids(events["user_id"], "user", event_place),
             whole_ids(events["item_id"], "item", event_place),
@@ -212,8 +207,13 @@ class Interactions:
             items = items.filter(pl.Series(~(wordless & counted)))
         if not events.height:
             raise _no_interactions(name, skips)
+        untitled = items["title"] == ""
+        items = items.with_columns(
+            pl.when(untitled).then(pl.col("item_id")).otherwise(pl.col("title")).alias("title")
+        )
         notes = [
             *notes,
+            *_untitled_notes(items.filter(untitled & (items["text"] != ""))["item_id"]),
             *alike_notes("user", ids_of(events["user_id"])),
             *alike_notes("item", items["item_id"]),
         ]
@@ -272,6 +272,14 @@ def _no_interactions(name: str, skips: Skips) -> InputError:
         if reasons
         else "give a file with rows in it",
     )
+
+
+def _untitled_notes(ids: pl.Series) -> list[str]:
+    """A note on items that have a text but no title; none where there are none."""
+    if not len(ids):
+        return []
+    several = f"{len(ids):,} items have" if len(ids) > 1 else "1 item has"
+    return [f"{several} a text but no title, and the id takes its place (the first: {ids[0]!r})"]
 
 
 def _distinct_items(items: pl.DataFrame, place: Place, skips: Skips) -> pl.DataFrame:

@@ -309,12 +309,7 @@ def load_run(
         dataset, name = own, settings.encoder or None
     else:
         if settings.train.mode == "transductive" and not origin.knows(data):
-            raise InputError(
-                f"the run is transductive: it knows the items of {origin.names!r} one by one, and "
-                f"{data.name!r} has another catalogue",
-                where=str(data.folder),
-                remedy="take an inductive run, or train on this Dataset",
-            )
+            raise _unknown_catalogue(spec, folder, own, data)
         if not settings.datasets:
             _check_attributes(spec, own, data)
         dataset, name = data, None
@@ -341,6 +336,31 @@ def _check_no_best(folder: RunFolder, metadata: dict[str, str]) -> None:
             where=str(folder.weights),
             remedy="copy the whole run again, or train it again: --overwrite",
         )
+
+
+def _unknown_catalogue(
+    spec: SystemSpec, folder: RunFolder, own: Dataset, other: Dataset
+) -> InputError:
+    """The refusal of a catalogue that a transductive run was not trained on."""
+    if other.items.drop("domain").equals(own.items.drop("domain")):
+        return InputError(
+            f"it has the run's items, but the name {other.name!r}, and the run knows them as those "
+            f"of {own.name!r}",
+            where=str(other.folder),
+            remedy=f"make it again with --name {command(own.name)}",
+        )
+    words = ["miracle", "update", folder.path, "--data", other.folder, "--out", "NEW_RUN"]
+    remedy = f"adapt the run to it: {command(*words)}"
+    if spec.stages == ("fit",):
+        remedy = "train on this Dataset: that takes a moment"
+    elif "inductive" in spec.modes:
+        remedy += "; or train with --mode inductive"
+    return InputError(
+        f"the run is transductive: it knows the items of {own.name!r} one by one, and "
+        f"{other.name!r} has another catalogue",
+        where=str(other.folder),
+        remedy=remedy,
+    )
 
 
 def _check_attributes(spec: SystemSpec, own: Dataset, other: Dataset) -> None:

@@ -101,11 +101,13 @@ def test_without_a_dataset_or_with_one_that_can_not_be_read(
     rest = ["--user", "o3"] if command == "recommend" else []
     other = reencode(other_shop(tmp_path / "other"), name="bert", width=31)
     transductive = tiny_run(tmp_path)
+    renamed = other_shop(tmp_path / "renamed", items=30, domain="renamed").folder
     for run, more, says in (
         (folder / "run", [], "name one: --data DATA"),
         (folder / "run", ["--data", str(tmp_path / "nowhere")], "not a Dataset folder"),
         (folder / "run", ["--data", str(other.folder)], "the run reads those of 'hashing:32'"),
-        (transductive, ["--data", str(folder / "new")], "another catalogue"),
+        (transductive, ["--data", str(folder / "new")], f"miracle update {transductive} --data"),
+        (transductive, ["--data", str(renamed)], "make it again with --name "),
     ):
         capsys.readouterr()
         assert main([command, str(run), *more, *rest]) == 2

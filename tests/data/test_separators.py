@@ -136,3 +136,14 @@ def test_other_encodings_have_their_own_remedy(tmp_path: Path, encoding: str, fo
     error = refused(form, [path])
     assert error.what == f"is {encoding.upper()}, not UTF-8"
     assert f"iconv -f {encoding} -t utf-8" in (error.remedy or "")
+
+
+def test_a_part_of_a_column_s_name_is_no_sign_of_spaces_as_separators(tmp_path: Path) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text("user_id,item_id,Sold at,title,kind|size\nu,a,2024-01-01,Lamp,Light|2\n")
+    with pytest.raises(InputError) as caught:
+        read("table", [path], ReadOptions(time="Sold"))
+    assert "has no column 'Sold'" in caught.value.what
+    assert "item_id, Sold at, title" in caught.value.what
+    with pytest.raises(InputError, match="'kind\\|size' is one column as it was read"):
+        read("table", [path], ReadOptions(time="size"))

@@ -217,3 +217,23 @@ def test_json_is_no_table(tmp_path: Path) -> None:
     error = refused(path)
     assert "JSON" in error.what
     assert "leave --format out" in (error.remedy or "")
+
+
+def test_an_item_without_a_title_is_told_and_has_its_id_as_title(tmp_path: Path) -> None:
+    text = "user_id,item_id,title,kind\nu,1.0,,Light\nu,2.0,Mug,\nu,3.0,,Light\n"
+    found = read("table", [write(tmp_path / "t.csv", text)], ReadOptions(text=("kind",)))
+    # The id as it is in the Dataset, not as a spreadsheet wrote it.
+    assert found.items["title"].to_list() == ["1", "Mug", "3"]
+    assert [note for note in found.notes if "title" in note] == [
+        "2 items have a text but no title, and the id takes its place (the first: '1')"
+    ]
+    titled = write(tmp_path / "titled.csv", "user_id,item_id,title\nu,a,Lamp\n")
+    assert not read("table", [titled]).notes
+    assert not read("table", [titled], ReadOptions(no_text=True)).notes
+
+
+def test_the_column_of_ratings_is_recorded_where_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "user_id,item_id,title,quantity\nu,a,Lamp,1\nu,a,Lamp,-1\n")
+    options = ReadOptions(rating="quantity", with_ratings=True)
+    assert read("table", [path], options).reading["columns"]["rating"] == "quantity"
+    assert "rating" not in read("table", [path]).reading["columns"]

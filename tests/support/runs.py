@@ -85,14 +85,24 @@ def tiny_shop(folder: Path, *, attributes: bool = False) -> Dataset:
     return write_features(folder, vectors, encoder.identity)
 
 
-def other_shop(folder: Path, *, items: int = 20, users: int = 9, name: str = "other") -> Dataset:
-    """The tiny shop's last items with their own users, and features of the same encoder."""
+def other_shop(
+    folder: Path,
+    *,
+    items: int = 20,
+    users: int = 9,
+    name: str = "other",
+    domain: str | None = None,
+) -> Dataset:
+    """The tiny shop's last items with their own users, and features of the same encoder.
+
+    Its items keep the tiny shop's domain unless another one is given.
+    """
     full = tiny_shop(folder.with_name("full"))
-    rng = np.random.default_rng(1)
+    taken, rng = full.items.tail(items), np.random.default_rng(1)
     write_dataset(
         folder,
         name=name,
-        items=full.items.tail(items),
+        items=taken if domain is None else taken.with_columns(pl.lit(domain).alias("domain")),
         user_ids=[f"o{u}" for u in range(users)],
         sequences=rng.integers(0, items, 5 * users).astype(np.int32),
         offsets=5 * np.arange(users + 1),

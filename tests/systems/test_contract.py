@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from miracle_cli.main import main
 from miracle_core import registry
 from miracle_core.check import check_system
 from miracle_core.registry import SystemSpec
@@ -72,6 +74,18 @@ def test_scores_that_depend_on_the_batch_are_found(
 
     monkeypatch.setattr(markov.Markov, "encode", mixed)
     assert "depend on what else is in its batch" in broken(outside, tmp_path)["alone"]
+
+
+def test_the_result_of_a_check_is_told_without_its_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import miracle_core.check as module
+
+    done = SimpleNamespace(name="trains", says="A run ends.")
+    monkeypatch.setattr(module, "check_system", lambda *_: iter([(done, None)] * 2))
+    assert main(["check", "popularity", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("popularity  keeps the contract (2 checks)\n", "")
 
 
 def test_check_on_the_command_line(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     said = capsys.readouterr()
     assert f"nothing was replaced: {run} is as it was, and the new run is in {again}" in said.err
     assert said.out.rstrip().endswith(" worse")
+    assert "old recall@10" in said.out and "(95 % interval -0.3000 to -0.1000)" in said.out
 
 
 def test_what_it_can_not_go_on_from_is_refused(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def joined(
                 "user": options.user,
                 "item": options.item,
                 "time": options.time,
+                **({"rating": options.rating} if options.with_ratings else {}),
                 "text": list(columns),
                 **({"attributes": list(options.attributes)} if options.attributes else {}),
             },

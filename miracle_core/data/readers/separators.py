@@ -105,6 +105,9 @@ def other_separator(names: Sequence[str], wanted: str | None = None) -> str | No
         wanted: a column that must come of it; None where the header is a single column.
     """
     for separator in _KNOWN:
+        # The names of several columns may hold spaces.
+        if separator == " " and len(names) > 1:
+            continue
         parts = [part for name in names for part in name.split(separator)]
         # Without quotes, and without the type that an atomic file gives its columns.
         parts = [part.strip().strip('"').partition(":")[0] for part in parts]
@@ -127,8 +130,9 @@ def refuse_wrong_separator(names: Sequence[str], wanted: str, place: str) -> Non
     if separator is None and len(names) == 1 and (other := other_separator(names)) != " ":
         separator = other
     if separator is not None:
+        whole = next(name for name in names if separator in name)
         raise InputError(
-            f"its fields seem to be separated by {_name(separator)}: {names[0]!r} is one column "
+            f"its fields seem to be separated by {_name(separator)}: {whole!r} is one column "
             "as it was read",
             where=place,
             remedy=f"add --separator {_option(separator)}",
