@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from miracle_cli.output import message, plain
-from miracle_cli.told import draws, log
+from miracle_cli.verbosity import draws, log
 from miracle_core.experiments.running import Outcome, Watcher
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import typer
 import typer.core
 import typer.main
 
-from miracle_cli import told
+from miracle_cli import verbosity
 from miracle_cli.arguments import check_text, once, read_paths
 from miracle_cli.output import message, print_error, printing
 from miracle_cli.start import not_whole
@@ -82,7 +82,7 @@ class LazyGroup(typer.core.TyperGroup):
             return None
         found = import_module(COMMANDS[name][0]).app
         if name not in SHORT:
-            told.add_options(found)
+            verbosity.add_options(found)
         return once(typer.main.get_command(read_paths(found)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -143,12 +143,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 (failed run), 2 (usage or input), 130 (interrupted).
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    told.start(args, muted=RANK != 0)
+    verbosity.start(args, muted=RANK != 0)
     code = 1
     try:
         code = _main(args)
     finally:
-        told.end(code)
+        verbosity.end(code)
     return code
 
 
@@ -241,7 +241,7 @@ def let_first_talk() -> None:
     """Before another process tells of an error: mostly the first one has it too, and tells it."""
     if RANK:
         time.sleep(PATIENCE_SECONDS)
-        told.unmute()
+        verbosity.unmute()
         message(f"process {RANK}:")
 
 

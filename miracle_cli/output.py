@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from miracle_cli.told import is_quiet, log
+from miracle_cli.verbosity import is_quiet, log
 
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from miracle_cli.output import message, plain
-from miracle_cli.told import draws, log
+from miracle_cli.verbosity import draws, log
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

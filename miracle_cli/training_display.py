@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from miracle_cli.output import message, plain, tell_drawn
-from miracle_cli.told import draws, is_quiet, log
+from miracle_cli.verbosity import draws, is_quiet, log
 from miracle_core.training.listeners import Listener
 
 if TYPE_CHECKING:

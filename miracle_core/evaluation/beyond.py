@@ -19,7 +19,7 @@ from miracle_core.data.ragged import ragged
 from miracle_core.evaluation.evaluate import BATCH_USERS, Evaluation
 from miracle_core.evaluation.evaluate_run import RunEvaluation
 from miracle_core.evaluation.slices import Slice, sliced
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Interests, group_slices
 from miracle_core.systems.scorer import VectorScorer
 
 BEYOND_K = 10
@@ -223,13 +223,12 @@ def interests_served(
 
 def _served(interests: Interests, lists: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     """The share of each user's interests that win an item, [users] as ``interests.users``."""
-    shares, row, place = [], 0, 0
-    for each, users in interests.groups:
-        vectors = interests.vectors[row : row + each * users].view(users, each, -1)
-        own = lists[interests.users[place : place + users]]
+    shares = []
+    for each, rows, users in group_slices(interests.groups):
+        vectors = interests.vectors[rows].unflatten(0, (-1, each))
+        own = lists[interests.users[users]]
         scores = vectors @ items[own.clamp_min(0)].transpose(1, 2)  # [users, each, k]
         winners = torch.nn.functional.one_hot(scores.argmax(1), each).bool()
         won = (winners & (own != ABSENT).unsqueeze(2)).any(1)
         shares.append(won.float().mean(1))
-        row, place = row + each * users, place + users
     return torch.cat(shares)

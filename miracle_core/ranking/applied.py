@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from miracle_core.data.dataset import Dataset
 from miracle_core.errors import did_you_mean
 from miracle_core.ranking.diversity import diversified, marginal_relevance
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Groups, Interests
 from miracle_core.ranking.order import top_k
 from miracle_core.ranking.quotas import with_quotas
 from miracle_core.ranking.rules import TEXT, RuleError, Rules
@@ -136,7 +136,7 @@ class Applied:
         self,
         scores: Tensor,
         each: Tensor | None,
-        groups: tuple[tuple[int, int], ...],
+        groups: Groups,
         k: int,
         ties: Tensor,
     ) -> tuple[Tensor, Tensor]:

@@ -43,11 +43,7 @@ def diversified(
     row = torch.arange(users, device=scores.device)
     places = torch.empty(users, k, dtype=torch.int64, device=scores.device)
     for step in range(k):
-        value = (scores + weight * others).masked_fill_(taken, -torch.inf)
-        # If only -inf is left, take the first that is not taken yet.
-        best = torch.where(
-            value.amax(1) == -torch.inf, (~taken).to(torch.uint8).argmax(1), value.argmax(1)
-        )
+        best = _best(scores + weight * others, taken)
         places[:, step] = best
         taken[row, best] = True
         others += own != own[row, best].unsqueeze(1)
@@ -91,12 +87,21 @@ def marginal_relevance(
     row = torch.arange(users, device=scores.device)
     places = torch.empty(users, k, dtype=torch.int64, device=scores.device)
     for step in range(k):
-        value = (worth - weight * nearest).masked_fill_(taken, -torch.inf)
-        best = torch.where(
-            value.amax(1) == -torch.inf, (~taken).to(torch.uint8).argmax(1), value.argmax(1)
-        )
+        best = _best(worth - weight * nearest, taken)
         places[:, step] = best
         taken[row, best] = True
         near = torch.bmm(own, own[row, best].unsqueeze(2)).squeeze(2)
         nearest = near if step == 0 else torch.maximum(nearest, near)
     return scores.gather(1, places), items.gather(1, places)
+
+
+def _best(value: Tensor, taken: Tensor) -> Tensor:
+    """The best place of each user that is not taken, int64 [users]; of equal ones the first.
+
+    Args:
+        value: [users, n]; where only -inf is left, the first place counts as the best.
+        taken: bool [users, n].
+    """
+    left = value.masked_fill(taken, -torch.inf)
+    none = left.amax(1) == -torch.inf
+    return torch.where(none, (~taken).to(torch.uint8).argmax(1), left.argmax(1))

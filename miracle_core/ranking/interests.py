@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+# (interests a user, users) of each run of users with equally many interests.
+Groups = tuple[tuple[int, int], ...]
+
+
+def group_slices(groups: Groups) -> Iterator[tuple[int, slice, slice]]:
+    """Where each run of users lies.
+
+    Yields:
+        How many interests each of its users has, the run's interests, and its users.
+    """
+    row = user = 0
+    for k, n in groups:
+        yield k, slice(row, row + k * n), slice(user, user + n)
+        row, user = row + k * n, user + n
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class Interests:
     vectors: Tensor
     which: Tensor
     users: Tensor
-    groups: tuple[tuple[int, int], ...]
+    groups: Groups
     active: Tensor | None = None
     raw: Tensor | None = None
     added: Tensor | None = None

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from miracle_core.launches import at_once
-from miracle_core.ranking.interests import Interests
-from miracle_core.ranking.pieces import Groups, Piece
+from miracle_core.ranking.interests import Groups, Interests
+from miracle_core.ranking.pieces import Piece
 from miracle_core.ranking.precision import add_product, in_full, product_type
 from miracle_core.ranking.seen import HadItems
 

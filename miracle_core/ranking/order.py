@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from miracle_core.ranking.draws import GOLDEN, mixed
 
 # A long row is cut into stretches of so many items, and its top K is searched in K of them.
 STRETCH = 64
@@ -22,14 +23,9 @@ def tie_order(n_items: int) -> Tensor:
 
     The key is the index's splitmix64 hash, which has nothing to do with popularity or input order.
     """
-    with np.errstate(over="ignore"):
-        z = (np.arange(1, n_items + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    order = np.empty(n_items, dtype=np.int64)
-    order[np.argsort(z, kind="stable")] = np.arange(n_items)
-    return torch.from_numpy(order)
+    keys = mixed(torch.arange(1, n_items + 1) * GOLDEN)
+    # The keys in the order of unsigned numbers: the first bit is turned around.
+    return (keys ^ torch.iinfo(torch.int64).min).argsort().argsort()
 
 
 def ranks(scores: Tensor, targets: Tensor, ties: Tensor) -> Tensor:
@@ -72,12 +68,28 @@ def top_k(scores: Tensor, k: int, ties: Tensor) -> tuple[Tensor, Tensor]:
     # topk does not say which of equal scores it takes, or in what order: sort such rows again.
     inside = (values[:, 1:] == values[:, :-1]).any(1)
     for user in crowded.nonzero().squeeze(1).tolist():
-        candidates = (scores[user] >= values[user, -1]).nonzero().squeeze(1)
-        chosen = _by_score(scores[user, candidates], ties[candidates])[:k]
-        items[user] = candidates[chosen]
-    for user in (inside & ~crowded).nonzero().squeeze(1).tolist():
-        items[user] = items[user, _by_score(values[user], ties[items[user]])]
+        candidates = (scores[user] >= values[user, -1]).nonzero().T
+        items[user] = in_order(scores[user, candidates], candidates, ties)[1][0, :k]
+    again = inside & ~crowded
+    items[again] = in_order(values[again], items[again], ties)[1]
     return scores.gather(1, items), items
+
+
+def in_order(scores: Tensor, items: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """Lists sorted by falling score, then by rising tie order.
+
+    Args:
+        scores: [users, n].
+        items: int64 [users, n].
+        ties: int64 [all items], from :func:`tie_order`.
+
+    Returns:
+        Scores and items, both [users, n].
+    """
+    by_tie = ties[items].argsort(1)
+    scores, items = scores.gather(1, by_tie), items.gather(1, by_tie)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    return scores.gather(1, order), items.gather(1, order)
 
 
 def _topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,9 +117,3 @@ def _topk(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     last = values[:, -1:]
     crowded = ((found >= last).sum(1) > k) | ((heads >= last).sum(1) > k)
     return values, candidates.gather(1, places), crowded
-
-
-def _by_score(scores: Tensor, ties: Tensor) -> Tensor:
-    """Indices that sort by falling score, then by rising tie order."""
-    by_tie = ties.argsort()
-    return by_tie[scores[by_tie].argsort(descending=True, stable=True)]

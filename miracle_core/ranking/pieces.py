@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from miracle_core.ranking.interests import Groups, group_slices
 from miracle_core.ranking.seen import HadItems, Places
-
-Groups = tuple[tuple[int, int], ...]
 
 
 def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None) -> Tensor:
@@ -24,14 +23,11 @@ def max_over_interests(scores: Tensor, groups: Groups, out: Tensor | None = None
         [users, items], in the order of ``Interests.users``.
     """
     best = scores.new_empty(sum(n for _, n in groups), scores.shape[1]) if out is None else out
-    row = user = 0
-    for k, n in groups:
-        part = scores[row : row + k * n].view(n, k, -1)
+    for k, rows, users in group_slices(groups):
         if k == 1:
-            best[user : user + n] = part[:, 0]
+            best[users] = scores[rows]
         else:
-            torch.amax(part, 1, out=best[user : user + n])
-        row, user = row + k * n, user + n
+            torch.amax(scores[rows].unflatten(0, (-1, k)), 1, out=best[users])
     return best
 
 
@@ -171,15 +167,12 @@ def _to_winners(scores: Tensor, best: Tensor, weights: Tensor, groups: Groups) -
     Interests that tie for an item share its weight evenly, as the gradient of ``amax`` does. (Among
     millions of float32 scores some tie by chance in every batch.)
     """
-    row = user = 0
-    for k, n in groups:
-        part = scores[row : row + k * n].view(n, k, -1)
-        weight = weights[user : user + n].unsqueeze(1)
+    for k, rows, users in group_slices(groups):
         if k == 1:
-            part.copy_(weight)
-        else:
-            # In place, a comparison leaves ones and zeros of the scores' own type.
-            part.ge_(best[user : user + n].unsqueeze(1))
-            winners = part.sum(1, keepdim=True)
-            part.mul_(torch.div(weight, winners, out=winners))
-        row, user = row + k * n, user + n
+            scores[rows] = weights[users]
+            continue
+        part = scores[rows].unflatten(0, (-1, k))
+        # In place, a comparison leaves ones and zeros of the scores' own type.
+        part.ge_(best[users].unsqueeze(1))
+        winners = part.sum(1, keepdim=True)
+        part.mul_(torch.div(weights[users].unsqueeze(1), winners, out=winners))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from miracle_core.ranking.order import top_k
+from miracle_core.ranking.interests import Groups, group_slices
+from miracle_core.ranking.order import in_order, top_k
 
 
 def with_quotas(
     scores: Tensor,
     each: Tensor,
-    groups: tuple[tuple[int, int], ...],
+    groups: Groups,
     quota: int,
     k: int,
     ties: Tensor,
@@ -37,15 +38,12 @@ def with_quotas(
         Scores and items int64, both [users, K]; -inf where no candidate is left.
     """
     reserved = torch.zeros_like(scores, dtype=torch.bool)
-    row = user = 0
-    for count, n in groups:
-        own = each[row : row + count * n].unflatten(0, (n, count))
-        part = slice(user, user + n)
-        _reserve(scores[part], own, min(quota, k), k, ties, reserved[part])
-        row, user = row + count * n, user + n
+    for count, rows, users in group_slices(groups):
+        own = each[rows].unflatten(0, (-1, count))
+        _reserve(scores[users], own, min(quota, k), k, ties, reserved[users])
     # Reserved items come before all others; then the best ones.
     _, items = top_k(scores.masked_fill(reserved, torch.inf), k, ties)
-    return _in_order(scores.gather(1, items), items, ties)
+    return in_order(scores.gather(1, items), items, ties)
 
 
 def _reserve(
@@ -79,11 +77,3 @@ def _reserve(
     taken &= taken.cumsum(1) <= k
     who = torch.arange(users, device=scores.device).unsqueeze(1).expand_as(item)
     reserved[who[taken], item[taken]] = True
-
-
-def _in_order(scores: Tensor, items: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
-    """Lists sorted by falling score, then by rising tie order."""
-    by_tie = ties[items].argsort(1)
-    scores, items = scores.gather(1, by_tie), items.gather(1, by_tie)
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    return scores.gather(1, order), items.gather(1, order)

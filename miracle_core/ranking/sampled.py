@@ -34,9 +34,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.launches import at_once
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Groups, Interests, group_slices
 from miracle_core.ranking.loss import chunks_of_users
-from miracle_core.ranking.pieces import Groups
 from miracle_core.ranking.precision import exact, in_full
 from miracle_core.ranking.seen import HadItems
 
@@ -205,15 +204,12 @@ def _scores(
         [users, candidates].
     """
     best = []
-    row = user = 0
-    for k, n in groups:
-        own = vectors[row : row + k * n].view(n, k, -1)
-        scores = own @ candidates[user : user + n].transpose(1, 2)
+    for k, rows, users in group_slices(groups):
+        scores = vectors[rows].unflatten(0, (-1, k)) @ candidates[users].transpose(1, 2)
         if active is not None:
-            away = active[row : row + k * n].view(n, k, 1).logical_not()
+            away = active[rows].view(-1, k, 1).logical_not()
             scores = scores.masked_fill(away, -torch.inf)
         best.append(scores.amax(1) if k > 1 else scores[:, 0])
-        row, user = row + k * n, user + n
     return torch.cat(best)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.errors import MiracleError
 from miracle_core.launches import at_once
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Groups, Interests
 from miracle_core.ranking.loss import BLOCK_ELEMENTS, chunks_of_users
 from miracle_core.ranking.order import tie_order, top_k
 from miracle_core.ranking.pieces import max_over_interests
@@ -85,7 +85,7 @@ class Scored:
     users: slice
     scores: Tensor
     each: Tensor | None = None
-    groups: tuple[tuple[int, int], ...] = ()
+    groups: Groups = ()
 
 
 def walk(

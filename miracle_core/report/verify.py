@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,32 @@ def gain(rank: int | None, metric: str) -> float:
     return {"recall": 1.0, "ndcg": math.log(2) / math.log(rank + 1), "mrr": 1 / rank}[name]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What the files of a comparison hold.
+
+    Attributes:
+        ranks: by system: its runs, each with the rank of every user's held-out item.
+        fixed: by system: whether every seed gives the same.
+        clusters: the cluster of each user, or None.
+    """
+
+    ranks: Mapping[str, Sequence[Mapping[str, int | None]]]
+    fixed: Mapping[str, bool]
+    clusters: Mapping[str, str] | None
+
+    def runs(self, system: str, metric: str) -> list[Users]:
+        """Each user's metric in every run of a system."""
+        return [
+            {user: gain(rank, metric) for user, rank in run.items()} for run in self.ranks[system]
+        ]
+
+    def contrast(self, a: str, b: str, metric: str) -> Callable[..., dict[str, float]]:
+        """:func:`_contrast` of two systems, which may be given a ratio."""
+        fixed = (self.fixed[a], self.fixed[b])
+        return partial(_contrast, self.runs(a, metric), self.runs(b, metric), self.clusters, fixed)
+
+
 def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = None) -> list[str]:
     """Compute all figures of a comparison again, and say what differs.
 
@@ -64,79 +92,89 @@ def verify(document: Mapping[str, Any], clusters: Mapping[str, str] | None = Non
     Returns:
         One sentence for each figure that is not what the ranks give; none if all are.
     """
-    wrong = []
     if (document["clusters"] is not None) != (clusters is not None):
         return ["the comparison had clusters and none are given, or the other way round"]
-    ranks = {
-        system["name"]: [stored_ranks(Path(file)) for file in system["files"]]
-        for system in document["systems"]
-    }
-    fixed = {system["name"]: not system["seeded"] for system in document["systems"]}
+    kept = _Kept(
+        {
+            system["name"]: [stored_ranks(Path(file)) for file in system["files"]]
+            for system in document["systems"]
+        },
+        {system["name"]: not system["seeded"] for system in document["systems"]},
+        clusters,
+    )
+    wrong: list[str] = []
     for system in document["systems"]:
-        for file in system["files"]:
-            wrong += check_lists(Path(file))
-        for metric, said in system["metrics"].items():
-            where = f"{system['name']} {metric}"
-            own = [_metric(run, metric) for run in ranks[system["name"]]]
-            zero = [dict.fromkeys(own[0], 0.0)]
-            found = _contrast(own, zero, clusters, (fixed[system["name"]], True))
-            wrong += _differing(f"{where} mean", found["difference"], said["value"])
-            wrong += _differing(f"{where} error", found["error"], said["error"])
-            wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
-            wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
-            for run, value in zip(own, said["runs"], strict=True):
-                wrong += _differing(f"{where} of a run", _mean(run.values()), value)
-    reference = document["reference"]
-    p_values = {}
+        wrong += _means(system, kept)
+    reference, p_values = document["reference"], {}
     for against in document["against"]:
         other = against["other"]
         for metric, said in against["differences"].items():
+            contrast = kept.contrast(reference, other, metric)
+            found = contrast()
             where = f"{reference} - {other} {metric}"
-            a, b = ([_metric(run, metric) for run in ranks[name]] for name in (reference, other))
-            both = (fixed[reference], fixed[other])
-            found = _contrast(a, b, clusters, both)
-            for name in ("difference", "error", "df"):
-                wrong += _differing(f"{where} {name}", found[name], said[name])
-            wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
-            wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
-            if said["relative"] is not None:
-                wrong += _differing(
-                    f"{where} relative", said["a"] / said["b"] - 1, said["relative"]
-                )
-                ends = said["relative_interval"] or {}
-                for name, end in ends.items():
-                    # By definition the t test of that ratio has p = 5 %.
-                    p = _contrast(a, b, clusters, both, 1 + end)["p"]
-                    if found["error"] and not math.isclose(p, 1 - document["level"], rel_tol=1e-4):
-                        wrong.append(f"{where} relative {name}: p is {p:.6g} there, not 5 %")
-            if said["equal_p"] is not None:
-                margin = document["margin"]
-                above = 1 - _contrast(a, b, clusters, both, 1 - margin)["below"]
-                below = _contrast(a, b, clusters, both, 1 + margin)["below"]
-                wrong += _differing(f"{where} equal p", max(above, below), said["equal_p"])
+            wrong += _difference(where, found, contrast, said, document)
             if said["p"] is not None:
-                wrong += _differing(f"{where} p", found["p"], said["p"])
                 p_values[other] = found["p"]
     for said in document.get("pairs", ()):  # not kept by an older version
-        where = f"{said['a']} - {said['b']} {document['primary']}"
-        a, b = ([_metric(run, document["primary"]) for run in ranks[said[x]]] for x in "ab")
-        found = _contrast(a, b, clusters, (fixed[said["a"]], fixed[said["b"]]))
-        for name in ("difference", "error", "df"):
-            wrong += _differing(f"{where} {name}", found[name], said[name])
-        wrong += _differing(f"{where} low", found["low"], said["interval"]["low"])
-        wrong += _differing(f"{where} high", found["high"], said["interval"]["high"])
-    wrong += _slices(document, ranks)
-    adjusted = _holm(p_values)
+        found = kept.contrast(said["a"], said["b"], document["primary"])()
+        wrong += _figures(f"{said['a']} - {said['b']} {document['primary']}", found, said)
+    return wrong + _slices(document, kept.ranks) + _verdicts(document, _holm(p_values))
+
+
+def _means(system: Mapping[str, Any], kept: _Kept) -> list[str]:
+    """The means of one system, over all its runs and of each."""
+    wrong = []
+    for file in system["files"]:
+        wrong += check_lists(Path(file))
+    for metric, said in system["metrics"].items():
+        where = f"{system['name']} {metric}"
+        own = kept.runs(system["name"], metric)
+        zero = [dict.fromkeys(own[0], 0.0)]
+        found = _contrast(own, zero, kept.clusters, (kept.fixed[system["name"]], True))
+        wrong += _differing(f"{where} mean", found["difference"], said["value"])
+        wrong += _figures(where, found, said, ["error"])
+        for run, value in zip(own, said["runs"], strict=True):
+            wrong += _differing(f"{where} of a run", _mean(run.values()), value)
+    return wrong
+
+
+def _difference(
+    where: str,
+    found: Mapping[str, float],
+    contrast: Callable[..., dict[str, float]],
+    said: Mapping[str, Any],
+    document: Mapping[str, Any],
+) -> list[str]:
+    """One metric's difference of two systems: the tests of it, and of their ratio."""
+    wrong = _figures(where, found, said)
+    if said["relative"] is not None:
+        wrong += _differing(f"{where} relative", said["a"] / said["b"] - 1, said["relative"])
+        for name, end in (said["relative_interval"] or {}).items():
+            # By definition the t test of that ratio has p = 5 %.
+            p = contrast(ratio=1 + end)["p"]
+            if found["error"] and not math.isclose(p, 1 - document["level"], rel_tol=1e-4):
+                wrong.append(f"{where} relative {name}: p is {p:.6g} there, not 5 %")
+    if said["equal_p"] is not None:
+        margin = document["margin"]
+        above, below = 1 - contrast(ratio=1 - margin)["below"], contrast(ratio=1 + margin)["below"]
+        wrong += _differing(f"{where} equal p", max(above, below), said["equal_p"])
+    if said["p"] is not None:
+        wrong += _differing(f"{where} p", found["p"], said["p"])
+    return wrong
+
+
+def _verdicts(document: Mapping[str, Any], adjusted: Mapping[str, float]) -> list[str]:
+    """The adjusted p-values, and what the claims come to."""
+    wrong = []
     for against in document["against"]:
-        other = against["other"]
-        if against["adjusted_p"] is not None or other in adjusted:
-            said = against["adjusted_p"]
+        other, said = against["other"], against["adjusted_p"]
+        if said is not None or other in adjusted:
             wrong += _differing(f"{other} adjusted p", adjusted.get(other), said)
         own = against["differences"][document["primary"]]
         verdict = verdict_of(own, adjusted.get(other), 1 - document["level"])
         if verdict != against["verdict"]:
             wrong.append(
-                f"{reference} - {other} verdict: {verdict} from the p-values, "
+                f"{document['reference']} - {other} verdict: {verdict} from the p-values, "
                 f"{against['verdict']} in the table"
             )
     return wrong
@@ -153,13 +191,25 @@ def verdict_of(difference: Mapping[str, Any], adjusted_p: float | None, alpha: f
     return "better" if difference["difference"] > 0 else "worse"
 
 
-def _metric(ranks: Mapping[str, int | None], metric: str) -> Users:
-    return {user: gain(rank, metric) for user, rank in ranks.items()}
-
-
 def _mean(values: Any) -> float:
     own = list(values)
     return math.fsum(own) / len(own)
+
+
+def _figures(
+    where: str,
+    found: Mapping[str, float],
+    said: Mapping[str, Any],
+    names: Sequence[str] = ("difference", "error", "df"),
+) -> list[str]:
+    """Some figures of a mean or a difference, and the ends of its interval."""
+    expected = {name: said[name] for name in names}
+    expected |= {end: said["interval"][end] for end in ("low", "high")}
+    return [
+        sentence
+        for name, value in expected.items()
+        for sentence in _differing(f"{where} {name}", found[name], value)
+    ]
 
 
 def _differing(where: str, found: float | None, said: float | None) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from miracle_core.data.packed import Packed
 from miracle_core.ranking.applied import Applied
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Interests, group_slices
 from miracle_core.ranking.order import top_k
 from miracle_core.ranking.seen import Seen
 from miracle_core.ranking.walk import CHUNK_ELEMENTS, Scored
@@ -192,17 +192,17 @@ def winners(interests: Interests, candidates: Tensor, users: slice, items: Tenso
     found = torch.empty_like(items)
     per_user = max(items.shape[1] * candidates.shape[1], 1)
     step = max(CHUNK_ELEMENTS // per_user, 1)
-    row = user = 0
-    for count, n in interests.groups:
-        first, last = max(user, users.start), min(user + n, users.stop)
+    for count, own, group in group_slices(interests.groups):
+        first, last = max(group.start, users.start), min(group.stop, users.stop)
+        # Where the interests of user 0 would lie if all users were of this group.
+        base = own.start - group.start * count
         if count == 1 and first < last:
-            of_each = interests.which[row + first - user : row + last - user]
+            of_each = interests.which[base + first : base + last]
             found[first - users.start : last - users.start] = of_each.unsqueeze(1)
-            row, user = row + n, user + n
             continue
         for start in range(first, last, step):
             stop = min(start + step, last)
-            rows = slice(row + (start - user) * count, row + (stop - user) * count)
+            rows = slice(base + start * count, base + stop * count)
             vectors = interests.vectors[rows].unflatten(0, (-1, count))
             which = interests.which[rows].view(-1, count)
             part = slice(start - users.start, stop - users.start)
@@ -210,5 +210,4 @@ def winners(interests: Interests, candidates: Tensor, users: slice, items: Tenso
             if interests.added is not None:
                 scores += interests.added[rows].view(-1, count, 1)
             found[part] = which.gather(1, scores.argmax(1))
-        row, user = row + count * n, user + n
     return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Telling:
+class _State:
     """What holds for the command under way."""
 
     args: Sequence[str] = ()
@@ -37,7 +37,7 @@ class _Telling:
     warn: Callable[..., None] | None = None
 
 
-_now = _Telling()
+_now = _State()
 
 
 def start(args: Sequence[str], muted: bool = False) -> None:
@@ -48,10 +48,10 @@ def start(args: Sequence[str], muted: bool = False) -> None:
         muted: another process of the same training writes the log.
     """
     global _now
-    _now = _Telling(args, muted=muted)
+    _now = _State(args, muted=muted)
 
 
-def ask(quiet: bool, log_file: Path | None) -> None:
+def choose(quiet: bool, log_file: Path | None) -> None:
     """Do as the command's options say.
 
     Raises:
@@ -131,7 +131,7 @@ def add_options(app: typer.Typer) -> typer.Typer:
     """Give every command of an app the options ``--quiet`` and ``--log-file``."""
     from miracle_cli.arguments import wrap_commands
 
-    return wrap_commands(app, "_tells", _with_options)
+    return wrap_commands(app, "_has_verbosity", _with_options)
 
 
 def _with_options(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +153,7 @@ def _with_options(run: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(run)
     def called(*args: Any, quiet: bool, log_file: Path | None, **kwargs: Any) -> Any:
-        ask(quiet, log_file)
+        choose(quiet, log_file)
         return run(*args, **kwargs)
 
     own = inspect.signature(run, eval_str=True)

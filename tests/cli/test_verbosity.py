@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from miracle_cli import told
+from miracle_cli import verbosity
 from miracle_cli.main import COMMANDS, SHORT, main
 from tests.support.written import dataset
 
@@ -114,10 +114,10 @@ def test_on_a_terminal_the_log_has_lines_where_the_display_moves(data: Path) -> 
 
 
 def test_text_of_data_writes_no_control_codes(tmp_path: Path) -> None:
-    told.start(["train"])
-    told.ask(False, tmp_path / "log")
-    told.log("a \x1b[31mred\x1b[0m title\nof two lines \u202e")
-    told.end(0)
+    verbosity.start(["train"])
+    verbosity.choose(False, tmp_path / "log")
+    verbosity.log("a \x1b[31mred\x1b[0m title\nof two lines \u202e")
+    verbosity.end(0)
     assert untimed(tmp_path / "log")[1:3] == ["a  [31mred [0m title", "of two lines"]
 
 
@@ -128,24 +128,24 @@ def test_a_log_that_can_not_be_written(data: Path, capsys: pytest.CaptureFixture
 
 
 def test_warnings_of_libraries_are_logged(tmp_path: Path) -> None:
-    told.start(["train"])
+    verbosity.start(["train"])
     before = warnings.showwarning
-    told.ask(False, tmp_path / "log")
+    verbosity.choose(False, tmp_path / "log")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(told._now, "warn", None)
+        patch.setattr(verbosity._now, "warn", None)
         warnings.showwarning("old", DeprecationWarning, "lib.py", 3)
-    told.end(0)
+    verbosity.end(0)
     warnings.showwarning = before
     assert untimed(tmp_path / "log")[1] == "DeprecationWarning: old (lib.py:3)"
 
 
 def test_other_processes_of_a_training_leave_the_log_to_the_first(tmp_path: Path) -> None:
-    told.start(["train"], muted=True)
-    told.ask(False, tmp_path / "log")
-    told.log("twice")
-    told.unmute()
-    told.log("process 1: an error of its own")
-    told.end(1)
+    verbosity.start(["train"], muted=True)
+    verbosity.choose(False, tmp_path / "log")
+    verbosity.log("twice")
+    verbosity.unmute()
+    verbosity.log("process 1: an error of its own")
+    verbosity.end(1)
     assert untimed(tmp_path / "log")[0] == "process 1: an error of its own"
 
 
