@@ -266,6 +266,12 @@ def preprocess(
             where="--no-text --encoder",
             remedy="leave one of them out",
         )
+    if rating_column is not None and min_rating is None:
+        raise InputError(
+            "is of no use without --min-rating",
+            where="--rating-column",
+            remedy="say which rows to keep, as in --min-rating 1, or leave it out",
+        )
     progress = RichProgress()
     with one_writer(out):  # from the first look to the last file
         # First whatever can fail at once: reading may take long.
@@ -307,7 +313,8 @@ def _report(dataset: Dataset, time_column: str | None, as_json: bool) -> None:
     if settings["read"].get("form") == "benchmark" and not settings["k_core"]:
         message("a published split, kept as it is (to filter it again: --k-core 5)")
     for skip in counts.get("skipped", []):
-        message(f"skipped {skip['rows']:,} rows: {skip['reason']} (first: {skip['first']})")
+        rows = "1 row" if skip["rows"] == 1 else f"{skip['rows']:,} rows"
+        message(f"skipped {rows}: {skip['reason']} (first: {skip['first']})")
     if counts["repeats"]:
         how = "" if recipe else " (--repeats first drops them)"
         message(f"{counts['repeats']:,} repeated interactions are kept{how}")

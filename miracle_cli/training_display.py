@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from miracle_core.config import Settings
 
 SHOWN_EPOCHS = 10
+NAMED = 12  # weights of another run that are named
 _STOPPING = "stopping after this step; Ctrl-C again aborts at once"
 _SPEED, _IN_USE = "examples_per_second", "_in_use"
 
@@ -51,7 +52,7 @@ class Display(Listener):
             ("left out", "left_out"),
             ("frozen", "frozen"),
         ):
-            message(f"  {title} ({len(report[key])}): {', '.join(report[key]) or 'none'}")
+            message(f"  {title} ({len(report[key])}): {_some(report[key]) or 'none'}")
         if items := report["items"]:
             message(
                 f"  items: {items['kept']:,} kept by their ids, {items['new']:,} new, "
@@ -92,7 +93,7 @@ class Display(Listener):
             f"epoch {record['epoch']}/{self.settings.train.epochs}"
             f"{' (best so far)' if record['best'] else ''}: {', '.join(figures)}, "
             f"{self.speed:,.0f} examples/s, "
-            f"{clock(record['seconds'])} in all"
+            f"{clock(record['seconds'])} so far"
         )
 
     def testing(self) -> None:
@@ -308,6 +309,13 @@ class Live(Display):
 def validated(name: str, record: Mapping[str, Any]) -> str:
     """What a validation's figure is called: a loss says that it is not the training's."""
     return f"valid {name}" if name in record["train"] else name
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, or the first ones of many: a run has tens of weights, and its folder names all."""
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more (transfer.json names all)"
 
 
 def _words(name: str) -> str:

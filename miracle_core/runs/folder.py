@@ -186,8 +186,9 @@ class RunFolder:
         if not self.config.is_file():
             restore(self.path)
         if not self.config.is_file():
+            lacks = "it has no config.toml" if self.path.exists() else "there is no such folder"
             raise InputError(
-                "is not a run folder (it has no config.toml)",
+                f"is not a run folder ({lacks})",
                 where=str(self.path),
                 remedy=self._runs_inside()
                 or "train one with: miracle finetune --data DATA --out RUN",

@@ -280,8 +280,8 @@ def test_rows_that_are_skipped_are_told(shop: Path, tmp_path: Path, capsys: Capt
     assert main(arguments(shop, out, "--k-core", "0")) == 2
     assert main(arguments(shop, out, "--k-core", "0", "--on-error", "skip")) == 0
     err = capsys.readouterr().err
-    assert "skipped 1 rows: another number of fields than the header (first: sales.csv:15)" in err
-    assert "skipped 1 rows: an item that the item file doesn't have (first: sales.csv:21)" in err
+    assert "skipped 1 row: another number of fields than the header (first: sales.csv:15)" in err
+    assert "skipped 1 row: an item that the item file doesn't have (first: sales.csv:21)" in err
     assert "\x1b" not in err
     assert Dataset.open(out).n_interactions == 34
     assert main(["data", "show", str(out), "--json"]) == 0
@@ -313,6 +313,14 @@ def test_a_shop_with_semicolons_and_dates_that_could_be_either(
     assert Dataset.open(out).n_interactions == 24
     assert main([*command, "--separator", "semi"]) == 2
     assert "where: --separator" in capsys.readouterr().err
+
+
+def test_a_column_of_ratings_that_nothing_reads(
+    shop: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(arguments(shop, tmp_path / "out", "--rating-column", "day")) == 2
+    assert "is of no use without --min-rating\nwhere: --rating-column" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_option_of_preparation(shop: Path, tmp_path: Path, capsys: Capture) -> None:

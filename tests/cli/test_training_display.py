@@ -144,10 +144,24 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert lines[1] == (
         "epoch 1/30 (best so far): loss 6.5000, recommendation 6.2500, recall@10 0.1234, "
         "ndcg@10 0.0617, capsules in use 29/32, capsules per user 3.456, 500 examples/s, "
-        "1:01:40 in all"
+        "1:01:40 so far"
     )
     assert lines[2].startswith("epoch 2/30: ")
     assert lines[3:] == ["testing the best weights"]
+
+
+def test_of_many_weights_taken_over_the_first_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [f"w{n}" for n in range(40)]
+    report = {"run": "RUN", "domains": ["shop"], "loaded": names, "new": ["items"]}
+    report |= {"left_out": [], "frozen": names[:12], "items": None, "settings": {}}
+    display(SETTINGS).transferred(report)
+    loaded, new, left_out, frozen = capsys.readouterr().err.splitlines()[1:]
+    assert loaded.startswith("  loaded (40): w0, w1, ")
+    assert loaded.endswith(", w11 and 28 more (transfer.json names all)")
+    assert (new, left_out) == ("  new (1): items", "  left out (0): none")
+    assert frozen.endswith(" w11")
 
 
 def test_one_epoch_is_not_epochs(capsys: pytest.CaptureFixture[str]) -> None:

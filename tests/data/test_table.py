@@ -185,6 +185,11 @@ def test_an_unknown_format_and_no_source(tmp_path: Path) -> None:
         read("table", [])
 
 
+def test_a_column_with_nearly_the_name_is_named(tmp_path: Path) -> None:
+    error = refused(write(tmp_path / "shop.csv", "user_id,item_idd,title\nu,a,Lamp\n"))
+    assert error.remedy == "write 'item_idd', or 'item_id' in the header"
+
+
 def test_an_item_file_with_other_columns_or_another_separator(tmp_path: Path) -> None:
     sales, goods = tmp_path / "sales.csv", tmp_path / "goods.csv"
     sales.write_text("user_id,item_id\nu,a\n")

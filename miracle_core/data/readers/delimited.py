@@ -10,6 +10,7 @@ held a Python object when the interpreter ends would abort the process.
 
 from __future__ import annotations
 
+import difflib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
         if name not in names:
             refuse_wrong_separator(names, name, place)
             near = [other for other in names if other.strip().lower() == name.lower()]
+            near += difflib.get_close_matches(name, names, n=1)
             raise InputError(
                 f"has no column {name!r} (it has: {listed(names)})",
                 where=place,
