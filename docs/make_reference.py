@@ -334,7 +334,7 @@ class Message:
     remedy: str
 
 
-def told(root: Path) -> list[Message]:
+def error_messages(root: Path) -> list[Message]:
     """The messages of all errors in the sources, read without running them."""
     found = []
     for package in ("miracle_core", "miracle_cli", "tui"):
@@ -371,7 +371,7 @@ def messages() -> str:
         "",
     ]
     folders: dict[str, dict[str, str]] = {}
-    for each in told(Path(__file__).resolve().parent.parent):
+    for each in error_messages(Path(__file__).resolve().parent.parent):
         folder = "/".join(each.module.removesuffix(".py").split("/")[:2])
         folders.setdefault(folder, {}).setdefault(each.what, each.remedy)
     for folder, rows in sorted(folders.items()):

@@ -85,7 +85,7 @@ def full(path: Path, written: int, needed: int | None = None) -> DiskFullError:
 
 
 @contextmanager
-def told_if_full(path: Path, beside: Path, needed: int | None = None) -> Iterator[None]:
+def explaining_full_disk(path: Path, beside: Path, needed: int | None = None) -> Iterator[None]:
     """Turn any library's error about a full disk into :func:`full`.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from miracle_core.disk import told_if_full
+from miracle_core.disk import explaining_full_disk
 from miracle_core.errors import InputError
 from miracle_core.exchange import exchange
 from miracle_core.locks import one_writer
@@ -26,20 +26,40 @@ _CHUNK = 1 << 20
 _WINDOWS = os.name == "nt"
 
 
-def sha256_file(path: str | Path, told: Callable[[int], None] | None = None) -> str:
+def sha256_file(path: str | Path, advance: Callable[[int], None] | None = None) -> str:
     """The SHA-256 of a file's bytes, as hexadecimal.
 
     Args:
         path: the file.
-        told: called after each part with its number of bytes.
+        advance: called after each part with its number of bytes.
     """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            if told is not None:
-                told(len(chunk))
+            if advance is not None:
+                advance(len(chunk))
     return digest.hexdigest()
+
+
+def holds_something(path: Path) -> bool:
+    """Whether a file is there, or a folder that is not empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def to_overwrite(path: Path, *, overwrite: bool) -> bool:
+    """Whether something is there that a training is to replace.
+
+    Raises:
+        InputError: something is there, and ``overwrite`` was not said.
+    """
+    if holds_something(path) and not overwrite:
+        raise InputError(
+            "already holds something",
+            where=str(path),
+            remedy="choose another --out, continue with --resume, or say --overwrite",
+        )
+    return holds_something(path)
 
 
 def sync(path: Path) -> None:
@@ -84,7 +104,7 @@ def replacing(path: str | Path, *, needed: int | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _fresh(path, ".part")
     try:
-        with told_if_full(path, beside, needed):
+        with explaining_full_disk(path, beside, needed):
             # Made here, with the mode that the system gives any new file.
             os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             mode = stat.S_IMODE(beside.stat().st_mode)
@@ -168,7 +188,7 @@ def replacing_folder(path: str | Path, *, needed: int | None = None) -> Iterator
             shutil.rmtree(left, ignore_errors=True)
         beside = _fresh(path, ".part")
         try:
-            with told_if_full(path, beside, needed):
+            with explaining_full_disk(path, beside, needed):
                 beside.mkdir()
                 yield beside
                 _sync_all(beside)

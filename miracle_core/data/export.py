@@ -21,7 +21,7 @@ import polars as pl
 from miracle_core.data.dataset import SPLITS, Dataset, Examples
 from miracle_core.data.ragged import ragged
 from miracle_core.errors import InputError
-from miracle_core.files import replacing_folder
+from miracle_core.files import holds_something, replacing_folder
 from miracle_core.paths import as_path
 from miracle_core.progress import SILENT, Progress, stage
 
@@ -48,7 +48,7 @@ def export_atomic(
         InputError: ``out`` holds something, or an id can't stand in such a file.
     """
     out = as_path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if holds_something(out):
         raise InputError(
             "is not empty: it is not overwritten", where=str(out), remedy="name a new folder"
         )

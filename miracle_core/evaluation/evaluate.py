@@ -22,7 +22,7 @@ from miracle_core.ranking.applied import Applied
 from miracle_core.ranking.interests import Interests
 from miracle_core.ranking.order import ranks, tie_order
 from miracle_core.ranking.seen import Seen
-from miracle_core.systems.listing import best, ranked
+from miracle_core.systems.listing import RankedPart, best, ranked
 from miracle_core.systems.scorer import Scorer
 
 BATCH_USERS = 2048
@@ -135,73 +135,35 @@ def evaluate(
         )
     # Users are dealt out in turn, so that all processes get histories of similar length.
     share = slice(processes.rank, None, processes.size)
-    everyone, examples = examples, Examples(examples.users[share], examples.positions[share])
-    keep_top = min(keep_top, dataset.n_items)
-    n = len(examples)
-    target_items = np.asarray(dataset.sequences[examples.positions], dtype=np.int64)
-    # A row for each length of list; one where the whole catalogue is in order.
+    own = Examples(examples.users[share], examples.positions[share])
     listed = sorted({min(k, dataset.n_items) for k in ks}) if of_lists(rules) else []
-    found = np.full((max(len(listed), 1), n), UNRANKED, dtype=np.int64)
-    # Without rules every user has an interest.
-    active = np.full(n, 1 if rules is None else 0, dtype=np.int64)
-    capsule_users = np.zeros(1, dtype=np.int64)
-    top_items = np.zeros((n, keep_top), dtype=np.int64)
-    top_scores = np.full((n, keep_top), -np.inf, dtype=np.float32)
-    with torch.inference_mode(), stage(progress, f"ranking ({split})", n, "users"):
-        for batch, starts, ends in _batches(dataset, examples):
-            packed = _packed(scorer, dataset, starts, ends)
-            order = packed.order.numpy()
-            seen = None
-            if leave_out:
-                seen = Seen.left_out(dataset.sequences, starts[order], ends[order])
-            answer = ranked(scorer, packed, leave_out=seen, rules=rules)
-            if answer.interests is not None:
-                interests = answer.interests
-                users = interests.users if answer.histories is None else answer.histories
-                who = order[users.cpu().numpy()]
-                active[batch.start + who] = interests.counts().cpu().numpy()
-                capsule_users = _adding(capsule_users, interests)
-            for part in answer.parts:
-                scores = part.scores
-                places = batch.start + order[part.histories.cpu().numpy()]
-                if answer.interests is None:
-                    active[places] = 1
-                targets = torch.from_numpy(target_items[places]).to(scores.device)
-                ties = tie_order(dataset.n_items).to(scores.device)
-                if not listed:
-                    found[0, places] = ranks(scores, targets, ties).cpu().numpy()
-                for row, k in enumerate(listed):
-                    found[row, places] = _places(*best(part, k, ties, rules), targets)
-                if not listed and (leave_out or rules is not None):
-                    gone = torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))
-                    found[0, places[gone.cpu().numpy()]] = UNRANKED
-                if keep_top:
-                    best_scores, items = best(part, keep_top, ties, rules)
-                    top_items[places] = items.cpu().numpy()
-                    top_scores[places] = best_scores.float().cpu().numpy()
+    found = _Share(scorer, dataset, own, listed, min(keep_top, dataset.n_items), leave_out, rules)
+    with torch.inference_mode(), stage(progress, f"ranking ({split})", len(own), "users"):
+        for batch, starts, ends in _batches(dataset, own):
+            found.rank(batch, starts, ends)
             progress.advance(len(starts))
-    joined = processes.gather_array(np.arange(len(everyone))[share])
-    by_length_of_list, active, target_items, top_items, top_scores = (
+    joined = processes.gather_array(np.arange(len(examples))[share])
+    by_list, active, targets, top_items, top_scores = (
         processes.gather_array(each)
-        for each in (found.T, active, target_items, top_items, top_scores)
+        for each in (found.ranks, found.active, found.targets, found.top_items, found.top_scores)
     )
-    found = by_length_of_list[:, -1]
-    metrics = ranking_metrics(found, ks)
+    places = by_list[:, -1]
+    metrics = ranking_metrics(places, ks)
     for column, k in enumerate(listed):
-        own = by_length_of_list[:, column]
-        metrics |= ranking_metrics(own, [each for each in ks if min(each, dataset.n_items) == k])
-    examples = Examples(everyone.users[joined], everyone.positions[joined])
+        of_length = [each for each in ks if min(each, dataset.n_items) == k]
+        metrics |= ranking_metrics(by_list[:, column], of_length)
     # One process may have seen more capsules than another.
-    numbers = processes.gather_array(np.arange(len(capsule_users)))
-    counts = processes.gather_array(capsule_users)
+    numbers = processes.gather_array(np.arange(len(found.capsule_users)))
+    counts = processes.gather_array(found.capsule_users)
     capsule_users = np.bincount(numbers, weights=counts).astype(np.int64)
-    back = np.argsort(examples.users, kind="stable")
+    users = examples.users[joined]
+    back = np.argsort(users, kind="stable")
     return Evaluation(
         dataset=dataset.name,
         split=split,
-        users=examples.users[back],
-        targets=target_items[back],
-        ranks=found[back],
+        users=users[back],
+        targets=targets[back],
+        ranks=places[back],
         metrics=metrics,
         n_items=dataset.n_items,
         active=active[back],
@@ -211,6 +173,95 @@ def evaluate(
         top_scores=top_scores[back] if keep_top else None,
         seconds=time.perf_counter() - started,
     )
+
+
+class _Share:
+    """Ranks for a share of the users; its arrays are in the order of their examples.
+
+    Args:
+        scorer: what is evaluated.
+        dataset: whose users and items.
+        examples: the share.
+        listed: the lengths of lists that ranks are places in; empty where they are ranks in the
+            whole catalogue.
+        keep_top: how many best items of each user are kept.
+        leave_out: leave the items of whole histories out of the candidates.
+        rules: the rules for lists.
+
+    Attributes:
+        targets: int64 [users], their held-out items.
+        ranks: int64 [users, lists], of the held-out items; one column without ``listed``.
+        active: int64 [users], interests of each user that count.
+        capsule_users: int64 [highest interest so far + 1], users that have each interest.
+        top_items: int64 [users, keep_top].
+        top_scores: float32 [users, keep_top].
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        dataset: Dataset,
+        examples: Examples,
+        listed: Sequence[int],
+        keep_top: int,
+        leave_out: bool,
+        rules: Applied | None,
+    ) -> None:
+        self._scorer, self._dataset, self._listed = scorer, dataset, listed
+        self._leave_out, self._rules = leave_out, rules
+        n = len(examples)
+        self.targets = np.asarray(dataset.sequences[examples.positions], dtype=np.int64)
+        self.ranks = np.full((n, max(len(listed), 1)), UNRANKED, dtype=np.int64)
+        # Without rules every user has an interest.
+        self.active = np.full(n, 1 if rules is None else 0, dtype=np.int64)
+        self.capsule_users = np.zeros(1, dtype=np.int64)
+        self.top_items = np.zeros((n, keep_top), dtype=np.int64)
+        self.top_scores = np.full((n, keep_top), -np.inf, dtype=np.float32)
+
+    def rank(
+        self, batch: slice, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> None:
+        """Rank for some of the users.
+
+        Args:
+            batch: which of them.
+            starts: int64 [batch], where their histories begin.
+            ends: int64 [batch], where they end.
+        """
+        packed = _packed(self._scorer, self._dataset, starts, ends)
+        order = packed.order.numpy()
+        seen = None
+        if self._leave_out:
+            seen = Seen.left_out(self._dataset.sequences, starts[order], ends[order])
+        answer = ranked(self._scorer, packed, leave_out=seen, rules=self._rules)
+        if answer.interests is not None:
+            interests = answer.interests
+            users = interests.users if answer.histories is None else answer.histories
+            who = batch.start + order[users.cpu().numpy()]
+            self.active[who] = interests.counts().cpu().numpy()
+            self.capsule_users = _adding(self.capsule_users, interests)
+        for part in answer.parts:
+            who = batch.start + order[part.histories.cpu().numpy()]
+            if answer.interests is None:
+                self.active[who] = 1
+            self._keep(part, who)
+
+    def _keep(self, part: RankedPart, who: npt.NDArray[np.int64]) -> None:
+        """Keep the ranks and best items of the users ``who``."""
+        scores, rules = part.scores, self._rules
+        targets = torch.from_numpy(self.targets[who]).to(scores.device)
+        ties = tie_order(self._dataset.n_items).to(scores.device)
+        for column, k in enumerate(self._listed):
+            self.ranks[who, column] = _places(*best(part, k, ties, rules), targets)
+        if not self._listed:
+            found = ranks(scores, targets, ties)
+            if self._leave_out or rules is not None:
+                found[torch.isneginf(scores.gather(1, targets.unsqueeze(1)).squeeze(1))] = UNRANKED
+            self.ranks[who, 0] = found.cpu().numpy()
+        if keep_top := self.top_items.shape[1]:
+            best_scores, items = best(part, keep_top, ties, rules)
+            self.top_items[who] = items.cpu().numpy()
+            self.top_scores[who] = best_scores.float().cpu().numpy()
 
 
 def of_lists(rules: Applied | None) -> bool:

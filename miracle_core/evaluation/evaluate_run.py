@@ -138,7 +138,7 @@ def evaluate_run(
     zero_shot = not trained.origin.knows(dataset)
 
     def measured(
-        scorer: Scorer, leave_out: bool, told: Progress, keep: int, under: Applied | None = None
+        scorer: Scorer, leave_out: bool, shown: Progress, keep: int, under: Applied | None = None
     ) -> Evaluation:
         return evaluate(
             scorer,
@@ -147,7 +147,7 @@ def evaluate_run(
             ks=ks,
             leave_out=leave_out,
             keep_top=keep,
-            progress=told,
+            progress=shown,
             processes=together,
             rules=under,
         )

@@ -93,10 +93,10 @@ def do_all(
     Returns:
         What failed, and whether it was stopped before the end.
     """
-    told = watcher or Watcher()
+    watcher = watcher or Watcher()
     if jobs == 1:
-        return _one_by_one(runs, out, should_stop, told)
-    return _Pool(runs, out, jobs, threads, should_stop, told).work()
+        return _one_by_one(runs, out, should_stop, watcher)
+    return _Pool(runs, out, jobs, threads, should_stop, watcher).work()
 
 
 def do(run: Run, out: Path, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
@@ -169,7 +169,7 @@ def _start_failed(run: Run, failures: Sequence[Failure]) -> Failure | None:
 
 
 def _one_by_one(
-    runs: Sequence[Run], out: Path, should_stop: Callable[[], bool], told: Watcher
+    runs: Sequence[Run], out: Path, should_stop: Callable[[], bool], watcher: Watcher
 ) -> tuple[list[Failure], bool]:
     failures: list[Failure] = []
     for run in runs:
@@ -177,7 +177,7 @@ def _one_by_one(
             return failures, True
         if progress(run, out).state == "done":
             continue
-        told.begins(run)
+        watcher.begins(run)
         failure = _start_failed(run, failures)
         outcome: Outcome = "failed"
         if failure is None:
@@ -187,7 +187,7 @@ def _one_by_one(
                 failure = Failure(run.name, _words(error))
         if failure is not None:
             failures.append(failure)
-        told.ends(run, outcome, "" if failure is None else failure.why)
+        watcher.ends(run, outcome, "" if failure is None else failure.why)
         if outcome == "interrupted":
             return failures, True
     return failures, False
@@ -210,10 +210,10 @@ class _Pool:
         jobs: int,
         threads: int | None,
         should_stop: Callable[[], bool],
-        told: Watcher,
+        watcher: Watcher,
     ) -> None:
         self.waiting = [run for run in runs if progress(run, out).state != "done"]
-        self.out, self.jobs, self.told = out, jobs, told
+        self.out, self.jobs, self.watcher = out, jobs, watcher
         self.threads = threads or max(1, (os.cpu_count() or 1) // jobs)
         self.should_stop = should_stop
         self.working: list[_Job] = []
@@ -251,11 +251,11 @@ class _Pool:
             if run.needs in pending:
                 continue
             self.waiting.remove(run)
-            self.told.begins(run)
+            self.watcher.begins(run)
             failure = _start_failed(run, self.failures)
             if failure is not None:
                 self.failures.append(failure)
-                self.told.ends(run, "failed", failure.why)
+                self.watcher.ends(run, "failed", failure.why)
                 continue
             ours, theirs = context.Pipe(duplex=False)
             # The settings' class is made on demand and can't be pickled; plain values can.
@@ -285,7 +285,7 @@ class _Pool:
                 self.failures.append(Failure(job.run.name, why))
             if outcome == "interrupted":
                 self.stopped, self.waiting = True, []
-            self.told.ends(job.run, outcome, why)
+            self.watcher.ends(job.run, outcome, why)
 
 
 @contextmanager

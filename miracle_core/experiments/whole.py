@@ -15,7 +15,7 @@ from miracle_core.experiments.plan import RUNS, Data, Plan, Run, reasons
 from miracle_core.experiments.results import collect, unfinished
 from miracle_core.experiments.reuse import done_elsewhere, take
 from miracle_core.experiments.running import Failure, Watcher, do_all, shard
-from miracle_core.files import read_json, write_json, write_text
+from miracle_core.files import holds_something, read_json, write_json, write_text
 from miracle_core.locks import one_writer
 
 Share = tuple[int, int]
@@ -114,7 +114,7 @@ def count(experiment: Experiment, data: list[Data], out: Path | None) -> dict[st
     found = statistics.statistics(experiment, data, out)
     if out is None:
         return found
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if holds_something(out):
         kept = read_json(out / RESULT) if (out / RESULT).is_file() else {}
         name = kept.get("experiment") if isinstance(kept, dict) else None
         if name != experiment.name or (out / PLAN).exists():

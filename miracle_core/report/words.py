@@ -164,7 +164,7 @@ def in_short(comparison: Comparison) -> list[str]:
     primary, metric = comparison.primary, metric_name(comparison.primary)
     ranked = comparison.ranked()
 
-    def told(own: SystemRuns) -> str:
+    def mean_of(own: SystemRuns) -> str:
         found = comparison.means[own.name][primary]
         ends = f"{found.interval.low:.4f} to {found.interval.high:.4f}"
         return f"{shown(own)} {found.value:.4f} ({ends})"
@@ -176,10 +176,10 @@ def in_short(comparison: Comparison) -> list[str]:
         return [
             f"Of {percent(recall.value)} of users ({ends}) the held-out item is among the first "
             f"{k}.",
-            f"{metric}: {told(ranked[0])}.",
+            f"{metric}: {mean_of(ranked[0])}.",
         ]
     first, second = ranked[:2]
-    said = f"Highest mean {metric}: {told(first)}, then {told(second)}."
+    said = f"Highest mean {metric}: {mean_of(first)}, then {mean_of(second)}."
     others = list(comparison.against)
     if comparison.reference.name not in (first.name, second.name):
         # The claim is about a third system, so these two are compared here.

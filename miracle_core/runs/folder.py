@@ -23,6 +23,7 @@ from miracle_core.files import (
     replacing,
     replacing_folder,
     restore,
+    to_overwrite,
     write_json,
     write_text,
 )
@@ -163,19 +164,12 @@ class RunFolder:
             InputError: it holds something already; with ``overwrite``, something that is not a run.
         """
         restore(self.path)
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not overwrite:
-                raise InputError(
-                    "already holds something",
-                    where=str(self.path),
-                    remedy="choose another --out, continue with --resume, or say --overwrite",
-                )
-            if not self.config.is_file():
-                raise InputError(
-                    "is not a run folder, so it will not be overwritten",
-                    where=str(self.path),
-                    remedy="choose another --out",
-                )
+        if to_overwrite(self.path, overwrite=overwrite) and not self.config.is_file():
+            raise InputError(
+                "is not a run folder, so it will not be overwritten",
+                where=str(self.path),
+                remedy="choose another --out",
+            )
 
     def settings(self) -> Settings:
         """The run's settings.

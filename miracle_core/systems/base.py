@@ -81,6 +81,10 @@ class ItemSide:
             raise ValueError("this system needs text vectors")
         return self.text
 
+    def of_table(self, table: Tensor) -> Tensor:
+        """Their rows of a table with one row an item of the catalogue, [items, any]."""
+        return table if self.rows is None else F.embedding(self.rows, table)
+
     def to(self, device: torch.device | str) -> ItemSide:
         """The same on another device."""
         return ItemSide(

@@ -62,8 +62,8 @@ class ContextualSystem(System):
     def inputs(self, items: ItemSide) -> Tensor:
         """x_v of items (eq. 2), plus e_v where items have one: [items, d]."""
         identity: Tensor | None = None if items.new else self.identity
-        if identity is not None and items.rows is not None:
-            identity = identity[items.rows]
+        if identity is not None:
+            identity = items.of_table(identity)
         return self.item_vectors(items.required_text(), identity)
 
     def candidates(self, inputs: Tensor) -> Tensor:

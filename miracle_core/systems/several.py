@@ -13,7 +13,7 @@ from miracle_core.data.packed import Packed
 from miracle_core.layers.linear import INIT_STD
 from miracle_core.layers.radial import directions
 from miracle_core.processes import Processes
-from miracle_core.ranking.interests import Interests
+from miracle_core.ranking.interests import Interests, group_slices
 from miracle_core.systems.base import Batch, Encoded, ItemSide, Objective, System
 from miracle_core.systems.explanation import Routing, VectorExplanation
 
@@ -85,7 +85,7 @@ class SeveralInterests(System):
 
     def inputs(self, items: ItemSide) -> Tensor:
         """The items' embeddings, [items, d]."""
-        return self.item if items.rows is None else F.embedding(items.rows, self.item)
+        return items.of_table(self.item)
 
     def candidates(self, inputs: Tensor) -> Tensor:
         """The embeddings, or their directions (``model.score``)."""
@@ -103,15 +103,13 @@ class SeveralInterests(System):
         tokens = F.embedding(batch.packed.items, inputs)
         interests = self.encode(tokens, batch.packed).interests
         targets = F.embedding(batch.targets[interests.users], candidates)
-        found, row, user = [], 0, 0
-        for k, n in interests.groups:
-            vectors = interests.vectors[row : row + k * n].view(n, k, -1)
-            active = None if interests.active is None else interests.active.view(n, k)
-            found.append(self.chosen(vectors, targets[user : user + n], active))
-            row, user = row + k * n, user + n
-        in_order = torch.empty_like(interests.users)
-        in_order[interests.users] = torch.arange(user, device=in_order.device)
-        one = Interests.single(F.embedding(in_order, self._scored(torch.cat(found))))
+        found = []
+        for k, rows, users in group_slices(interests.groups):
+            vectors = interests.vectors[rows].unflatten(0, (-1, k))
+            active = None if interests.active is None else interests.active[rows].view(-1, k)
+            found.append(self.chosen(vectors, targets[users], active))
+        chosen = self._scored(torch.cat(found))
+        one = Interests.single(F.embedding(interests.places(), chosen))
         loss = self.next_item(one, candidates, batch, processes)
         return Objective(loss, {"recommendation": loss})
 

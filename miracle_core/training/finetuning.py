@@ -235,11 +235,6 @@ class Finetuning(Training):
         if settings.loss.recommendation != "softmax":
             _check_negatives(settings.loss.negatives, dataset, competing)
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Every example once, shuffled."""
-        rng = np.random.default_rng([self.settings.train.seed, epoch])
-        return rng.permutation(len(self.examples))
-
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
         """Every item of the catalogue is a candidate (eq. 23-24), except unsold ones."""
         taken = self.batches.take(chosen).to(self.device)
@@ -251,10 +246,6 @@ class Finetuning(Training):
             among=self.among,
         )
         return self.system.objective(self.items, batch, processes)
-
-    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Have the batch made ahead of the step."""
-        self.batches.expect(chosen)
 
     def validate(self) -> Validation:
         """Full ranking of the validation items."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from miracle_core.config import Settings
+from miracle_core.config.sections import TrainSettings
 from miracle_core.data.dataset import Dataset, EncoderIdentity
 from miracle_core.files import write_text
 from miracle_core.runs.folder import RunFolder
@@ -61,6 +62,25 @@ def write_model_card(
         f"- Model: `{spec.name}`, {train.mode}; settings: {told}.",
         f"- Items that the history holds: {_SEEN[settings.seen]}.",
     ]
+    lines += _learned(result, train)
+    lines += [
+        "",
+        *_table(result, datasets, train.metric),
+        "Use it:",
+        "",
+        *(_USE_ZERO_SHOT if settings.datasets and spec.zero_shot else []),
+        *(_USE_PRETRAINED if settings.datasets else _USE),
+        "",
+        "Every setting is in `config.toml`"
+        + ("; every validation in `metrics.jsonl`." if result["epochs"] else "."),
+        "",
+    ]
+    write_text(folder.path / "README.md", "\n".join(lines))
+
+
+def _learned(result: dict[str, Any], train: TrainSettings) -> list[str]:
+    """How long the model learned, from which examples, and what it began with."""
+    lines = []
     if result["epochs"]:
         lines.append(
             f"- Training: {result['status']} after {result['epochs']} epochs, best epoch "
@@ -84,7 +104,11 @@ def write_model_card(
             else f"- Start: weights pre-trained on {', '.join(transfer['domains'])}; "
             f"{'with' if transfer['frozen'] else 'without'} a frozen sequence encoder."
         )
-    lines.append("")
+    return lines
+
+
+def _table(result: dict[str, Any], datasets: Sequence[Dataset], metric: str) -> list[str]:
+    """The figures of each part that was measured; nothing where none was."""
     rows: dict[str, dict[str, float]] = {
         name: result[name] for name in ("valid", "test") if name in result
     }
@@ -94,30 +118,20 @@ def write_model_card(
             **{f"valid, {name}": metrics for name, metrics in domains.items()},
             "valid, mean": result["valid"],
         }
-    if rows:
-        splits = ", ".join(sorted({dataset.manifest.split for dataset in datasets}))
-        columns = list(next(iter(rows.values())))
-        lines += [
-            f"Loss and its terms, split {splits}:"
-            if train.metric == "loss"
-            else f"Full ranking over all items, split {splits}:",
-            "",
-            "| split | " + " | ".join(columns) + " |",
-            "|---|" + "---|" * len(columns),
-        ]
-        lines += [
+    if not rows:
+        return []
+    splits = ", ".join(sorted({dataset.manifest.split for dataset in datasets}))
+    columns = list(next(iter(rows.values())))
+    return [
+        f"Loss and its terms, split {splits}:"
+        if metric == "loss"
+        else f"Full ranking over all items, split {splits}:",
+        "",
+        "| split | " + " | ".join(columns) + " |",
+        "|---|" + "---|" * len(columns),
+        *(
             f"| {row} | " + " | ".join(f"{metrics[name]:.4f}" for name in columns) + " |"
             for row, metrics in rows.items()
-        ]
-        lines.append("")
-    lines += [
-        "Use it:",
-        "",
-        *(_USE_ZERO_SHOT if settings.datasets and spec.zero_shot else []),
-        *(_USE_PRETRAINED if settings.datasets else _USE),
-        "",
-        "Every setting is in `config.toml`"
-        + ("; every validation in `metrics.jsonl`." if result["epochs"] else "."),
+        ),
         "",
     ]
-    write_text(folder.path / "README.md", "\n".join(lines))

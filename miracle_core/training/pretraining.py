@@ -116,6 +116,8 @@ class Pretraining(Training):
         processes: those that train together.
     """
 
+    batches: Ahead[tuple[Taken, Tensor, Tensor]]
+
     def __init__(
         self, settings: Settings, folder: RunFolder, corpus: Corpus, processes: Processes
     ) -> None:
@@ -164,10 +166,6 @@ class Pretraining(Training):
         raw = sent(text, self.device).float()
         items = ItemSide(self.system.prepared(raw), sent(numbers, self.device))
         return self.system.pretrain_objective(items, batch, processes)
-
-    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Have the batch made ahead of the step, its text read."""
-        self.batches.expect(chosen)
 
     def _made(self, chosen: npt.NDArray[np.int64]) -> tuple[Taken, Tensor, Tensor]:
         """The examples, and the numbers and text vectors of their items.

@@ -11,7 +11,7 @@ from typing import Any
 
 from miracle_core.config import Settings
 from miracle_core.errors import InputError
-from miracle_core.files import write_json
+from miracle_core.files import to_overwrite, write_json
 from miracle_core.locks import one_writer
 from miracle_core.paths import as_path
 from miracle_core.processes import Processes, processes
@@ -121,14 +121,8 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
-    if resume or not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if resume or not to_overwrite(out, overwrite=overwrite):
         return
-    if not overwrite:
-        raise InputError(
-            "already holds something",
-            where=str(out),
-            remedy="choose another --out, continue with --resume, or say --overwrite",
-        )
     runs = [path for path in out.glob("seed-*") if RunFolder(path).config.is_file()]
     if not runs:
         raise InputError(

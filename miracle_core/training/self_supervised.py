@@ -74,18 +74,9 @@ class SelfSupervised(Training):
         )
         self.batches = self._fed(self.examples)
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Every example once, shuffled."""
-        rng = np.random.default_rng([self.settings.train.seed, epoch])
-        return rng.permutation(len(self.examples))
-
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
         """The system's pre-training objective on some training examples."""
         return self._asked(self.batches, chosen, self.position.epoch + 1, processes)
-
-    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Have the batch made ahead of the step."""
-        self.batches.expect(chosen)
 
     def _fed(self, examples: Examples) -> Resident | Ahead[Taken]:
         return feed(self.dataset, examples, self.system.max_length, self.device, padded=self.padded)

@@ -23,7 +23,7 @@ from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import Dataset, Split
 from miracle_core.errors import InputError
 from miracle_core.evaluation.evaluate_run import evaluate_run
-from miracle_core.files import read_json, write_json, write_text
+from miracle_core.files import read_json, to_overwrite, write_json, write_text
 from miracle_core.locks import one_writer
 from miracle_core.paths import as_path, portable
 from miracle_core.processes import Processes, processes
@@ -180,15 +180,7 @@ def _check_same(recipe: Recipe, out: Path) -> None:
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not overwrite:
-        raise InputError(
-            "already holds something",
-            where=str(out),
-            remedy="choose another --out, continue with --resume, or say --overwrite",
-        )
-    if not (out / RECIPE).is_file():
+    if to_overwrite(out, overwrite=overwrite) and not (out / RECIPE).is_file():
         raise InputError(
             "holds no recipe, so it will not be overwritten",
             where=str(out),

@@ -34,6 +34,7 @@ from miracle_core.runs.tensors import save_tensors
 from miracle_core.systems.base import Objective, System
 from miracle_core.training import devices
 from miracle_core.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from miracle_core.training.feeding import Ahead, Resident
 from miracle_core.training.listeners import Listener
 from miracle_core.training.running_mean import RunningMean
 
@@ -86,9 +87,14 @@ class Training(ABC):
         n_examples: training examples of an epoch.
         processes: those that train together.
 
+    Attributes:
+        batches: where :meth:`objective` takes its batches from; set by the subclass.
+
     Raises:
         InputError: the device can't do what ``train.precision`` asks.
     """
+
+    batches: Resident | Ahead[Any]
 
     def __init__(
         self,
@@ -131,9 +137,13 @@ class Training(ABC):
         """The optimiser's parameter groups; a group may have a learning rate of its own."""
         return [{"params": [p for p in self.system.parameters() if p.requires_grad]}]
 
-    @abstractmethod
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The examples of an epoch in the order they are taken, a function of seed and epoch."""
+        """The examples of an epoch in the order they are taken, a function of seed and epoch.
+
+        By default every example once, shuffled.
+        """
+        rng = np.random.default_rng([self.settings.train.seed, epoch])
+        return rng.permutation(self.n_examples)
 
     @abstractmethod
     def objective(self, chosen: npt.NDArray[np.int64], processes: Processes) -> Objective:
@@ -143,10 +153,6 @@ class Training(ABC):
             chosen: this process's share.
             processes: those that share the batch.
         """
-
-    @abstractmethod
-    def expect(self, chosen: npt.NDArray[np.int64]) -> None:
-        """Be told which examples :meth:`objective` will be asked for next."""
 
     @abstractmethod
     def validate(self) -> Validation:
@@ -247,7 +253,7 @@ class Training(ABC):
         while position.step < self.steps_per_epoch:
             here = position.step * train.batch_size
             for part in self.parts(order[here + train.batch_size :][: train.batch_size]):
-                self.expect(self.processes.share(part)[0])
+                self.batches.expect(self.processes.share(part)[0])
             self.step(order[here:][: train.batch_size])
             position.step += 1
             now = time.perf_counter()

@@ -129,10 +129,10 @@ def check_same(theirs: StudyRecord, ours: StudyRecord, folder: Path) -> None:
     ):
         for name in sorted(one.keys() | two.keys()):
             if one.get(name) != two.get(name):
-                raise refuse(f"{what} {name}", _told(one.get(name)), _told(two.get(name)))
+                raise refuse(f"{what} {name}", _in_words(one.get(name)), _in_words(two.get(name)))
 
 
-def _told(value: Any) -> str:
+def _in_words(value: Any) -> str:
     """One side of what differs: a range in words."""
     if value is None:
         return "none"

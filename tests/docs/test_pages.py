@@ -38,16 +38,16 @@ def quoted(text: str) -> list[str]:
     return re.findall(r"^### `(.+)`$", text, re.MULTILINE)
 
 
-def told() -> list[str]:
+def known_messages() -> list[str]:
     """The messages in the sources: errors, and others that say what is wrong."""
-    own = [each.what for each in make_reference.told(ROOT)]
+    own = [each.what for each in make_reference.error_messages(ROOT)]
     main_file = (ROOT / "miracle_cli" / "main.py").read_text(encoding="utf-8")
     return own + [re.sub(r"\{[^}]+\}", "...", text) for text in re.findall(r'f"(.+?)"', main_file)]
 
 
 def test_messages_are_those_of_the_code() -> None:
     text = page("troubleshooting.md")
-    known = told()
+    known = known_messages()
     messages = quoted(text)
     assert len(messages) > 25
     for message in [*messages, "a bug: ..."]:

@@ -27,7 +27,7 @@ from tui.screens.capsules import CapsulesScreen
 from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
 from tui.screens.runs import RunsScreen
-from tui.screens.training import TrainingScreen, curves_of, told
+from tui.screens.training import TrainingScreen, curve_title, curves_of
 from tui.screens.users import UsersScreen
 from tui.user_filter import chosen_users
 from tui.widgets.curve import braille
@@ -202,7 +202,7 @@ def test_curves_are_of_the_figures_that_every_record_has() -> None:
         ("valid", "mrr@10"),
         ("figures", "interests_per_user"),
     ]
-    assert told(("figures", "interests_per_user")) == "interests per user"
+    assert curve_title(("figures", "interests_per_user")) == "interests per user"
 
 
 def test_a_curve_in_braille() -> None:

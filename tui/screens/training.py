@@ -49,7 +49,7 @@ def _beside(metric: str, names: Sequence[Name]) -> list[Name]:
     return [n for n in names if n[0] == "valid" and n[1] != metric and n[1].endswith(f"@{at}")][:1]
 
 
-def told(name: Name) -> str:
+def curve_title(name: Name) -> str:
     """The title of a curve."""
     part, figure = name
     return figure.replace("_", " ") if part == "figures" else f"{figure} ({part})"
@@ -152,7 +152,7 @@ class TrainingScreen(ExplorerScreen):
             if curve.display:
                 name = names[place % len(names)]
                 rising = name[0] != "train"
-                curve.show(shown(told(name), 48), self._curves[name], rising=rising)
+                curve.show(shown(curve_title(name), 48), self._curves[name], rising=rising)
 
     def fold(self) -> None:
         """Draw fewer curves in a small terminal."""

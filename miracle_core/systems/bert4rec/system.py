@@ -85,8 +85,7 @@ class Bert4Rec(System):
 
     def inputs(self, items: ItemSide) -> Tensor:
         """The items' embeddings, and the bias b^O as one more column: [items, d + 1]."""
-        both = torch.cat([self.item, self.bias.unsqueeze(1)], 1)
-        return both if items.rows is None else F.embedding(items.rows, both)
+        return items.of_table(torch.cat([self.item, self.bias.unsqueeze(1)], 1))
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
         """The prediction at a [MASK] appended to each history."""
@@ -95,7 +94,7 @@ class Bert4Rec(System):
         masks = self.mask.expand(packed.n_histories, -1)
         sequence = F.embedding(source, torch.cat([tokens[:, :-1], masks]))
         states = self.hidden(sequence, longer)[longer.last_tokens()]
-        return Encoded(Interests.single(self.told(states)))
+        return Encoded(Interests.single(self.predictions(states)))
 
     def hidden(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The last layer's states of whole sequences: [tokens, d] to [tokens, d] (eq. 1-6)."""
@@ -105,7 +104,7 @@ class Bert4Rec(System):
             h = layer(h, packed)
         return h
 
-    def told(self, states: Tensor) -> Tensor:
+    def predictions(self, states: Tensor) -> Tensor:
         """What eq. 7 multiplies by the embeddings, and a 1 for the bias: [n, d] to [n, d + 1]."""
         x: Tensor = self.output_norm(F.gelu(self.output(states)))
         return torch.cat([x, x.new_ones(x.shape[0], 1)], 1)
@@ -120,7 +119,7 @@ class Bert4Rec(System):
         states = self.hidden(torch.where(masked.unsqueeze(1), self.mask, tokens), packed)
         keys = keys_within(batch.examples[packed.history_of_token()], packed.places())
         rows = Rows(
-            Interests.single(self.told(packed.some(states, masked))),
+            Interests.single(self.predictions(packed.some(states, masked))),
             packed.some(packed.items, masked),
             self._seen(packed, masked, batch.among),
             packed.some(keys, masked),

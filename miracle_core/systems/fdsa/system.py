@@ -86,8 +86,8 @@ class FDSA(SequenceSystem):
 
     def inputs(self, items: ItemSide) -> Tensor:
         """The items' embeddings beside their features, [items, 2 d]."""
-        item = self.item if items.rows is None else F.embedding(items.rows, self.item)
-        return torch.cat([item, self.features(items.required_text(), items.attributes)], 1)
+        features = self.features(items.required_text(), items.attributes)
+        return torch.cat([items.of_table(self.item), features], 1)
 
     def candidates(self, inputs: Tensor) -> Tensor:
         """The embeddings: [items, 2 d] to [items, d]."""

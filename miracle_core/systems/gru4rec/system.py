@@ -63,7 +63,7 @@ class GRU4Rec(SequenceSystem):
 
     def inputs(self, items: ItemSide) -> Tensor:
         """The items' embeddings, [items, d]."""
-        return self.item if items.rows is None else F.embedding(items.rows, self.item)
+        return items.of_table(self.item)
 
     def hidden(self, tokens: Tensor, packed: Packed) -> Tensor:
         """The last layer's state after each item: [tokens, d] to [tokens, d]."""

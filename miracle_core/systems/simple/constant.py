@@ -30,7 +30,7 @@ class Constant(System):
 
     def inputs(self, items: ItemSide) -> Tensor:
         """The scores as one-dimensional vectors, [items, 1]."""
-        return (self.constant if items.rows is None else self.constant[items.rows]).unsqueeze(1)
+        return items.of_table(self.constant.unsqueeze(1))
 
     def encode(self, tokens: Tensor, packed: Packed) -> Encoded:
         """One interest of 1 for everybody."""

@@ -97,8 +97,8 @@ class UniSRec(System):
     def inputs(self, items: ItemSide) -> Tensor:
         """The vectors v of items, plus their embeddings where they have one: [items, d]."""
         identity: Tensor | None = None if items.new else self.identity
-        if identity is not None and items.rows is not None:
-            identity = F.embedding(items.rows, identity)
+        if identity is not None:
+            identity = items.of_table(identity)
         v: Tensor = self.adaptor(items.required_text(), identity)
         return v
 
