@@ -394,7 +394,7 @@ def _show_held_out(target: Recommended, labels: dict[int, str]) -> None:
     print_fields(
         {
             "held out": shortened(target.title),
-            "rank": target.rank or "none: items of the history are left out",
+            "rank": target.rank or "none: the seen rule or another rule leaves it out",
             "score": f"{target.score:.3f}",
             **({"interest": _named(labels, target.capsule)} if labels else {}),
         }

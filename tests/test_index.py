@@ -78,6 +78,19 @@ def test_an_index_that_compares_everything_finds_what_the_exact_search_finds() -
         torch.testing.assert_close(scores, exact_scores)
 
 
+def test_items_that_tie_with_the_last_are_those_of_the_exact_search() -> None:
+    """As in a catalogue with equal titles, where one interest is nearest to all of them."""
+    some, interests = clustered(50)
+    items = some.repeat(10, 1)
+    for kind in ("Flat", "IVF8,Flat"):
+        index = build(items, kind)
+        index.probes = index.lists
+        for k in (1, 7, 10, 499, 500):
+            assert torch.equal(
+                index.best_items(interests, items, k)[1], best_items(interests, items, k)[1]
+            )
+
+
 def test_recall_rises_with_the_lists_looked_into() -> None:
     items, interests = clustered(3000)
     exact = store.exact_best(interests, items, 50)

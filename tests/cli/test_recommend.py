@@ -158,6 +158,20 @@ def test_interests_that_win_nothing_high_show_their_best(small_run: Path, capsys
     assert further.best[0].title[:8] in below
 
 
+def test_a_held_out_item_that_a_rule_leaves_out_is_told_as_that(
+    capsys: Capture, small_run: Path, tmp_path: Path
+) -> None:
+    """It is not in the history, so the message doesn't say so."""
+    recommender = Recommender.load(small_run)
+    held_out = recommender.user_history("user-12", "test").held_out
+    assert held_out is not None
+    denied = tmp_path / "denied.txt"
+    denied.write_text(recommender.item_id(held_out))
+    asked = ["recommend", str(small_run), "--user", "user-12", "--held-out", "--seen", "as-printed"]
+    assert main([*asked, "--deny", str(denied)]) == 0
+    assert "none: the seen rule or another rule leaves it out" in capsys.readouterr().out
+
+
 def test_a_long_history_is_cut_and_says_so(small_run: Path, capsys: Capture) -> None:
     assert main(["recommend", str(small_run), "--user", "user-12", "--held-out"]) == 0
     said = capsys.readouterr()
