@@ -165,7 +165,9 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         if row["p"] is not None:
             p_values[place] = row["p"]
     if claim["tests"] != len(p_values):
-        wrong.append(f"claim {claim['column']}: {len(p_values)} tests, {claim['tests']} in the claim")
+        wrong.append(
+            f"claim {claim['column']}: {len(p_values)} tests, {claim['tests']} in the claim"
+        )
     for place, row in enumerate(claim["rows"]):
         # Holm: for each p-value that is no larger, multiply it by the number of p-values that are
         # no smaller than it; the adjusted p is the largest of these products.
