@@ -141,6 +141,9 @@ def _comparisons(
         [source for source in gathered.sources if column(source.results.about) == kind]
         for kind in ("as printed", "seen-aware")
     ]
+    for sources in filter(None, columns):
+        # First, so that two Datasets are told as that, and not as one seed given twice.
+        check_comparable([source.results for source in sources])
     own = [grouped(each) for each in columns if each]
     names = list(dict.fromkeys(each.name for systems in own for each in systems))
     if proposed is not None and proposed not in names:
@@ -163,7 +166,6 @@ def _comparisons(
             )
     found = []
     for systems in own:
-        check_comparable([run for each in systems for run in each.runs])
         together = None
         if clusters is not None:
             together = read_clusters(clusters, systems[0].runs[0].user_ids)

@@ -87,7 +87,11 @@ def _verified(found: Mapping[str, Any], out: Path) -> tuple[list[str], int]:
     if "statistics" in found:
         return statistics.recounted(found, out) + _texts(found, out, _COUNTED), 0
     kept = read_kept(out)
-    wrong: list[str] = []
+    wrong = [
+        f"{name}: {getattr(kept, name)} in {PLAN}, {found[name]} in {RESULT}"
+        for name in ("experiment", "quick", "split", "primary", "tuned")
+        if name in found and found[name] != getattr(kept, name)  # tuned: not of an older version
+    ]
     read = 0
     for table in found["tables"]:
         document = dict(table["comparison"])
@@ -150,13 +154,20 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         )
         own = against["differences"][claim["primary"]]
         differences.append((own, table["comparison"]["level"]))
-        low, high = row["interval"]
-        said = {"difference": row["difference"], "low": low, "high": high, "p": row["p"]}
-        told = {**own, **own["interval"]}
-        wrong += [f"{where} {name}: {told[name]} in the table, {value} in the claim"
-                  for name, value in said.items() if told[name] != value]  # fmt: skip
+        told = {
+            **{name: own[name] for name in ("difference", "p", "relative", "both")},
+            "interval": _ends(own["interval"]),
+            "relative_interval": _ends(own["relative_interval"]),
+            "proposed": table["comparison"]["reference"],
+        }
+        wrong += [f"{where} {name}: {value} in the table, {row[name]} in the claim"
+                  for name, value in told.items() if row[name] != value]  # fmt: skip
         if row["p"] is not None:
             p_values[place] = row["p"]
+    if claim["tests"] != len(p_values):
+        wrong.append(
+            f"claim {claim['column']}: {len(p_values)} tests, {claim['tests']} in the claim"
+        )
     for place, row in enumerate(claim["rows"]):
         # Holm: for each p-value that is no larger, multiply it by the number of p-values that are
         # no smaller than it; the adjusted p is the largest of these products.
@@ -183,6 +194,10 @@ def _claim(claim: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
                 f"the p-values, {row['verdict']} in the table"
             )
     return wrong
+
+
+def _ends(interval: Mapping[str, float] | None) -> list[float] | None:
+    return None if interval is None else [interval["low"], interval["high"]]
 
 
 def _activation(each: Mapping[str, Any], found: Mapping[str, Any], out: Path) -> list[str]:

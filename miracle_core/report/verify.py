@@ -327,6 +327,8 @@ def _slices(
             better = _mean(float(a[user] - b[user] > near) for user in own)
             worse = _mean(float(b[user] - a[user] > near) for user in own)
             neither = _mean(float(a[user] == b[user] == 0) for user in own)
+            if "users" in said:
+                wrong += _differing(f"{where} users", len(own), said["users"])
             if "neither" in said:  # not kept by an older version
                 wrong += _differing(f"{where} neither", neither, said["neither"])
             wrong += _differing(f"{where} better", better, said["better"])

@@ -21,6 +21,7 @@ from rich.console import Console
 from miracle_cli.experiment_display import Display
 from miracle_cli.main import main
 from miracle_core.errors import InputError
+from miracle_core.experiments import tables
 from miracle_core.experiments.definition import read_experiment
 from miracle_core.experiments.making import make_plan
 from miracle_core.experiments.running import check_shard, shard
@@ -393,6 +394,36 @@ def test_a_changed_verdict_is_told(copy: Path, capsys: Capture) -> None:
     assert f"{against['other']} verdict: " in said
     assert f"{row['data']}, {row['other']} verdict: " in said
     assert "splendid in the table" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("relative", 0.5, " relative: "),
+        ("relative_interval", [0.4, 0.6], " relative_interval: "),
+        ("proposed", "SASRec++", " proposed: SASRec in the table, SASRec++ in the claim"),
+        ("both", "no", " both: True in the table, no in the claim"),
+        ("tests", 7, "claim as printed: 2 tests, 7 in the claim"),
+        ("quick", True, "quick: False in plan.json, True in experiment.json"),
+        ("split", "valid", "split: test in plan.json, valid in experiment.json"),
+    ],
+)
+def test_a_changed_claim_is_told(
+    copy: Path, capsys: Capture, name: str, value: object, told: str
+) -> None:
+    out = copy / "out"
+    found = found_in(out)
+    claim = found["claims"][0]
+    place = claim["rows"][0] if name in claim["rows"][0] else claim if name in claim else found
+    place[name] = value
+    write_json(out / "experiment.json", found)
+    # As if all had been changed with care: the tables say what experiment.json says.
+    (out / "table.md").write_text(tables.markdown(found))
+    (out / "table.tex").write_text(tables.latex(found))
+    assert main(["experiment", "verify", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert "does not say what experiment.json says" not in said
 
 
 @pytest.mark.parametrize("damage", ["no claims", "other data", "a word", "no files", "no data"])

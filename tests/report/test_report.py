@@ -395,6 +395,13 @@ class TestCommand:
         assert says in capsys.readouterr().err
         assert not list(tmp_path.iterdir())
 
+    def test_one_seed_on_two_datasets_is_told_as_two_datasets(
+        self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = shop_run(tmp_path / "run", other_shop(tmp_path / "other"), 1, model__inner=12)
+        assert main(["report", str(runs / "wide" / "seed-1"), str(run)]) == 2
+        assert "are of different Datasets or splits: tiny" in capsys.readouterr().err
+
     def test_other_data_is_refused_in_one_column_and_in_two(
         self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
