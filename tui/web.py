@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
+from aiohttp.http import HttpProcessingError
+from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
 from miracle_core.errors import InputError
@@ -25,6 +27,7 @@ from tui.web_access import Access, bracketed
 _TEMPLATES = Path(__file__).parent / "web_templates"
 # At the end, how long to wait for open windows to close.
 _END_SECONDS = 5.0
+_log = logging.getLogger(__name__)
 
 
 class ExplorerServer(Server):
@@ -52,6 +55,8 @@ class ExplorerServer(Server):
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one window until either side ends it."""
+        if not web.WebSocketResponse().can_prepare(request):
+            raise web.HTTPBadRequest(text="This address is for the explorer's page only.\n")
         window = asyncio.current_task()
         assert window is not None
         self._windows.add(window)
@@ -59,6 +64,16 @@ class ExplorerServer(Server):
             return await super().handle_websocket(request)
         finally:
             self._windows.discard(window)
+
+    async def _process_messages(
+        self, websocket: web.WebSocketResponse, app_service: AppService
+    ) -> None:
+        """Pass on what the page sends. Anything that the page never sends ends the window."""
+        try:
+            await super()._process_messages(websocket, app_service)
+        except Exception as error:  # Textual's server takes every message apart unchecked
+            _log.warning("A window sent a malformed message, and was closed (%s).", error)
+            await websocket.close(code=WSCloseCode.UNSUPPORTED_DATA)
 
     async def on_shutdown(self, app: web.Application) -> None:
         """Close the open windows; the server would wait for them otherwise."""
@@ -77,6 +92,7 @@ class ExplorerServer(Server):
         # Textual's own logging would write every request's address, which contains the token, and
         # every error with its local variables.
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         web.run_app(
             self._make_app(),
             host=self.host,
@@ -85,6 +101,15 @@ class ExplorerServer(Server):
             print=lambda *_: listening(),
             shutdown_timeout=_END_SECONDS,
         )
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a log record is not about a malformed request.
+
+    Such a request is answered with 400. Anybody can send one without the token, and each would be
+    logged with a traceback and the request's address.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def serve(

@@ -112,6 +112,9 @@ class Access:
         if with_token and request.path == "/":
             return self._first_visit(request)
         response: web.StreamResponse = await handler(request)
+        if not response.prepared:
+            # A page of another local server could show this one in a frame, and catch clicks.
+            response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
         return response
 
     def _first_visit(self, request: web.Request) -> web.StreamResponse:

@@ -288,7 +288,7 @@ async def test_miracle_beside_popularity(runs: Path, small_run: Path) -> None:
             "Popularity sees no interests: it has one list. "
             "1 item of the history is new to it and left out."
         )
-        assert "MIRACLE · best epoch · seen: gain" in text
+        assert "best epoch · MIRACLE · seen: gain" in text
         assert "Popularity · fitted state · seen: as-printed" in text
         left = Recommender.load(small_run).recommend(driver.exploration.history.given, 200)
         right = Recommender.load(runs / "popularity").recommend([4], 200)

@@ -110,6 +110,24 @@ async def test_pasted_lines_are_added_in_one_step_and_undone_in_one(small_run: P
         assert len(driver.titles) == 3
 
 
+async def test_the_footer_names_the_keys_that_the_box_does_not_take(small_run: Path) -> None:
+    async with explorer(small_run) as driver:
+
+        def footer() -> str:
+            return driver.text.splitlines()[-1]
+
+        assert "? Help" in footer() and "^z Undo" in footer()
+        assert "/ Search" not in footer() and "u Undo" not in footer()
+        await driver.type("g")
+        assert "? Help" not in footer(), "a question mark is part of the title now"
+        await driver.press("backspace")
+        assert "? Help" in footer()
+        await driver.press("escape")
+        assert all(key in footer() for key in ("/ Search", "u Undo", "? Help"))
+        await driver.press("slash", "question_mark")
+        assert "Esc closes" in driver.text
+
+
 async def test_a_pasted_line_goes_into_the_box(small_run: Path) -> None:
     async with explorer(small_run) as driver:
         from textual import events
@@ -388,7 +406,7 @@ async def test_the_palette_and_help_name_every_key(small_run: Path) -> None:
     async with explorer(small_run, size=(140, 80)) as driver:
         await driver.press("escape", "question_mark")
         text = driver.text
-        for words in ("Undo", "On/off", "Seen items", "Light/dark", "All commands by name"):
+        for words in ("Undo", "On/off", "Next rule for", "Light/dark", "All commands by name"):
             assert words in text, words
         await driver.press("escape")
         await driver.press("ctrl+p")

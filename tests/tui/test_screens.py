@@ -23,6 +23,7 @@ from tests.tui.support import explorer
 from tui.capsule_text import fault
 from tui.comparison import pairs, translate
 from tui.history import Entry
+from tui.on_disk import Source
 from tui.screens.capsules import CapsulesScreen
 from tui.screens.choose_run import choices_of
 from tui.screens.compare import CompareScreen
@@ -154,6 +155,23 @@ def test_faults_of_capsules(small_run: Path) -> None:
     assert fault(replace(capsule, neighbours=((4, 0.95),)), None)[0] == "collapsed"
     assert fault(replace(capsule, share=0.6), None)[0] == "takes most"
     assert fault(replace(capsule, n_items=0), None)[0] == "unused"
+
+
+async def test_a_run_that_is_gone_does_not_show_the_figures_of_the_one_before(
+    trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "second"
+    shutil.copytree(trained, run)
+    async with explorer(trained) as driver:
+        await driver.press("f4")
+        assert "loss (train)" in driver.text
+        await driver.press("f1")
+        driver.app.open_run(Source(run))
+        await driver.until(lambda: driver.app.model is not None)
+        shutil.rmtree(run)
+        await driver.press("f4")
+        assert "gone or can't be reached; no figures were read before" in driver.text
+        assert "loss (train)" not in driver.text
 
 
 async def test_training_follows_a_run_that_goes_on(trained: Path) -> None:
@@ -296,8 +314,8 @@ async def test_two_epochs_of_one_run_are_compared(small_run: Path, tmp_path: Pat
         assert best.items != last.items
         assert screen._left is not None and screen._left.items == best.items
         assert screen._right is not None and screen._right.items == last.items
-        assert "trained · MIRACLE · best epoch (2)" in driver.text
-        assert "trained · MIRACLE · last epoch (3)" in driver.text
+        assert "trained · best epoch (2) · MIRACLE" in driver.text
+        assert "trained · last epoch (3) · MIRACLE" in driver.text
         assert screen.export_json()["right"] == {
             "run": str(run),
             "model": "miracle",

@@ -174,6 +174,52 @@ async def test_windows_end_with_the_server(server: Served, number: signal.Signal
         await asyncio.sleep(0.05)
 
 
+async def test_malformed_requests_are_refused_and_leave_no_traceback(server: Served) -> None:
+    printed = server.written.read_text()
+    port = int(server.page.split(":")[2].strip("/"))
+    for request in (
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            client.sendall(request)
+            answer = await asyncio.to_thread(client.recv, 100)
+        assert b" 400 " in answer, request
+    async with visitor() as session:
+        async with session.get(f"{server.page}ws?token={server.token}") as response:
+            assert response.status == 400, "not a websocket"
+        async with session.get(server.address) as response:
+            assert response.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert server.written.read_text() == printed
+
+
+@pytest.mark.parametrize(
+    "sent", ["no JSON", "{}", '["stdin"]', '["stdin", "\\ud800"]', "[" * 100_000]
+)
+async def test_a_malformed_message_ends_its_window(server: Served, sent: str) -> None:
+    async with visitor() as session:
+        async with session.ws_connect(f"{server.page}ws?token={server.token}") as socket:
+            await socket.send_str(sent)
+            await until_closed(socket)
+            assert socket.close_code == aiohttp.WSCloseCode.UNSUPPORTED_DATA
+        told = server.written.read_text()
+        assert "malformed message" in told and "Traceback" not in told
+        assert await status_of(session, server.address) == 303, "the server goes on"
+
+
+async def test_an_endless_window_is_drawn_at_the_largest_size(server: Served) -> None:
+    most = 10**9
+    address = f"{server.page}ws?token={server.token}&width={most}&height={most}"
+    async with visitor() as session, session.ws_connect(address, max_msg_size=0) as socket:
+        await until_drawn(socket, "run")
+        await socket.send_json(["resize", {"width": "wide", "height": None}])
+        await socket.send_json(["resize", {"width": most, "height": most}])
+        await socket.send_json(["resize", {"width": -1, "height": 0}])
+        await socket.send_json(["resize", {"width": 50, "height": 10}])
+        await until_drawn(socket, "needs a terminal of")
+
+
 def test_an_address_that_is_taken_is_told(small_run: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

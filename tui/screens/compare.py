@@ -159,14 +159,17 @@ class CompareScreen(ExplorerScreen):
         self.query_one(ListPanel).describe(detail)
 
     def _identify(self, engine: Engine | None) -> str:
-        """Name a run; once it is loaded, add its system, epoch and seen rule."""
+        """Name a run; once it is loaded, add its epoch, system and seen rule.
+
+        The epoch comes first: a narrow frame cuts the end, and the two sides may be of one run.
+        """
         if engine is None:
             return ""
         if not engine.ready:
             return engine.run.name
         model = engine.model
         rule = self.exploration.seen or model.seen
-        return f"{engine.run.name} · {model.system.title} · {engine.answering} · seen: {rule}"
+        return f"{engine.run.name} · {engine.answering} · {model.system.title} · seen: {rule}"
 
     def _in_both(self, pair: Pair) -> bool:
         k = self.exploration.top_k

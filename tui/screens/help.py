@@ -66,7 +66,7 @@ class HelpScreen(Dialog[None]):
             text.append(f"{heading}\n", "bold underline")
             for binding in keys:
                 text.append(f"  {self._key(binding):<16}", "bold")
-                text.append(f"{binding.description}\n")
+                text.append(f"{binding.tooltip or binding.description}\n")
             text.append("\n")
         self.query_one("#help-text", Static).update(text)
         dialog.focus()

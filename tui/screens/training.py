@@ -87,6 +87,7 @@ class TrainingScreen(ExplorerScreen):
     def __init__(self) -> None:
         super().__init__()
         self._first = 0
+        self._of: Path | None = None
         self._seen: object = None
         self._metrics = Metrics(())
         self._result: dict[str, Any] = {}
@@ -122,10 +123,12 @@ class TrainingScreen(ExplorerScreen):
             if engine is None:
                 self.query_one("#training-status", Static).update(self.waiting_text())
             return
-        seen = (
-            engine.run,
-            *map(stamp_of, (engine.run / METRICS, engine.run / RESULT)),
-        )
+        if engine.run != self._of:
+            # Another run was opened: drop the previous one's figures, as its folder may be gone.
+            self._of, self._seen = engine.run, None
+            self._metrics, self._result, self._run, self._curves = Metrics(()), {}, None, {}
+            self.draw()
+        seen = tuple(map(stamp_of, (engine.run / METRICS, engine.run / RESULT)))
         # If the folder is gone, keep the last figures.
         if seen != self._seen and os.path.isdir(engine.run):  # noqa: PTH112
             self._seen = seen
@@ -166,7 +169,8 @@ class TrainingScreen(ExplorerScreen):
 
     def _status(self, run: Path) -> str:
         if not os.path.isdir(run):  # noqa: PTH112 - False if it can't be reached
-            return "The run folder is gone or can't be reached; these are the last figures read."
+            last = "these are the last figures read" if self._run else "no figures were read before"
+            return f"The run folder is gone or can't be reached; {last}."
         summary = self._run
         if summary is None:
             return ""

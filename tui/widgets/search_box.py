@@ -46,6 +46,20 @@ class SearchBox(Input):
     def __init__(self, placeholder: str, *, id: str) -> None:
         super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Whether the box takes a key; the footer shows only keys that it does not take.
+
+        It takes ``/``, whose name Textual can't translate, but no question mark if it is empty.
+        """
+        if key == "question_mark":
+            return bool(self.value)
+        return key == "slash" or super().check_consume_key(key, character)
+
+    def watch_value(self, old: str, new: str) -> None:
+        """Show or hide the question mark in the footer."""
+        if bool(old) != bool(new):
+            self.refresh_bindings()
+
     def action_pick(self, by: int) -> None:
         """Ask for another completion."""
         self.post_message(self.Pick(by))
