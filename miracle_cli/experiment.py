@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from miracle_cli.output import message, print_json, print_table
-from miracle_cli.training import INTERRUPTED, Assignments, Encoder, Threads
+from miracle_cli.output import INTERRUPTED, message, print_json, print_table
+from miracle_cli.training import Assignments, Encoder, Threads
 from miracle_core.errors import InputError, MiracleError
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def experiment(
         typer.Option(help="A Dataset folder that systems are pre-trained on (repeatable)."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each system [default: the experiment's].")
+        int | None,
+        typer.Option(min=1, max=1000, help="Runs of each system [default: the experiment's]."),
     ] = None,
     tuned: Annotated[
         Path | None,

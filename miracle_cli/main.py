@@ -22,7 +22,7 @@ import typer.main
 
 from miracle_cli import verbosity
 from miracle_cli.arguments import check_text, once, read_paths
-from miracle_cli.output import message, print_error, printing
+from miracle_cli.output import INTERRUPTED, message, print_error, printing
 from miracle_cli.start import not_whole
 from miracle_cli.streams import let_go, open_streams
 from miracle_core.disk import is_full
@@ -63,7 +63,6 @@ RANK = int(os.environ.get("RANK", "0")) if "WORLD_SIZE" in os.environ else 0
 # By then a launcher whose first process failed has ended the others.
 PATIENCE_SECONDS = 5.0
 _ROOM = "make room on that disk (or in the quota), then run the command again"
-INTERRUPTED = 130  # what a shell gives a program that Ctrl-C ended
 # typer.BadParameter's parent: every complaint about how the command line was written.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
 

@@ -18,6 +18,7 @@ from miracle_cli.verbosity import is_quiet, log
 if TYPE_CHECKING:
     from miracle_core.errors import MiracleError
 
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 _PIPE_WIDTH = 120  # columns where stdout is not a terminal
 _JOINERS = "\u200c\u200d"  # invisible, but they shape real scripts
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from miracle_cli.output import message
 from miracle_core.errors import InputError
 from miracle_core.paths import as_path
 
@@ -144,7 +145,9 @@ def _ids(path: Path, option: str) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8 text", where=f"{option} {path}") from error
     ids = tuple(line.strip() for line in lines if line.strip())
-    if not ids:
+    if not ids and option == "--deny":  # a day on which nothing is sold out
+        message(f"{option} {path} holds no id, so it denies nothing")
+    elif not ids:
         raise InputError("holds no id", where=f"{option} {path}", remedy="write one id a line")
     return ids
 

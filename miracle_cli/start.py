@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from miracle_cli.output import print_error
+from miracle_cli.output import INTERRUPTED, print_error
 from miracle_cli.streams import let_go, open_streams
 from miracle_core.errors import MiracleError
 
@@ -28,6 +28,8 @@ def run() -> NoReturn:
         sys.exit(code)
     try:
         from miracle_cli.main import run as run_command
+    except KeyboardInterrupt:  # main handles all later ones
+        sys.exit(INTERRUPTED)
     except ImportError as error:
         found = not_whole(error)
         if found is None:

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from miracle_cli.output import message, print_fields, print_json
+from miracle_cli.output import INTERRUPTED, message, print_fields, print_json
 from miracle_core.errors import InputError
 
 if TYPE_CHECKING:
     from miracle_core.config import Settings
     from miracle_core.training.listeners import Listener
-
-INTERRUPTED = 130
 
 Out = Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")]
 Model = Annotated[

@@ -104,8 +104,8 @@ def update(
                 "items kept": found.items.kept,
                 "items new": found.items.new,
                 "items gone": found.items.gone,
-                "new run": str(run if found.replaced else out),
-                **({"old run": str(out)} if found.replaced else {}),
+                "new run": str(found.run),
+                **({"old run": str(found.old)} if found.replaced else {}),
                 f"old {check.metric}": f"{check.figures['base_value']:.4f}",
                 f"new {check.metric}": f"{check.value:.4f}",
                 "difference": f"{check.figures['difference']:+.4f} (95 % interval {low:+.4f} to "

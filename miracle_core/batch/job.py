@@ -114,7 +114,7 @@ def recommend_batch(
     with ExitStack() as held:
         resumed = _begin(parts, key, processes, held)
         if resumed:
-            told(f"going on: {len(parts.records())} parts are there already")
+            told(f"going on; parts that are there already: {len(parts.records()):,}")
 
         def check(problems: tuple[Problem, ...]) -> None:
             if problems and on_error == "stop":

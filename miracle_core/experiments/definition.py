@@ -38,6 +38,8 @@ Column = Literal["as printed", "seen-aware"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
 _METRICS = tuple(f"{name}@{k}" for k in DEFAULT_KS for name in ("recall", "ndcg", "mrr"))
 # Settings that the experiment sets for every run, and what to do instead of setting them.
+# More seeds than anybody trains. A plan of any number would fill the memory.
+MOST_SEEDS = 1000
 NOT_OWN = {
     "seen": "each of the experiment's columns says the seen rule of its runs",
     "data": "name Datasets with --data",
@@ -117,7 +119,7 @@ class Experiment(Section):
     )
     primary: str = "ndcg@10"
     proposed: list[str] = Field(default=[])
-    seeds: int = Field(5, ge=1)
+    seeds: int = Field(5, ge=1, le=MOST_SEEDS)
     capsules: bool = False
     settings: dict[str, Any] = Field(default={})
     quick: dict[str, Any] = Field(

@@ -201,13 +201,13 @@ class UpdateResult:
     """How an update ended; ``update.json`` of the new run says the same.
 
     Attributes:
-        run: the new run.
-        old: the run that it goes on from.
+        run: where the new run lies at the end.
+        old: where the run that it goes on from lies at the end.
         items: how many items were kept, are new, and are gone.
         values: the same of attributes' values; None where none are read.
         check: the new run against the old one's weights, on the new validation part; None where
             the training was interrupted.
-        replaced: whether the new run took the old one's place; the old one then lies in ``run``.
+        replaced: whether the two changed places.
         result: what the training left in ``result.json``.
     """
 
@@ -289,14 +289,14 @@ def update(
     check = check_not_worse(
         str(new), after.found, f"{old} before it", before, settings.train.metric
     )
-    replaced = False
+    replaced = replace_old and not check.failed
+    ends = (old, new) if replaced else (new, old)
+    done = UpdateResult(*ends, *kept, check, replaced, result)
     if processes().first:
-        replaced = replace_old and not check.failed
-        done = UpdateResult(new, old, *kept, check, replaced, result)
         write_json(new / FILE, done.summary())
         if replaced:
             _swap(old, new)
-    return UpdateResult(new, old, *kept, check, replaced, result)
+    return done
 
 
 def _settings(old: Settings, dataset: Dataset, changes: dict[str, Any]) -> Settings:

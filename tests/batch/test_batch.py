@@ -205,7 +205,7 @@ def test_another_question_starts_over(
         recommend_batch(recommender, source, out, top_k=4, progress=Stopping())
     again = recommend_batch(recommender, source, out, top_k=4, told=told.append)
     assert (again.rows, again.resumed) == (52, True)
-    assert told == ["going on: 1 parts are there already"]
+    assert told == ["going on; parts that are there already: 1"]
 
 
 def test_users_of_a_file(recommender: Recommender, tmp_path: Path) -> None:

@@ -238,3 +238,19 @@ def test_many_lists_are_made_on_the_named_device(
     words = ["recommend", small_run, "--users", "all", "--out", out, "--device", "cudda"]
     assert "cudda" in fails(capsys, *words)
     assert not out.exists()
+
+
+def test_an_empty_file_denies_nothing_and_allows_nothing(
+    small_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """On some days nothing is sold out. An empty file of what is allowed is a mistake."""
+    file = tmp_path / "ids.txt"
+    file.write_text("\n")
+    words = ["recommend", str(small_run), "--item", "I00", "--json"]
+    assert main(words) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*words, "--deny", str(file)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["items"] == plain["items"]
+    assert f"--deny {file} holds no id, so it denies nothing" in said.err
+    assert "holds no id" in fails(capsys, *words, "--allow", file)

@@ -154,6 +154,8 @@ def test_it_takes_the_old_ones_place_only_if_it_is_no_worse(
     found = update(run, data.folder, new, replace_old=True)
     assert found.check is not None and not found.check.failed and found.replaced
     assert (new / "model.safetensors").read_bytes() == before
+    told = json.loads((run / "update.json").read_text())
+    assert (told["run"], told["old"]) == (str(run), str(new)) == (str(found.run), str(found.old))
     assert RunFolder(run).dataset().n_items == 27 and RunFolder(new).dataset().n_items == 30
     # The new run is worse: both runs stay in place, with a message.
     from miracle_core.training import update as module
