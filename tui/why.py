@@ -110,7 +110,7 @@ def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
     if trace is not None:
         which: list[int | None] = [capsule.capsule for capsule in answer.capsules]
         column = which.index(item.capsule)
-        routed = "routing \N{MULTIPLICATION SIGN} weight · agreement → "
+        routed = "routing \N{MULTIPLICATION SIGN} weight   agreement    "
     what = "adds" if answer.additive else "the score falls by, without it"
     out.append(f"  {routed}{what}\n", "dim")
     most = max((abs(part) for part in item.contributions), default=0.0)
@@ -125,7 +125,7 @@ def _builders(answer: Recommendation, item: Recommended, width: int) -> Text:
         if trace is not None:
             out.append(
                 f" {trace.routing[row, column]:.2f} \N{MULTIPLICATION SIGN} "
-                f"{trace.importance[row]:.2f} · {trace.agreement[row, column]:>6.2f} →"
+                f"{trace.importance[row]:.2f}   {trace.agreement[row, column]:>6.2f}  "
             )
         out.append(f" {adds:>+6.2f} ", "" if adds else "dim")
         out.append(bar(abs(adds) / most if most else 0.0, space), colour(item.capsule))

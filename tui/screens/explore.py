@@ -18,6 +18,12 @@ from tui.widgets.panel import Panel
 from tui.widgets.rows import Rows
 from tui.widgets.search_box import SearchBox
 
+_NUMBERS = """\
+strength   of an interest: below 1, grows with its items
+weight     of an item: how much it counts
+agreement  of an item with an interest: how near it is
+score      of an item: its highest under any interest"""
+
 
 class ExploreScreen(AnsweringScreen):
     """A history to edit, and what follows from it: interests, recommendations and reasons."""
@@ -57,7 +63,7 @@ class ExploreScreen(AnsweringScreen):
     def about_it(self) -> str:
         """The introduction to the screen's help."""
         if self.has_interests:
-            return self.about
+            return f"{self.about}\n\n{_NUMBERS}"
         return "Type titles; see what they recommend, and why."
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
