@@ -75,13 +75,19 @@ def claim_rows(comparison: Comparison) -> list[list[str]]:
                 f"{comparison.reference.name} - {found.other}",
                 f"{own.difference:+.4f}",
                 interval(own.interval),
-                "" if own.relative is None else percent(own.relative),
-                "" if own.relative_interval is None else percents(own.relative_interval),
+                *_relative(own),
                 *tests,
                 _verdict(found.verdict, own.both) if comparison.proposed else side(own),
             ]
         )
     return rows
+
+
+def _relative(own: Difference) -> list[str]:
+    """The relative difference and its interval; blank where the other mean may be 0."""
+    if own.relative is None or own.relative_interval is None:
+        return ["", ""]
+    return [percent(own.relative), percents(own.relative_interval)]
 
 
 def _verdict(verdict: str, both: bool) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from miracle_core.report.comparison import Comparison
 from miracle_core.report.statistics import Pair
+from miracle_core.report.tables import claim_rows
 from miracle_core.report.words import (
     amount,
     footing,
@@ -44,6 +45,16 @@ def test_names() -> None:
 )
 def test_p_values(p: float, words: str) -> None:
     assert p_words(p) == words
+
+
+def test_no_relative_difference_to_a_mean_that_may_be_0() -> None:
+    """Of 40 users one is hit: the interval of that mean holds 0."""
+    found = compared({"miracle": 0.5, "random": 0.1}, users=40, proposed="miracle")
+    own = found.against[0].differences["recall@10"]
+    assert own.relative is not None and own.relative_interval is None
+    assert claim_rows(found)[0][3:5] == ["", ""]
+    known = compared({"miracle": 0.5, "sasrec": 0.4}, proposed="miracle")
+    assert all(claim_rows(known)[0][3:5])
 
 
 def test_better_and_worse_name_size_and_interval() -> None:
