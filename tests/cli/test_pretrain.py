@@ -65,7 +65,7 @@ def test_from_pretraining_to_zero_shot_and_fine_tuning(
     result = json.loads(said.out)
     for title, names in (("loaded", "loaded"), ("new", "new"), ("left out", "left_out")):
         told = result["transfer"][names]
-        assert f"{title} ({len(told)}): {', '.join(told)}" in said.err
+        assert f"{title} ({len(told)}): {', '.join(told[:12])}" in said.err
     assert "context.position" in result["transfer"]["frozen"]
     used = tomllib.loads((tuned / "config.toml").read_text())
     assert used["pretrained"] == "../run" and used["train"]["freeze"] is True

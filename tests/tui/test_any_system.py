@@ -289,7 +289,7 @@ async def test_miracle_beside_popularity(runs: Path, small_run: Path) -> None:
             "1 item of the history is new to it and left out."
         )
         assert "best epoch · MIRACLE · seen: gain" in text
-        assert "Popularity · fitted state · seen: as-printed" in text
+        assert "fitted state · Popularity · seen: as-printed" in text
         left = Recommender.load(small_run).recommend(driver.exploration.history.given, 200)
         right = Recommender.load(runs / "popularity").recommend([4], 200)
         assert screen._left is not None and screen._left.items == left.items
