@@ -45,8 +45,7 @@ def experiment(
         typer.Option(help="A Dataset folder that systems are pre-trained on (repeatable)."),
     ] = None,
     seeds: Annotated[
-        int | None,
-        typer.Option(min=1, max=1000, help="Runs of each system [default: the experiment's]."),
+        int | None, typer.Option(min=1, help="Runs of each system [default: the experiment's].")
     ] = None,
     tuned: Annotated[
         Path | None,

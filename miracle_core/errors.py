@@ -42,8 +42,13 @@ class InputError(MiracleError):
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """A remedy for an unknown name: the nearest known one if one is near, or else ``otherwise``."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
+    near = nearest(name, known)
+    return otherwise if near is None else f"did you mean {near}?"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like another one; None if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
 def command(*words: object) -> str:

@@ -53,13 +53,14 @@ def to_overwrite(path: Path, *, overwrite: bool) -> bool:
     Raises:
         InputError: something is there, and ``overwrite`` was not said.
     """
-    if holds_something(path) and not overwrite:
+    found = holds_something(path)
+    if found and not overwrite:
         raise InputError(
             "already holds something",
             where=str(path),
             remedy="choose another --out, continue with --resume, or say --overwrite",
         )
-    return holds_something(path)
+    return found
 
 
 def sync(path: Path) -> None:

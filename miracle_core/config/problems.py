@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, nearest
 
 # What a value must be, by pydantic's name of the fault. {ge} and such are the bounds.
 _MUST_BE = {
@@ -45,9 +44,9 @@ def explained(error: ValidationError, settings: type[BaseModel], where: str) -> 
     names = setting_names(settings)
     section = [name for name in names if name.rpartition(".")[0] == ".".join(path[:-1])]
     by_last = {name.rpartition(".")[2]: name for name in reversed([*section, *names])}
-    near = difflib.get_close_matches(path[-1], list(by_last), n=1)
+    near = nearest(path[-1], by_last)
     known = f"known here: {', '.join(name.rpartition('.')[2] for name in section)}"
-    remedy = f"did you mean {by_last[near[0]]}?" if near else known
+    remedy = known if near is None else f"did you mean {by_last[near]}?"
     return InputError(f"there is no setting {path[-1]!r}", where=place, remedy=remedy)
 
 

@@ -12,7 +12,14 @@ from miracle_core.config import SeenRule, Settings, make_settings, merge
 from miracle_core.data.corpus import Corpus
 from miracle_core.data.dataset import SPLITS, Dataset
 from miracle_core.errors import InputError
-from miracle_core.experiments.definition import NOT_OWN, Column, Experiment, SystemRow, slug
+from miracle_core.experiments.definition import (
+    MOST_SEEDS,
+    NOT_OWN,
+    Column,
+    Experiment,
+    SystemRow,
+    slug,
+)
 from miracle_core.experiments.plan import RUNS, Data, Kind, Plan, Run, Unavailable, reasons
 from miracle_core.experiments.tuned import Tuned, notes, read_tuned
 from miracle_core.runs.opening import check_needs
@@ -69,6 +76,8 @@ def make_plan(
             where=experiment.name,
             remedy="see miracle models",
         )
+    if seeds is not None and seeds > MOST_SEEDS:
+        raise InputError(f"{seeds} seeds are more than {MOST_SEEDS}", where="--seeds")
     said = _check_common(experiment, settings, rows)
     studies: dict[str, Tuned] = {}
     if tuned is not None:

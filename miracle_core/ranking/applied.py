@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from miracle_core.data.dataset import Dataset
-from miracle_core.errors import did_you_mean
+from miracle_core.errors import did_you_mean, nearest
 from miracle_core.ranking.diversity import diversified, marginal_relevance
 from miracle_core.ranking.interests import Groups, Interests
 from miracle_core.ranking.order import top_k
@@ -275,12 +274,12 @@ def _having(attribute: str, values: Sequence[str], dataset: Dataset) -> np.ndarr
     known = rows["value"].unique()
     for value in values:
         if value not in known:
-            near = difflib.get_close_matches(value, known.to_list(), n=1)
+            near = nearest(value, known)
             some = ", ".join(map(repr, known.sort().head(NAMED)))
             raise RuleError(
                 f"no item of {dataset.name} has {attribute} {value!r}",
                 "where",
-                remedy=f"did you mean {near[0]!r}?" if near else f"values look like {some}",
+                remedy=f"values look like {some}" if near is None else f"did you mean {near!r}?",
             )
     having = np.zeros(dataset.n_items, dtype=bool)
     having[rows.filter(pl.col("value").is_in(list(values)))["item"].to_numpy()] = True

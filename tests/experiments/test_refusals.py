@@ -153,6 +153,7 @@ def test_a_folder_of_something_else(shops: Path, tmp_path: Path, capsys: Capture
         (["table2", "--data", "DATA", "--shard", "3/2", "--dry-run"], "is no share of the runs"),
         (["table2", "--data", "DATA", "--recorded", "x"], "only --dry-run asks for it"),
         (["table1", "--data", "DATA", "--seeds", "3"], "table1 trains nothing"),
+        (["table2", "--data", "DATA", "--seeds", "1001", "--dry-run"], "are more than 1000"),
         (["table1", "extra", "--data", "DATA"], "is one argument too many"),
         (["verify"], "no folder is named"),
     ],

@@ -10,7 +10,6 @@ held a Python object when the interpreter ends would abort the process.
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from miracle_core.data.readers.quotes import quoting
 from miracle_core.data.readers.separators import refuse_wrong_separator
 from miracle_core.data.readers.tables import Table
 from miracle_core.data.skips import Skips
-from miracle_core.errors import InputError
+from miracle_core.errors import InputError, nearest
 from miracle_core.progress import SILENT, Progress
 
 _THREAD = 2 << 20  # bytes that one of Arrow's threads takes at a time
@@ -124,13 +123,13 @@ def require_columns(names: Sequence[str], wanted: Sequence[str], place: str) -> 
     for name in wanted:
         if name not in names:
             refuse_wrong_separator(names, name, place)
-            near = [other for other in names if other.strip().lower() == name.lower()]
-            near += difflib.get_close_matches(name, names, n=1)
+            alike = [other for other in names if other.strip().lower() == name.lower()]
+            near = alike[0] if alike else nearest(name, names)
             raise InputError(
                 f"has no column {name!r} (it has: {listed(names)})",
                 where=place,
-                remedy=f"write {near[0]!r}, or {name!r} in the header"
-                if near
+                remedy=f"write {near!r}, or {name!r} in the header"
+                if near is not None
                 else f"add the column {name!r} to the header, or name the right one",
             )
 
